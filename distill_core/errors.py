@@ -1,0 +1,38 @@
+"""The exceptions this library raises on purpose; each message says what came, what was wanted and what to do.
+
+    DistillError
+    ├── ConfigError        a setting, task, method or class name that cannot be used
+    ├── DataError          examples that are missing, damaged or empty
+    ├── ModelError         a model that is unknown, damaged or does not fit
+    ├── AttributionError   a map that cannot be computed for this input
+    ├── StoreError         the run store cannot be read or written
+    └── RunError           a run that is unknown, or that had to end
+"""
+
+
+class DistillError(Exception):
+    """Base of every error a user can do something about."""
+
+
+class ConfigError(DistillError):
+    """A setting, task, method or class name that cannot be used."""
+
+
+class DataError(DistillError):
+    """Examples that are missing, damaged or empty."""
+
+
+class ModelError(DistillError):
+    """A model that is unknown, damaged or does not fit its use."""
+
+
+class AttributionError(DistillError):
+    """An attribution map that cannot be computed for this input."""
+
+
+class StoreError(DistillError):
+    """The run store cannot be read or written."""
+
+
+class RunError(DistillError):
+    """A run that is unknown, or that had to end."""

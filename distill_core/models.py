@@ -1,0 +1,174 @@
+"""Load a sequence classifier from a plain Hugging Face folder and run it from its embeddings.
+
+The one place that knows architectures. Every network here is a `transformers` encoder with an
+`embeddings` block; x, the point all attributions and AD-KD act on, is that block's output (after
+LayerNorm). `logits_from_embeddings` runs the rest through a shallow copy whose embedding block hands
+a given tensor on, so no hook is set on, and nothing changed in, the network itself: threads may share it.
+"""
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from distill_core.encoding import Inputs
+from distill_core.errors import ModelError
+
+WEIGHTS = "model.safetensors"
+RECORD = "distill.json"  # written by save_model: where the model is from, and its weights' sha256
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in eval mode with its tokenizer; `fingerprint` is a sha256 over weights, config and tokenizer."""
+
+    id: str
+    path: Path
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    labels: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens the network can take, special ones included."""
+        return int(min(self.network.config.max_position_embeddings, self.tokenizer.model_max_length))
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token."""
+        return int(cast(int, self.tokenizer.pad_token_id))
+
+
+class _Given(nn.Module):
+    """Stands where an embedding block stood and hands `inputs_embeds` on unchanged."""
+
+    def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> Tensor:
+        return inputs_embeds
+
+
+def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> LoadedModel:
+    """Load the classifier in a folder, float32, eval mode, no gradients on its weights.
+
+    Raises ModelError naming the file when the folder is incomplete or damaged, when weights are not
+    those the folder's record promises, or when any weight would have to be made up.
+    """
+    name = model_id or str(path)
+    for needed in ("config.json", WEIGHTS, "tokenizer.json"):
+        if not (path / needed).is_file():
+            raise ModelError(f"Model {name}: {path / needed} is missing; a plain Hugging Face folder is wanted.")
+    weights_sha = file_sha256(path / WEIGHTS)
+    recorded = read_record(path).get("weights_sha256")
+    if recorded is not None and recorded != weights_sha:
+        raise ModelError(
+            f"Model {name}: {path / WEIGHTS} is damaged (its checksum is not the one recorded when it was written). "
+            f"Delete the folder {path}; a bundled model is then unpacked afresh."
+        )
+    try:
+        network, info = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            attn_implementation="eager",  # fused kernels lack the double backward that AD-KD needs
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
+    absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if absent:
+        raise ModelError(f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; it is not used with made-up weights.")
+    network = network.to(device).eval().requires_grad_(False)
+    labels = tuple(network.config.id2label[index] for index in range(network.config.num_labels))
+    digest = hashlib.sha256(weights_sha.encode())
+    for part in ("config.json", "tokenizer.json"):
+        digest.update((path / part).read_bytes())
+    return LoadedModel(name, path, network, tokenizer, labels, digest.hexdigest())
+
+
+def save_model(
+    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, record: dict[str, Any]
+) -> None:
+    """Write a plain Hugging Face folder at `path` in one step (built beside it, then renamed)."""
+    part = path.with_name(f"{path.name}.part")
+    remove_folder(part)
+    part.mkdir(parents=True)
+    network.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    complete = {**record, "weights_sha256": file_sha256(part / WEIGHTS)}
+    (part / RECORD).write_text(json.dumps(complete, indent=2), encoding="utf-8")
+    remove_folder(path)
+    part.rename(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder and what is in it, if it is there."""
+    import shutil
+
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return what `save_model` noted about a folder; empty where the folder has no record."""
+    file = path / RECORD
+    if not file.is_file():
+        return {}
+    try:
+        return cast(dict[str, Any], json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ModelError(f"{file} is damaged ({error}); delete the folder {path}.") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def embed(network: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch token width"]:
+    """Return the embedding block's output for a batch: word, position and segment summed and normalised."""
+    keywords = {} if inputs.token_type_ids is None else {"token_type_ids": inputs.token_type_ids}
+    return cast(Tensor, _base(network).embeddings(input_ids=inputs.input_ids, **keywords))
+
+
+def logits_from_embeddings(
+    network: PreTrainedModel, embeddings: Float[Tensor, "batch token width"], inputs: Inputs
+) -> Float[Tensor, "batch class"]:
+    """Run everything after the embedding block; equals the plain network on `embed(network, inputs)`."""
+    tail = copy.copy(network)
+    tail._modules = dict(network._modules)
+    base = copy.copy(_base(network))
+    base._modules = {**_base(network)._modules, "embeddings": _Given()}
+    tail._modules[network.base_model_prefix] = base
+    output = tail(inputs_embeds=embeddings, attention_mask=inputs.attention_mask)
+    return cast(Tensor, output.logits)
+
+
+def logits(network: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch class"]:
+    """Return the class logits of a batch."""
+    keywords = {} if inputs.token_type_ids is None else {"token_type_ids": inputs.token_type_ids}
+    output = network(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, **keywords)
+    return cast(Tensor, output.logits)
+
+
+def _base(network: PreTrainedModel) -> Any:
+    base = network.base_model
+    if not isinstance(getattr(base, "embeddings", None), nn.Module):
+        raise ModelError(f"{type(network).__name__} has no embedding block this library knows.")
+    return base

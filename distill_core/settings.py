@@ -1,0 +1,35 @@
+"""The few things a user may set for good, kept as one JSON file in the application's folder."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from distill_core.errors import ConfigError
+from distill_core.paths import home
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`glue_dir`: a folder of GLUE files, None to use the hub's cache or the bundled sample."""
+
+    glue_dir: str | None = None
+
+
+def read_settings() -> Settings:
+    """Return the stored settings, the defaults if none are stored; ConfigError for a damaged file."""
+    path = home() / "settings.json"
+    if not path.exists():
+        return Settings()
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Settings(glue_dir=stored.get("glue_dir"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"The settings file {path} cannot be read ({error}); mend or delete it.") from error
+
+
+def write_settings(settings: Settings) -> None:
+    """Store the settings, replacing the file in one step."""
+    path = home() / "settings.json"
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(asdict(settings), indent=2), encoding="utf-8")
+    part.replace(path)
