@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import os
+import random
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,11 +46,12 @@ class Dataset:
     examples: tuple[Example, ...]
     fingerprint: str
 
-    def head(self, count: int | None) -> "Dataset":
-        """Return the first `count` examples as a data set of its own (all of them for None)."""
+    def sample(self, count: int | None, seed: int) -> "Dataset":
+        """Return `count` examples drawn without replacement as a data set of its own (all, in order, for None)."""
         if count is None or count >= len(self.examples):
             return self
-        return _dataset(self.task, self.split, self.source, self.examples[:count])
+        chosen = random.Random(seed).sample(self.examples, count)
+        return _dataset(self.task, self.split, self.source, tuple(chosen))
 
 
 def glue_folder() -> Path | None:

@@ -65,11 +65,13 @@ def encode(
     """
     if not text.strip() or (text_pair is not None and not text_pair.strip()):
         raise DataError("There is no text to explain; type at least one word.")
-    whole = tokenizer(text, text_pair, add_special_tokens=True, truncation=False, verbose=False)
     cut = tokenizer(text, text_pair, truncation=True, max_length=max_length, return_special_tokens_mask=True)
     special = tuple(bool(flag) for flag in cut["special_tokens_mask"])
     if all(special):
         raise DataError("The text has no words the model can read (only blank or control characters).")
+    left_out = 0
+    if len(cut["input_ids"]) == max_length:
+        left_out = len(tokenizer(text, text_pair, truncation=False, verbose=False)["input_ids"]) - max_length
     numbers: dict[tuple[int | None, int | None], int] = {}
     words: list[int | None] = []
     for sequence, word, is_special in zip(cut.sequence_ids(), cut.word_ids(), special, strict=True):
@@ -81,13 +83,20 @@ def encode(
         special=special,
         words=tuple(words),
         tokens=tuple(tokenizer.convert_ids_to_tokens(cut["input_ids"])),
-        left_out=len(whole["input_ids"]) - len(cut["input_ids"]),
+        left_out=left_out,
     )
 
 
-def encode_all(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int = 128
-) -> list[Encoded]:
+def check_text(text: str, text_pair: str | None = None) -> None:
+    """Refuse, with DataError, a typed text in which there is nothing to explain: no letter and no digit."""
+    for given in (text,) if text_pair is None else (text, text_pair):
+        if not given.strip():
+            raise DataError("There is no text to explain; type at least one word.")
+        if not any(character.isalnum() for character in given):
+            raise DataError("There is no word in this text, only marks; type at least one word.")
+
+
+def encode_all(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int = 128) -> list[Encoded]:
     """Tokenise examples one by one, in order; DataError names the row that cannot be used."""
     rows = []
     for example in examples:

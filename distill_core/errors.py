@@ -1,12 +1,12 @@
 """The exceptions this library raises on purpose; each message says what came, what was wanted and what to do.
 
-    DistillError
-    ├── ConfigError        a setting, task, method or class name that cannot be used
-    ├── DataError          examples that are missing, damaged or empty
-    ├── ModelError         a model that is unknown, damaged or does not fit
-    ├── AttributionError   a map that cannot be computed for this input
-    ├── StoreError         the run store cannot be read or written
-    └── RunError           a run that is unknown, or that had to end
+DistillError
+├── ConfigError        a setting, task, method or class name that cannot be used
+├── DataError          examples that are missing, damaged or empty
+├── ModelError         a model that is unknown, damaged or does not fit
+├── AttributionError   a map that cannot be computed for this input
+├── StoreError         the run store cannot be read or written
+└── RunError           a run that is unknown, or that had to end
 """
 
 

@@ -9,6 +9,8 @@ a given tensor on, so no hook is set on, and nothing changed in, the network its
 import copy
 import hashlib
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -92,7 +94,7 @@ def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> 
         raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
-        raise ModelError(f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; it is not used with made-up weights.")
+        raise ModelError(f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; made-up weights are not used.")
     network = network.to(device).eval().requires_grad_(False)
     labels = tuple(network.config.id2label[index] for index in range(network.config.num_labels))
     digest = hashlib.sha256(weights_sha.encode())
@@ -104,22 +106,37 @@ def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> 
 def save_model(
     network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, record: dict[str, Any]
 ) -> None:
-    """Write a plain Hugging Face folder at `path` in one step (built beside it, then renamed)."""
-    part = path.with_name(f"{path.name}.part")
+    """Write a plain Hugging Face folder at `path`; a kill at any moment leaves the old folder or the new one.
+
+    It is built beside `path` and renamed; an older folder of that name is set aside first, deleted last.
+    """
+    part, old = (path.with_name(f"{path.name}.{os.getpid()}.{suffix}") for suffix in ("part", "old"))
     remove_folder(part)
     part.mkdir(parents=True)
     network.save_pretrained(part)
     tokenizer.save_pretrained(part)
     complete = {**record, "weights_sha256": file_sha256(part / WEIGHTS)}
     (part / RECORD).write_text(json.dumps(complete, indent=2), encoding="utf-8")
-    remove_folder(path)
+    if path.exists():
+        path.rename(old)
     part.rename(path)
+    remove_folder(old)
+
+
+def keep_layers(network: PreTrainedModel, layers: int) -> PreTrainedModel:
+    """Return a copy of a classifier with only its first `layers` encoder layers; ModelError if it has fewer."""
+    own = int(network.config.num_hidden_layers)
+    if not 1 <= layers <= own:
+        raise ModelError(f"A student of this teacher can have 1 to {own} layers, not {layers}.")
+    student = copy.deepcopy(network)
+    encoder = _base(student).encoder
+    encoder.layer = encoder.layer[:layers]
+    student.config.num_hidden_layers = layers
+    return student
 
 
 def remove_folder(path: Path) -> None:
     """Delete a folder and what is in it, if it is there."""
-    import shutil
-
     if path.exists():
         shutil.rmtree(path)
 

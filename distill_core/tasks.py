@@ -35,9 +35,7 @@ class Task:
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (
-        Task("sst2", "Film-review sentiment (SST-2)", ("sentence",), ("negative", "positive"), "accuracy"),
-    )
+    for task in (Task("sst2", "Film-review sentiment (SST-2)", ("sentence",), ("negative", "positive"), "accuracy"),)
 }
 
 

@@ -1,0 +1,32 @@
+"""Distillation and explanation of encoder classifiers: attributions, agreement, objectives, live runs.
+
+Names are loaded when first used, so that reading runs never imports torch.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DistillError": "errors",
+    "RunConfig": "config",
+    "Store": "store",
+    "attribute": "attribution",
+    "distill": "trainer",
+    "evaluate": "evaluation",
+    "explain": "explanations",
+    "find_model": "catalogue",
+    "get_task": "tasks",
+    "list_models": "catalogue",
+    "load_split": "data",
+    "open_model": "bundle",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

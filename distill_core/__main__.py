@@ -1,0 +1,5 @@
+"""`python -m distill_core`: the command line."""
+
+from distill_core.cli import main
+
+main()

@@ -1,0 +1,177 @@
+"""What one distillation run is to do: a frozen record, checked once, to and from JSON.
+
+`FIELDS` describes every field (label, one-sentence help, range); the check, the form and the command
+line all read it, so they cannot disagree. Unknown keys are refused, missing ones take their default:
+a record written before a field existed stays readable.
+"""
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, cast
+
+from distill_core.errors import ConfigError
+from distill_core.tasks import TASKS
+
+METHODS: dict[str, str] = {"kd": "Plain KD", "ad_kd": "AD-KD"}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+Kind = Literal["int", "float", "text", "choice"]
+Value = int | float | str | None
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One field of a RunConfig: how it is called, what it means, what it may be.
+
+    `minimum` and `maximum` bound a number's value or a text's length (both inclusive); `optional`
+    fields may be None.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+    help: str
+    default: Value
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    optional: bool
+
+    def check(self, value: object) -> Value:
+        """Return the value as the field keeps it; ConfigError naming field, value and what is allowed."""
+        if value is None and self.optional:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.kind == "int" and number and isinstance(value, int) and self._within(value):
+            return value
+        if self.kind == "float" and number and self._within(cast(float, value)):
+            return float(cast(float, value))
+        if self.kind == "text" and isinstance(value, str) and self._within(len(value)) and _one_line(value):
+            return value
+        if self.kind == "choice" and value in self.choices:
+            return value
+        raise ConfigError(f"{self.name} is {_shortened(value)}; {self.allowed}.")
+
+    @property
+    def allowed(self) -> str:
+        """What the field may be, in words that follow "; "."""
+        if self.kind == "choice":
+            words = f"choose one of: {', '.join(self.choices)}"
+        elif self.kind == "text":
+            words = f"wanted a line of {self.minimum:.0f} to {self.maximum:.0f} characters"
+        else:
+            noun = "a whole number" if self.kind == "int" else "a number"
+            words = f"wanted {noun} from {_plain(self.minimum)} to {_plain(self.maximum)}"
+        return words + (", or nothing" if self.optional else "")
+
+    def _within(self, number: float) -> bool:
+        low, high = cast(float, self.minimum), cast(float, self.maximum)
+        return low <= number <= high  # false for nan
+
+
+def _one_line(text: str) -> bool:
+    """Say whether a text is free of control characters and of halves of characters."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def _plain(bound: float | None) -> str:
+    return f"{bound:.10g}"
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _setting(
+    default: Any,
+    kind: Kind,
+    label: str,
+    help_text: str,
+    allowed: tuple[float, float] | tuple[str, ...],
+    optional: bool = False,
+) -> Any:
+    """Return a dataclass field whose metadata becomes its FieldSpec; `allowed` is a range, or the choices."""
+    chosen = kind == "choice"
+    low, high = (None, None) if chosen else allowed
+    spec = FieldSpec("", kind, label, help_text, default, low, high, allowed if chosen else (), optional)  # type: ignore[arg-type]
+    return field(default=default, metadata={"spec": spec})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run, one value a field; ConfigError on the first value that cannot be used.
+
+    `teacher` is a model id; `source` is `auto`, `bundled`, `hub` or a GLUE folder. Whether they exist
+    is checked where they are opened.
+    """
+
+    task: str = _setting("sst2", "choice", "Task", "The GLUE task the student learns.", tuple(TASKS))
+    teacher: str = _setting(
+        "bundled/sst2-teacher", "text", "Teacher", "The fine-tuned model the student learns from.", (1, 4096)
+    )
+    method: str = _setting("ad_kd", "choice", "Method", "How the student learns from the teacher.", tuple(METHODS))
+    student_layers: int = _setting(
+        3, "int", "Student layers", "Encoder layers the student takes over from the teacher.", (1, 48)
+    )
+    source: str = _setting("auto", "text", "Data source", "Where the examples are read from.", (1, 4096))
+    train_examples: int | None = _setting(
+        None, "int", "Training examples", "How many training examples to use; empty for all.", (1, 10_000_000), True
+    )
+    steps: int = _setting(200, "int", "Steps", "Optimizer steps, one batch each.", (1, 1_000_000))
+    batch_size: int = _setting(32, "int", "Batch size", "Examples in one step.", (1, 1024))
+    learning_rate: float = _setting(5e-5, "float", "Learning rate", "Peak learning rate of AdamW.", (1e-8, 0.1))
+    alpha: float = _setting(
+        0.8, "float", "Soft-target share α", "Weight of the teacher's soft targets; the labels get 1 − α.", (0.0, 1.0)
+    )
+    temperature: float = _setting(
+        2.0, "float", "Temperature τ", "Softens teacher and student probabilities before they are compared.", (0.1, 100)
+    )
+    attribution_weight: float = _setting(
+        1.0, "float", "Attribution weight", "Weight of the attribution term of AD-KD.", (0.0, 10_000)
+    )
+    top_k: int | None = _setting(
+        None, "int", "Top dimensions K", "Teacher dimensions kept in an AD-KD map; empty for all.", (1, 16_384), True
+    )
+    evaluate_every: int = _setting(
+        20, "int", "Evaluate every", "Steps between two evaluations, each of which saves a checkpoint.", (1, 1_000_000)
+    )
+    seed: int = _setting(0, "int", "Seed", "Decides data order and dropout.", (0, 2**32 - 1))
+    device: str = _setting("auto", "choice", "Device", "Where to train; auto takes the fastest there is.", DEVICES)
+    max_length: int = _setting(128, "int", "Longest input", "Tokens of an example beyond this are cut off.", (8, 512))
+    name: str = _setting("", "text", "Name", "What the run is called; empty for its id.", (0, 200))
+
+    def __post_init__(self) -> None:
+        """Check every field in order."""
+        for spec in FIELDS.values():
+            object.__setattr__(self, spec.name, spec.check(getattr(self, spec.name)))
+
+    def to_json(self) -> str:
+        """Return all fields as one JSON object."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object]) -> "RunConfig":
+        """Build a config from named values, defaults for the rest; ConfigError for a name that is no field."""
+        unknown = [name for name in values if name not in FIELDS]
+        if unknown:
+            raise ConfigError(
+                f"Unknown setting {', '.join(_shortened(name) for name in unknown)}; choose among: {', '.join(FIELDS)}."
+            )
+        return cls(**cast(dict[str, Any], values))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunConfig":
+        """Read what `to_json` wrote; ConfigError where it is damaged or holds an unknown setting."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"The settings of a run are not JSON ({error}).") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"The settings of a run are {_shortened(values)}; wanted a JSON object.")
+        return cls.from_values(values)
+
+
+FIELDS: dict[str, FieldSpec] = {item.name: replace(item.metadata["spec"], name=item.name) for item in fields(RunConfig)}

@@ -1,0 +1,105 @@
+"""One run from its settings: opens teacher and data, builds the student, trains it, and can save it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from distill_core.bundle import open_model
+from distill_core.config import METHODS, RunConfig
+from distill_core.data import Dataset, load_split
+from distill_core.encoding import encode_all
+from distill_core.errors import RunError
+from distill_core.evaluation import gold_labels, predict_logits
+from distill_core.events import Event, Note, Phase
+from distill_core.models import LoadedModel, keep_layers, save_model
+from distill_core.objectives import make_method
+from distill_core.probe import Probe
+from distill_core.tasks import get_task, task_metrics
+from distill_core.teacher_cache import TeacherCache
+from distill_core.trainer import TrainingSet, Weights, distill
+
+PROBE_EXAMPLES = 64
+VALIDATION_LIMIT = 1000  # examples; larger validation sets are sampled, the same ones for every run
+
+
+class Session:
+    """A run in this process: iterate `events()` to train, call `save` whenever there is a student."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self._teacher: LoadedModel | None = None
+        self._student: PreTrainedModel | None = None
+
+    def events(self) -> Iterator[Event]:
+        """Do the run, yielding what happens; closing the iterator ends it and keeps the student as it is.
+
+        Raises DistillError subclasses with a plain-words cause.
+        """
+        config = self.config
+        yield Phase("loading", f"teacher {config.teacher}")
+        teacher = self._teacher = open_model(config.teacher, config.device)
+        yield Phase("loading", "examples")
+        train, validation = self._data()
+        yield Note(f"training on {len(train.examples)} examples from {train.source}")
+        yield Note(f"validating on {len(validation.examples)} examples from {validation.source}")
+        rows = encode_all(teacher.tokenizer, train.examples, config.max_length)
+        training = TrainingSet(rows, torch.tensor(gold_labels(train)), teacher.pad_id)
+        held_out = encode_all(teacher.tokenizer, validation.examples, config.max_length)
+        yield Phase("loading", "teacher's maps on the probe sentences")
+        probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)
+        student = self._student = keep_layers(teacher.network, config.student_layers)
+        student.requires_grad_(True)
+        method = make_method(config.method, top_k=config.top_k)
+        cache = TeacherCache(teacher, method, rows, training.labels)
+        yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
+        task = get_task(config.task)
+
+        def evaluate() -> dict[str, float]:
+            predictions = predict_logits(student, held_out, teacher.pad_id).argmax(dim=1)
+            metrics = task_metrics(task, predictions.tolist(), gold_labels(validation))
+            return {f"validation/{name}": value for name, value in metrics.items()} | probe.measure(student)
+
+        yield from distill(
+            student=student,
+            train=training,
+            teacher=cache,
+            method=method,
+            weights=Weights(config.alpha, config.temperature, config.attribution_weight),
+            steps=config.steps,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+            evaluate=evaluate,
+            evaluate_every=config.evaluate_every,
+        )
+
+    def save(self, path: Path, record: dict[str, Any]) -> None:
+        """Write the student as a plain Hugging Face folder; RunError when there is none yet."""
+        if self._student is None or self._teacher is None:
+            raise RunError("There is no student yet: the run ended while it was loading.")
+        title = self.config.name or f"{METHODS[self.config.method]} student"
+        about = {
+            "task": self.config.task,
+            "title": title,
+            "description": f"{self.config.student_layers} layers, {METHODS[self.config.method]}, {self.config.teacher}",
+            "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
+        }
+        save_model(self._student, self._teacher.tokenizer, path, about | record)
+
+    def _data(self) -> tuple[Dataset, Dataset]:
+        """Return the training examples this run can use, and the validation examples."""
+        config = self.config
+        needed = config.steps * config.batch_size
+        if config.train_examples is not None:
+            needed = min(needed, config.train_examples)
+        train = load_split(config.task, "train", config.source).sample(needed, config.seed)
+        validation = load_split(config.task, "validation", config.source).sample(VALIDATION_LIMIT, 0)
+        return train, validation
+
+
+def prepare(config: RunConfig) -> Session:
+    """Return the session of a run; nothing is loaded before its events are asked for."""
+    return Session(config)

@@ -1,0 +1,71 @@
+"""How well a classifier does on a data set: batched predictions and the task's metric."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from distill_core.data import Dataset
+from distill_core.encoding import Encoded, collate, encode_all
+from distill_core.errors import DataError
+from distill_core.models import LoadedModel, logits
+from distill_core.tasks import get_task, task_metrics
+
+
+@torch.no_grad()
+def predict_logits(
+    network: PreTrainedModel,
+    rows: Sequence[Encoded],
+    pad_id: int,
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[Tensor, "example class"]:
+    """Return the logits of all rows in their order, on the CPU, computed in batches of similar length.
+
+    Dropout is off while it runs; the network's mode is put back. `progress(done, total)` is called
+    after each batch.
+    """
+    was_training = network.training
+    network.eval()
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
+    parts: list[Tensor] = []
+    try:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            inputs = collate([rows[row] for row in chosen], pad_id).to(network.device)
+            parts.append(logits(network, inputs).float().cpu())
+            if progress is not None:
+                progress(start + len(chosen), len(order))
+    finally:
+        network.train(was_training)
+    if not parts:
+        raise DataError("There are no examples to predict.")
+    stacked = torch.cat(parts)
+    result = torch.empty_like(stacked)
+    result[torch.tensor(order)] = stacked
+    return result
+
+
+def evaluate(
+    model: LoadedModel,
+    data: Dataset,
+    *,
+    max_length: int = 128,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Return the task's GLUE metric of a model on a labelled data set."""
+    task = get_task(data.task)
+    rows = encode_all(model.tokenizer, data.examples, min(max_length, model.max_length))
+    predictions = predict_logits(model.network, rows, model.pad_id, progress=progress).argmax(dim=1)
+    return task_metrics(task, predictions.tolist(), gold_labels(data))
+
+
+def gold_labels(data: Dataset) -> list[int]:
+    """Return the class indices of a labelled data set; DataError where one is missing."""
+    labels = [example.label for example in data.examples if example.label is not None]
+    if len(labels) != len(data.examples):
+        raise DataError(f"{data.source}: some examples of {data.task} {data.split} have no label.")
+    return labels

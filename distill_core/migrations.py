@@ -1,0 +1,56 @@
+"""The run store's tables as numbered steps; a step that has shipped is never edited, a change is a new step.
+
+The file's `user_version` says how many steps it has had.
+"""
+
+import sqlite3
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE runs (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of submission
+            id TEXT NOT NULL UNIQUE,
+            config TEXT NOT NULL,                      -- RunConfig as JSON
+            state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'finished', 'failed', 'stopped', 'lost')),
+            reason TEXT NOT NULL DEFAULT '',
+            created REAL NOT NULL,                     -- times are seconds since the epoch
+            started REAL,
+            ended REAL,
+            device TEXT,                               -- the one taken, never 'auto'
+            phase TEXT NOT NULL DEFAULT '',
+            phase_detail TEXT NOT NULL DEFAULT '',
+            step INTEGER NOT NULL DEFAULT 0,
+            stop_requested REAL,
+            heartbeat REAL,
+            pid INTEGER,
+            pid_started REAL,
+            token TEXT,
+            model_path TEXT
+        )
+        """,
+        "CREATE INDEX runs_by_state ON runs (state, number)",
+        """
+        CREATE TABLE metrics (
+            cursor INTEGER PRIMARY KEY AUTOINCREMENT,  -- grows in the order of writing
+            run_number INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+            step INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            value REAL                                 -- NULL stands for nan
+        )
+        """,
+        "CREATE INDEX metrics_by_run ON metrics (run_number, cursor)",
+    ),
+)
+VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a store up to VERSION in one transaction; a second process doing the same finds it done."""
+    connection.execute("BEGIN IMMEDIATE")
+    done: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    for step in MIGRATIONS[done:]:
+        for statement in step:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {max(done, VERSION)}")
+    connection.execute("COMMIT")

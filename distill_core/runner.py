@@ -1,0 +1,262 @@
+"""The queue and its worker processes: submit, start, stop, and find out about the dead.
+
+There is no manager process. Whoever looks at the queue calls `pump`, which is safe from any number of
+processes at once: the page on every tick, a worker when it ends, and a thread beside each started worker
+that waits for its exit. So the queue goes on without a page, and a crash is noticed at once or at the
+next look.
+
+A worker is known by pid, start time and token. The token, 128 random bits, stands in the environment it
+was started with: where that can be read it decides, because the start time that the system reports moves
+when its clock is set. A process at the pid that fails the test is another one and is never signalled.
+A worker that is there but silent is not given up: its device is not free, and a machine that slept looks
+the same. Whether to stop it is the user's choice.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from distill_core.config import RunConfig
+from distill_core.data import glue_folder
+from distill_core.devices import resolve_device
+from distill_core.paths import ASSETS, home, run_folder
+from distill_core.store import LOG_NAME, Run, Store
+
+TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
+FOREGROUND = "foreground:"  # begins the token of a run that works inside the process of its caller
+WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "distill_core.worker")  # -P: the current folder is no code
+
+TERM_AFTER = 6.0  # seconds from asking a worker to stop to SIGTERM
+KILL_AFTER = 8.0  # ... and to SIGKILL
+START_SECONDS = 30.0  # a claimed run without a process for longer was never started
+_SAME_START = 2.0  # seconds two reports of one process' start time may differ
+_ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that look alike
+
+
+def submit(store: Store, config: RunConfig) -> str:
+    """Queue a run and return its id; every call makes one run. ConfigError for a device that is not here.
+
+    What depends on where and how this process was started is made fast first: relative folders become
+    absolute, and `auto` data the GLUE folder it means, since another process may start the run.
+    """
+    resolve_device(config.device)
+    pinned = replace(config, teacher=_absolute(config.teacher), source=_pinned_source(config.source))
+    while True:
+        letters = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{letters}"
+        if store.add(run_id, pinned):
+            return run_id
+
+
+def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:
+    """Give up dead runs, press on with stops, start the next run of each free device; return the started ids.
+
+    `command` is what a worker is started with, before the run's id.
+    """
+    for run in store.runs(("running",)):
+        _look_after(store, run)
+    started: list[str] = []
+    while store.runs(("queued",), limit=1):
+        run_or_none = store.claim(resolve_device, secrets.token_hex(16))
+        if run_or_none is None:
+            break
+        _start(store, run_or_none, tuple(command or WORKER))
+        started.append(run_or_none.id)
+    return started
+
+
+def stop(store: Store, run_id: str) -> Run:
+    """Ask a run to stop and return it as it is now: stopped if it was queued, else `stopping`.
+
+    Does not wait. A worker saves a checkpoint and ends; one that does not is ended by `pump`.
+    RunError for an unknown run; a run that has ended stays as it is.
+    """
+    store.get(run_id)
+    if not store.cancel(run_id):
+        store.request_stop(run_id)
+    return store.get(run_id)
+
+
+def wait(store: Store, run_id: str, seconds: float, command: Sequence[str] | None = None) -> Run:
+    """Pump until a run has ended or the time is over; return it as it then is."""
+    deadline = time.monotonic() + seconds
+    while (run := store.get(run_id)).active and time.monotonic() < deadline:
+        pump(store, command)
+        time.sleep(0.2)
+    return run
+
+
+def worker_process(run: Run) -> psutil.Process | None:
+    """Return the process that works on a run, None where it is gone or its pid is another's by now."""
+    if run.pid is None or run.pid_started is None:
+        return None
+    try:
+        process = psutil.Process(run.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:  # ended, but its parent has not asked how
+            return None
+        began_then = abs(process.create_time() - run.pid_started) <= _SAME_START
+        if _in_foreground(run):
+            return process if began_then else None
+        try:
+            carries_token = process.environ().get(TOKEN_VARIABLE) == run.token
+        except psutil.AccessDenied:  # another user's process, or a system that does not tell
+            carries_token = began_then
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    return process if carries_token else None
+
+
+def _look_after(store: Store, run: Run) -> None:
+    """Give a running run up if its worker is gone; press on if it should have stopped."""
+    if worker_process(run) is None:
+        starting = run.pid is None and time.time() - (run.started or 0.0) < START_SECONDS
+        if not starting:
+            _give_up(store, run)
+        return
+    asked = 0.0 if run.stop_requested is None else time.time() - run.stop_requested
+    if asked >= KILL_AFTER:
+        _signal(run, signal.SIGKILL)
+        deadline = time.monotonic() + 1.0
+        while (gone := worker_process(run) is None) is False and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if gone:
+            _give_up(store, run)
+    elif asked >= TERM_AFTER:
+        _signal(run, signal.SIGTERM)
+
+
+def _signal(run: Run, number: signal.Signals) -> None:
+    """Signal a run's process group, or only its process where it leads none; nothing unless it is the worker."""
+    process = worker_process(run)
+    if process is None:
+        return
+    # It may end meanwhile, or belong to another user: then the run goes on being shown as stopping.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if not _in_foreground(run) and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
+
+
+def _give_up(store: Store, run: Run, exit_code: int | None = None) -> None:
+    """End a run whose worker is gone: stopped if that was asked for, else lost, with the cause in words."""
+    where = f"at step {run.step}" + (f" ({run.phase})" if run.phase else "")
+    if run.stop_requested is not None:
+        kept = "its last checkpoint is kept" if run.model_path else "there was no checkpoint yet"
+        ended = store.end(
+            run.id, str(run.token), "stopped", f"Stopped by force {where}, it did not end by itself; {kept}."
+        )
+    else:
+        cause = f"{_cause(run, exit_code)} The run was {where}; see the end of its log."
+        ended = store.end(run.id, str(run.token), "lost", cause)
+    if ended:  # else it ended by itself just now, and what carries its token may be the next worker being born
+        _kill_leftovers(run)
+        _tidy(run_folder(run.id))
+
+
+def _cause(run: Run, exit_code: int | None) -> str:
+    if exit_code is None and run.pid is None:
+        return "The worker process was never started."
+    if exit_code is None:
+        return f"The worker process {run.pid} is gone: killed, out of memory, or the machine was switched off."
+    if exit_code == -signal.SIGKILL:
+        return "The worker process was killed (SIGKILL): by someone, or by the system for lack of memory."
+    if exit_code < 0:
+        return f"The worker process died of signal {-exit_code} ({signal.strsignal(-exit_code)})."
+    return f"The worker process ended with exit code {exit_code} without saying why."
+
+
+def _tidy(folder: Path) -> None:
+    """Undo what a kill in the middle of saving left: put the older checkpoint back, delete a half-written one."""
+    student = folder / "student"
+    for aside in sorted(folder.glob("student.*.old")):
+        if not student.exists():
+            aside.rename(student)
+    for rest in (*folder.glob("student.*.part"), *folder.glob("student.*.old")):
+        shutil.rmtree(rest, ignore_errors=True)
+
+
+def _kill_leftovers(run: Run) -> None:
+    """Kill what a dead worker started and left behind, known by the token in its environment."""
+    if _in_foreground(run):
+        return
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(TOKEN_VARIABLE) == run.token:
+                process.kill()
+        except psutil.Error:  # ended meanwhile, or another user's: not ours
+            continue
+
+
+def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
+    """Start the worker of a claimed run in a session of its own, its output going to the run's log."""
+    token = str(run.token)
+    code = str(ASSETS.parent)
+    environment = os.environ | {
+        TOKEN_VARIABLE: token,
+        "DISTILL_HOME": str(home().resolve()),
+        "PYTHONPATH": os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH")))),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its trace in the log
+    }
+    folder = run_folder(run.id)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOG_NAME).open("ab") as log:
+            process = subprocess.Popen(
+                (*command, run.id),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                close_fds=True,
+            )
+    except OSError as error:
+        store.end(run.id, token, "failed", f"The worker could not be started: {error}.")
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):  # ended already: the thread will say how
+        # The worker notes itself, too; until then a look at the run must find it.
+        store.attach(run.id, token, process.pid, psutil.Process(process.pid).create_time())
+    arguments = (store, run.id, token, process, command)
+    threading.Thread(target=_see_off, args=arguments, name=f"worker-{run.id}", daemon=True).start()
+
+
+def _see_off(store: Store, run_id: str, token: str, process: subprocess.Popen[bytes], command: tuple[str, ...]) -> None:
+    """Wait for a worker's exit, so that it leaves no zombie, give its run up if it did not end it, go on."""
+    exit_code = process.wait()
+    run = store.get(run_id)
+    if run.state == "running" and run.token == token:
+        _give_up(store, run, exit_code)
+    pump(store, command)
+
+
+def _in_foreground(run: Run) -> bool:
+    return run.token is not None and run.token.startswith(FOREGROUND)
+
+
+def _absolute(model_id: str) -> str:
+    """Return the absolute path where an id is that of an existing folder, any other id as it is."""
+    if model_id.startswith(("bundled/", "run/")):
+        return model_id
+    folder = Path(model_id).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else model_id
+
+
+def _pinned_source(source: str) -> str:
+    if source == "auto":
+        named = glue_folder()
+        return "auto" if named is None else str(named.resolve())
+    return source if source in ("bundled", "hub") else str(Path(source).expanduser().resolve())

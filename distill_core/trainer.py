@@ -1,0 +1,182 @@
+"""The training loop: minimises L = (1 − α)·CE + α·KD(τ) + w·(method term) and says what it sees.
+
+Knows no file, no database and no clock but its own: it yields events, whoever runs it keeps them, and
+ends it early by closing the iterator. The student's embedding block stays frozen (GKD's practice; for
+AD-KD this is ours), so that all students of a teacher share it and E needs no gradient of its own.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedModel, get_linear_schedule_with_warmup
+
+from distill_core.encoding import Encoded, Inputs, collate, length_batches
+from distill_core.errors import RunError
+from distill_core.events import Event, Measured, Phase
+from distill_core.models import embed, logits_from_embeddings
+from distill_core.objectives import ForwardPass, Method
+from distill_core.objectives.kd import label_loss, soft_target_loss
+from distill_core.teacher_cache import TeacherCache
+
+WARMUP = 0.1  # share of the steps over which the learning rate rises, then falls linearly to 0
+CLIP = 1.0  # largest gradient norm, as in the AD-KD authors' scripts
+WEIGHT_DECAY = 0.01
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Tokenised examples with gold classes (N,) and the id to pad with."""
+
+    rows: Sequence[Encoded]
+    labels: Int[Tensor, " example"]
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How the terms are weighed: α (0–1), τ (> 0), w (≥ 0). Without a teacher only CE counts."""
+
+    alpha: float = 0.8
+    temperature: float = 2.0
+    method: float = 1.0
+
+
+def distill(
+    *,
+    student: PreTrainedModel,
+    train: TrainingSet,
+    teacher: TeacherCache | None,
+    method: Method | None,
+    weights: Weights,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    evaluate: Callable[[], Mapping[str, float]],
+    evaluate_every: int,
+) -> Iterator[Event]:
+    """Train `student` in place for `steps` optimizer steps, yielding events as they happen.
+
+    Without `teacher` this is plain fine-tuning on the labels. `evaluate()` is called before the first
+    step, every `evaluate_every` steps and after the last; what it returns is yielded as it is. Same
+    arguments, same device: same weights (random numbers come from `seed` alone). Raises RunError
+    naming the step and the term when a term is not finite. The student is in eval mode at every yield
+    of an evaluation and when the iterator ends.
+    """
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    for parameter in student.base_model.embeddings.parameters():
+        parameter.requires_grad_(False)
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
+    schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(WARMUP * steps), steps)
+    try:
+        yield Phase("evaluating", "before the first step")
+        student.eval()
+        yield Measured(0, dict(evaluate()))
+        yield Phase("training", f"{steps} steps")
+        batches = _endless_batches(train, batch_size, order)
+        spent = 0.0
+        for step in range(1, steps + 1):
+            began = time.perf_counter()
+            student.train()
+            rows = next(batches)
+            terms = _terms(student, train, rows, teacher, method, weights)
+            for name, (raw, _) in terms.items():
+                if not torch.isfinite(raw):
+                    raise RunError(_not_finite(step, name, raw.item()))
+            loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
+            rate = optimizer.param_groups[0]["lr"]
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+            if not torch.isfinite(norm):
+                raise RunError(_not_finite(step, "gradient norm", norm.item()))
+            optimizer.step()
+            schedule.step()
+            seconds = time.perf_counter() - began
+            spent += seconds
+            yield Measured(
+                step,
+                _step_values(terms, loss, norm, rate)
+                | {
+                    "examples_per_second": len(rows) / seconds,
+                    "memory_mb": _memory_mb(student),
+                    "seconds_left": spent / step * (steps - step),
+                },
+            )
+            if step % evaluate_every == 0 or step == steps:
+                student.eval()
+                yield Measured(step, dict(evaluate()))
+    finally:
+        student.eval()
+        if teacher is not None:
+            teacher.save()
+
+
+def _terms(
+    student: PreTrainedModel,
+    train: TrainingSet,
+    rows: Sequence[int],
+    teacher: TeacherCache | None,
+    method: Method | None,
+    weights: Weights,
+) -> dict[str, tuple[Tensor, float]]:
+    """Return each term of the loss for one batch with its weight."""
+    inputs = collate([train.rows[row] for row in rows], train.pad_id).to(student.device)
+    labels = train.labels[list(rows)].to(student.device)
+    forward = student_pass(student, inputs, labels)
+    if teacher is None:
+        return {"ce": (label_loss(forward.logits, labels), 1.0)}
+    teacher_logits, signal = teacher.batch(rows, inputs, labels)
+    terms = {
+        "ce": (label_loss(forward.logits, labels), 1.0 - weights.alpha),
+        "kd": (soft_target_loss(forward.logits, teacher_logits, weights.temperature), weights.alpha),
+    }
+    if method is not None and signal is not None:
+        terms[method.key] = (method.loss(forward, signal), weights.method)
+    return terms
+
+
+def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Int[Tensor, " batch"]) -> ForwardPass:
+    """Run the student on a batch from its (frozen) embeddings, keeping the graph from E on."""
+    with torch.no_grad():
+        embeddings = embed(student, inputs)
+    embeddings.requires_grad_()
+    return ForwardPass(embeddings, logits_from_embeddings(student, embeddings, inputs), inputs.mask, labels)
+
+
+def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator) -> Iterator[list[int]]:
+    lengths = [len(row.ids) for row in train.rows]
+    while True:
+        yield from length_batches(lengths, batch_size, order)
+
+
+def _step_values(
+    terms: Mapping[str, tuple[Tensor, float]], loss: Tensor, norm: Tensor, rate: float
+) -> dict[str, float]:
+    values = {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+    for name, (raw, weight) in terms.items():
+        values[name] = raw.item()
+        values[f"weighted/{name}"] = raw.item() * weight
+    return values
+
+
+def _memory_mb(student: PreTrainedModel) -> float:
+    """Peak memory of the device in MB: CUDA's allocator, else this process' resident size."""
+    if student.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(student.device) / 1e6
+    return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def _not_finite(step: int, name: str, value: float) -> str:
+    return (
+        f"Step {step}: the {name} {'term ' if name != 'gradient norm' else ''}is not finite ({value}). "
+        "Lower the learning rate or the attribution weight and start again."
+    )

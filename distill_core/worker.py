@@ -1,0 +1,322 @@
+"""One run, done: `python -m distill_core.worker RUN_ID`, or in the foreground of the command line.
+
+Takes its settings from the store, its events from the session that `distillation.prepare` returns, and
+persists both numbers and checkpoints. Everything heavy is imported inside `_open_session`. A stop, asked
+for in the store or by SIGTERM or Ctrl-C, is honoured between two events; a thread keeps the heartbeat
+going through phases that have none.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TextIO
+
+import psutil
+
+from distill_core.config import RunConfig
+from distill_core.devices import resolve_device
+from distill_core.errors import DistillError, StoreError
+from distill_core.events import Event, Measured, Note, Phase
+from distill_core.paths import run_folder
+from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, pump, stop
+from distill_core.store import LOG_NAME, Recorder, Run, RunState, Store
+
+BEAT_SECONDS = 1.0
+EVALUATION = "validation/"  # begins the name of a metric that marks an evaluation: a checkpoint is due
+
+
+class Session(Protocol):
+    """A run that can be done: what `distillation.prepare` returns."""
+
+    def events(self) -> Iterator[Event]:
+        """Train, yielding what happens; closing the iterator ends it. Raises DistillError with the cause."""
+
+    def save(self, path: Path, record: dict[str, Any]) -> None:
+        """Write the student as it is now, in one step, with a record of where it is from."""
+
+
+def _open_session(config: RunConfig) -> Session:
+    from distill_core.distillation import prepare  # here: torch and transformers take seconds
+
+    return prepare(config)
+
+
+class _Work:
+    """One run under way in this process: carries out the session, keeps the store and the log."""
+
+    def __init__(self, store: Store, run: Run, log: TextIO, on_event: Callable[[Event], None] | None) -> None:
+        self.store, self.run, self.token = store, run, str(run.token)
+        self.recorder = Recorder(store, run.id, self.token)
+        self.stop_asked = threading.Event()
+        self._log, self._on_event = log, on_event
+        self._student = run_folder(run.id) / "student"
+        self._step = 0
+
+    def say(self, text: str) -> None:
+        """Append one line to the run's log."""
+        self._log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    def outcome(self) -> tuple[RunState, str]:
+        """Do the run; return the state it ends in and why, in words. Raises nothing the user could mend."""
+        try:
+            finished = self._train()
+            self.recorder.flush()
+        except DistillError as error:
+            self.say(f"failed: {error}")
+            return "failed", str(error)
+        except Exception as error:  # whatever it is, the run's page must say it
+            self.say(f"failed: {traceback.format_exc()}")
+            return "failed", explain_failure(error, self._student.parent)
+        if finished:
+            return "finished", ""
+        kept = "the student as it was then is kept" if self._student.exists() else "there was no student yet"
+        return "stopped", f"Stopped on request at step {self._step}; {kept}."
+
+    def flush_rest(self) -> None:
+        """Write what a run that failed or was interrupted has measured, as far as the store allows."""
+        try:
+            self.recorder.flush()
+        except StoreError as error:
+            self.say(f"the last points are not in the store: {error}")
+
+    def _train(self) -> bool:
+        """Run the session to its end or to a stop, saving checkpoints; say whether it reached its end."""
+        self._emit(Phase("loading", "libraries"))
+        session = _open_session(replace(self.run.config, device=str(self.run.device)))
+        unsaved = False
+        with _closed_after(session.events()) as events:
+            for event in events:
+                self._emit(event)
+                if isinstance(event, Measured):
+                    self._step, unsaved = event.step, True
+                    if any(name.startswith(EVALUATION) for name in event.values):
+                        self._save(session)
+                        unsaved = False
+                if self.stop_asked.is_set():
+                    break
+            else:
+                self._save_last(session, unsaved)
+                return True
+            self._save_last(session, unsaved)  # before the iterator is closed, which may take its time
+            return False
+
+    def _save_last(self, session: Session, unsaved: bool) -> None:
+        if unsaved:
+            self._emit(Phase("saving", "student"))
+            self._save(session)
+
+    def _save(self, session: Session) -> None:
+        """Write a checkpoint and note in the store where it is."""
+        config = self.run.config
+        record = {
+            "run": self.run.id,
+            "task": config.task,
+            "teacher": config.teacher,
+            "method": config.method,
+            "step": self._step,
+            "config": asdict(config),
+        }
+        session.save(self._student, record)
+        self.store.set_model(self.run.id, self.token, self._student)
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, Phase):
+            self.say(f"{event.name}: {event.detail}" if event.detail else event.name)
+        elif isinstance(event, Note):
+            self.say(event.text)
+        elif any(name.startswith(EVALUATION) for name in event.values):
+            self.say(f"step {event.step}: " + ", ".join(f"{name} {value:.4f}" for name, value in event.values.items()))
+        self.recorder.record(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+
+class _Pulse(threading.Thread):
+    """Writes the heartbeat, passes a requested stop on, and ends a worker that does not come to its end.
+
+    The last only with `may_exit`, in a process that is nothing but the worker: when the stop is
+    KILL_AFTER seconds old it ends the run in the store and the process with all it started.
+    """
+
+    def __init__(self, work: _Work, may_exit: bool) -> None:
+        super().__init__(name=f"pulse-{work.run.id}", daemon=True)
+        self._work, self._may_exit = work, may_exit
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Beat until `close`."""
+        while not self._over.wait(BEAT_SECONDS):
+            try:
+                self._beat()
+            except StoreError as error:  # the main thread meets the same and ends the run; a busy store comes free
+                self._work.say(f"heartbeat not written: {error}")
+
+    def close(self) -> None:
+        """End the beating."""
+        self._over.set()
+        self.join()
+
+    def _beat(self) -> None:
+        work = self._work
+        run = work.recorder.flush()
+        if run is None:
+            work.say("this run was given up in the store; ending")
+            work.stop_asked.set()
+        elif run.stop_requested is None:
+            if work.stop_asked.is_set():  # by a signal: the pages must show it
+                work.store.request_stop(run.id)
+        else:
+            work.stop_asked.set()
+            if self._may_exit and time.time() - run.stop_requested > KILL_AFTER:
+                self._end_by_force(run)
+
+    def _end_by_force(self, run: Run) -> None:
+        kept = "the last checkpoint is kept" if run.model_path else "there was no checkpoint yet"
+        where = f"at step {run.step} ({run.phase})"
+        self._work.store.end(run.id, self._work.token, "stopped", f"Stopped by force {where}, it did not end; {kept}.")
+        self._work.say("did not end within the time for a stop; ended by force")
+        pump(self._work.store)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+
+def explain_failure(error: BaseException, folder: Path) -> str:
+    """Say in plain words why a run ended with an exception that is not one of this library's own."""
+    text = str(error)
+    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in text:
+        return f"No space left on the disk that holds {folder}. Free some and start the run again."
+    out_of_memory = type(error).__name__ == "OutOfMemoryError" or "out of memory" in text or "can't allocate" in text
+    if isinstance(error, MemoryError) or out_of_memory:
+        return "Out of memory. Use a smaller batch or shorter inputs, or close what else uses the device."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None, may_exit: bool = False) -> Run:
+    """Do a run that this process has claimed, and return it as it ended.
+
+    `on_event` is told everything as it happens. See `_Pulse` for `may_exit`. StoreError when even the
+    end cannot be written.
+    """
+    folder = run_folder(run.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOG_NAME).open("a", encoding="utf-8", buffering=1) as log:
+        current = _Work(store, run, log, on_event)
+        pulse = _Pulse(current, may_exit)
+        pulse.start()
+        try:
+            with _stop_on_signals(current.stop_asked):
+                state, reason = current.outcome()
+        except KeyboardInterrupt:  # Ctrl-C a second time
+            state, reason = "stopped", "Interrupted; the last checkpoint, if there was one, is kept."
+        finally:
+            pulse.close()
+        current.flush_rest()
+        store.end(run.id, current.token, state, reason)
+        current.say(f"{state}{': ' if reason else ''}{reason}")
+    return store.get(run.id)
+
+
+def run_in_foreground(store: Store, run_id: str, on_event: Callable[[Event], None]) -> Run:
+    """Do a queued run in this process and return it as it ended; Ctrl-C stops it and keeps the student.
+
+    While its device is busy it waits its turn. If another process starts it first, it is followed there,
+    `on_event` being told what the store says.
+    """
+    token = f"{FOREGROUND}{secrets.token_hex(16)}"
+    try:
+        while store.get(run_id).state == "queued":
+            run = store.claim(resolve_device, token, only=run_id)
+            if run is not None:
+                me = psutil.Process()
+                store.attach(run_id, token, me.pid, me.create_time())
+                work(store, run, on_event)
+                pump(store)
+                return store.get(run_id)
+            pump(store)
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        stop(store, run_id)
+    return _follow(store, run_id, on_event)
+
+
+def _follow(store: Store, run_id: str, on_event: Callable[[Event], None]) -> Run:
+    """Tell `on_event` what another process writes about a run, until it has ended; Ctrl-C asks it to stop."""
+    cursor, phase = 0, Phase("")
+    while True:
+        try:
+            run = store.get(run_id)
+            if Phase(run.phase, run.phase_detail) != phase:
+                phase = Phase(run.phase, run.phase_detail)
+                on_event(phase)
+            by_step: dict[int, dict[str, float]] = {}
+            for point in store.metrics(run_id, after=cursor):
+                by_step.setdefault(point.step, {})[point.name] = point.value
+                cursor = point.cursor
+            for step, values in by_step.items():
+                on_event(Measured(step, values))
+            if not run.active:
+                return run
+            pump(store)
+            time.sleep(0.5)
+        except KeyboardInterrupt:
+            stop(store, run_id)
+
+
+@contextlib.contextmanager
+def _closed_after(events: Iterator[Event]) -> Iterator[Iterator[Event]]:
+    """Close an iterator that can be closed when its user is done with it."""
+    try:
+        yield events
+    finally:
+        close = getattr(events, "close", None)
+        if close is not None:
+            close()
+
+
+@contextlib.contextmanager
+def _stop_on_signals(stop_asked: threading.Event) -> Iterator[None]:
+    """Turn SIGTERM and the first Ctrl-C into a stop; a second Ctrl-C interrupts. Only the main thread can."""
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT and stop_asked.is_set():
+            raise KeyboardInterrupt
+        stop_asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(arguments: list[str]) -> int:
+    """Do the run named by the only argument, as the process that `runner` started for it; return the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m distill_core.worker RUN_ID (started by the app)", file=sys.stderr)
+        return 2
+    store, me = Store(), psutil.Process()
+    if not store.attach(arguments[0], os.environ.get(TOKEN_VARIABLE, ""), me.pid, me.create_time()):
+        print(f"Run {arguments[0]!r} does not wait for this process; nothing done.", file=sys.stderr)
+        return 2
+    work(store, store.get(arguments[0]), may_exit=True)
+    pump(store)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What pages are built from: the only code besides the pages that imports Streamlit."""

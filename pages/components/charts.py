@@ -1,0 +1,142 @@
+"""Plain data to Plotly figures; nothing here draws. Paper and ink follow Streamlit's theme, meaning is ours.
+
+Plotly reads its labels as a small HTML, so every text from outside is escaped before it goes in, and
+never put into a template, where "%{...}" would be replaced.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from pages.components.heatmap import MapRow, shown_token
+from pages.components.palette import STUDENTS, TEACHER, TERMS
+
+Points = Sequence[tuple[int, float]]
+
+CONFIG = {
+    "displaylogo": False,
+    "modeBarButtons": [["toImage"]],
+    "toImageButtonOptions": {"format": "png", "scale": 3, "filename": "distillation-lens"},
+}
+"""What to hand to `st.plotly_chart(config=...)`: one button, which saves the chart as PNG without any server."""
+
+_FAINT = "rgba(128, 128, 128, 0.22)"
+_TITLES = {
+    "loss": "Total loss",
+    "ce": "Cross-entropy with the labels",
+    "kd": "Soft targets (KD)",
+    "ad_kd": "Attribution maps (AD-KD)",
+    "validation/accuracy": "Validation accuracy",
+    "agreement/cosine": "Cosine of unsigned maps",
+    "agreement/spearman": "Spearman of unsigned maps",
+    "agreement/signed_cosine": "Cosine of signed maps",
+    "agreement/label_loyalty": "Same prediction as the teacher",
+    "learning_rate": "Learning rate",
+    "examples_per_second": "Examples a second",
+    "memory_mb": "Memory (MB)",
+}
+_COLORS = {
+    **TERMS,
+    "validation/accuracy": TEACHER,
+    "agreement/cosine": STUDENTS[0],
+    "agreement/spearman": STUDENTS[1],
+    "agreement/signed_cosine": STUDENTS[2],
+    "agreement/label_loyalty": "#5b8f3a",
+}
+
+
+def metric_title(name: str) -> str:
+    """Return the words for a metric's name; a weighted term is named as such, an unknown name stays as it is."""
+    term = name.removeprefix("weighted/")
+    title = _TITLES.get(term, name)
+    return f"{title}, weighted" if term != name else title
+
+
+def metric_color(name: str) -> str:
+    """Return the colour of a metric, the same for a term raw and weighted; neutral for an unknown one."""
+    return _COLORS.get(name.removeprefix("weighted/"), TEACHER)
+
+
+def score_bars(tokens: Sequence[str], words: Sequence[int | None], rows: Sequence[MapRow]) -> go.Figure:
+    """Return grouped bars, one group a token and one bar a model, of the values the map colours."""
+    figure = _figure(300)
+    for row in rows:
+        raw = row.raw if row.raw is not None else row.values
+        hover = [
+            f"{escape(token)} · {escape(row.label)}: {value:+.3f} (raw {score:.4g})"
+            for token, value, score in zip(tokens, row.values, raw, strict=True)
+        ]
+        figure.add_bar(
+            x=list(range(len(tokens))),
+            y=list(row.values),
+            name=escape(row.label),
+            marker={"color": row.colors[0], "line": {"width": 0}},
+            hovertext=hover,
+            hoverinfo="text",
+        )
+    joined = [at > 0 and words[at] is not None and words[at] == words[at - 1] for at in range(len(tokens))]
+    labels = [escape(("·" if joins else "") + shown_token(token, joins)) for token, joins in zip(tokens, joined, strict=True)]
+    figure.update_xaxes(tickmode="array", tickvals=list(range(len(tokens))), ticktext=labels)
+    figure.update_yaxes(zeroline=True, zerolinecolor="rgba(128, 128, 128, 0.7)", zerolinewidth=1)
+    figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.08, hovermode="closest")
+    return figure
+
+
+def loss_curves(points: Mapping[str, Points]) -> go.Figure:
+    """Return one curve a loss term over the optimizer steps, the total drawn heavier, from (step, value) points."""
+    return _curves(points, heavy="loss")
+
+
+def metric_curves(points: Mapping[str, Points], low: float | None = None, high: float | None = None) -> go.Figure:
+    """Return one curve a metric over the steps; `low` and `high` fix the axis where the metric has bounds."""
+    figure = _curves(points, heavy="validation/accuracy")
+    if low is not None and high is not None:
+        figure.update_yaxes(range=[low, high])
+    return figure
+
+
+def metric_curve(name: str, points: Points, low: float | None = None, high: float | None = None) -> go.Figure:
+    """Return a single metric's curve without a legend; its name is the caller's to print."""
+    figure = metric_curves({name: points}, low, high)
+    figure.update_layout(showlegend=False, height=180, margin={"t": 8})
+    return figure
+
+
+def _curves(points: Mapping[str, Points], heavy: str) -> go.Figure:
+    figure = _figure(280)
+    for name, series in points.items():
+        steps = [step for step, _ in series]
+        values = [value if math.isfinite(value) else None for _, value in series]  # a gap where undefined
+        title = escape(metric_title(name))
+        figure.add_scatter(
+            x=steps,
+            y=values,
+            name=title,
+            mode="lines+markers" if len(steps) < 40 else "lines",
+            connectgaps=False,
+            line={"color": metric_color(name), "width": 2.5 if name == heavy else 1.75},
+            marker={"size": 5},
+            hovertemplate="%{y:.4g}",
+        )
+    figure.update_xaxes(title={"text": "Step"}, rangemode="tozero")
+    figure.update_layout(hovermode="x unified")
+    return figure
+
+
+def _figure(height: int) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 44, "r": 8, "t": 30, "b": 40},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom", "title": {"text": ""}},
+        font={"family": '"Source Sans", sans-serif', "size": 13},
+        uirevision="keep",  # a live curve keeps the viewer's zoom
+    )
+    figure.update_xaxes(showgrid=False, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=_FAINT, zeroline=False, automargin=True)
+    return figure

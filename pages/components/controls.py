@@ -1,0 +1,126 @@
+"""The explain page's controls, and the bargain between them and the page's address.
+
+The address wins when it changed by itself (a link, the back button); the controls win when one of them
+was just used. Each control's value is in the visitor's own session state under a key of its own.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from distill_core.attribution import BASELINES, METHODS
+from distill_core.catalogue import ModelInfo, find_model
+from distill_core.data import Dataset
+from distill_core.tasks import get_task
+from pages.components.picker import pick_sentence
+from pages.components.view import MOST_STUDENTS, UNITS, View, from_address, to_address
+
+_FIELDS = ("text", "example", "teacher", "students", "method", "target", "baseline", "units")
+_SHOWN, _TOUCHED, _ORDER = "explain.address", "explain.touched", "explain.order"
+
+
+def settle(first: View, dataset: Dataset) -> None:
+    """Bring controls and address together before any control is drawn; ConfigError for an address that is wrong."""
+    address = {name: st.query_params.get_all(name) for name in st.query_params}
+    touched = st.session_state.pop(_TOUCHED, False)
+    begun = "explain.teacher" in st.session_state
+    if begun and (touched or not address or address == st.session_state.get(_SHOWN)):
+        return
+    view = from_address(address, first, dataset)
+    for name in _FIELDS:
+        value = getattr(view, name)
+        st.session_state[f"explain.{name}"] = list(value) if name == "students" else value
+
+
+def publish(view: View) -> None:
+    """Put the view into the page's address."""
+    address = to_address(view)
+    st.session_state[_SHOWN] = {name: [value] if isinstance(value, str) else value for name, value in address.items()}
+    if {name: st.query_params.get_all(name) for name in st.query_params} != st.session_state[_SHOWN]:
+        st.query_params.from_dict(address)
+
+
+def forget() -> None:
+    """Drop address and controls, so that the page begins anew."""
+    st.query_params.clear()
+    for key in [key for key in st.session_state if str(key).startswith("explain.")]:
+        del st.session_state[key]
+
+
+def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
+    """Draw sentence and settings, each in one line where there is room, and return the view they make."""
+    chosen = [st.session_state["explain.teacher"], *st.session_state["explain.students"]]
+    known = dict(models) | {model: find_model(model) for model in chosen if model not in models}
+    names = model_names(known)
+    _sentence_line(dataset, names)
+    with st.container(key="controls", horizontal=True, gap="small"):
+        st.selectbox("Teacher", list(known), format_func=names.get, width=150, **_keyed("teacher"))
+        st.multiselect(
+            "Students", list(known), format_func=names.get, max_selections=MOST_STUDENTS, width=305, **_keyed("students")
+        )
+        st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=190, **_keyed("method"))
+        targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in get_task(task).labels}
+        st.selectbox("Class explained", list(targets), format_func=targets.get, width=150, **_keyed("target"))
+        _baseline()
+        st.segmented_control("Scores of", UNITS, format_func=str.capitalize, required=True, **_keyed("units"))
+    state = st.session_state
+    return View(task, *(tuple(state[f"explain.{name}"]) if name == "students" else state[f"explain.{name}"] for name in _FIELDS))
+
+
+def model_names(models: Mapping[str, ModelInfo]) -> dict[str, str]:
+    """Return a name to show for each model id: its title, with the id where two share it."""
+    titles = {key: Path(key).name if info.title == key else info.title for key, info in models.items()}
+    return {key: f"{title} ({key})" if list(titles.values()).count(title) > 1 else title for key, title in titles.items()}
+
+
+def _sentence_line(dataset: Dataset, names: Mapping[str, str]) -> None:
+    with st.container(key="sentence", horizontal=True, gap="small"):
+        st.text_input("Sentence", label_visibility="collapsed", placeholder="Type a sentence", **_keyed("text"))
+        for icon, step, words in (
+            ("chevron_left", -1, "Previous sentence"),
+            ("chevron_right", 1, "Next sentence"),
+            ("shuffle", 0, "Random sentence"),
+        ):
+            st.button("", icon=f":material/{icon}:", help=words, key=f"step{step}", on_click=_step, args=(dataset, step))
+        if st.button("Browse", icon=":material/table_rows:", help="Search and filter all sentences"):
+            teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
+            pick_sentence(dataset, teacher, students, names, _pick)
+
+
+def _baseline() -> None:
+    default = METHODS[st.session_state["explain.method"]].default_baseline
+    words = {None: f"Default ({default})" if default else "None needed"} | {name: name.capitalize() for name in BASELINES}
+    st.selectbox(
+        "Baseline", list(words), format_func=words.get, width=140, disabled=default is None, **_keyed("baseline")
+    )
+
+
+def _keyed(name: str) -> dict[str, object]:
+    """Return the arguments that tie a control to its state, kept while other pages are looked at."""
+    return {"key": f"explain.{name}", "on_change": _touch, "persist_state": "session"}
+
+
+def _touch() -> None:
+    st.session_state[_TOUCHED] = True
+
+
+def _pick(dataset: Dataset, example: int, order: Sequence[int] | None = None) -> None:
+    """Show an example; `order`: the sentences that previous, next and random walk through from now on."""
+    st.session_state["explain.example"] = example
+    st.session_state["explain.text"] = dataset.examples[example].text
+    if order is not None:
+        st.session_state[_ORDER] = tuple(order)
+    _touch()
+
+
+def _step(dataset: Dataset, step: int) -> None:
+    order = [at for at in st.session_state.get(_ORDER, ()) if at < len(dataset.examples)]
+    order = order or list(range(len(dataset.examples)))
+    current = st.session_state["explain.example"]
+    if step == 0:
+        _pick(dataset, random.choice([at for at in order if at != current] or order))
+    else:
+        at = order.index(current) + step if current in order else 0
+        _pick(dataset, order[at % len(order)])

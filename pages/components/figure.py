@@ -1,0 +1,107 @@
+"""One explanation as the figure: predictions, maps, agreement; on the page or as a document of its own."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from distill_core.attribution import METHODS
+from distill_core.consistency import METRICS
+from distill_core.explanations import Explanation, ModelExplanation
+from distill_core.paths import ASSETS
+from pages.components import scorecards
+from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised
+from pages.components.palette import model_color
+
+SIGNED_NOTE = "Δ: teacher minus student. Each map is divided by its largest score outside the special tokens."
+
+
+def targets(explanation: Explanation) -> tuple[str, ...]:
+    """Return the classes that were explained, in order."""
+    return tuple(token_map.target for token_map in explanation.models[0].attributions)
+
+
+def model_rows(explanation: Explanation, labels: Sequence[str], at: int) -> list[MapRow]:
+    """Return one row a model, teacher first, for the `at`-th explained class."""
+    rows = []
+    for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
+        scores = model.attributions[at].scores
+        rows.append(MapRow(label, (model_color(position),), normalised(scores, explanation.special), tuple(scores)))
+    return rows
+
+
+def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str | None) -> str:
+    """Return the models' predictions, each with how well its map is computed."""
+    cards = []
+    for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
+        remark, warning = _completeness(model)
+        shares = dict(zip(model.labels, model.probabilities, strict=True))
+        cards.append(
+            scorecards.Prediction(label, model_color(position), model.id, model.prediction, shares, gold, remark, warning)
+        )
+    return scorecards.predictions(cards)
+
+
+def maps_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
+    """Return the `at`-th class's legend and aligned maps, differences last."""
+    rows = model_rows(explanation, labels, at)
+    rows += [difference(rows[0], row) for row in rows[1:]]
+    target = targets(explanation)[at]
+    drawn = heatmap(explanation.tokens, explanation.words, explanation.special, rows)
+    return legend(target, explanation.signed, method_words(explanation), SIGNED_NOTE) + drawn
+
+
+def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
+    """Return each student's agreement with the teacher on the `at`-th class."""
+    named = dict(zip((model.id for model in explanation.models[1:]), labels[1:], strict=True))
+    colors = {model.id: model_color(position) for position, model in enumerate(explanation.models) if position}
+    target = targets(explanation)[at]
+    students = [
+        scorecards.Agreement(named[row.student], colors[row.student], row.values, row.undefined)
+        for row in explanation.consistency
+        if row.target == target
+    ]
+    return scorecards.agreement(students, METRICS)
+
+
+def method_words(explanation: Explanation) -> str:
+    """Say which method was used, with what baseline and on which output."""
+    words = METHODS[explanation.method].title
+    if explanation.baseline is not None:
+        words += f", {explanation.baseline} baseline"
+    return f"{words}, on the {explanation.output.replace('_', ' ')}"
+
+
+def document(explanation: Explanation, labels: Sequence[str], gold: str | None, address: Mapping[str, object]) -> str:
+    """Return the figure as an HTML document that needs nothing else, light or dark as its reader is."""
+    style = (ASSETS / "figure.css").read_text(encoding="utf-8")
+    parts = [predictions_html(explanation, labels, gold)]
+    for at in range(len(targets(explanation))):
+        parts += [maps_html(explanation, labels, at), agreement_html(explanation, labels, at)]
+    models = "; ".join(f"{label}: {model.id}" for label, model in zip(labels, explanation.models, strict=True))
+    settings = ", ".join(f"{name} {value}" for name, value in address.items() if name not in ("text", "teacher", "student"))
+    text = escape(explanation.text)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{text} · Distillation Lens</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_PAGE_STYLE}{style}</style></head>'
+        f'<body><main><h1 dir="auto">{text}</h1>{"".join(parts)}'
+        f"<footer>{escape(models)}. {escape(settings)}. Made with Distillation Lens.</footer></main></body></html>"
+    )
+
+
+def _completeness(model: ModelExplanation) -> tuple[str, str]:
+    """Return a remark on the map's completeness gap and, where it has not converged, a warning instead."""
+    gaps = [token_map for token_map in model.attributions if token_map.relative_gap is not None]
+    if not gaps:
+        return "", ""
+    worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
+    words = f"completeness gap {100 * (worst.relative_gap or 0.0):.2g} % of the attributed mass"
+    words += f", {worst.nodes} nodes" if worst.nodes is not None else ""
+    return ("", f"Not converged: {words}") if worst.converged is False else (words.capitalize(), "")
+
+
+_PAGE_STYLE = (
+    ":root{color-scheme:light dark}body{margin:0;background:light-dark(#fdfcfa,#16171a);"
+    'color:light-dark(#23211e,#e9e6e0);font-family:"Source Sans 3",system-ui,sans-serif}'
+    "main{max-width:72rem;margin:3rem auto;padding:0 1.5rem;display:grid;gap:1.6rem}"
+    'h1{margin:0;font:400 1.6rem/1.3 "Source Serif 4",Georgia,serif;unicode-bidi:isolate}'
+    "footer{font-size:.8rem;opacity:.7}"
+)

@@ -1,0 +1,58 @@
+"""The frame of every page: page settings, logo, our own links, footer, and errors shown as messages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from distill_core.errors import DistillError
+from distill_core.paths import ASSETS
+
+NAME = "Distillation Lens"
+PAGES = {  # script -> label; a page that is not there yet gets no link
+    "pages/explain.py": "Explain",
+    "pages/distill.py": "Distill",
+}
+_ROOT = ASSETS.parent
+
+
+def frame(title: str) -> None:
+    """Begin a page: call it first. Sets the tab's title, style, logo and the links along the top."""
+    # The icon is a file: Streamlit would fetch a Material icon for the tab from the network.
+    st.set_page_config(page_title=f"{title} · {NAME}", page_icon=ASSETS / "icon.png", layout="wide")
+    st.html(ASSETS / "style.css")
+    st.html(ASSETS / "figure.css")
+    st.logo(str(ASSETS / "logo.svg"), size="medium")
+    with st.container(key="nav", horizontal=True, gap="small", wrap=False):
+        st.page_link("app.py", label=f"**{NAME}**")
+        for script, label in PAGES.items():
+            page_link(script, label)
+
+
+def page_link(script: str, label: str, icon: str | None = None, **parameters: str | list[str]) -> None:
+    """Draw a link to a page of this app, with query parameters; nothing while the page does not exist."""
+    if (_ROOT / script).is_file():
+        st.page_link(script, label=label, icon=icon, query_params=parameters or None)
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show a `DistillError` raised inside as a message in its place; any other error stays loud."""
+    try:
+        yield
+    except DistillError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+
+
+def footer(text: str) -> None:
+    """Close a page with one quiet line, such as where its data comes from."""
+    st.caption(plain(text))
+
+
+def plain(text: str) -> str:
+    """Return text so that Streamlit's Markdown shows it as it is: no markup, directive, formula or emoji code."""
+    return "".join(f"\\{letter}" if letter in _MARKS else letter for letter in text)
+
+
+_MARKS = frozenset("\\`*_{}[]<>()#+-.!|~$:&\"'^=")

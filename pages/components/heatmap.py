@@ -1,0 +1,141 @@
+"""Tokens and scores as an escaped HTML string: models one under another, aligned token by token.
+
+The unit of layout is one column: a token over its cells, one cell a row. Columns wrap as whole units, so
+in a long sentence every band keeps all models' rows aligned whatever the window's width. Each cell also
+carries its row's label; `assets/figure.css` pins it to the left gutter, where the labels of one band's
+columns fall on each other and read as one. Colours come with both papers, `light-dark(...)`, so the map
+follows the theme without being drawn again.
+
+Word pieces lose their marker ("##ing" is shown "ing") and stand without a gap after the piece before, under
+one line a word, so the sentence reads, and copies, as it was written; the hover names the piece itself.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from pages.components.palette import shade
+
+PRINTED_FROM = 0.05  # smaller scores show their colour only
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """One row: `values` are what is coloured, -1 to 1; `raw` what the hover adds, None in a difference row.
+
+    `colors`: one model's colour, or the two whose difference the row shows.
+    """
+
+    label: str
+    colors: tuple[str, ...]
+    values: tuple[float, ...]
+    raw: tuple[float, ...] | None = None
+
+
+def normalised(scores: Sequence[float], special: Sequence[bool]) -> tuple[float, ...]:
+    """Return scores divided by the largest |score| of a token that is not special, cut to -1 to 1.
+
+    A map without any nonzero score stays zero.
+    """
+    largest = max((abs(score) for score, apart in zip(scores, special, strict=True) if not apart), default=0.0)
+    if largest == 0.0:
+        return tuple(0.0 for _ in scores)
+    return tuple(max(-1.0, min(1.0, score / largest)) for score in scores)
+
+
+def difference(teacher: MapRow, student: MapRow) -> MapRow:
+    """Return the row of teacher minus student, on their normalised maps."""
+    values = tuple(a - b for a, b in zip(teacher.values, student.values, strict=True))
+    return MapRow(f"Δ {student.label}", (*teacher.colors, *student.colors), values)
+
+
+def heatmap(
+    tokens: Sequence[str],
+    words: Sequence[int | None],
+    special: Sequence[bool],
+    rows: Sequence[MapRow],
+) -> str:
+    """Return the map as HTML; every token and label is escaped, right-to-left text isolated.
+
+    `words`: number of the word a piece belongs to, None at special tokens. All sequences, and the values of
+    all rows, have one length; ValueError otherwise.
+    """
+    if any(len(part) != len(tokens) for part in (words, special, *(row.values for row in rows))):
+        raise ValueError(f"{len(tokens)} tokens, but words, special flags or a row have another length.")
+    joined = [at > 0 and words[at] is not None and words[at] == words[at - 1] for at in range(len(tokens))]
+    columns = [
+        _column(token, special[at], joined[at], at + 1 < len(tokens) and joined[at + 1], rows, at)
+        for at, token in enumerate(tokens)
+    ]
+    direction = "rtl" if _reads_right_to_left(tokens, special) else "ltr"
+    return f'<div class="dl-map" dir="{direction}">{"".join(columns)}</div>'
+
+
+def legend(target: str, signed: bool, title: str, note: str) -> str:
+    """Return a title and the colour scale with its ends named, as HTML; unsigned maps have the one-sided half."""
+    steps = [value / 10 for value in range(-10 if signed else 0, 11)]
+    stops = ", ".join(_paint(step)[0] for step in steps)
+    name = f'<bdi class="dl-target">{escape(target)}</bdi>'
+    low = f"against {name} −1" if signed else "0"
+    high = f"1 for {name}" if signed else f"1 strongest on {name}"
+    return (
+        f'<div class="dl-legend"><span class="dl-title" title="{escape(note, quote=True)}">{escape(title)}.'
+        f" {escape(note)}</span><span>{low}</span>"
+        f'<span class="dl-scale" style="background:linear-gradient(to right, {stops})"></span>'
+        f"<span>{high}</span></div>"
+    )
+
+
+def shown_token(token: str, joined: bool) -> str:
+    """Return a token as read: without the marker of a continued word ("##") or of a word's start ("Ġ", "▁")."""
+    if joined and token.startswith("##"):
+        return token.removeprefix("##")
+    return token.lstrip("Ġ▁") or token
+
+
+def number(value: float) -> str:
+    """Return a value with two decimals, a true minus sign and no leading zero: 0.5 is ".50", -1 is "−1.0"."""
+    text = f"{abs(value):.2f}"
+    short = text.removeprefix("0") if text.startswith("0.") else f"{abs(value):.1f}"
+    return f"−{short}" if value < 0 and float(text) != 0 else short
+
+
+def _column(token: str, special: bool, joined: bool, continued: bool, rows: Sequence[MapRow], at: int) -> str:
+    kinds = ["dl-column"]
+    kinds += ["dl-special"] if special else []
+    kinds += ["dl-joined"] if joined else []
+    kinds += ["dl-continued"] if continued else []
+    cells = "".join(_cell(token, row, at) for row in rows)
+    return (
+        f'<div class="{" ".join(kinds)}">'
+        f'<bdi class="dl-token" dir="auto">{escape(shown_token(token, joined), quote=True)}</bdi>{cells}</div>'
+    )
+
+
+def _cell(token: str, row: MapRow, at: int) -> str:
+    value = row.values[at]
+    hover = f"{token} · {row.label}: {value:+.3f}".replace("-", "−", int(value < 0))
+    if row.raw is not None:
+        hover += f" (raw {row.raw[at]:.4g})"
+    background, ink = _paint(value)
+    dots = f"{row.colors[0]} 50%,{row.colors[-1]} 50%"
+    kind = "dl-cell" if row.raw is not None else "dl-cell dl-difference"
+    return (
+        f'<span class="{kind}" role="img" aria-label="{escape(hover, quote=True)}"'
+        f' data-row="{escape(row.label, quote=True)}"'
+        f' style="background:{background};color:{ink};--dots:{dots}">'
+        f"{number(value) if abs(value) >= PRINTED_FROM else ''}</span>"
+    )
+
+
+def _paint(value: float) -> tuple[str, str]:
+    colors = shade(value)
+    return f"light-dark({colors.light},{colors.dark})", f"light-dark({colors.light_text},{colors.dark_text})"
+
+
+def _reads_right_to_left(tokens: Sequence[str], special: Sequence[bool]) -> bool:
+    """Tell the direction of the first letter that has one, as `dir=auto` would."""
+    letters = "".join(token for token, apart in zip(tokens, special, strict=True) if not apart)
+    kinds = (unicodedata.bidirectional(letter) for letter in letters)
+    return next((kind != "L" for kind in kinds if kind in ("L", "R", "AL")), False)

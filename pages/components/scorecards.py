@@ -1,0 +1,105 @@
+"""What stands around the map, as escaped HTML: each model's prediction, and the agreement numbers explained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from pages.components.heatmap import number
+
+SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a number can take; 0 for the others
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One model's answer: its class names with their probabilities, and what is to be said of its map."""
+
+    label: str
+    color: str
+    model_id: str
+    prediction: str
+    probabilities: Mapping[str, float]
+    gold: str | None
+    remark: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One student's agreement numbers with the teacher, None where `undefined` gives the reason."""
+
+    label: str
+    color: str
+    values: Mapping[str, float | None]
+    undefined: Mapping[str, str]
+
+
+def predictions(cards: Sequence[Prediction]) -> str:
+    """Return the models' predictions side by side."""
+    return f'<div class="dl-models">{"".join(_prediction(card) for card in cards)}</div>'
+
+
+def agreement(students: Sequence[Agreement], explained: Mapping[str, str]) -> str:
+    """Return one block a number: its name, a mark on its span for each student, and what it says.
+
+    `explained`: one plain sentence a number, in the order to show.
+    """
+    blocks = (_number(name, sentence, students) for name, sentence in explained.items())
+    return f'<div class="dl-agreement">{"".join(blocks)}</div>'
+
+
+def percent(share: float) -> str:
+    """Return a probability as a percentage that never rounds to a certainty it is not."""
+    if 0.9995 <= share < 1.0:
+        return "> 99.9 %"
+    if 0.0 < share < 0.0005:
+        return "< 0.1 %"
+    return f"{100 * share:.1f} %"
+
+
+def _prediction(card: Prediction) -> str:
+    parts = "".join(
+        f'<i class="{"dl-chosen" if name == card.prediction else ""}" style="flex-grow:{max(share, 0.004):.4f}"'
+        f' title="{escape(name)} {percent(share)}"></i>'
+        for name, share in card.probabilities.items()
+    )
+    shares = "".join(
+        f"<span><bdi>{escape(name)}</bdi> {percent(share)}</span>" for name, share in card.probabilities.items()
+    )
+    verdict = ""
+    if card.gold is not None:
+        right = card.prediction == card.gold
+        verdict = f'<em class="{"dl-right" if right else "dl-wrong"}">{"✓ as labelled" if right else "✗ label differs"}</em>'
+    notes = f'<span class="dl-remark">{escape(card.remark)}</span>' if card.remark else ""
+    notes += f'<span class="dl-warning">{escape(card.warning)}</span>' if card.warning else ""
+    return (
+        f'<div class="dl-model" style="--dot:{card.color}" title="{escape(card.model_id, quote=True)}">'
+        f'<div class="dl-answer"><b class="dl-name"><bdi>{escape(card.label)}</bdi></b>'
+        f"<span><bdi>{escape(card.prediction)}</bdi> {verdict}</span></div>"
+        f'<div class="dl-bar">{parts}</div><div class="dl-shares">{shares}</div>{notes}</div>'
+    )
+
+
+def _number(name: str, sentence: str, students: Sequence[Agreement]) -> str:
+    low = SPANS.get(name, 0.0)
+    marks = values = ""
+    for student in students:
+        value = student.values.get(name)
+        label = escape(student.label, quote=True)
+        if value is None:
+            reason = escape(student.undefined.get(name, "no value"))
+            values += f'<div class="dl-value" style="--dot:{student.color}" title="{label}"><span>undefined: {reason}</span></div>'
+            continue
+        place = 100 * (max(low, min(1.0, value)) - low) / (1.0 - low)
+        marks += f'<i style="left:{place:.1f}%;--dot:{student.color}"></i>'
+        values += (
+            f'<div class="dl-value" style="--dot:{student.color}" title="{label}: {value:.6g}"><b>{number(value)}</b></div>'
+        )
+    zero = '<u style="left:50%"></u>' if low < 0 else ""
+    return (
+        f'<div class="dl-number"><h4>{escape(_title(name))}</h4><div class="dl-values">{values}</div>'
+        f'<div class="dl-track">{zero}{marks}</div><p>{escape(sentence)}</p></div>'
+    )
+
+
+def _title(name: str) -> str:
+    return name.replace("top_k", "top-k").replace("_", " ").capitalize()

@@ -1,0 +1,120 @@
+"""What the explain page is looking at, as a value and as the page's address; no widgets here.
+
+Everything that identifies a view is in its address, the text itself included: a link opens the same view
+on another machine, whatever source its examples come from.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from distill_core.attribution import BASELINES, METHODS
+from distill_core.catalogue import ModelInfo, find_model
+from distill_core.data import Dataset
+from distill_core.errors import ConfigError, DistillError, ModelError
+from distill_core.tasks import get_task
+
+UNITS = ("pieces", "words")
+MOST_STUDENTS = 3
+FIRST_TASK = "sst2"
+
+
+@dataclass(frozen=True)
+class View:
+    """One explanation to look at. `example`: number of the sentence it was picked as, None if typed."""
+
+    task: str
+    text: str
+    example: int | None
+    teacher: str
+    students: tuple[str, ...]
+    method: str = "integrated_gradients"
+    target: str = "pred"
+    baseline: str | None = None
+    units: str = "pieces"
+
+    def gold(self, dataset: Dataset) -> str | None:
+        """Return the gold label's name, None for a text that is not, or no longer, the example's."""
+        if self.example is None or not 0 <= self.example < len(dataset.examples):
+            return None
+        example = dataset.examples[self.example]
+        if example.label is None or example.text != self.text:
+            return None
+        return get_task(self.task).labels[example.label]
+
+
+def first_view(dataset: Dataset, models: Mapping[str, ModelInfo], example: int = 0) -> View:
+    """Return what a newcomer sees: the task's first model as teacher, the next two bundled ones as students."""
+    if not models:
+        raise ModelError(f"There is no model for task {dataset.task}; reinstall the app, or finish a run.")
+    teacher, *others = models
+    students = tuple(model for model in others if models[model].kind == "bundled")[:2] or (teacher,)
+    at = min(example, len(dataset.examples) - 1)
+    return View(dataset.task, dataset.examples[at].text, at, teacher, students)
+
+
+def to_address(view: View) -> dict[str, str | list[str]]:
+    """Return a view's query parameters; what is at its method's default is left out."""
+    address: dict[str, str | list[str]] = {"task": view.task, "text": view.text, "teacher": view.teacher}
+    if view.example is not None:
+        address["example"] = str(view.example + 1)
+    address["student"] = list(view.students)
+    address |= {"method": view.method, "target": view.target, "units": view.units}
+    if view.baseline is not None:
+        address["baseline"] = view.baseline
+    return address
+
+
+def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dataset) -> View:
+    """Return the view of query parameters, `first` filling in what they leave out.
+
+    Raises ConfigError or ModelError naming the parameter and its valid values.
+    """
+    given = {name: values[-1] for name, values in address.items() if values}
+    view = replace(
+        first,
+        teacher=given.get("teacher", first.teacher),
+        students=tuple(dict.fromkeys(address.get("student", ()))) or first.students,
+        method=_one_of("method", given.get("method", first.method), METHODS),
+        target=_one_of("target", given.get("target", first.target), ("pred", "all", *get_task(first.task).labels)),
+        baseline=_one_of("baseline", given["baseline"], BASELINES) if "baseline" in given else None,
+        units=_one_of("units", given.get("units", first.units), UNITS),
+    )
+    if len(view.students) > MOST_STUDENTS:
+        raise ConfigError(f"The address names {len(view.students)} students; name one to {MOST_STUDENTS}.")
+    for name, models in (("teacher", (view.teacher,)), ("student", view.students)):
+        for model in models:
+            _check_model(name, model)
+    return _with_sentence(view, given, dataset)
+
+
+def task_in(address: Mapping[str, Sequence[str]]) -> str:
+    """Return the task an address names, the first task if none; ConfigError naming the valid ones."""
+    return get_task((address.get("task") or (FIRST_TASK,))[-1]).name
+
+
+def _with_sentence(view: View, given: Mapping[str, str], dataset: Dataset) -> View:
+    example = _example_number(given["example"], len(dataset.examples)) if "example" in given else None
+    if "text" not in given:
+        return view if example is None else replace(view, example=example, text=dataset.examples[example].text)
+    if example is not None and dataset.examples[example].text != given["text"]:
+        example = None  # the link is from a machine with other examples
+    return replace(view, text=given["text"], example=example)
+
+
+def _example_number(value: str, count: int) -> int:
+    if not value.isascii() or not value.isdecimal() or not 1 <= int(value[:9]) <= count:
+        raise ConfigError(f"The address has example={value[:40]!r}; there are examples 1 to {count}.")
+    return int(value) - 1
+
+
+def _check_model(name: str, model_id: str) -> None:
+    try:
+        find_model(model_id)
+    except DistillError as error:
+        raise ModelError(f"The address has {name}={model_id[:80]!r}. {error}") from error
+
+
+def _one_of(name: str, value: str, valid: Sequence[str] | Mapping[str, object]) -> str:
+    if value not in valid:
+        raise ConfigError(f"The address has {name}={value[:80]!r}; choose one of: {', '.join(valid)}.")
+    return value

@@ -1,0 +1,95 @@
+"""Explain: one sentence through a teacher and its students, their maps aligned, and how far they agree."""
+
+import streamlit as st
+
+from pages.components.frame import errors_shown, footer, frame
+
+frame("Explain")
+with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
+    from distill_core.catalogue import find_model
+    from distill_core.errors import DataError, DistillError
+    from distill_core.explanations import Explanation, by_word, explain
+    from pages.components import charts, exports, figure, resources
+    from pages.components.controls import controls, forget, model_names, publish, settle
+    from pages.components.view import View, first_view, task_in, to_address
+
+
+def main() -> None:
+    """Draw the page: controls, then what they ask for."""
+    try:
+        task = task_in({"task": st.query_params.get_all("task")} if "task" in st.query_params else {})
+        dataset = resources.examples(task)
+        models = resources.models_of(task)
+        settle(first_view(dataset, models), dataset)
+    except DistillError:
+        st.button("Open with the defaults", icon=":material/restart_alt:", on_click=forget)
+        raise
+    view = controls(task, dataset, models)
+    publish(view)
+    if not view.students:
+        raise DataError("Choose one to three students to lay beside the teacher.")
+    explanation = explained(view)
+    draw(explanation, view, view.gold(dataset))
+    footer(f"Sentences: {dataset.source}.")
+
+
+def explained(view: View) -> Explanation:
+    """Explain the view's text, from the cache where it was looked at before."""
+    sources = [resources.model_source(find_model(model)) for model in (view.teacher, *view.students)]
+    with st.spinner("Computing the maps of teacher and students …"):
+        explanation = explain(
+            view.task,
+            view.text,
+            teacher=sources[0],
+            students=sources[1:],
+            method=view.method,
+            target=view.target,
+            baseline=view.baseline,
+            cache=resources.explanation_cache(),
+        )
+    return by_word(explanation) if view.units == "words" else explanation
+
+
+def draw(explanation: Explanation, view: View, gold: str | None) -> None:
+    """Draw predictions, maps and agreement, then the same as bars and files."""
+    names = model_names({model.id: find_model(model.id) for model in explanation.models})
+    labels = [names[model.id] for model in explanation.models]
+    if explanation.left_out:
+        st.warning(
+            f"The text is longer than the models can read: its last {explanation.left_out} tokens were left out.",
+            icon=":material/content_cut:",
+        )
+    st.html(figure.predictions_html(explanation, labels, gold))
+    for at, _ in enumerate(figure.targets(explanation)):
+        st.html(figure.maps_html(explanation, labels, at))
+        st.html(figure.agreement_html(explanation, labels, at))
+    st.subheader("The same scores as bars")
+    for at, target in enumerate(figure.targets(explanation)):
+        rows = figure.model_rows(explanation, labels, at)
+        bars = charts.score_bars(explanation.tokens, explanation.words, rows)
+        st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, a group of bars a token")
+    download(explanation, labels, gold, view)
+
+
+def download(explanation: Explanation, labels: list[str], gold: str | None, view: View) -> None:
+    """Offer the numbers and the figure as files."""
+    files = (
+        ("Scores", "csv", "text/csv", exports.to_csv(explanation)),
+        ("Numbers", "json", "application/json", exports.to_json(explanation)),
+        ("Figure", "html", "text/html", figure.document(explanation, labels, gold, to_address(view))),
+    )
+    with st.container(horizontal=True, gap="small"):
+        for words, kind, mime, content in files:
+            st.download_button(
+                f"{words} ({kind.upper()})",
+                content,
+                f"distillation-lens.{kind}",
+                mime,
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"download.{kind}",
+            )
+
+
+with errors_shown():
+    main()

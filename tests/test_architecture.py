@@ -1,0 +1,98 @@
+"""The house keeps its shape: arrows point one way, the light half stays light, files stay small, papers stay true."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "distill_core"
+SOURCES = sorted(
+    p for folder in ("distill_core", "pages", "scripts", "benchmarks", "tests") for p in (ROOT / folder).rglob("*.py")
+)
+SOURCES.append(ROOT / "app.py")
+
+# Each module may import only modules named before it.
+ORDER = (
+    "errors paths settings tasks data events config devices migrations store runner catalogue "
+    "encoding models bundle evaluation attribution consistency explanation_cache explanations "
+    "objectives teacher_cache trainer probe distillation worker cli __main__"
+).split()
+LIGHT = ORDER[: ORDER.index("encoding")]
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(CORE).parts[0].removesuffix(".py")
+
+
+def imported_core_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "distill_core":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distill_core."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("distill_core.")}
+    return found
+
+
+def test_every_module_has_its_place() -> None:
+    assert {module_of(path) for path in CORE.rglob("*.py")} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda p: str(p.relative_to(CORE)))
+def test_imports_point_one_way(path: Path) -> None:
+    module = module_of(path)
+    if module == "__init__":
+        return
+    allowed = set(ORDER[: ORDER.index(module) + 1]) | {"__version__"}
+    assert imported_core_modules(path) <= allowed
+
+
+def test_no_streamlit_in_the_core() -> None:
+    for path in CORE.rglob("*.py"):
+        assert "streamlit" not in path.read_text(encoding="utf-8"), path
+
+
+def test_reading_runs_imports_no_torch() -> None:
+    names = ", ".join(f"distill_core.{name}" for name in LIGHT)
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+    if path.name != "__init__.py" or text:
+        assert ast.get_docstring(ast.parse(text)), "a module says in its first line what it is"
+
+
+def test_the_tree_in_architecture_is_the_tree() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    tree = re.search(r"```\n(.*?)```", text, re.S)
+    assert tree
+    named = set(re.findall(r"[\w/]+\.py\b", tree.group(1)))
+    pages_and_core = [p for p in SOURCES if p.relative_to(ROOT).parts[0] in ("app.py", "pages", "distill_core")]
+    files = {p.name for p in pages_and_core if p.name != "__init__.py" or p.parent == CORE}
+    assert {Path(name).name for name in named} == files
+
+
+def test_no_task_name_decides_anything() -> None:
+    for path in CORE.rglob("*.py"):
+        if path.name not in ("tasks.py", "config.py", "cli.py"):  # the list itself, and defaults
+            assert not re.search(r"[=!]= *[\"'](sst2|mnli|cola|stsb)", path.read_text(encoding="utf-8")), path
+
+
+def test_readme_names_every_method() -> None:
+    from distill_core import attribution, config
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [key for key in (*attribution.METHODS, *config.METHODS) if f"`{key}`" not in readme] == []

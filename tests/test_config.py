@@ -1,0 +1,89 @@
+"""RunConfig: every bad value is refused by name, range and value, and a config survives JSON."""
+
+import json
+
+import pytest
+
+from distill_core.config import FIELDS, RunConfig
+from distill_core.errors import ConfigError
+
+
+def test_defaults_are_within_their_own_ranges() -> None:
+    config = RunConfig()
+    assert {name: getattr(config, name) for name in FIELDS} == {name: spec.default for name, spec in FIELDS.items()}
+
+
+@pytest.mark.parametrize("name", [name for name, spec in FIELDS.items() if spec.kind in ("int", "float")])
+def test_numbers_outside_their_range_are_refused_by_name_value_and_range(name: str) -> None:
+    spec = FIELDS[name]
+    assert spec.minimum is not None
+    assert spec.maximum is not None
+    for bad in (spec.minimum - 1, spec.maximum * 2 + 1):
+        value = int(bad) if spec.kind == "int" else bad
+        with pytest.raises(ConfigError) as caught:
+            RunConfig.from_values({name: value})
+        message = str(caught.value)
+        assert message.startswith(f"{name} is {value!r}; ")
+        assert f"from {spec.minimum:.10g} to {spec.maximum:.10g}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", -1),
+        ("steps", True),
+        ("steps", 2.0),
+        ("steps", None),
+        ("steps", 10**400),
+        ("seed", "0"),
+        ("alpha", float("nan")),
+        ("temperature", float("inf")),
+        ("attribution_weight", "1"),
+        ("method", "gkd"),
+        ("method", ["kd"]),
+        ("device", "tpu"),
+        ("task", "no such task"),
+        ("teacher", ""),
+        ("teacher", None),
+        ("name", "two\nlines"),
+        ("name", "\ud800"),
+        ("name", "x" * 10_000),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_readable_line(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is ") as caught:
+        RunConfig.from_values({name: value})
+    assert len(str(caught.value)) < 300
+
+
+def test_names_in_any_script_and_with_emoji_are_kept() -> None:
+    for name in ("../../etc", "<b>bold</b>", "ночной прогон", "تجربة", "👩‍💻 run"):
+        assert RunConfig.from_json(RunConfig(name=name).to_json()).name == name
+
+
+def test_json_both_ways() -> None:
+    config = RunConfig(method="kd", steps=7, train_examples=100, top_k=8, alpha=1, name="α = 1")
+    assert RunConfig.from_json(config.to_json()) == config
+    assert isinstance(config.alpha, float)
+
+
+def test_a_missing_key_takes_its_default_and_an_unknown_one_is_refused() -> None:
+    assert RunConfig.from_json('{"steps": 5}') == RunConfig(steps=5)
+    with pytest.raises(ConfigError, match=r"'stepz'.*choose among: task, teacher"):
+        RunConfig.from_json('{"stepz": 5}')
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
+def test_damaged_json_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        RunConfig.from_json(text)
+
+
+def test_every_field_explains_itself_in_one_sentence() -> None:
+    values = json.loads(RunConfig().to_json())
+    assert list(values) == list(FIELDS)
+    for name, spec in FIELDS.items():
+        assert spec.name == name
+        assert spec.label
+        assert spec.help.endswith(".")
+        assert len(spec.help) <= 100

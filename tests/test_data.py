@@ -1,0 +1,119 @@
+"""Where examples come from, and what happens when they are not what they should be."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distill_core.data import describe_source, load_split
+from distill_core.errors import ConfigError, DataError
+from distill_core.settings import Settings, read_settings, write_settings
+
+
+def parquet_folder(path: Path, rows: list[dict[str, object]]) -> Path:
+    (path / "sst2").mkdir(parents=True)
+    for split in ("train", "validation"):
+        pq.write_table(pa.Table.from_pylist(rows), path / "sst2" / f"{split}.parquet")
+    return path
+
+
+def test_without_glue_the_bundled_sample_is_used_and_named() -> None:
+    look, train = load_split("sst2", "validation"), load_split("sst2", "train")
+    assert len(look.examples) >= 120
+    assert len(train.examples) >= 800
+    assert "bundled" in look.source
+    assert describe_source("sst2") == look.source
+    assert {example.label for example in look.examples} == {0, 1}
+
+
+def test_glue_dir_comes_before_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = parquet_folder(tmp_path / "glue", [{"sentence": " one ", "label": 1, "idx": 0}])
+    monkeypatch.setenv("GLUE_DIR", str(folder))
+    data = load_split("sst2", "train")
+    assert [(e.text, e.label, e.text_pair) for e in data.examples] == [("one", 1, None)]
+    assert str(folder) in data.source
+
+
+def test_a_folder_in_the_settings_is_used(tmp_path: Path) -> None:
+    folder = parquet_folder(tmp_path / "glue", [{"sentence": "one", "label": 1}])
+    write_settings(Settings(glue_dir=str(folder)))
+    assert str(folder) in load_split("sst2", "train").source
+
+
+def test_original_tsv_is_read_unquoted(tmp_path: Path) -> None:
+    (tmp_path / "SST-2").mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / "SST-2" / name).write_text('sentence\tlabel\n"the "best" film\t1\nbad\t0\n', encoding="utf-8")
+    data = load_split("sst2", "validation", str(tmp_path))
+    assert [(e.text, e.label) for e in data.examples] == [('"the "best" film', 1), ("bad", 0)]
+
+
+def test_glue_in_the_hugging_face_cache_is_found_without_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    folder = tmp_path / "datasets" / "nyu-mll___glue" / "sst2" / "0.0.0" / "abc"
+    made = datasets.Dataset.from_list([{"sentence": "kept here", "label": 0, "idx": 0}])
+    made.save_to_disk(tmp_path / "made")
+    folder.mkdir(parents=True)
+    (arrow,) = (tmp_path / "made").glob("*.arrow")
+    for split in ("train", "validation"):
+        (folder / f"glue-{split}.arrow").write_bytes(arrow.read_bytes())
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    data = load_split("sst2", "train")
+    assert data.examples[0].text == "kept here"
+    assert "cache" in data.source
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"sentence": "fine", "label": 2}, r"row 2 has label 2; wanted 0 to 1"),
+        ({"sentence": "  ", "label": 1}, r"row 2 has no text in sentence"),
+        ({"sentence": None, "label": 1}, r"row 2 has no text"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, row: dict[str, object], words: str) -> None:
+    folder = parquet_folder(tmp_path / "glue", [{"sentence": "ok", "label": 0}, row])
+    with pytest.raises(DataError, match=words):
+        load_split("sst2", "train", str(folder))
+
+
+def test_missing_and_damaged_sources_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        load_split("sst2", "train", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="no train split of sst2"):
+        load_split("sst2", "train", str(tmp_path))
+    folder = parquet_folder(tmp_path / "glue", [{"sentence": "ok", "label": 0}])
+    (folder / "sst2" / "train.parquet").write_bytes(b"PAR1 broken")
+    with pytest.raises(DataError, match="not a readable parquet"):
+        load_split("sst2", "train", str(folder))
+
+
+def test_unknown_names_are_answered_with_the_valid_ones() -> None:
+    with pytest.raises(ConfigError, match="sst2"):
+        load_split("sst3", "train")
+    with pytest.raises(DataError, match="train, validation"):
+        load_split("sst2", "test")
+
+
+def test_samples_are_seeded_and_have_their_own_fingerprint() -> None:
+    data = load_split("sst2", "train", "bundled")
+    first, again, other = data.sample(50, 1), data.sample(50, 1), data.sample(50, 2)
+    assert first == again
+    assert len(first.examples) == 50
+    assert len({data.fingerprint, first.fingerprint, other.fingerprint}) == 3
+    assert data.sample(None, 1) is data
+
+
+def test_damaged_settings_are_named(own_home: Path) -> None:
+    own_home.mkdir(parents=True, exist_ok=True)
+    (own_home / "settings.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"settings\.json"):
+        read_settings()
+    (own_home / "settings.json").write_text(json.dumps({}), encoding="utf-8")
+    assert read_settings() == Settings()

@@ -1,0 +1,96 @@
+"""Loading models, refusing damaged ones, and running a network from its embeddings."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from distill_core.errors import ModelError
+from distill_core.models import embed, keep_layers, load_model, logits, logits_from_embeddings, read_record, save_model
+from tests.tiny import random_inputs, tiny_folder, tiny_model, tiny_network
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_logits_from_embeddings_equal_the_plain_networks(pair: bool) -> None:
+    network, inputs = tiny_network(classes=3), random_inputs((4, 9, 6), pair=pair)
+    torch.testing.assert_close(
+        logits_from_embeddings(network, embed(network, inputs), inputs), logits(network, inputs), rtol=1e-6, atol=1e-6
+    )
+
+
+def test_running_from_embeddings_leaves_the_network_as_found() -> None:
+    network, inputs = tiny_network(), random_inputs((5,))
+    before = {name: id(module) for name, module in network.named_modules()}
+    logits_from_embeddings(network, embed(network, inputs), inputs)
+    assert {name: id(module) for name, module in network.named_modules()} == before
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_keep_layers_takes_the_first_and_leaves_the_teacher() -> None:
+    teacher = tiny_network(layers=3)
+    student = keep_layers(teacher, 2)
+    assert (student.config.num_hidden_layers, len(student.bert.encoder.layer)) == (2, 2)
+    assert (teacher.config.num_hidden_layers, len(teacher.bert.encoder.layer)) == (3, 3)
+    for ours, theirs in zip(student.bert.encoder.layer, teacher.bert.encoder.layer, strict=False):
+        assert torch.equal(ours.output.dense.weight, theirs.output.dense.weight)
+    with pytest.raises(ModelError, match="1 to 3 layers, not 4"):
+        keep_layers(teacher, 4)
+
+
+def test_a_saved_model_loads_with_the_same_answers(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "m")
+    assert model.labels == ("negative", "positive")
+    assert not model.network.training
+    assert not any(parameter.requires_grad for parameter in model.network.parameters())
+    again = load_model(tmp_path / "m")
+    assert again.fingerprint == model.fingerprint
+    inputs = random_inputs((6,))
+    assert torch.equal(logits(model.network, inputs), logits(again.network, inputs))
+
+
+def test_other_weights_have_another_fingerprint(tmp_path: Path) -> None:
+    assert tiny_model(tmp_path / "a", seed=1).fingerprint != tiny_model(tmp_path / "b", seed=2).fingerprint
+
+
+def test_changed_weights_are_refused_by_name(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-3] ^= 0xFF
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged"):
+        load_model(folder)
+
+
+def test_a_weight_that_is_missing_is_never_made_up(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["classifier.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "distill.json").unlink()
+    with pytest.raises(ModelError, match=r"lacks classifier\.weight"):
+        load_model(folder)
+
+
+def test_a_broken_header_and_a_missing_file_are_named(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    (folder / "distill.json").unlink()
+    (folder / "model.safetensors").write_bytes(b"\xff" * 40)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
+        load_model(folder)
+
+
+def test_saving_over_a_model_replaces_it_whole(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m", seed=1)
+    first, model = read_record(folder), load_model(folder)
+    save_model(tiny_network(seed=2), model.tokenizer, folder, {"task": "sst2", "step": 7})
+    assert read_record(folder)["step"] == 7
+    assert read_record(folder)["weights_sha256"] != first["weights_sha256"]
+    assert [child.name for child in tmp_path.iterdir()] == ["m"]
+    (folder / "distill.json").write_text(json.dumps([1])[:-1], encoding="utf-8")
+    with pytest.raises(ModelError, match=r"distill\.json is damaged"):
+        load_model(folder)

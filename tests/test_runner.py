@@ -1,0 +1,331 @@
+"""The queue with real worker processes: one a device, and the truth about those that die or will not stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from distill_core import runner
+from distill_core.config import RunConfig
+from distill_core.errors import ConfigError, RunError
+from distill_core.paths import run_folder
+from distill_core.runner import pump, stop, submit, wait, worker_process
+from distill_core.store import Run, Store
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMISE = 10.0  # seconds within which a stop or a death has been dealt with
+
+OPENING = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from distill_core.paths import home
+from distill_core.store import Store
+store, run_id, token = Store(), sys.argv[1], os.environ["DISTILL_RUN_TOKEN"]
+"""
+WORKERS = {
+    # works until it is asked to stop
+    "obedient": """
+while (run := store.write(run_id, token, [], None)) is not None and run.stop_requested is None:
+    time.sleep(0.05)
+store.end(run_id, token, "stopped", "as asked")
+""",
+    # ends at once, and leaves word if it ever was not alone
+    "quick": """
+alone = home() / "alone"
+with (home() / "done").open("a") as done:
+    try:
+        os.close(os.open(alone, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        done.write("two at once\\n")
+    time.sleep(0.05)
+    done.write(run_id + "\\n")
+alone.unlink(missing_ok=True)
+store.end(run_id, token, "finished")
+""",
+    "crashing": "sys.exit(3)",
+    # ignores SIGTERM and the store, and has a child that does so too
+    "stubborn": """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+(home() / "child").write_text(str(child.pid))
+while True:
+    store.write(run_id, token, [(7, "loss", 1.0)], None)
+    time.sleep(0.2)
+""",
+}
+Commands = Callable[[str], Sequence[str]]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
+    monkeypatch.delenv("GLUE_DIR", raising=False)
+    store = Store()
+    yield store
+    for run in store.runs():
+        if run.state == "queued":
+            store.cancel(run.id)
+        process = worker_process(run)
+        if process is not None:
+            process.kill()
+    for thread in threading.enumerate():
+        if thread.name.startswith("worker-"):
+            thread.join(PROMISE)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Commands:
+    """Return what gives the command of a fake worker by name."""
+
+    def of(name: str) -> Sequence[str]:
+        script = tmp_path / f"{name}.py"
+        script.write_text(OPENING + WORKERS[name])
+        return (sys.executable, str(script))
+
+    return of
+
+
+def until(condition: Callable[[], bool], seconds: float = PROMISE) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return met
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def running(store: Store, command: Sequence[str]) -> Run:
+    """Submit a run, start it, and return it once its worker has written something."""
+    run_id = submit(store, RunConfig(device="cpu"))
+    began = store.get(run_id).created
+    assert pump(store, command) == [run_id]
+    assert until(lambda: (store.get(run_id).heartbeat or 0) > (store.get(run_id).started or began))
+    return store.get(run_id)
+
+
+# submitting ------------------------------------------------------------------------------------
+
+
+def test_submitting_twice_makes_two_runs_queued_on_one_device(store: Store, command: Commands) -> None:
+    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig())
+    assert first != second
+    assert first[:15] <= second[:15]
+    assert pump(store, command("obedient")) == [first]
+    assert pump(store, command("obedient")) == []
+    assert [store.get(run_id).state for run_id in (first, second)] == ["running", "queued"]
+    stop(store, first)
+    assert until(lambda: store.get(second).state == "running")  # nobody pumped: the worker's end did
+
+
+def test_a_device_that_is_not_here_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_core.devices.usable_devices", lambda: ("cpu",))
+    with pytest.raises(ConfigError, match="'cuda' cannot be used on this machine; choose one of: auto, cpu"):
+        submit(store, RunConfig(device="cuda"))
+    assert store.runs() == []
+
+
+def test_what_another_process_would_read_differently_is_pinned(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my-model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLUE_DIR", "glue")
+    config = store.get(submit(store, RunConfig(teacher="my-model"))).config
+    assert (config.teacher, config.source) == (str(tmp_path / "my-model"), str(tmp_path / "glue"))
+    monkeypatch.delenv("GLUE_DIR")
+    config = store.get(submit(store, RunConfig())).config
+    assert (config.teacher, config.source) == ("bundled/sst2-teacher", "auto")
+
+
+# one at a time ---------------------------------------------------------------------------------
+
+
+def test_two_processes_pumping_start_one_run_at_a_time_and_each_once(store: Store, command: Commands) -> None:
+    ids = [submit(store, RunConfig(device="cpu")) for _ in range(10)]
+    code = f"""
+import time
+from distill_core.runner import pump
+from distill_core.store import Store
+store = Store()
+while store.runs(("queued", "running"), limit=1):
+    pump(store, {tuple(command("quick"))!r})
+time.sleep(0.2)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pumping = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in pumping]
+    assert [process.returncode for process in pumping] == [0, 0], "\n".join(errors)
+    assert (store.path.parent / "done").read_text().split("\n")[:-1] == ids
+    assert {store.get(run_id).state for run_id in ids} == {"finished"}
+
+
+def test_several_devices_work_at_the_same_time(
+    store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "resolve_device", lambda name: name)
+    ids = [submit(store, RunConfig(device=device)) for device in ("cpu", "cuda", "cpu")]
+    assert pump(store, command("obedient")) == ids[:2]
+    assert [store.get(run_id).device for run_id in ids] == ["cpu", "cuda", None]
+
+
+# the dead --------------------------------------------------------------------------------------
+
+
+def test_a_killed_worker_is_lost_with_a_cause_and_the_queue_goes_on(store: Store, command: Commands) -> None:
+    run = running(store, command("obedient"))
+    following = submit(store, RunConfig(device="cpu"))
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)
+    assert until(lambda: store.get(run.id).state == "lost")
+    assert "killed (SIGKILL)" in store.get(run.id).reason
+    assert until(lambda: store.get(following).state == "running")
+
+
+def test_a_crash_is_lost_with_its_exit_code_and_the_queue_goes_on(store: Store, command: Commands) -> None:
+    ids = [submit(store, RunConfig(device="cpu")) for _ in range(2)]
+    pump(store, command("crashing"))
+    assert until(lambda: store.get(ids[1]).state == "lost")
+    assert {store.get(run_id).state for run_id in ids} == {"lost"}
+    assert "exit code 3" in store.get(ids[0]).reason
+
+
+def test_a_worker_outlives_the_killed_server_and_its_death_is_seen_by_the_next(store: Store, command: Commands) -> None:
+    run_id = submit(store, RunConfig(device="cpu"))
+    code = f"""
+import os, signal
+from distill_core.runner import pump
+from distill_core.store import Store
+pump(Store(), {tuple(command("obedient"))!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    beat = store.get(run_id).heartbeat or 0.0
+    assert until(lambda: (store.get(run_id).heartbeat or 0.0) > beat)
+    pump(store)
+    run = store.get(run_id)
+    assert (run.state, worker_process(run) is not None) == ("running", True)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)
+    assert until(lambda: pump(store) == [] and store.get(run_id).state == "lost")
+    assert "is gone" in store.get(run_id).reason
+
+
+def claimed(store: Store, process: subprocess.Popen[bytes], started: float | None = None) -> str:
+    """Return a running run that says `process` is its worker."""
+    run_id = submit(store, RunConfig(device="cpu"))
+    run = store.claim(lambda _: "cpu", "0123456789abcdef", only=run_id)
+    assert run is not None
+    began = psutil.Process(process.pid).create_time() if started is None else started
+    assert store.attach(run_id, "0123456789abcdef", process.pid, began)
+    return run_id
+
+
+def test_a_zombie_counts_as_gone(store: Store) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    run_id = claimed(store, child)
+    assert until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+    pump(store)
+    assert store.get(run_id).state == "lost"
+    child.wait()
+
+
+@pytest.mark.parametrize("started", [None, 1.0])
+def test_a_reused_pid_is_never_signalled(store: Store, monkeypatch: pytest.MonkeyPatch, started: float | None) -> None:
+    monkeypatch.setattr(runner, "TERM_AFTER", 0.0)
+    monkeypatch.setattr(runner, "KILL_AFTER", 0.0)
+    innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+    run_id = claimed(store, innocent, started)
+    assert worker_process(store.get(run_id)) is None
+    assert stop(store, run_id).status == "stopping"
+    pump(store)
+    assert store.get(run_id).state == "stopped"
+    time.sleep(0.3)
+    assert innocent.poll() is None
+    innocent.kill()
+    innocent.wait()
+
+
+def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = submit(store, RunConfig(device="cpu"))
+    store.claim(lambda _: "cpu", "0123456789abcdef")
+    pump(store)
+    assert store.get(run_id).state == "running"  # it may be about to
+    monkeypatch.setattr(runner, "START_SECONDS", 0.0)
+    pump(store)
+    assert store.get(run_id).state == "lost"
+    assert "never started" in store.get(run_id).reason
+
+
+def test_a_worker_that_cannot_be_started_fails_with_the_reason(store: Store) -> None:
+    run_id = submit(store, RunConfig(device="cpu"))
+    pump(store, ("/no/such/python",))
+    assert store.get(run_id).state == "failed"
+    assert "could not be started" in store.get(run_id).reason
+
+
+def test_a_checkpoint_set_aside_by_a_killed_save_is_put_back(store: Store, command: Commands) -> None:
+    run = running(store, command("obedient"))
+    folder = run_folder(run.id)
+    for name in (f"student.{run.pid}.old", f"student.{run.pid}.part"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(name)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)
+    assert until(lambda: [path.name for path in folder.glob("student*")] == ["student"])
+    assert (folder / "student" / "config.json").read_text().endswith(".old")
+
+
+# stopping --------------------------------------------------------------------------------------
+
+
+def test_a_queued_run_is_stopped_at_once_and_an_ended_one_stays(store: Store) -> None:
+    run_id = submit(store, RunConfig())
+    assert stop(store, run_id).state == "stopped"
+    assert stop(store, run_id).state == "stopped"
+    with pytest.raises(RunError, match="Unknown run"):
+        stop(store, "no such run")
+
+
+def test_a_stop_shows_at_once_and_the_worker_ends(store: Store, command: Commands) -> None:
+    run = running(store, command("obedient"))
+    assert stop(store, run.id).status == "stopping"
+    ended = wait(store, run.id, PROMISE)
+    assert (ended.state, ended.reason) == ("stopped", "as asked")
+
+
+def test_a_stubborn_worker_and_its_child_are_gone_within_the_promise(store: Store, command: Commands) -> None:
+    run = running(store, command("stubborn"))
+    child = store.path.parent / "child"
+    assert until(child.exists)
+    began = time.monotonic()
+    stop(store, run.id)
+    ended = wait(store, run.id, PROMISE + 5)
+    assert ended.state == "stopped"
+    assert "by force at step 7" in ended.reason
+    assert run.pid is not None
+    assert until(lambda: gone(run.pid or 0) and gone(int(child.read_text())), 1.0)
+    assert time.monotonic() - began < PROMISE
+
+
+def test_what_a_dead_worker_left_behind_is_killed(store: Store, command: Commands) -> None:
+    run = running(store, command("stubborn"))
+    child = store.path.parent / "child"
+    assert until(child.exists)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)
+    assert until(lambda: gone(int(child.read_text())))

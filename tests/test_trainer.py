@@ -1,0 +1,158 @@
+"""The training loop: it learns, repeats itself, says what it sees, and refuses numbers that are not finite."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill_core.encoding import Encoded, encode
+from distill_core.errors import RunError
+from distill_core.events import Event, Measured, Phase
+from distill_core.models import keep_layers
+from distill_core.objectives import Method, make_method
+from distill_core.teacher_cache import TeacherCache
+from distill_core.trainer import TrainingSet, Weights, distill
+from tests.tiny import tiny_model, tiny_tokenizer
+
+TEXTS = [
+    "a good film",
+    "the story is great, very funny",
+    "awful acting",
+    "boring and dull plot",
+    "love the music",
+    "hate",
+]
+LABELS = [1, 1, 0, 0, 1, 0]
+
+
+def training_set(copies: int = 4) -> TrainingSet:
+    rows: list[Encoded] = [encode(tiny_tokenizer(), text) for text in TEXTS] * copies
+    return TrainingSet(rows, torch.tensor(LABELS * copies), pad_id=0)
+
+
+def run(
+    tmp_path: Path,
+    key: str,
+    *,
+    steps: int = 8,
+    weights: Weights | None = None,
+    train: TrainingSet | None = None,
+    rate: float = 1e-3,
+) -> tuple[dict[str, Tensor], list[Event], TeacherCache]:
+    teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
+    student = keep_layers(teacher.network, 1).requires_grad_(True)
+    train = train or training_set()
+    method = make_method(key)
+    cache = TeacherCache(teacher, method, train.rows, train.labels)
+    events = list(_events(student, train, cache, method, weights or Weights(), steps, rate))
+    return {name: p.detach().clone() for name, p in student.named_parameters()}, events, cache
+
+
+def _events(
+    student: torch.nn.Module,
+    train: TrainingSet,
+    cache: TeacherCache | None,
+    method: Method | None,
+    weights: Weights,
+    steps: int,
+    rate: float,
+) -> Iterator[Event]:
+    return distill(
+        student=student, train=train, teacher=cache, method=method, weights=weights, steps=steps, batch_size=4,
+        learning_rate=rate, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=3,
+    )  # fmt: skip
+
+
+def values(events: list[Event], name: str) -> list[float]:
+    return [event.values[name] for event in events if isinstance(event, Measured) and name in event.values]
+
+
+@pytest.mark.parametrize("key", ["kd", "ad_kd"])
+def test_the_same_run_twice_gives_the_same_weights(tmp_path: Path, key: str) -> None:
+    first, _, _ = run(tmp_path, key)
+    second, _, _ = run(tmp_path, key)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_method_gives_other_weights(tmp_path: Path) -> None:
+    plain, _, _ = run(tmp_path, "kd")
+    guided, _, _ = run(tmp_path, "ad_kd")
+    assert any(not torch.equal(plain[name], guided[name]) for name in plain)
+
+
+def test_the_loss_falls_and_embeddings_stay(tmp_path: Path) -> None:
+    teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
+    after, events, _ = run(tmp_path, "ad_kd", steps=60, rate=5e-3)
+    losses = values(events, "loss")
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+    for name, before in teacher.network.named_parameters():
+        if "embeddings" in name:
+            assert torch.equal(after[name], before)
+
+
+def test_the_total_is_the_sum_of_its_weighted_terms(tmp_path: Path) -> None:
+    _, events, _ = run(tmp_path, "ad_kd", weights=Weights(alpha=0.7, temperature=3.0, method=2.0))
+    for event in events:
+        if isinstance(event, Measured) and "loss" in event.values:
+            v = event.values
+            assert v["weighted/ce"] == pytest.approx(0.3 * v["ce"])
+            assert v["weighted/kd"] == pytest.approx(0.7 * v["kd"])
+            assert v["weighted/ad_kd"] == pytest.approx(2.0 * v["ad_kd"])
+            assert v["loss"] == pytest.approx(v["weighted/ce"] + v["weighted/kd"] + v["weighted/ad_kd"], rel=1e-5)
+
+
+def test_evaluations_come_before_during_and_after(tmp_path: Path) -> None:
+    _, events, _ = run(tmp_path, "kd", steps=8)
+    steps = [event.step for event in events if isinstance(event, Measured) and "validation/accuracy" in event.values]
+    assert steps == [0, 3, 6, 8]
+    assert [event.name for event in events if isinstance(event, Phase)] == ["evaluating", "training"]
+
+
+def test_the_teacher_is_called_once_an_example_even_over_runs(tmp_path: Path) -> None:
+    train = training_set(copies=2)
+    _, _, first = run(tmp_path, "ad_kd", steps=9, train=train)
+    assert 0 < first.calls <= 3  # one epoch is three batches of four
+    _, _, second = run(tmp_path, "ad_kd", steps=9, train=train)
+    assert second.calls == 0
+
+
+def test_a_damaged_teacher_file_is_dropped_and_computed_again(tmp_path: Path, own_home: Path) -> None:
+    train = training_set(copies=2)
+    run(tmp_path, "ad_kd", steps=3, train=train)
+    (stored,) = (own_home / "teacher").glob("*.safetensors")
+    stored.write_bytes(b"not safetensors")
+    _, _, again = run(tmp_path, "ad_kd", steps=3, train=train)
+    assert again.calls > 0
+
+
+def test_stored_teacher_numbers_equal_fresh_ones(tmp_path: Path) -> None:
+    fresh, _, _ = run(tmp_path, "ad_kd", steps=6)
+    stored, _, cache = run(tmp_path, "ad_kd", steps=6)
+    assert cache.calls == 0
+    assert all(torch.equal(fresh[name], stored[name]) for name in fresh)
+
+
+def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> None:
+    train, method = training_set(), make_method("ad_kd")
+    teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
+    cache = TeacherCache(teacher, method, train.rows, train.labels)
+    for row in range(len(train.rows)):
+        cache._logits[row] = torch.zeros(2)
+        cache._signals[row] = torch.full((1, len(train.rows[row].ids)), float("nan"))
+    student = keep_layers(teacher.network, 1).requires_grad_(True)
+    events = _events(student, train, cache, method, Weights(), 3, 1e-3)
+    with pytest.raises(RunError, match=r"Step 1: the ad_kd term is not finite"):
+        list(events)
+
+
+def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_path: Path) -> None:
+    teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
+    student = keep_layers(teacher.network, 1).requires_grad_(True)
+    events = _events(student, training_set(), None, None, Weights(), 100, 1e-3)
+    for event in events:
+        if isinstance(event, Measured) and event.step == 2:
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert not student.training
