@@ -2,13 +2,65 @@
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, page_link
+from pages.components import resources
+from pages.components.frame import errors_shown, footer, frame, page_link, plain
 
 frame("Home")
-st.title("Does the student see what the teacher sees?")
-st.markdown(
-    "A distilled model can give its teacher’s answers for reasons of its own. "
-    "Distillation Lens lays the token attributions of a teacher and its students side by side and says in "
-    "numbers how far they agree. It also trains new students before your eyes, by plain knowledge distillation or by "
-    "AD-KD, which teaches the attributions too."
-)
+
+
+def example() -> None:
+    """Explain the first sentence a newcomer sees, for real; the second time from the cache."""
+    with st.spinner("Loading PyTorch and the models …"):
+        from pages.components import figure
+        from pages.components.controls import model_names
+        from pages.components.view import FIRST_TASK, first_view, to_address
+    dataset, models = resources.examples(FIRST_TASK), resources.models_of(FIRST_TASK)
+    view = first_view(dataset, models)
+    explanation = resources.explained(view)
+    names = model_names(models)
+    labels = [names[model.id] for model in explanation.models]
+    with st.container(key="example", border=True):
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.subheader(plain(view.text), anchor=False, width="content")
+            page_link("pages/explain.py", "Open in Explain", ":material/arrow_forward:", **to_address(view))
+        st.html(figure.predictions_html(explanation, labels, view.gold(dataset)))
+        st.html(figure.maps_html(explanation, labels, 0))
+        st.html(figure.agreement_html(explanation, labels, 0))
+    footer(f"Sentences: {dataset.source}.")
+
+
+@st.fragment(run_every=3)
+def training() -> None:
+    """List the runs that wait or work."""
+    st.subheader("Training now", anchor=False)
+    active = resources.run_store().runs(("queued", "running"), limit=5)
+    for run in active:
+        done = min(run.step / max(run.config.steps, 1), 1.0)
+        st.progress(done, f"{plain(run.title)}: {run.status}, step {run.step} of {run.config.steps}")
+        page_link("pages/distill.py", "Watch", ":material/monitoring:", run=run.id)
+    if not active:
+        st.caption("Nothing is training. A short run takes minutes on a laptop, and goes on if you close the page.")
+
+
+def ways() -> None:
+    """Say where to go from here."""
+    st.subheader("Where to go", anchor=False)
+    page_link("pages/explain.py", "Explain a sentence of your own", ":material/search_insights:")
+    page_link("pages/distill.py", "Distill a new student and watch it learn", ":material/experiment:")
+
+
+with st.container(key="lead"):
+    st.title("Does the student see what the teacher sees?", anchor=False)
+    st.markdown(
+        "A distilled model can give its teacher’s answers for reasons of its own. "
+        "Distillation Lens lays the token attributions of teacher and students side by side and says in numbers how "
+        "far they agree. It also trains new students while you watch, by plain knowledge distillation or by AD-KD, "
+        "which teaches the attributions too."
+    )
+with errors_shown():
+    example()
+left, right = st.columns(2, gap="large")
+with left, errors_shown():
+    training()
+with right:
+    ways()

@@ -1,8 +1,8 @@
 """Open a model by id; a bundled one is unpacked first, into an ordinary Hugging Face folder.
 
 The bundle is small because its models share one half-precision BERT, `base.safetensors`; each adds a
-low-rank update W + B·A (LoRA: Hu et al. 2021, arXiv 2106.09685) to its parent's first layers, and a
-classifier. `scripts/build_bundled_models.py` makes it.
+low-rank update W + B·A (the form of LoRA: Hu et al. 2021, arXiv 2106.09685) to its parent's first layers,
+biases, norms and a classifier. `scripts/build_bundled_models.py` makes it.
 """
 
 import json
@@ -55,7 +55,7 @@ def unpack(info: ModelInfo) -> Path:
 
 
 def _assemble(entry: BundledModel) -> PreTrainedModel:
-    parent = _base_network() if entry.parent == BASE else _assemble(bundled_models()[entry.parent])
+    parent = base_network() if entry.parent == BASE else _assemble(bundled_models()[entry.parent])
     network = keep_layers(parent, entry.layers)
     add_low_rank(network, _read_tensors(BUNDLE / entry.file, entry.sha256))
     labels = get_task(entry.task).labels
@@ -79,7 +79,7 @@ def add_low_rank(network: PreTrainedModel, update: dict[str, Tensor]) -> None:
                 raise ModelError(f"The bundled update has {name}, which the network lacks; reinstall the app.")
             if name.endswith(DOWN):
                 up = update[name.removesuffix(DOWN) + UP]
-                parameters[target] += up.float() @ tensor.float()
+                parameters[target].add_(up.float() @ tensor.float())
             else:
                 parameters[target].copy_(tensor.float())
 
@@ -90,7 +90,8 @@ def _base_tensors() -> dict[str, Tensor]:
     return _read_tensors(BUNDLE / "base.safetensors", manifest["base_sha256"])
 
 
-def _base_network() -> PreTrainedModel:
+def base_network() -> PreTrainedModel:
+    """Return the shared base as a classifier whose head is still random; ModelError when it is damaged."""
     config = BertConfig.from_pretrained(BUNDLE / "base_config.json")
     network: PreTrainedModel = BertForSequenceClassification(config)
     lacking = network.load_state_dict({k: v.float() for k, v in _base_tensors().items()}, strict=False)

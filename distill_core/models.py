@@ -161,7 +161,7 @@ def file_sha256(path: Path) -> str:
 def embed(network: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch token width"]:
     """Return the embedding block's output for a batch: word, position and segment summed and normalised."""
     keywords = {} if inputs.token_type_ids is None else {"token_type_ids": inputs.token_type_ids}
-    return cast(Tensor, _base(network).embeddings(input_ids=inputs.input_ids, **keywords))
+    return cast(Tensor, embedding_block(network)(input_ids=inputs.input_ids, **keywords))
 
 
 def logits_from_embeddings(
@@ -184,8 +184,13 @@ def logits(network: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch cla
     return cast(Tensor, output.logits)
 
 
-def _base(network: PreTrainedModel) -> Any:
-    base = network.base_model
-    if not isinstance(getattr(base, "embeddings", None), nn.Module):
+def embedding_block(network: PreTrainedModel) -> nn.Module:
+    """Return the module that turns ids into E; ModelError for an architecture without one."""
+    block = getattr(_base(network), "embeddings", None)
+    if not isinstance(block, nn.Module):
         raise ModelError(f"{type(network).__name__} has no embedding block this library knows.")
-    return base
+    return block
+
+
+def _base(network: PreTrainedModel) -> Any:
+    return network.base_model

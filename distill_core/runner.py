@@ -38,7 +38,7 @@ FOREGROUND = "foreground:"  # begins the token of a run that works inside the pr
 WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "distill_core.worker")  # -P: the current folder is no code
 
 TERM_AFTER = 6.0  # seconds from asking a worker to stop to SIGTERM
-KILL_AFTER = 8.0  # ... and to SIGKILL
+KILL_AFTER = 7.5  # ... and to SIGKILL
 START_SECONDS = 30.0  # a claimed run without a process for longer was never started
 _SAME_START = 2.0  # seconds two reports of one process' start time may differ
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that look alike

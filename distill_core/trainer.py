@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Phase
-from distill_core.models import embed, logits_from_embeddings
+from distill_core.models import embed, embedding_block, logits_from_embeddings
 from distill_core.objectives import ForwardPass, Method
 from distill_core.objectives.kd import label_loss, soft_target_loss
 from distill_core.teacher_cache import TeacherCache
@@ -70,47 +70,25 @@ def distill(
     of an evaluation and when the iterator ends.
     """
     torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    for parameter in student.base_model.embeddings.parameters():
-        parameter.requires_grad_(False)
-    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
-    schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(WARMUP * steps), steps)
+    update = _Update(student, learning_rate, steps)
+    batches = _endless_batches(train, batch_size, torch.Generator().manual_seed(seed))
     try:
         yield Phase("evaluating", "before the first step")
         student.eval()
         yield Measured(0, dict(evaluate()))
         yield Phase("training", f"{steps} steps")
-        batches = _endless_batches(train, batch_size, order)
         spent = 0.0
         for step in range(1, steps + 1):
             began = time.perf_counter()
             student.train()
             rows = next(batches)
-            terms = _terms(student, train, rows, teacher, method, weights)
-            for name, (raw, _) in terms.items():
-                if not torch.isfinite(raw):
-                    raise RunError(_not_finite(step, name, raw.item()))
-            loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
-            rate = optimizer.param_groups[0]["lr"]
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
-            if not torch.isfinite(norm):
-                raise RunError(_not_finite(step, "gradient norm", norm.item()))
-            optimizer.step()
-            schedule.step()
+            values = update(step, _terms(student, train, rows, teacher, method, weights))
             seconds = time.perf_counter() - began
             spent += seconds
-            yield Measured(
-                step,
-                _step_values(terms, loss, norm, rate)
-                | {
-                    "examples_per_second": len(rows) / seconds,
-                    "memory_mb": _memory_mb(student),
-                    "seconds_left": spent / step * (steps - step),
-                },
-            )
+            values["examples_per_second"] = len(rows) / seconds
+            values["memory_mb"] = _memory_mb(student)
+            values["seconds_left"] = spent / step * (steps - step)
+            yield Measured(step, values)
             if step % evaluate_every == 0 or step == steps:
                 student.eval()
                 yield Measured(step, dict(evaluate()))
@@ -118,6 +96,44 @@ def distill(
         student.eval()
         if teacher is not None:
             teacher.save()
+
+
+class _Update:
+    """One optimizer step: AdamW, gradient clipping, learning rate that warms up and falls linearly to 0."""
+
+    def __init__(self, student: PreTrainedModel, learning_rate: float, steps: int) -> None:
+        frozen = set(embedding_block(student).parameters())
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
+        self._schedule = get_linear_schedule_with_warmup(self._optimizer, math.ceil(WARMUP * steps), steps)
+
+    def __call__(self, step: int, terms: Mapping[str, tuple[Tensor, float]]) -> dict[str, float]:
+        """Step down the weighted sum of the terms and return its numbers; RunError if one is not finite."""
+        for name, (raw, _) in terms.items():
+            _check_finite(step, f"{name} term", raw)
+        loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
+        _check_finite(step, "gradient norm", norm)
+        rate = self._optimizer.param_groups[0]["lr"]
+        self._optimizer.step()
+        self._schedule.step()
+        values = {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+        for name, (raw, weight) in terms.items():
+            values[name] = raw.item()
+            values[f"weighted/{name}"] = raw.item() * weight
+        return values
+
+
+def _check_finite(step: int, name: str, value: Tensor) -> None:
+    if not torch.isfinite(value):
+        raise RunError(
+            f"Step {step}: the {name} is not finite ({value.item()}). "
+            "Lower the learning rate or the attribution weight and start again."
+        )
 
 
 def _terms(
@@ -158,25 +174,8 @@ def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator
         yield from length_batches(lengths, batch_size, order)
 
 
-def _step_values(
-    terms: Mapping[str, tuple[Tensor, float]], loss: Tensor, norm: Tensor, rate: float
-) -> dict[str, float]:
-    values = {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
-    for name, (raw, weight) in terms.items():
-        values[name] = raw.item()
-        values[f"weighted/{name}"] = raw.item() * weight
-    return values
-
-
 def _memory_mb(student: PreTrainedModel) -> float:
     """Peak memory of the device in MB: CUDA's allocator, else this process' resident size."""
     if student.device.type == "cuda":
         return torch.cuda.max_memory_allocated(student.device) / 1e6
     return float(psutil.Process().memory_info().rss) / 1e6
-
-
-def _not_finite(step: int, name: str, value: float) -> str:
-    return (
-        f"Step {step}: the {name} {'term ' if name != 'gradient norm' else ''}is not finite ({value}). "
-        "Lower the learning rate or the attribution weight and start again."
-    )

@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame
+from pages.components.frame import errors_shown, footer, frame, show_error
 
 frame("Explain")
 with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
+    from distill_core.explanations import Explanation
+
     from distill_core.catalogue import find_model
     from distill_core.errors import DataError, DistillError
-    from distill_core.explanations import Explanation, by_word, explain
     from pages.components import charts, exports, figure, resources
     from pages.components.controls import controls, forget, model_names, publish, settle
     from pages.components.view import View, first_view, task_in, to_address
@@ -21,33 +22,17 @@ def main() -> None:
         dataset = resources.examples(task)
         models = resources.models_of(task)
         settle(first_view(dataset, models), dataset)
-    except DistillError:
+    except DistillError as error:
+        show_error(error)
         st.button("Open with the defaults", icon=":material/restart_alt:", on_click=forget)
-        raise
+        return
     view = controls(task, dataset, models)
     publish(view)
     if not view.students:
         raise DataError("Choose one to three students to lay beside the teacher.")
-    explanation = explained(view)
+    explanation = resources.explained(view)
     draw(explanation, view, view.gold(dataset))
     footer(f"Sentences: {dataset.source}.")
-
-
-def explained(view: View) -> Explanation:
-    """Explain the view's text, from the cache where it was looked at before."""
-    sources = [resources.model_source(find_model(model)) for model in (view.teacher, *view.students)]
-    with st.spinner("Computing the maps of teacher and students …"):
-        explanation = explain(
-            view.task,
-            view.text,
-            teacher=sources[0],
-            students=sources[1:],
-            method=view.method,
-            target=view.target,
-            baseline=view.baseline,
-            cache=resources.explanation_cache(),
-        )
-    return by_word(explanation) if view.units == "words" else explanation
 
 
 def draw(explanation: Explanation, view: View, gold: str | None) -> None:
@@ -67,7 +52,7 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
     for at, target in enumerate(figure.targets(explanation)):
         rows = figure.model_rows(explanation, labels, at)
         bars = charts.score_bars(explanation.tokens, explanation.words, rows)
-        st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, a group of bars a token")
+        st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
 
 

@@ -20,6 +20,7 @@ from distill_core.runner import pump, stop, submit, wait, worker_process
 from distill_core.store import Run, Store
 
 ROOT = Path(__file__).resolve().parent.parent
+FAKE_TOKEN = "0123456789abcdef"
 PROMISE = 10.0  # seconds within which a stop or a death has been dealt with
 
 OPENING = """
@@ -69,12 +70,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.delenv("GLUE_DIR", raising=False)
     store = Store()
     yield store
-    for run in store.runs():
-        if run.state == "queued":
-            store.cancel(run.id)
-        process = worker_process(run)
-        if process is not None:
-            process.kill()
+    for run in store.runs(("queued",)):
+        store.cancel(run.id)
+    assert until(lambda: not kill_workers(store))
     for thread in threading.enumerate():
         if thread.name.startswith("worker-"):
             thread.join(PROMISE)
@@ -97,6 +95,13 @@ def until(condition: Callable[[], bool], seconds: float = PROMISE) -> bool:
     while not (met := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return met
+
+
+def kill_workers(store: Store) -> bool:
+    """Kill what works on any run; say whether a run might still have a worker."""
+    for process in filter(None, map(worker_process, store.runs(("running",)))):
+        process.kill()
+    return any(run.pid is None or worker_process(run) for run in store.runs(("running",)) if run.token != FAKE_TOKEN)
 
 
 def gone(pid: int) -> bool:
@@ -220,24 +225,27 @@ os.kill(os.getpid(), signal.SIGKILL)
     run = store.get(run_id)
     assert (run.state, worker_process(run) is not None) == ("running", True)
     assert run.pid is not None
+    assert os.getsid(run.pid) == run.pid  # a Ctrl-C or hang-up in the server's terminal does not reach it
     os.kill(run.pid, signal.SIGKILL)
     assert until(lambda: pump(store) == [] and store.get(run_id).state == "lost")
     assert "is gone" in store.get(run_id).reason
 
 
-def claimed(store: Store, process: subprocess.Popen[bytes], started: float | None = None) -> str:
+def claimed(
+    store: Store, process: subprocess.Popen[bytes], started: float | None = None, token: str = FAKE_TOKEN
+) -> str:
     """Return a running run that says `process` is its worker."""
     run_id = submit(store, RunConfig(device="cpu"))
-    run = store.claim(lambda _: "cpu", "0123456789abcdef", only=run_id)
+    run = store.claim(lambda _: "cpu", token, only=run_id)
     assert run is not None
     began = psutil.Process(process.pid).create_time() if started is None else started
-    assert store.attach(run_id, "0123456789abcdef", process.pid, began)
+    assert store.attach(run_id, token, process.pid, began)
     return run_id
 
 
 def test_a_zombie_counts_as_gone(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    run_id = claimed(store, child)
+    run_id = claimed(store, child, token=f"{runner.FOREGROUND}1")  # pid and start time are right
     assert until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
     pump(store)
     assert store.get(run_id).state == "lost"
@@ -262,7 +270,7 @@ def test_a_reused_pid_is_never_signalled(store: Store, monkeypatch: pytest.Monke
 
 def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = submit(store, RunConfig(device="cpu"))
-    store.claim(lambda _: "cpu", "0123456789abcdef")
+    store.claim(lambda _: "cpu", FAKE_TOKEN)
     pump(store)
     assert store.get(run_id).state == "running"  # it may be about to
     monkeypatch.setattr(runner, "START_SECONDS", 0.0)

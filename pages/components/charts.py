@@ -65,20 +65,22 @@ def score_bars(tokens: Sequence[str], words: Sequence[int | None], rows: Sequenc
     for row in rows:
         raw = row.raw if row.raw is not None else row.values
         hover = [
-            f"{escape(token)} · {escape(row.label)}: {value:+.3f} (raw {score:.4g})"
+            f"{_escaped(token)} · {_escaped(row.label)}: {value:+.3f} (raw {score:.4g})"
             for token, value, score in zip(tokens, row.values, raw, strict=True)
         ]
         figure.add_bar(
             x=list(range(len(tokens))),
             y=list(row.values),
-            name=escape(row.label),
+            name=_escaped(row.label),
             marker={"color": row.colors[0], "line": {"width": 0}},
             hovertext=hover,
             hoverinfo="text",
         )
     joined = [at > 0 and words[at] is not None and words[at] == words[at - 1] for at in range(len(tokens))]
-    labels = [escape(("·" if joins else "") + shown_token(token, joins)) for token, joins in zip(tokens, joined, strict=True)]
-    figure.update_xaxes(tickmode="array", tickvals=list(range(len(tokens))), ticktext=labels)
+    words_shown = (("·" if joined[at] else "") + shown_token(token, joined[at]) for at, token in enumerate(tokens))
+    figure.update_xaxes(
+        tickmode="array", tickvals=list(range(len(tokens))), ticktext=[_escaped(word) for word in words_shown]
+    )
     figure.update_yaxes(zeroline=True, zerolinecolor="rgba(128, 128, 128, 0.7)", zerolinewidth=1)
     figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.08, hovermode="closest")
     return figure
@@ -109,7 +111,7 @@ def _curves(points: Mapping[str, Points], heavy: str) -> go.Figure:
     for name, series in points.items():
         steps = [step for step, _ in series]
         values = [value if math.isfinite(value) else None for _, value in series]  # a gap where undefined
-        title = escape(metric_title(name))
+        title = _escaped(metric_title(name))
         figure.add_scatter(
             x=steps,
             y=values,
@@ -123,6 +125,10 @@ def _curves(points: Mapping[str, Points], heavy: str) -> go.Figure:
     figure.update_xaxes(title={"text": "Step"}, rangemode="tozero")
     figure.update_layout(hovermode="x unified")
     return figure
+
+
+def _escaped(text: str) -> str:
+    return escape(text, quote=False)  # Plotly knows no entity for quotation marks
 
 
 def _figure(height: int) -> go.Figure:

@@ -6,7 +6,9 @@ was just used. Each control's value is in the visitor's own session state under 
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -15,7 +17,7 @@ from distill_core.catalogue import ModelInfo, find_model
 from distill_core.data import Dataset
 from distill_core.tasks import get_task
 from pages.components.picker import pick_sentence
-from pages.components.view import MOST_STUDENTS, UNITS, View, from_address, to_address
+from pages.components.view import DEFAULT, MOST_STUDENTS, UNITS, View, from_address, to_address
 
 _FIELDS = ("text", "example", "teacher", "students", "method", "target", "baseline", "units")
 _SHOWN, _TOUCHED, _ORDER = "explain.address", "explain.touched", "explain.order"
@@ -55,24 +57,31 @@ def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> Vi
     known = dict(models) | {model: find_model(model) for model in chosen if model not in models}
     names = model_names(known)
     _sentence_line(dataset, names)
-    with st.container(key="controls", horizontal=True, gap="small"):
-        st.selectbox("Teacher", list(known), format_func=names.get, width=150, **_keyed("teacher"))
+    with st.container(key="controls", horizontal=True, gap="xsmall"):
+        st.selectbox("Teacher", list(known), format_func=names.__getitem__, width=150, **_keyed("teacher"))
         st.multiselect(
-            "Students", list(known), format_func=names.get, max_selections=MOST_STUDENTS, width=305, **_keyed("students")
+            "Students",
+            list(known),
+            format_func=names.__getitem__,
+            max_selections=MOST_STUDENTS,
+            width=305,
+            **_keyed("students"),
         )
         st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=190, **_keyed("method"))
         targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in get_task(task).labels}
-        st.selectbox("Class explained", list(targets), format_func=targets.get, width=150, **_keyed("target"))
+        st.selectbox("Class explained", list(targets), format_func=targets.__getitem__, width=150, **_keyed("target"))
         _baseline()
         st.segmented_control("Scores of", UNITS, format_func=str.capitalize, required=True, **_keyed("units"))
-    state = st.session_state
-    return View(task, *(tuple(state[f"explain.{name}"]) if name == "students" else state[f"explain.{name}"] for name in _FIELDS))
+    values = {name: st.session_state[f"explain.{name}"] for name in _FIELDS}
+    view = View(task, **values | {"students": tuple(values["students"])})
+    return view if view.picked(dataset) else replace(view, example=None)
 
 
 def model_names(models: Mapping[str, ModelInfo]) -> dict[str, str]:
     """Return a name to show for each model id: its title, with the id where two share it."""
     titles = {key: Path(key).name if info.title == key else info.title for key, info in models.items()}
-    return {key: f"{title} ({key})" if list(titles.values()).count(title) > 1 else title for key, title in titles.items()}
+    shared = {title for title in titles.values() if list(titles.values()).count(title) > 1}
+    return {key: f"{title} ({key})" if title in shared else title for key, title in titles.items()}
 
 
 def _sentence_line(dataset: Dataset, names: Mapping[str, str]) -> None:
@@ -83,7 +92,8 @@ def _sentence_line(dataset: Dataset, names: Mapping[str, str]) -> None:
             ("chevron_right", 1, "Next sentence"),
             ("shuffle", 0, "Random sentence"),
         ):
-            st.button("", icon=f":material/{icon}:", help=words, key=f"step{step}", on_click=_step, args=(dataset, step))
+            key = f"explain.step.{icon}"
+            st.button("", icon=f":material/{icon}:", help=words, key=key, on_click=_step, args=(dataset, step))
         if st.button("Browse", icon=":material/table_rows:", help="Search and filter all sentences"):
             teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
             pick_sentence(dataset, teacher, students, names, _pick)
@@ -91,13 +101,19 @@ def _sentence_line(dataset: Dataset, names: Mapping[str, str]) -> None:
 
 def _baseline() -> None:
     default = METHODS[st.session_state["explain.method"]].default_baseline
-    words = {None: f"Default ({default})" if default else "None needed"} | {name: name.capitalize() for name in BASELINES}
+    words = {DEFAULT: f"Default ({default})" if default else "None needed"}
+    words |= {name: name.capitalize() for name in BASELINES}
     st.selectbox(
-        "Baseline", list(words), format_func=words.get, width=140, disabled=default is None, **_keyed("baseline")
+        "Baseline",
+        list(words),
+        format_func=words.__getitem__,
+        width=138,
+        disabled=default is None,
+        **_keyed("baseline"),
     )
 
 
-def _keyed(name: str) -> dict[str, object]:
+def _keyed(name: str) -> dict[str, Any]:
     """Return the arguments that tie a control to its state, kept while other pages are looked at."""
     return {"key": f"explain.{name}", "on_change": _touch, "persist_state": "session"}
 

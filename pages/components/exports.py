@@ -5,11 +5,37 @@ import io
 import json
 
 from distill_core.explanations import Explanation
+
 from pages.components.heatmap import normalised
 
 COLUMNS = ("position", "token", "word", "special", "model", "target", "score", "normalised")
 
 
 def to_csv(explanation: Explanation) -> str:
-    """Return one line a token, model and class.
+    """Return one line a token, model and class, with the raw score and the one the map colours."""
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(COLUMNS)
+    for model in explanation.models:
+        for token_map in model.attributions:
+            shares = normalised(token_map.scores, explanation.special)
+            for at, (token, score, share) in enumerate(zip(explanation.tokens, token_map.scores, shares, strict=True)):
+                word = explanation.words[at]
+                row = (at, token, "" if word is None else word, int(explanation.special[at]))
+                writer.writerow((*row, model.id, token_map.target, repr(score), f"{share:.6f}"))
+    return lines.getvalue()
 
+
+def to_json(explanation: Explanation) -> str:
+    """Return the numbers as the command line prints them, with the settings and the reasons of what is undefined."""
+    content = explanation.to_json() | {
+        "method": explanation.method,
+        "baseline": explanation.baseline,
+        "output": explanation.output,
+        "undefined": [
+            {"student": row.student, "target": row.target, **row.undefined}
+            for row in explanation.consistency
+            if row.undefined
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False)

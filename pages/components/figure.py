@@ -3,15 +3,19 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from distill_core.attribution import METHODS
 from distill_core.consistency import METRICS
 from distill_core.explanations import Explanation, ModelExplanation
+
+from distill_core.attribution import METHODS
 from distill_core.paths import ASSETS
 from pages.components import scorecards
 from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised
 from pages.components.palette import model_color
 
-SIGNED_NOTE = "Δ: teacher minus student. Each map is divided by its largest score outside the special tokens."
+NOTE = (
+    "Each map is divided by its largest |score| outside the special tokens. "
+    "Δ is teacher minus student: blue where the teacher’s is higher, orange where the student’s is."
+)
 
 
 def targets(explanation: Explanation) -> tuple[str, ...]:
@@ -34,9 +38,8 @@ def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str 
     for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
         remark, warning = _completeness(model)
         shares = dict(zip(model.labels, model.probabilities, strict=True))
-        cards.append(
-            scorecards.Prediction(label, model_color(position), model.id, model.prediction, shares, gold, remark, warning)
-        )
+        color = model_color(position)
+        cards.append(scorecards.Prediction(label, color, model.id, model.prediction, shares, gold, remark, warning))
     return scorecards.predictions(cards)
 
 
@@ -46,7 +49,7 @@ def maps_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
     rows += [difference(rows[0], row) for row in rows[1:]]
     target = targets(explanation)[at]
     drawn = heatmap(explanation.tokens, explanation.words, explanation.special, rows)
-    return legend(target, explanation.signed, method_words(explanation), SIGNED_NOTE) + drawn
+    return f'{legend(target, explanation.signed, method_words(explanation))}{drawn}<p class="dl-note">{NOTE}</p>'
 
 
 def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
@@ -77,11 +80,13 @@ def document(explanation: Explanation, labels: Sequence[str], gold: str | None, 
     for at in range(len(targets(explanation))):
         parts += [maps_html(explanation, labels, at), agreement_html(explanation, labels, at)]
     models = "; ".join(f"{label}: {model.id}" for label, model in zip(labels, explanation.models, strict=True))
-    settings = ", ".join(f"{name} {value}" for name, value in address.items() if name not in ("text", "teacher", "student"))
+    shown = {name: value for name, value in address.items() if name not in ("text", "teacher", "student")}
+    settings = ", ".join(f"{name} {value}" for name, value in shown.items())
     text = escape(explanation.text)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{text} · Distillation Lens</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_PAGE_STYLE}{style}</style></head>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_PAGE_STYLE}{style}</style></head>"
         f'<body><main><h1 dir="auto">{text}</h1>{"".join(parts)}'
         f"<footer>{escape(models)}. {escape(settings)}. Made with Distillation Lens.</footer></main></body></html>"
     )
@@ -93,7 +98,7 @@ def _completeness(model: ModelExplanation) -> tuple[str, str]:
     if not gaps:
         return "", ""
     worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
-    words = f"completeness gap {100 * (worst.relative_gap or 0.0):.2g} % of the attributed mass"
+    words = f"gap {100 * (worst.relative_gap or 0.0):.2g} % of the attributed mass"
     words += f", {worst.nodes} nodes" if worst.nodes is not None else ""
     return ("", f"Not converged: {words}") if worst.converged is False else (words.capitalize(), "")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import streamlit as st
 
@@ -42,7 +41,12 @@ def errors_shown() -> Iterator[None]:
     try:
         yield
     except DistillError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        show_error(error)
+
+
+def show_error(error: DistillError) -> None:
+    """Show an error's message, as the text it is."""
+    st.error(plain(str(error)), icon=":material/error:")
 
 
 def footer(text: str) -> None:

@@ -72,7 +72,7 @@ def heatmap(
     return f'<div class="dl-map" dir="{direction}">{"".join(columns)}</div>'
 
 
-def legend(target: str, signed: bool, title: str, note: str) -> str:
+def legend(target: str, signed: bool, title: str) -> str:
     """Return a title and the colour scale with its ends named, as HTML; unsigned maps have the one-sided half."""
     steps = [value / 10 for value in range(-10 if signed else 0, 11)]
     stops = ", ".join(_paint(step)[0] for step in steps)
@@ -80,8 +80,7 @@ def legend(target: str, signed: bool, title: str, note: str) -> str:
     low = f"against {name} −1" if signed else "0"
     high = f"1 for {name}" if signed else f"1 strongest on {name}"
     return (
-        f'<div class="dl-legend"><span class="dl-title" title="{escape(note, quote=True)}">{escape(title)}.'
-        f" {escape(note)}</span><span>{low}</span>"
+        f'<div class="dl-legend"><span class="dl-title">{escape(title)}</span><span>{low}</span>'
         f'<span class="dl-scale" style="background:linear-gradient(to right, {stops})"></span>'
         f"<span>{high}</span></div>"
     )
@@ -115,9 +114,9 @@ def _column(token: str, special: bool, joined: bool, continued: bool, rows: Sequ
 
 def _cell(token: str, row: MapRow, at: int) -> str:
     value = row.values[at]
-    hover = f"{token} · {row.label}: {value:+.3f}".replace("-", "−", int(value < 0))
+    hover = f"{token} · {row.label}: {_minus(f'{value:+.3f}')}"
     if row.raw is not None:
-        hover += f" (raw {row.raw[at]:.4g})"
+        hover += f" (raw {_minus(f'{row.raw[at]:.4g}')})"
     background, ink = _paint(value)
     dots = f"{row.colors[0]} 50%,{row.colors[-1]} 50%"
     kind = "dl-cell" if row.raw is not None else "dl-cell dl-difference"
@@ -127,6 +126,10 @@ def _cell(token: str, row: MapRow, at: int) -> str:
         f' style="background:{background};color:{ink};--dots:{dots}">'
         f"{number(value) if abs(value) >= PRINTED_FROM else ''}</span>"
     )
+
+
+def _minus(number_text: str) -> str:
+    return number_text.replace("-", "−")
 
 
 def _paint(value: float) -> tuple[str, str]:

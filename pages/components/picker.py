@@ -26,7 +26,9 @@ def pick_sentence(
     with st.container(horizontal=True):
         search = st.text_input("Containing", key="pick.search", persist_state="session", type="search", width=220)
         label = st.selectbox("Labelled", ["any", *labels], key="pick.label", persist_state="session", width=140)
-        kind = st.selectbox("Show", list(FILTERS), format_func=FILTERS.get, key="pick.kind", persist_state="session", width=260)
+        kind = st.selectbox(
+            "Show", list(FILTERS), format_func=FILTERS.__getitem__, key="pick.kind", persist_state="session", width=260
+        )
     with st.spinner(f"Asking teacher and students about {len(dataset.examples)} sentences …"):
         answers = {model: answer_names(dataset, model) for model in dict.fromkeys((teacher, *students))}
     rows = matching(dataset, answers, teacher, search or "", label or "any", kind or "all")
@@ -39,12 +41,17 @@ def pick_sentence(
         table,
         hide_index=True,
         height=420,
-        column_config={"No.": st.column_config.NumberColumn(width=60), "Sentence": st.column_config.TextColumn(width=520)},
+        column_config={
+            "No.": st.column_config.NumberColumn(width=60),
+            "Sentence": st.column_config.TextColumn(width=520),
+        },
         key="pick.table",
         on_select=lambda: _choose(dataset, rows, pick),
-        selection_mode="single-row",
+        selection_mode=("single-row", "single-cell"),
     )
-    st.caption(f"{len(rows)} of {len(dataset.examples)} sentences. Pick a row; previous and next then walk through these rows.")
+    st.caption(
+        f"{len(rows)} of {len(dataset.examples)} sentences. Pick one; previous and next then walk through these."
+    )
     if st.session_state.pop("pick.done", False):
         st.rerun()
 
@@ -83,7 +90,8 @@ def _gold(dataset: Dataset, at: int) -> str:
 
 
 def _choose(dataset: Dataset, rows: Sequence[int], pick: Pick) -> None:
-    selected = st.session_state["pick.table"].selection.rows
-    if selected:
-        pick(dataset, rows[selected[0]], rows)
+    selection = st.session_state["pick.table"].selection
+    chosen = [*selection.rows, *(row for row, _ in selection.cells)]
+    if chosen:
+        pick(dataset, rows[chosen[0]], rows)
         st.session_state["pick.done"] = True

@@ -1,27 +1,34 @@
 """What all visitors share: open models, examples, predictions, the explanation cache and the run store.
 
-Models are kept by id, weights on disk and device, never by object, and only a few at a time.
+Models are kept by id, weights on disk and device, never by object, and only a few at a time. Torch is
+imported inside the functions that need it: a page that only watches runs opens without it.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from distill_core.bundle import open_model, unpack
 from distill_core.catalogue import ModelInfo, find_model, list_models
 from distill_core.data import Dataset, describe_source, load_split
-from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import ModelSource, predict_all, source_in
-from distill_core.models import WEIGHTS, LoadedModel
+from distill_core.store import Store
+
+if TYPE_CHECKING:
+    from distill_core.explanation_cache import ExplanationCache
+    from distill_core.explanations import Explanation, ModelSource
+
+    from distill_core.models import LoadedModel
+    from pages.components.view import View
 
 MODELS_KEPT = 6
 
 
-def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
-    """Return a model ready to be asked; its weights are read only if something is not in the cache."""
-    with st.spinner(f"Unpacking {info.title} …"):
-        path = unpack(info)
-    return source_in(info.id, path, lambda: _model(info.id, _stamp(path), device))
+@st.cache_resource(show_spinner=False)
+def run_store() -> Store:
+    """Return the run store; it opens a connection a call, so visitors may share it."""
+    return Store()
 
 
 def models_of(task: str) -> dict[str, ModelInfo]:
@@ -34,25 +41,63 @@ def examples(task: str) -> Dataset:
     return _examples(task, describe_source(task))
 
 
+def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
+    """Return a model ready to be asked; its weights are read only if something is not in the cache."""
+    from distill_core.explanations import source_in
+
+    from distill_core.bundle import unpack
+
+    with st.spinner(f"Preparing {info.title} …"):
+        path = unpack(info)
+        return source_in(info.id, path, lambda: _model(info.id, _stamp(path), device))
+
+
 def predicted(model_id: str, dataset: Dataset) -> tuple[tuple[float, ...], ...]:
     """Return a model's logits for every example, computed once for these weights and examples."""
     source = model_source(find_model(model_id))
     return _predicted(source, dataset, source.fingerprint, dataset.fingerprint)
 
 
+def explained(view: View) -> Explanation:
+    """Explain a view's text through its models; nothing is computed that was looked at before."""
+    from distill_core.explanations import by_word, explain
+
+    from pages.components.view import DEFAULT
+
+    sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]
+    with st.spinner("Computing the maps of teacher and students …"):
+        explanation = explain(
+            view.task,
+            view.text,
+            teacher=sources[0],
+            students=sources[1:],
+            method=view.method,
+            target=view.target,
+            baseline=None if view.baseline == DEFAULT else view.baseline,
+            cache=explanation_cache(),
+        )
+    return by_word(explanation) if view.units == "words" else explanation
+
+
 @st.cache_resource(show_spinner=False)
 def explanation_cache() -> ExplanationCache:
     """Return the one cache of explanations on disk."""
+    from distill_core.explanation_cache import ExplanationCache
+
     return ExplanationCache()
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
+    from distill_core.models import WEIGHTS
+
     found = (path / WEIGHTS).stat()
     return str(path), found.st_mtime_ns, found.st_size
 
 
 @st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading a model …")
 def _model(model_id: str, stamp: tuple[str, int, int], device: str) -> LoadedModel:
+    from distill_core.bundle import open_model
+
     del stamp  # part of the key: weights that changed on disk are another model
     return open_model(model_id, device)
 
@@ -67,5 +112,7 @@ def _examples(task: str, source: str) -> Dataset:
 def _predicted(
     _source: ModelSource, _dataset: Dataset, model_fingerprint: str, dataset_fingerprint: str
 ) -> tuple[tuple[float, ...], ...]:
+    from distill_core.explanations import predict_all
+
     del model_fingerprint, dataset_fingerprint  # the key; source and examples are not hashed
     return predict_all(_source, _dataset, cache=explanation_cache())

@@ -68,7 +68,8 @@ def _prediction(card: Prediction) -> str:
     verdict = ""
     if card.gold is not None:
         right = card.prediction == card.gold
-        verdict = f'<em class="{"dl-right" if right else "dl-wrong"}">{"✓ as labelled" if right else "✗ label differs"}</em>'
+        words = "✓ as labelled" if right else f"✗ label: {card.gold}"
+        verdict = f'<em class="{"dl-right" if right else "dl-wrong"}"><bdi>{escape(words)}</bdi></em>'
     notes = f'<span class="dl-remark">{escape(card.remark)}</span>' if card.remark else ""
     notes += f'<span class="dl-warning">{escape(card.warning)}</span>' if card.warning else ""
     return (
@@ -84,21 +85,22 @@ def _number(name: str, sentence: str, students: Sequence[Agreement]) -> str:
     marks = values = ""
     for student in students:
         value = student.values.get(name)
-        label = escape(student.label, quote=True)
         if value is None:
-            reason = escape(student.undefined.get(name, "no value"))
-            values += f'<div class="dl-value" style="--dot:{student.color}" title="{label}"><span>undefined: {reason}</span></div>'
+            words = f"<span>undefined: {escape(student.undefined.get(name, 'no value'))}</span>"
+            values += _value(student, student.label, words)
             continue
         place = 100 * (max(low, min(1.0, value)) - low) / (1.0 - low)
         marks += f'<i style="left:{place:.1f}%;--dot:{student.color}"></i>'
-        values += (
-            f'<div class="dl-value" style="--dot:{student.color}" title="{label}: {value:.6g}"><b>{number(value)}</b></div>'
-        )
+        values += _value(student, f"{student.label}: {value:.6g}", f"<b>{number(value)}</b>")
     zero = '<u style="left:50%"></u>' if low < 0 else ""
     return (
         f'<div class="dl-number"><h4>{escape(_title(name))}</h4><div class="dl-values">{values}</div>'
         f'<div class="dl-track">{zero}{marks}</div><p>{escape(sentence)}</p></div>'
     )
+
+
+def _value(student: Agreement, hover: str, shown: str) -> str:
+    return f'<div class="dl-value" style="--dot:{student.color}" title="{escape(hover, quote=True)}">{shown}</div>'
 
 
 def _title(name: str) -> str:

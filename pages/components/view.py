@@ -14,8 +14,10 @@ from distill_core.errors import ConfigError, DistillError, ModelError
 from distill_core.tasks import get_task
 
 UNITS = ("pieces", "words")
+DEFAULT = "default"  # the baseline that is the method's own
 MOST_STUDENTS = 3
 FIRST_TASK = "sst2"
+FIRST_TEXTS = {"sst2": "Nobody who loves jazz should go without seeing this."}
 
 
 @dataclass(frozen=True)
@@ -29,39 +31,38 @@ class View:
     students: tuple[str, ...]
     method: str = "integrated_gradients"
     target: str = "pred"
-    baseline: str | None = None
+    baseline: str = DEFAULT
     units: str = "pieces"
 
+    def picked(self, dataset: Dataset) -> bool:
+        """Tell whether the text is, still, the example it was picked as."""
+        known = self.example is not None and 0 <= self.example < len(dataset.examples)
+        return known and dataset.examples[self.example or 0].text == self.text
+
     def gold(self, dataset: Dataset) -> str | None:
-        """Return the gold label's name, None for a text that is not, or no longer, the example's."""
-        if self.example is None or not 0 <= self.example < len(dataset.examples):
-            return None
-        example = dataset.examples[self.example]
-        if example.label is None or example.text != self.text:
-            return None
-        return get_task(self.task).labels[example.label]
+        """Return the gold label's name, None for a text of one's own or an example without label."""
+        label = dataset.examples[self.example or 0].label if self.picked(dataset) else None
+        return None if label is None else get_task(self.task).labels[label]
 
 
-def first_view(dataset: Dataset, models: Mapping[str, ModelInfo], example: int = 0) -> View:
+def first_view(dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
     """Return what a newcomer sees: the task's first model as teacher, the next two bundled ones as students."""
     if not models:
         raise ModelError(f"There is no model for task {dataset.task}; reinstall the app, or finish a run.")
     teacher, *others = models
     students = tuple(model for model in others if models[model].kind == "bundled")[:2] or (teacher,)
-    at = min(example, len(dataset.examples) - 1)
-    return View(dataset.task, dataset.examples[at].text, at, teacher, students)
+    text = FIRST_TEXTS.get(dataset.task, dataset.examples[0].text)
+    example = next((example.index for example in dataset.examples if example.text == text), None)
+    return View(dataset.task, text, example, teacher, students)
 
 
 def to_address(view: View) -> dict[str, str | list[str]]:
-    """Return a view's query parameters; what is at its method's default is left out."""
+    """Return a view's query parameters, so that a link opens the same view whatever the defaults become."""
     address: dict[str, str | list[str]] = {"task": view.task, "text": view.text, "teacher": view.teacher}
     if view.example is not None:
         address["example"] = str(view.example + 1)
     address["student"] = list(view.students)
-    address |= {"method": view.method, "target": view.target, "units": view.units}
-    if view.baseline is not None:
-        address["baseline"] = view.baseline
-    return address
+    return address | {"method": view.method, "target": view.target, "baseline": view.baseline, "units": view.units}
 
 
 def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dataset) -> View:
@@ -76,7 +77,7 @@ def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dat
         students=tuple(dict.fromkeys(address.get("student", ()))) or first.students,
         method=_one_of("method", given.get("method", first.method), METHODS),
         target=_one_of("target", given.get("target", first.target), ("pred", "all", *get_task(first.task).labels)),
-        baseline=_one_of("baseline", given["baseline"], BASELINES) if "baseline" in given else None,
+        baseline=_one_of("baseline", given.get("baseline", first.baseline), (DEFAULT, *BASELINES)),
         units=_one_of("units", given.get("units", first.units), UNITS),
     )
     if len(view.students) > MOST_STUDENTS:

@@ -1,0 +1,41 @@
+"""The default short run as the Distill page starts it: seconds to the first point, and to the end.
+
+python benchmarks/short_run.py [--steps 200] [--method ad_kd]
+"""
+
+import os
+import tempfile
+import time
+from typing import Annotated
+
+import typer
+
+from distill_core import runner
+from distill_core.config import RunConfig
+from distill_core.store import Store
+
+
+def main(
+    steps: Annotated[int, typer.Option(help="steps of the run")] = RunConfig().steps,
+    method: Annotated[str, typer.Option(help="kd or ad_kd")] = RunConfig().method,
+) -> None:
+    """Submit the run to a store of its own and watch it as a page does."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DISTILL_HOME"] = folder
+        store, began, first = Store(), time.perf_counter(), None
+        run_id = runner.submit(store, RunConfig(method=method, steps=steps, source="bundled", device="cpu"))
+        runner.pump(store)
+        while store.get(run_id).active:
+            if first is None and store.metrics(run_id, names=["loss"]):
+                first = time.perf_counter() - began
+            time.sleep(0.2)
+            runner.pump(store)
+        total, run, latest = time.perf_counter() - began, store.get(run_id), store.latest(run_id)
+        if first is None or run.state != "finished":
+            raise SystemExit(f"the run ended as {run.state}: {run.reason}")
+    print(f"{method}, {steps} steps, bundled sample: first point after {first:.1f} s, finished after {total:.0f} s")
+    print({name: round(value, 4) for name, value in sorted(latest.items()) if "/" in name})
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,142 @@
+"""One AD-KD training step: ours against the method as published, in one run on the same examples.
+
+    python benchmarks/training_step.py [--glue FOLDER] [--steps 20] [--threads 2]
+
+As published: every batch padded to 128 tokens, teacher run forward and backward in each step. Ours: batches
+of similar length padded to their longest, teacher numbers stored. Both train the same parameters (embeddings
+frozen) with dropout off, so that the losses can be compared. The first epoch, in which our teacher numbers
+are computed, is timed as well.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from distill_core.bundle import open_model
+from distill_core.data import load_split
+from distill_core.encoding import Encoded, Inputs, collate, encode_all, length_batches
+from distill_core.evaluation import gold_labels
+from distill_core.models import LoadedModel, embed, keep_layers, logits_from_embeddings
+from distill_core.objectives import AdKd
+from distill_core.objectives.kd import label_loss, soft_target_loss
+from distill_core.teacher_cache import TeacherCache
+from distill_core.trainer import TrainingSet, Weights, _terms
+
+WEIGHTS = Weights(alpha=0.8, temperature=2.0, method=1.0)
+PUBLISHED_LENGTH = 128
+BATCH = 32
+
+
+def published_loss(student: PreTrainedModel, teacher: PreTrainedModel, inputs: Inputs, labels: Tensor) -> Tensor:
+    """Return the loss of one batch the published way, teacher included, written out plainly."""
+    maps, logits = [], []
+    for network, graph in ((teacher, False), (student, True)):
+        x = embed(network, inputs).detach().requires_grad_()
+        answer = logits_from_embeddings(network, x, inputs)
+        view = torch.nn.functional.cross_entropy(answer, labels)
+        (gradient,) = torch.autograd.grad(view, x, create_graph=graph, retain_graph=graph)
+        norms = (gradient * x).norm(dim=-1)
+        maps.append(norms / norms.norm(dim=1, keepdim=True))
+        logits.append(answer)
+    wanted, wanted_logits = maps[0].detach(), logits[0].detach()
+    term = (wanted - maps[1]).square().sum() / wanted.count_nonzero()
+    plain = (1 - WEIGHTS.alpha) * label_loss(logits[1], labels)
+    return (
+        plain + WEIGHTS.alpha * soft_target_loss(logits[1], wanted_logits, WEIGHTS.temperature) + WEIGHTS.method * term
+    )
+
+
+def padded(rows: Sequence[Encoded], pad_id: int) -> Inputs:
+    """Collate and pad on to the published length."""
+    inputs = collate(rows, pad_id)
+    extra = (0, PUBLISHED_LENGTH - inputs.input_ids.shape[1])
+    pad = torch.nn.functional.pad
+    types = None if inputs.token_type_ids is None else pad(inputs.token_type_ids, extra)
+    return Inputs(
+        pad(inputs.input_ids, extra, value=pad_id), pad(inputs.attention_mask, extra), types,
+        pad(inputs.special, extra, value=True),
+    )  # fmt: skip
+
+
+def timed(
+    student: PreTrainedModel, batches: Sequence[list[int]], loss_of: Callable[[list[int]], Tensor]
+) -> list[float]:
+    """Return the seconds of each training step over the batches."""
+    optimizer = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], lr=5e-5)
+    seconds = []
+    for rows in batches:
+        began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        loss_of(rows).backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def fresh_student(teacher: LoadedModel) -> PreTrainedModel:
+    """Return a 3-layer student, embeddings frozen, dropout off."""
+    student = keep_layers(teacher.network, 3).requires_grad_(True)
+    student.base_model.embeddings.requires_grad_(False)
+    return student.eval()
+
+
+def main(
+    glue: Annotated[str, typer.Option(help="GLUE folder; the bundled sample if left out")] = "bundled",
+    steps: Annotated[int, typer.Option(help="timed steps of each form")] = 20,
+    threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
+) -> None:
+    """Time both forms, compare their losses, print the ratio."""
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        teacher = open_model("bundled/sst2-teacher")
+        data = load_split("sst2", "train", glue).sample(BATCH * steps, 0)
+        rows, labels = encode_all(teacher.tokenizer, data.examples), torch.tensor(gold_labels(data))
+        train, method = TrainingSet(rows, labels, teacher.pad_id), AdKd()
+        cache = TeacherCache(teacher, method, rows, labels)
+        cache._path = cache._path.with_name(f"{folder.rsplit('/', 1)[-1]}.safetensors")  # never read or keep numbers
+        batches = length_batches([len(row.ids) for row in rows], BATCH, torch.Generator().manual_seed(0))
+        student = fresh_student(teacher)
+
+        def ours(chosen: list[int]) -> Tensor:
+            terms = _terms(student, train, chosen, cache, method, WEIGHTS)
+            return torch.stack([raw * weight for raw, weight in terms.values()]).sum()
+
+        def published(chosen: list[int]) -> Tensor:
+            inputs = padded([rows[row] for row in chosen], teacher.pad_id)
+            return published_loss(student, teacher.network, inputs, labels[chosen])
+
+        apart = max(abs(ours(b).item() - published(b).item()) for b in batches[:5])
+        report(data.source, threads, apart, batches, published, ours, teacher, student)
+
+
+def report(
+    source: str, threads: int, apart: float, batches: Sequence[list[int]], published: Callable[[list[int]], Tensor],
+    ours: Callable[[list[int]], Tensor], teacher: LoadedModel, student: PreTrainedModel,
+) -> None:  # fmt: skip
+    """Time each form over the same batches, the student's weights put back in between, and print."""
+    start = {name: value.clone() for name, value in student.state_dict().items()}
+    first = timed(student, batches, ours)
+    student.load_state_dict(start)
+    stored = timed(student, batches, ours)
+    student.load_state_dict(start)
+    slow = timed(student, batches, published)
+    print(
+        f"AD-KD step, batch {BATCH}, {teacher.id}, 3-layer student, {source}, {threads} threads, {len(batches)} steps"
+    )
+    print(f"loss apart by at most {apart:.1e}")
+    for name, seconds in (("as published", slow), ("ours, first epoch", first), ("ours, teacher stored", stored)):
+        ratio = sum(slow) / sum(seconds)
+        print(
+            f"{name:22s} {statistics.mean(seconds):.3f} s a step, median {statistics.median(seconds):.3f}  {ratio:.1f}x"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,107 @@
+"""The bundled models: unpacked on first use, checked, refused by name when damaged."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill_core import bundle, catalogue
+from distill_core.data import load_split
+from distill_core.errors import ModelError
+from distill_core.evaluation import evaluate, predict_logits
+from distill_core.models import file_sha256
+
+BUNDLED = ("bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd")
+
+
+def test_the_three_bundled_models_are_there_and_small_enough() -> None:
+    assert tuple(f"bundled/{name}" for name in catalogue.bundled_models()) == BUNDLED
+    sizes = [file.stat().st_size for file in catalogue.BUNDLE.rglob("*.safetensors")]
+    assert max(sizes) < 50_000_000
+    assert sum(sizes) <= 100_000_000
+
+
+def test_a_bundled_model_becomes_a_plain_folder_once(own_home: Path) -> None:
+    info = catalogue.find_model("bundled/sst2-kd")
+    assert not info.path.exists()
+    model = bundle.open_model(info.id)
+    assert own_home in model.path.parents
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in model.path.iterdir()}
+    changed = (model.path / "model.safetensors").stat().st_mtime_ns
+    assert bundle.open_model(info.id).fingerprint == model.fingerprint
+    assert (model.path / "model.safetensors").stat().st_mtime_ns == changed
+    assert [folder.name for folder in info.path.parent.iterdir()] == [info.path.name]
+
+
+@pytest.mark.parametrize(("model_id", "layers"), [(BUNDLED[0], 6), (BUNDLED[1], 3), (BUNDLED[2], 3)])
+def test_the_manifest_tells_the_truth(model_id: str, layers: int) -> None:
+    info, model = catalogue.find_model(model_id), bundle.open_model(model_id)
+    assert info.layers == layers == model.network.config.num_hidden_layers == len(model.network.bert.encoder.layer)
+    assert info.parameters == sum(parameter.numel() for parameter in model.network.parameters())
+    assert model.labels == ("negative", "positive")
+
+
+@pytest.mark.parametrize("model_id", BUNDLED)
+def test_bundled_models_know_sentiment(model_id: str) -> None:
+    data = load_split("sst2", "validation", "bundled")
+    assert evaluate(bundle.open_model(model_id), data)["accuracy"] > 0.75
+
+
+def test_all_bundled_models_share_the_teachers_embeddings() -> None:
+    tables = [bundle.open_model(model_id).network.bert.embeddings.word_embeddings.weight for model_id in BUNDLED]
+    assert torch.equal(tables[0], tables[1])
+    assert torch.equal(tables[0], tables[2])
+
+
+def test_damage_in_the_unpacked_copy_is_refused_and_deleting_it_heals() -> None:
+    path = bundle.open_model("bundled/sst2-kd").path
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged"):
+        bundle.open_model("bundled/sst2-kd")
+    bundle.open_model("bundled/sst2-ad-kd")
+    shutil.rmtree(path)
+    bundle.open_model("bundled/sst2-kd")
+
+
+def test_damage_in_the_bundle_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(catalogue.BUNDLE, tmp_path / "models")
+    file = tmp_path / "models" / "sst2-kd.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    monkeypatch.setattr(bundle, "BUNDLE", tmp_path / "models")
+    with pytest.raises(ModelError, match=r"sst2-kd\.safetensors is damaged"):
+        bundle.open_model("bundled/sst2-kd")
+
+
+def test_labels_in_another_order_are_noticed(tmp_path: Path) -> None:
+    shutil.copytree(bundle.open_model("bundled/sst2-kd").path, tmp_path / "swapped")
+    config = tmp_path / "swapped" / "config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content |= {"id2label": {"0": "positive", "1": "negative"}, "label2id": {"positive": 0, "negative": 1}}
+    config.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match="orders its classes positive, negative"):
+        bundle.open_model(str(tmp_path / "swapped"))
+
+
+@pytest.mark.parametrize("model_id", ["bundled/nope", "run/nope", "run/../..", "/nowhere", "", "bundled/"])
+def test_unknown_ids_are_answered_with_the_valid_ones(model_id: str) -> None:
+    with pytest.raises(ModelError, match="bundled/sst2-teacher"):
+        catalogue.find_model(model_id)
+
+
+def test_predictions_do_not_depend_on_their_batch() -> None:
+    model = bundle.open_model("bundled/sst2-kd")
+    from distill_core.encoding import encode_all
+
+    rows = encode_all(model.tokenizer, load_split("sst2", "validation", "bundled").examples[:20])
+    together = predict_logits(model.network, rows, model.pad_id)
+    alone = torch.cat([predict_logits(model.network, [row], model.pad_id) for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_checksums_are_the_files() -> None:
+    for entry in catalogue.bundled_models().values():
+        assert file_sha256(catalogue.BUNDLE / entry.file) == entry.sha256

@@ -1,0 +1,111 @@
+"""The command line as a script meets it: JSON on standard output, exit code 2 with the valid names on bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "distill_core", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
+
+
+def call_json(*arguments: str) -> Any:
+    done = call(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_explain_prints_the_promised_document() -> None:
+    told = call_json(
+        "explain", "--text", "Not bad at all, <b>never</b> dull.", "--teacher", "bundled/sst2-teacher",
+        "--student", "bundled/sst2-kd", "--student", "bundled/sst2-teacher", "--target", "all",
+    )  # fmt: skip
+    assert {"task", "text", "text_pair", "tokens", "models", "consistency"} <= told.keys()
+    assert told["text"] == "Not bad at all, <b>never</b> dull."
+    teacher, student, _ = told["models"]
+    assert teacher["id"] == "bundled/sst2-teacher"
+    assert sum(teacher["probabilities"]) == pytest.approx(1.0)
+    assert [one["target"] for one in student["attributions"]] == ["negative", "positive"]
+    for one in teacher["attributions"]:
+        assert len(one["scores"]) == len(told["tokens"])
+        assert one["converged"] is (one["relative_gap"] <= 0.01)
+    metrics = {
+        "cosine", "spearman", "kendall", "top_k_overlap", "sign_agreement", "saliency_loyalty", "label_loyalty", "probability_loyalty",
+    }  # fmt: skip
+    for row in told["consistency"]:
+        assert metrics <= row.keys()
+        if row["student"] == "bundled/sst2-teacher":
+            assert [row[name] for name in sorted(metrics)] == [1.0] * len(metrics)
+
+
+def test_undefined_is_null_not_a_number() -> None:
+    told = call_json("explain", "--text", "great", "--student", "bundled/sst2-kd", "--method", "gradient")
+    (row,) = told["consistency"]
+    assert row["spearman"] is None
+    assert row["label_loyalty"] in (0.0, 1.0)
+
+
+def test_evaluate_counts_and_names_its_source() -> None:
+    told = call_json("evaluate", "--model", "bundled/sst2-kd", "--source", "bundled")
+    assert (told["task"], told["model"]) == ("sst2", "bundled/sst2-kd")
+    assert told["n"] >= 120
+    assert 0.7 < told["metrics"]["accuracy"] <= 1.0
+    assert "bundled" in told["source"]
+
+
+def test_models_lists_plain_folders() -> None:
+    told = call_json("models")
+    assert [one["id"] for one in told][:3] == ["bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd"]
+    for one in told:
+        assert (Path(one["path"]) / "model.safetensors").is_file()
+        assert {"task", "layers", "hidden_size", "parameters"} <= one.keys()
+
+
+@pytest.mark.slow
+def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
+    told = call_json("distill", "--method", "ad_kd", "--steps", "4", "--batch-size", "8", "--source", "bundled")
+    assert (told["state"], told["steps"]) == ("finished", 4)
+    assert (Path(told["model"]) / "model.safetensors").is_file()
+    assert {"loss", "ad_kd", "validation/accuracy", "agreement/cosine"} <= told["metrics"].keys()
+    shown = call_json("runs", "show", told["run"])
+    assert (shown["state"], shown["config"]["method"]) == ("finished", "ad_kd")
+    assert {"step": 4, "name": "loss", "value": told["metrics"]["loss"]} in shown["metrics"]
+    listed = call_json("runs", "list")
+    assert [row["run"] for row in listed] == [told["run"]]
+    explained = call_json("explain", "--text", "a good film", "--student", f"run/{told['run']}", "--method", "gradient")
+    assert explained["models"][1]["id"] == f"run/{told['run']}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["explain", "--text", " "], "type at least one word"),
+        (["explain", "--text", "?!"], "type at least one word"),
+        (["explain", "--text", "good", "--teacher", "bundled/nope"], "bundled/sst2-teacher"),
+        (["explain", "--text", "good", "--method", "magic"], "integrated_gradients"),
+        (["explain", "--text", "good", "--target", "neutral"], "negative, positive"),
+        (["explain", "--text", "good", "--baseline", "ones"], "zero, pad, mask"),
+        (["explain", "--text", "good", "--task", "sst3"], "sst2"),
+        (["evaluate", "--model", "bundled/sst2-kd", "--task", "nope"], "sst2"),
+        (["evaluate", "--model", "bundled/sst2-kd", "--split", "test"], "train, validation"),
+        (["evaluate", "--model", "bundled/sst2-kd", "--source", "/nowhere"], "does not exist"),
+        (["distill", "--steps", "-5"], "steps is -5"),
+        (["distill", "--method", "magic"], "kd, ad_kd"),
+        (["distill", "--teacher", "bundled/nope"], "bundled/sst2-teacher"),
+        (["runs", "show", "nope"], "nope"),
+        (["runs", "stop", "nope"], "nope"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_the_valid_names(arguments: list[str], words: str) -> None:
+    done = call(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert words in " ".join(done.stderr.split())

@@ -1,0 +1,395 @@
+"""The worker with sessions of a few lines: what it persists, how it ends, and that it always says why."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_core import runner, worker
+from distill_core.config import RunConfig
+from distill_core.errors import ModelError, RunError
+from distill_core.events import Event, Measured, Note, Phase
+from distill_core.paths import run_folder
+from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
+from distill_core.store import Run, Store
+
+ROOT = Path(__file__).resolve().parent.parent
+FAKE_TOKEN = "0123456789abcdef"
+PROMISE = 10.0  # seconds within which a stop has been dealt with
+
+# A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
+SESSION = """
+import json, os, sys, time
+from distill_core import runner, worker
+from distill_core.errors import RunError
+from distill_core.events import Measured, Note, Phase
+
+class Session:
+    def __init__(self, config):
+        self.config = config
+
+    def events(self):
+        yield Phase("training", f"{self.config.steps} steps on {self.config.device}")
+        for step in range(1, self.config.steps + 1):
+            yield from self.between(step)
+            yield Measured(step, {"loss": 1 / step, "ce": 0.5})
+            if step % self.config.evaluate_every == 0:
+                yield Measured(step, {"validation/accuracy": 0.75})
+
+    def between(self, step):
+        yield Note(f"in step {step}")
+        time.sleep(0.02)
+
+    def save(self, path, record):
+        path.mkdir(exist_ok=True)
+        (path / "student.json").write_text(json.dumps(record))
+"""
+ENDING = """
+worker._open_session = Session
+runner.WORKER = (sys.executable, __file__)  # what the next run is started with
+if __name__ == "__main__":
+    sys.exit(worker.main(sys.argv[1:]))
+"""
+VARIANTS = {
+    "plain": "",
+    # hangs in step 3, deaf to everything but the end of its process
+    "hanging": """
+    def between(self, step):
+        yield Note(f"in step {step}")
+        if step == 3:
+            time.sleep(300)
+""",
+    "not finite": """
+    def between(self, step):
+        yield Note("so far so good")
+        if step == 3:
+            raise RunError("Step 3: the term ad_kd is not finite (nan).")
+""",
+    "talking": """
+    def between(self, step):
+        print("x" * 1_000_000)
+        yield Note("said a lot")
+""",
+}
+Scripts = Callable[[str], Sequence[str]]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
+    monkeypatch.delenv("GLUE_DIR", raising=False)
+    store = Store()
+    yield store
+    for run in store.runs(("queued",)):
+        store.cancel(run.id)
+    assert until(lambda: not kill_workers(store))
+    for thread in threading.enumerate():
+        if thread.name.startswith("worker-"):
+            thread.join(PROMISE)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Scripts:
+    """Return what gives the command of a worker process with a session of a kind."""
+
+    def of(variant: str) -> Sequence[str]:
+        script = tmp_path / f"{variant.replace(' ', '_')}.py"
+        script.write_text(SESSION + VARIANTS[variant] + ENDING)
+        return (sys.executable, str(script))
+
+    return of
+
+
+def until(condition: Callable[[], bool], seconds: float = PROMISE) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return met
+
+
+def training(store: Store, command: Sequence[str], step: int = 3, **settings: Any) -> Run:
+    """Start a run in a worker process and return it once it is past a step."""
+    run_id = submit(store, RunConfig.from_values({"steps": 100_000, "device": "cpu", **settings}))
+    pump(store, command)
+    assert until(lambda: store.get(run_id).step >= step), store.log_tail(run_id)
+    return store.get(run_id)
+
+
+def kill_workers(store: Store) -> bool:
+    """Kill what works on any run; say whether a run might still have a worker."""
+    left = [run for run in store.runs(("running",)) if run.token != FAKE_TOKEN]
+    for process in filter(None, map(worker_process, left)):
+        process.kill()
+    return bool(left)
+
+
+def saved_step(run: Run) -> int:
+    import json
+
+    assert run.model_path == run_folder(run.id) / "student"
+    return int(json.loads((run.model_path / "student.json").read_text())["step"])
+
+
+class Scripted:
+    """A session that yields given events, raising those that are exceptions; saving may raise, too."""
+
+    def __init__(self, events: Sequence[Event | BaseException], saving: Sequence[BaseException | None] = ()) -> None:
+        self.planned, self.saving = events, list(saving)
+        self.saves: list[int] = []
+        self.closed = False
+
+    def events(self) -> Iterator[Event]:
+        try:
+            for event in self.planned:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            self.closed = True
+
+    def save(self, path: Path, record: dict[str, Any]) -> None:
+        error = self.saving.pop(0) if self.saving else None
+        if error is not None:
+            raise error
+        self.saves.append(int(record["step"]))
+        path.mkdir(exist_ok=True)
+        (path / "student.json").write_text(f'{{"step": {record["step"]}}}')
+
+
+def done(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    session: Scripted,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Run:
+    """Return a run done in this process with a scripted session."""
+    monkeypatch.setattr(worker, "_open_session", lambda _: session)
+    return worker.run_in_foreground(store, submit(store, RunConfig(device="cpu")), on_event)
+
+
+# a worker process ------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_its_numbers_its_log_and_its_student(store: Store, command: Scripts) -> None:
+    run_id = submit(store, RunConfig(steps=5, evaluate_every=2, device="auto"))
+    pump(store, command("plain"))
+    run = wait(store, run_id, 30)
+    assert (run.state, run.reason, run.step, run.phase) == ("finished", "", 5, "saving")
+    losses = [(point.step, point.value) for point in store.metrics(run_id, names=["loss"])]
+    assert losses == [(step, 1 / step) for step in range(1, 6)]
+    assert store.latest(run_id)["validation/accuracy"] == 0.75
+    assert saved_step(run) == 5
+    log = "\n".join(store.log_tail(run_id))
+    assert f"5 steps on {run.device}" in log  # the concrete one, not auto
+    assert "in step 5" in log
+    assert "finished" in log
+
+
+def test_a_stop_ends_the_run_and_keeps_the_student_of_that_moment(store: Store, command: Scripts) -> None:
+    run = training(store, command("plain"), evaluate_every=100_000)
+    began = time.monotonic()
+    stop(store, run.id)
+    ended = wait(store, run.id, PROMISE)
+    assert time.monotonic() - began < PROMISE
+    assert ended.state == "stopped"
+    assert f"on request at step {ended.step};" in ended.reason
+    assert saved_step(ended) == ended.step
+
+
+def test_sigterm_is_a_stop(store: Store, command: Scripts) -> None:
+    run = training(store, command("plain"))
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGTERM)
+    assert until(lambda: not store.get(run.id).active)
+    ended = store.get(run.id)
+    assert ended.state == "stopped"
+    assert saved_step(ended) == ended.step
+
+
+def test_a_hanging_worker_keeps_its_heartbeat_and_is_ended_by_a_stop_with_no_page_open(
+    store: Store, command: Scripts
+) -> None:
+    run = training(store, command("hanging"), step=2, evaluate_every=1)
+    beat = store.get(run.id).heartbeat or 0.0
+    assert until(lambda: (store.get(run.id).heartbeat or 0.0) > beat + 1)
+    stop(store, run.id)
+    assert until(lambda: not store.get(run.id).active)  # nobody pumps
+    ended = store.get(run.id)
+    assert ended.state == "stopped"
+    assert "by force at step 2" in ended.reason
+    assert saved_step(ended) == 2
+    assert until(lambda: worker_process(ended) is None, 1.0)
+
+
+def test_a_failure_is_told_in_words_and_the_next_run_starts(store: Store, command: Scripts) -> None:
+    failing, following = (submit(store, RunConfig(steps=9, evaluate_every=2, device="cpu")) for _ in range(2))
+    pump(store, command("not finite"))
+    run = wait(store, failing, 30, command("not finite"))
+    assert (run.state, run.reason) == ("failed", "Step 3: the term ad_kd is not finite (nan).")
+    assert store.latest(failing)["loss"] == 0.5
+    assert saved_step(run) == 2
+    assert until(lambda: store.get(following).state != "queued")
+    assert not wait(store, following, 30).active
+
+
+def test_much_output_does_not_stall_a_run(store: Store, command: Scripts) -> None:
+    run_id = submit(store, RunConfig(steps=20, device="cpu"))
+    pump(store, command("talking"))
+    assert wait(store, run_id, 30).state == "finished"
+    assert store.log_tail(run_id)[-1].endswith("finished")
+
+
+def test_a_worker_that_is_not_waited_for_does_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = submit(store, RunConfig(device="cpu"))
+    monkeypatch.setenv(TOKEN_VARIABLE, "not the one")
+    assert worker.main([run_id]) == 2
+    assert store.get(run_id).state == "queued"
+    store.claim(lambda _: "cpu", FAKE_TOKEN)
+    assert worker.main([run_id]) == 2
+    assert store.get(run_id).state == "running"
+    assert worker.main([]) == 2
+
+
+# in the foreground, the same path --------------------------------------------------------------
+
+
+def test_the_foreground_tells_every_event_and_writes_the_same_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    events = [Phase("training"), Measured(1, {"loss": 2.0}), Note("half way"), Measured(2, {"loss": 1.0})]
+    session = Scripted(events)
+    run = done(store, monkeypatch, session, told.append)
+    assert told[1:5] == events
+    assert run.state == "finished"
+    assert store.latest(run.id) == {"loss": 1.0}
+    assert any(line.endswith("half way") for line in store.log_tail(run.id))
+    assert session.saves == [2]
+    assert session.closed
+
+
+def test_a_checkpoint_after_every_evaluation_and_none_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated = {"validation/accuracy": 0.5}
+    session = Scripted([Measured(0, evaluated), Measured(1, {"loss": 1.0}), Measured(1, evaluated)])
+    assert done(store, monkeypatch, session).state == "finished"
+    assert session.saves == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ModelError("Model x: x/model.safetensors is damaged."), "Model x: x/model.safetensors is damaged."),
+        (MemoryError(), "Out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "Out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on the disk"),
+        (KeyError("layer"), "KeyError: 'layer'"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_whatever_goes_wrong_is_the_runs_reason_and_in_its_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    session = Scripted([Measured(1, {"loss": 1.0}), error])
+    run = done(store, monkeypatch, session)
+    assert run.state == "failed"
+    assert run.reason.startswith(reason)
+    assert store.latest(run.id) == {"loss": 1.0}
+    log = "\n".join(store.log_tail(run.id))
+    assert type(error).__name__ in log or str(error) in log
+    assert session.closed
+
+
+def test_a_full_disk_while_saving_fails_the_run_and_keeps_the_older_checkpoint(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated = {"validation/accuracy": 0.5}
+    full = OSError(errno.ENOSPC, "No space left on device")
+    session = Scripted([Measured(1, evaluated), Measured(2, evaluated)], saving=[None, full])
+    run = done(store, monkeypatch, session)
+    assert (run.state, run.reason[:30]) == ("failed", "No space left on the disk that")
+    assert saved_step(run) == 1
+    assert [point.step for point in store.metrics(run.id)] == [1, 2]
+
+
+def test_a_missing_library_or_teacher_fails_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: RunConfig) -> worker.Session:
+        raise ImportError("No module named 'torch'")
+
+    monkeypatch.setattr(worker, "_open_session", broken)
+    run = worker.run_in_foreground(store, submit(store, RunConfig(device="cpu")), lambda _: None)
+    assert (run.state, run.reason) == ("failed", "ImportError: No module named 'torch'")
+
+
+def test_a_stop_from_a_page_is_honoured_in_the_foreground(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless() -> Iterator[Event]:
+        step = 0
+        while True:
+            step += 1
+            time.sleep(0.02)
+            yield Measured(step, {"loss": 1.0})
+
+    def ask_at_step_5(event: Event) -> None:
+        if isinstance(event, Measured) and event.step == 5:
+            stop(store, store.runs()[0].id)
+
+    session = Scripted([])
+    monkeypatch.setattr(session, "events", endless)
+    run = done(store, monkeypatch, session, ask_at_step_5)
+    assert run.state == "stopped"
+    assert session.saves == [run.step]
+
+
+def test_a_stop_before_there_is_a_student_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(event: Event) -> None:
+        if event == Phase("loading", "teacher"):
+            stop(store, store.runs()[0].id)
+            time.sleep(2 * worker.BEAT_SECONDS)
+
+    session = Scripted([Phase("loading", "teacher"), RunError("never reached")])
+    run = done(store, monkeypatch, session, ask)
+    assert run.state == "stopped"
+    assert "no student yet" in run.reason
+    assert (session.saves, run.model_path) == ([], None)
+
+
+def test_ctrl_c_stops_a_foreground_run_and_keeps_its_student(store: Store, command: Scripts) -> None:
+    run_id = submit(store, RunConfig(steps=100_000, device="cpu"))
+    script = Path(command("plain")[1])
+    code = f"""
+import runpy
+runpy.run_path({str(script)!r})
+from distill_core.store import Store
+from distill_core.worker import run_in_foreground
+print(run_in_foreground(Store(), {run_id!r}, lambda event: None).state)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    assert until(lambda: store.get(run_id).step >= 3)
+    run = store.get(run_id)
+    assert worker_process(run) is not None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=PROMISE)[0].strip() == "stopped"
+    assert saved_step(store.get(run_id)) == store.get(run_id).step
+
+
+def test_the_foreground_follows_a_run_that_another_process_does(
+    store: Store, command: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "WORKER", tuple(command("plain")))
+    first, second = (submit(store, RunConfig(steps=5, device="cpu")) for _ in range(2))
+    pump(store)
+    told: list[Event] = []
+    run = worker.run_in_foreground(store, second, told.append)
+    assert run.state == "finished"
+    assert store.get(first).state == "finished"
+    measured = [event for event in told if isinstance(event, Measured) and "loss" in event.values]
+    assert [event.step for event in measured][-1] == 5
