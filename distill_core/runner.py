@@ -117,6 +117,16 @@ def worker_process(run: Run) -> psutil.Process | None:
     return process if carries_token else None
 
 
+def tidy_checkpoints(folder: Path) -> None:
+    """Undo what a kill in the middle of saving left: put the older checkpoint back, delete a half-written one."""
+    student = folder / "student"
+    for aside in sorted(folder.glob("student.*.old")):
+        if not student.exists():
+            aside.rename(student)
+    for rest in (*folder.glob("student.*.part"), *folder.glob("student.*.old")):
+        shutil.rmtree(rest, ignore_errors=True)
+
+
 def _look_after(store: Store, run: Run) -> None:
     """Give a running run up if its worker is gone; press on if it should have stopped."""
     if worker_process(run) is None:
@@ -162,7 +172,7 @@ def _give_up(store: Store, run: Run, exit_code: int | None = None) -> None:
         ended = store.end(run.id, str(run.token), "lost", cause)
     if ended:  # else it ended by itself just now, and what carries its token may be the next worker being born
         _kill_leftovers(run)
-        _tidy(run_folder(run.id))
+        tidy_checkpoints(run_folder(run.id))
 
 
 def _cause(run: Run, exit_code: int | None) -> str:
@@ -175,16 +185,6 @@ def _cause(run: Run, exit_code: int | None) -> str:
     if exit_code < 0:
         return f"The worker process died of signal {-exit_code} ({signal.strsignal(-exit_code)})."
     return f"The worker process ended with exit code {exit_code} without saying why."
-
-
-def _tidy(folder: Path) -> None:
-    """Undo what a kill in the middle of saving left: put the older checkpoint back, delete a half-written one."""
-    student = folder / "student"
-    for aside in sorted(folder.glob("student.*.old")):
-        if not student.exists():
-            aside.rename(student)
-    for rest in (*folder.glob("student.*.part"), *folder.glob("student.*.old")):
-        shutil.rmtree(rest, ignore_errors=True)
 
 
 def _kill_leftovers(run: Run) -> None:
@@ -209,6 +209,7 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
         "PYTHONPATH": os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # in a log they would push out the lines that matter
         "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its trace in the log
     }
     folder = run_folder(run.id)
@@ -227,16 +228,17 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
     except OSError as error:
         store.end(run.id, token, "failed", f"The worker could not be started: {error}.")
         return
-    with contextlib.suppress(psutil.NoSuchProcess):  # ended already: the thread will say how
-        # The worker notes itself, too; until then a look at the run must find it.
-        store.attach(run.id, token, process.pid, psutil.Process(process.pid).create_time())
     arguments = (store, run.id, token, process, command)
     threading.Thread(target=_see_off, args=arguments, name=f"worker-{run.id}", daemon=True).start()
+    with contextlib.suppress(psutil.NoSuchProcess):  # ended already: the thread says how
+        # The worker notes itself, too; until then a look at the run must find it.
+        store.attach(run.id, token, process.pid, psutil.Process(process.pid).create_time())
 
 
 def _see_off(store: Store, run_id: str, token: str, process: subprocess.Popen[bytes], command: tuple[str, ...]) -> None:
     """Wait for a worker's exit, so that it leaves no zombie, give its run up if it did not end it, go on."""
     exit_code = process.wait()
+    tidy_checkpoints(run_folder(run_id))
     run = store.get(run_id)
     if run.state == "running" and run.token == token:
         _give_up(store, run, exit_code)

@@ -28,7 +28,7 @@ from distill_core.devices import resolve_device
 from distill_core.errors import DistillError, StoreError
 from distill_core.events import Event, Measured, Note, Phase
 from distill_core.paths import run_folder
-from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, pump, stop
+from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, pump, stop, tidy_checkpoints
 from distill_core.store import LOG_NAME, Recorder, Run, RunState, Store
 
 BEAT_SECONDS = 1.0
@@ -186,6 +186,7 @@ class _Pulse(threading.Thread):
         self._work.store.end(run.id, self._work.token, "stopped", f"Stopped by force {where}, it did not end; {kept}.")
         self._work.say("did not end within the time for a stop; ended by force")
         pump(self._work.store)
+        tidy_checkpoints(run_folder(run.id))
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -246,6 +247,7 @@ def run_in_foreground(store: Store, run_id: str, on_event: Callable[[Event], Non
             pump(store)
             time.sleep(0.5)
     except KeyboardInterrupt:
+        store.end(run_id, token, "stopped", "Interrupted before it began.")  # if it was just claimed
         stop(store, run_id)
     return _follow(store, run_id, on_event)
 

@@ -340,6 +340,20 @@ def test_a_store_whose_file_vanished_says_so(store: Store) -> None:
         store.runs()
 
 
+def test_a_folder_that_cannot_be_made_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(StoreError, match="set DISTILL_HOME"):
+        Store()
+
+
+def test_a_folder_of_any_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a b?mode=ro#c%20é"
+    monkeypatch.setenv("DISTILL_HOME", str(folder))
+    assert Store().add("one", RunConfig())
+    assert (folder / "runs.sqlite").is_file()
+
+
 def test_a_locked_store_says_that_it_was_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill_core.store.BUSY_SECONDS", 0.1)
     other = sqlite3.connect(store.path, isolation_level=None)

@@ -10,7 +10,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from pages.components.heatmap import MapRow, shown_token
+from pages.components.heatmap import MapRow, shown_token, word_groups
 from pages.components.palette import STUDENTS, TEACHER, TERMS
 
 Points = Sequence[tuple[int, float]]
@@ -76,7 +76,7 @@ def score_bars(tokens: Sequence[str], words: Sequence[int | None], rows: Sequenc
             hovertext=hover,
             hoverinfo="text",
         )
-    joined = [at > 0 and words[at] is not None and words[at] == words[at - 1] for at in range(len(tokens))]
+    joined = [at > group[0] for group in word_groups(words) for at in group]
     words_shown = (("·" if joined[at] else "") + shown_token(token, joined[at]) for at, token in enumerate(tokens))
     figure.update_xaxes(
         tickmode="array", tickvals=list(range(len(tokens))), ticktext=[_escaped(word) for word in words_shown]

@@ -1,13 +1,14 @@
 """Tokens and scores as an escaped HTML string: models one under another, aligned token by token.
 
-The unit of layout is one column: a token over its cells, one cell a row. Columns wrap as whole units, so
-in a long sentence every band keeps all models' rows aligned whatever the window's width. Each cell also
-carries its row's label; `assets/figure.css` pins it to the left gutter, where the labels of one band's
-columns fall on each other and read as one. Colours come with both papers, `light-dark(...)`, so the map
-follows the theme without being drawn again.
+The unit of layout is a word: its pieces' columns, each a token over its cells, one cell a row. Words wrap as
+whole units, so in a long sentence every band keeps all models' rows aligned whatever the window's width.
+Each cell also carries its row's label; `assets/figure.css` pins it to the left gutter, where the labels of
+one band's columns fall on each other and read as one. Colours come for both papers, `light-dark(...)`, so
+the map follows the theme without being drawn again.
 
-Word pieces lose their marker ("##ing" is shown "ing") and stand without a gap after the piece before, under
+Word pieces lose their marker ("##ing" is shown "ing") and stand without a gap after the piece before, over
 one line a word, so the sentence reads, and copies, as it was written; the hover names the piece itself.
+Words follow each other in the direction of the sentence, pieces in that of their word.
 """
 
 import unicodedata
@@ -63,13 +64,9 @@ def heatmap(
     """
     if any(len(part) != len(tokens) for part in (words, special, *(row.values for row in rows))):
         raise ValueError(f"{len(tokens)} tokens, but words, special flags or a row have another length.")
-    joined = [at > 0 and words[at] is not None and words[at] == words[at - 1] for at in range(len(tokens))]
-    columns = [
-        _column(token, special[at], joined[at], at + 1 < len(tokens) and joined[at + 1], rows, at)
-        for at, token in enumerate(tokens)
-    ]
-    direction = "rtl" if _reads_right_to_left(tokens, special) else "ltr"
-    return f'<div class="dl-map" dir="{direction}">{"".join(columns)}</div>'
+    drawn = "".join(_word(group, tokens, special, rows) for group in word_groups(words))
+    direction = _direction("".join(token for token, apart in zip(tokens, special, strict=True) if not apart))
+    return f'<div class="dl-map" dir="{direction}">{drawn}</div>'
 
 
 def legend(target: str, signed: bool, title: str) -> str:
@@ -86,6 +83,17 @@ def legend(target: str, signed: bool, title: str) -> str:
     )
 
 
+def word_groups(words: Sequence[int | None]) -> list[list[int]]:
+    """Return the positions of each word's pieces, in order; a special token stands alone."""
+    groups: list[list[int]] = []
+    for at, word in enumerate(words):
+        if groups and word is not None and word == words[groups[-1][-1]]:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    return groups
+
+
 def shown_token(token: str, joined: bool) -> str:
     """Return a token as read: without the marker of a continued word ("##") or of a word's start ("Ġ", "▁")."""
     if joined and token.startswith("##"):
@@ -100,21 +108,19 @@ def number(value: float) -> str:
     return f"−{short}" if value < 0 and float(text) != 0 else short
 
 
-def _column(token: str, special: bool, joined: bool, continued: bool, rows: Sequence[MapRow], at: int) -> str:
-    kinds = ["dl-column"]
-    kinds += ["dl-special"] if special else []
-    kinds += ["dl-joined"] if joined else []
-    kinds += ["dl-continued"] if continued else []
-    cells = "".join(_cell(token, row, at) for row in rows)
-    return (
-        f'<div class="{" ".join(kinds)}">'
-        f'<bdi class="dl-token" dir="auto">{escape(shown_token(token, joined), quote=True)}</bdi>{cells}</div>'
-    )
+def _word(group: Sequence[int], tokens: Sequence[str], special: Sequence[bool], rows: Sequence[MapRow]) -> str:
+    kind = "dl-word dl-special" if special[group[0]] else "dl-word dl-pieces" if len(group) > 1 else "dl-word"
+    columns = ""
+    for at in group:
+        shown = escape(shown_token(tokens[at], joined=at > group[0]), quote=True)
+        cells = "".join(_cell(tokens[at], row, at) for row in rows)
+        columns += f'<div class="dl-column"><bdi class="dl-token" dir="auto">{shown}</bdi>{cells}</div>'
+    return f'<div class="{kind}" dir="{_direction("".join(tokens[at] for at in group))}">{columns}</div>'
 
 
 def _cell(token: str, row: MapRow, at: int) -> str:
     value = row.values[at]
-    hover = f"{token} · {row.label}: {_minus(f'{value:+.3f}')}"
+    hover = f"\u2068{token}\u2069 · {row.label}: {_minus(f'{value:+.3f}')}"  # isolated, as <bdi> would
     if row.raw is not None:
         hover += f" (raw {_minus(f'{row.raw[at]:.4g}')})"
     background, ink = _paint(value)
@@ -137,8 +143,7 @@ def _paint(value: float) -> tuple[str, str]:
     return f"light-dark({colors.light},{colors.dark})", f"light-dark({colors.light_text},{colors.dark_text})"
 
 
-def _reads_right_to_left(tokens: Sequence[str], special: Sequence[bool]) -> bool:
-    """Tell the direction of the first letter that has one, as `dir=auto` would."""
-    letters = "".join(token for token, apart in zip(tokens, special, strict=True) if not apart)
-    kinds = (unicodedata.bidirectional(letter) for letter in letters)
-    return next((kind != "L" for kind in kinds if kind in ("L", "R", "AL")), False)
+def _direction(text: str) -> str:
+    """Return the direction of the first letter that has one, as `dir=auto` would find it."""
+    kinds = (unicodedata.bidirectional(letter) for letter in text)
+    return "ltr" if next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") == "L" else "rtl"

@@ -13,6 +13,7 @@ import streamlit as st
 
 from distill_core.catalogue import ModelInfo, find_model, list_models
 from distill_core.data import Dataset, describe_source, load_split
+from distill_core.paths import home
 from distill_core.store import Store
 
 if TYPE_CHECKING:
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
 MODELS_KEPT = 6
 
 
-@st.cache_resource(show_spinner=False)
 def run_store() -> Store:
     """Return the run store; it opens a connection a call, so visitors may share it."""
-    return Store()
+    return _run_store(home() / "runs.sqlite")
 
 
 def models_of(task: str) -> dict[str, ModelInfo]:
@@ -79,12 +79,21 @@ def explained(view: View) -> Explanation:
     return by_word(explanation) if view.units == "words" else explanation
 
 
-@st.cache_resource(show_spinner=False)
 def explanation_cache() -> ExplanationCache:
     """Return the one cache of explanations on disk."""
+    return _explanation_cache(home() / "explanations.sqlite")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _run_store(path: Path) -> Store:
+    return Store(path)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _explanation_cache(path: Path) -> ExplanationCache:
     from distill_core.explanation_cache import ExplanationCache
 
-    return ExplanationCache()
+    return ExplanationCache(path)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -1,0 +1,107 @@
+"""How long a run will take: from earlier runs of its kind where there are any, else from a stated calibration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from distill_core.config import METHODS, RunConfig
+from distill_core.store import Run, Store
+from distill_core.tasks import get_task
+
+SPEED = "examples_per_second"
+RUNS_ASKED = 3
+FEWEST_STEPS = 5
+
+# Measured on two CPU cores: the bundled teacher, a student of 3 layers, SST-2 sentences, batch 32.
+CALIBRATED_LAYERS = 3
+CALIBRATED_SPEED = {"kd": 145.0, "ad_kd": 73.0}  # examples a second
+CALIBRATED_EVALUATION = 2.0  # seconds
+LOADING_SECONDS = 8.0  # from the start of a worker to its first evaluation
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a kind of run was measured at: training examples a second, seconds of one evaluation."""
+
+    examples_per_second: float
+    evaluation_seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds a run will take, None where nothing is known, and in a sentence what that is based on."""
+
+    seconds: float | None
+    basis: str
+
+
+def estimate(store: Store, config: RunConfig, device: str) -> Estimate:
+    """Return how long a run would take on a concrete device, from its start to its end."""
+    method = METHODS[config.method]
+    paces = measured_paces(store, config, device)
+    if paces:
+        speed = median(pace.examples_per_second for pace in paces)
+        evaluation = median(pace.evaluation_seconds for pace in paces)
+        runs = "the last run" if len(paces) == 1 else f"the last {len(paces)} runs"
+        basis = f"Measured: {runs} of {method} on {device} did {speed:.0f} examples a second."
+    elif device == "cpu":
+        speed = CALIBRATED_SPEED[config.method] * CALIBRATED_LAYERS / config.student_layers
+        evaluation = CALIBRATED_EVALUATION
+        basis = f"A guess from two CPU cores ({speed:.0f} examples a second); the first run of {method} corrects it."
+    else:
+        return Estimate(None, f"No run of {method} on {device} yet to tell from; the first one will.")
+    evaluations = 1 + -(-config.steps // config.evaluate_every)
+    training = config.steps * config.batch_size / speed
+    return Estimate(LOADING_SECONDS + training + evaluations * evaluation, basis)
+
+
+def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
+    """Return what the latest runs of the same kind were measured at, newest first, at most RUNS_ASKED."""
+    paces: list[Pace] = []
+    for run in store.runs(("finished", "stopped"), limit=50):
+        if len(paces) == RUNS_ASKED:
+            break
+        if run.device == device and _kind(run.config) == _kind(config) and run.step >= FEWEST_STEPS:
+            pace = _pace(store, run)
+            paces += [] if pace is None else [pace]
+    return paces
+
+
+def _kind(config: RunConfig) -> tuple[object, ...]:
+    return config.task, config.teacher, config.method, config.student_layers
+
+
+def _pace(store: Store, run: Run) -> Pace | None:
+    """Split a run's time into training and evaluations; None where its numbers do not tell."""
+    metric = f"validation/{get_task(run.config.task).metric}"
+    points = store.metrics(run.id, names=(SPEED, metric))
+    speeds = [point.value for point in points if point.name == SPEED and point.value > 0]
+    evaluations = sum(point.name == metric for point in points)
+    if len(speeds) < FEWEST_STEPS or not evaluations or run.started is None or run.ended is None:
+        return None
+    rest = run.ended - run.started - _training_seconds(speeds, run.config.batch_size) - LOADING_SECONDS
+    return Pace(len(speeds) / sum(1.0 / speed for speed in speeds), max(0.0, rest) / evaluations)
+
+
+def _training_seconds(speeds: Sequence[float], batch_size: int) -> float:
+    return sum(batch_size / speed for speed in speeds)
+
+
+def about(seconds: float) -> str:
+    """Return a span as people say it: "about 50 s", "about 3 min", "about 1 h 20 min"."""
+    if seconds < 90:
+        return f"about {max(10, round(seconds / 10) * 10)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    return f"about {minutes // 60} h {round(minutes % 60, -1):.0f} min".replace(" 0 min", "")
+
+
+def exactly(seconds: float) -> str:
+    """Return a span to the second: "48 s", "2 min 5 s", "1 h 2 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

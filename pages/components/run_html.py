@@ -1,0 +1,234 @@
+"""A run's state and numbers as escaped HTML; styled by assets/runs.css, coloured as the curves are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from distill_core.config import FIELDS, METHODS, RunConfig
+from distill_core.store import Run
+from pages.components.charts import metric_color, metric_title
+from pages.components.heatmap import number
+from pages.components.run_estimate import exactly
+
+AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
+SPARK_POINTS = 60
+
+Points = Sequence[tuple[int, float]]
+Series = Mapping[str, Points]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number with its name; `points` is how it went so far, drawn behind it."""
+
+    label: str
+    value: str
+    points: Points = ()
+
+
+def chip(status: str) -> str:
+    """Return a run's state as a coloured dot and a word."""
+    return f'<span class="dl-chip dl-{escape(status, quote=True)}">{escape(status)}</span>'
+
+
+def head(run: Run) -> str:
+    """Return a run's name, state and what it is, in two lines."""
+    return (
+        f'<div class="dl-run"><div class="dl-head"><h2><bdi>{escape(run.title)}</bdi></h2>{chip(run.status)}'
+        f"<p>{escape(summary(run))}</p></div></div>"
+    )
+
+
+def summary(run: Run) -> str:
+    """Say in one line what a run trains, from what and where."""
+    config = run.config
+    source = config.source if config.source in ("auto", "bundled", "hub") else Path(config.source).name
+    parts = [
+        METHODS[config.method],
+        f"{config.student_layers} layers of {Path(config.teacher).name}",
+        f"{config.steps:,} steps of {config.batch_size}",
+        f"{source} data",
+        run.device or config.device,
+        f"seed {config.seed}",
+    ]
+    return " · ".join(parts + ([run.id] if config.name else []))
+
+
+def facts(shown: Sequence[Fact]) -> str:
+    """Return the facts in one line."""
+    return f'<div class="dl-run"><div class="dl-facts">{"".join(map(_fact, shown))}</div></div>'
+
+
+def loss_table(config: RunConfig, series: Series) -> str:
+    """Return the latest value of every term: raw, its weight, weighted; the total first."""
+    weights = {"ce": 1.0 - config.alpha, "kd": config.alpha}
+    if config.method != "kd":
+        weights[config.method] = config.attribution_weight
+    rows = [_loss_row("loss", "<td></td><td></td>", _last(series, "loss"))]
+    for name, weight in weights.items():
+        raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
+        rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}")))
+    return _table("Loss", "", ("Term", "raw", "weight", "weighted"), rows)
+
+
+def agreement_table(metric: str, chance: float, series: Series, ended: bool) -> str:
+    """Return validation metric and agreement before training, now, and the change.
+
+    `metric`: the task's metric; `chance`: its value for guessing.
+    """
+    names = [f"validation/{metric}", *(f"agreement/{name}" for name in AGREEMENT)]
+    rows = []
+    for name in names:
+        points = series.get(name, ())
+        first = points[0][1] if points else math.nan
+        last = points[-1][1] if len(points) > 1 else math.nan
+        change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
+        note = f" (chance {number(chance)})" if name == names[0] else ""
+        heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
+        rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
+    now = "end" if ended else "now"
+    return _table("Validation and agreement with the teacher", "", ("", "step 0", now, "change"), rows)
+
+
+def settings_table(config: RunConfig) -> str:
+    """Return every setting of a run with its label."""
+    rows = []
+    for name, spec in FIELDS.items():
+        value = getattr(config, name)
+        shown = "all" if value is None else str(value)
+        rows.append(f"<th>{escape(spec.label)}</th><td><bdi>{escape(shown)}</bdi></td>")
+    return _table("Settings", "", (), rows)
+
+
+def verdict(metric: str, series: Series) -> str:
+    """Say in a sentence whether the gap closed, from the first and last evaluation; empty where there is no second."""
+    ends = {name: (points[0][1], points[-1][1]) for name, points in series.items() if len(points) > 1}
+    needed = (f"validation/{metric}", "agreement/label_loyalty", "agreement/signed_cosine")
+    if any(name not in ends or not all(map(math.isfinite, ends[name])) for name in needed):
+        return ""
+    score, same, signed = (ends[name] for name in needed)
+    moved = signed[1] - signed[0]
+    closed = f"the gap to the teacher’s signed maps {'closed' if moved > 0 else 'widened'} from " + (
+        f"{number(1 - signed[0])} to {number(1 - signed[1])}"
+    )
+    words = (
+        f"{metric.capitalize()} went from {number(score[0])} to {number(score[1])}, the student now answers as its "
+        f"teacher on {100 * same[1]:.0f} % of the probe sentences ({100 * same[0]:.0f} % before), and {closed} "
+        "(1 − cosine)."
+    )
+    return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
+
+
+def row(run: Run, accuracy: float | None, when: str) -> str:
+    """Return what the list of runs says beside a run's name."""
+    cells = (
+        chip(run.status),
+        escape(METHODS[run.config.method]),
+        f"step {run.step:,} of {run.config.steps:,}",
+        "" if accuracy is None else f"accuracy {_plain(accuracy)}",
+        escape(when),
+    )
+    return f'<div class="dl-run dl-row">{"".join(f"<span>{cell}</span>" for cell in cells)}</div>'
+
+
+def line(text: str, alarm: bool = False) -> str:
+    """Return one quiet line, or one that warns."""
+    return f'<div class="dl-run"><p class="{"dl-alarm" if alarm else "dl-quiet-line"}">{escape(text)}</p></div>'
+
+
+def waiting(text: str) -> str:
+    """Return a frame the size of a chart that says what will stand there."""
+    return f'<div class="dl-run"><div class="dl-wait"><p>{escape(text)}</p></div></div>'
+
+
+def time_estimate(words: str, basis: str) -> str:
+    """Return how long a run will take, with what that is based on."""
+    return f'<div class="dl-run dl-estimate"><b>{escape(words)}</b><p>{escape(basis)}</p></div>'
+
+
+def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
+    """Return learning rate, speed, memory and time of a run, as far as they are known."""
+    ended = run.ended or now
+    passed = "–" if run.started is None else exactly(ended - run.started)
+    memory = _last(series, "memory_mb")
+    left = _last(series, "seconds_left")
+    shown = [
+        Fact("Learning rate", _scientific(_last(series, "learning_rate")), series.get("learning_rate", ())),
+        Fact("Examples a second", _short(_last(series, "examples_per_second")), series.get("examples_per_second", ())),
+        Fact("Memory", _memory(memory), series.get("memory_mb", ())),
+        Fact("Gradient norm", _short(_last(series, "gradient_norm")), series.get("gradient_norm", ())),
+        Fact("Time so far" if run.active else "Time taken", passed),
+    ]
+    if run.active:
+        shown.append(Fact("Time left", f"~ {exactly(left)}" if math.isfinite(left) else "–"))
+    return shown
+
+
+def _fact(fact: Fact) -> str:
+    spark = f"<div>{_spark(fact.points)}</div>"
+    return f'<div class="dl-fact"><span>{escape(fact.label)}</span><b>{escape(fact.value)}</b>{spark}</div>'
+
+
+def _spark(points: Points) -> str:
+    """Return a filled curve as a clipped block: no script, no image."""
+    values = [value for _, value in points if math.isfinite(value)]
+    if len(values) < 2:
+        return ""
+    values = values[:: -(-len(values) // SPARK_POINTS)]
+    top = max(values) or 1.0
+    last = len(values) - 1 or 1
+    corners = (f"{100 * at / last:.1f}% {100 - 100 * max(0.0, value) / top:.1f}%" for at, value in enumerate(values))
+    return f'<i style="--dot:{metric_color("loss")};clip-path:polygon(0% 100%, {", ".join(corners)}, 100% 100%)"></i>'
+
+
+def _loss_row(name: str, middle: str, weighted: float) -> str:
+    heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name))}</th>'
+    return f"{heading}{middle}<td><b>{_short(weighted)}</b></td>"
+
+
+def _table(title: str, note: str, columns: Sequence[str], rows: Sequence[str]) -> str:
+    small = f"<small>{escape(note)}</small>" if note else ""
+    top = f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in columns)}</tr></thead>" if columns else ""
+    body = "".join(f"<tr>{cells}</tr>" for cells in rows)
+    return (
+        f'<div class="dl-run"><table class="dl-table"><caption>{escape(title)}{small}</caption>{top}'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _last(series: Series, name: str) -> float:
+    points = series.get(name, ())
+    return points[-1][1] if points else math.nan
+
+
+def _plain(value: float) -> str:
+    return number(value) if math.isfinite(value) else "–"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + number(value)
+
+
+def _short(value: float) -> str:
+    """Return three significant digits, a dash where there is no number."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return _exponent(text)
+
+
+def _scientific(value: float) -> str:
+    return _exponent(f"{value:.1e}") if math.isfinite(value) else "–"
+
+
+def _exponent(text: str) -> str:
+    mantissa, marker, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−") if marker else text.replace("-", "−")
+
+
+def _memory(megabytes: float) -> str:
+    if not math.isfinite(megabytes):
+        return "–"
+    return f"{megabytes / 1000:.2f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"

@@ -1,0 +1,299 @@
+"""One run as it stands, and the list of runs; a live view is `draw_run` called again and again.
+
+What a visitor's session keeps of a run is the points received so far and the cursor behind the last one,
+so each look asks the store only for what is new.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from distill_core import runner
+from distill_core.devices import resolve_device
+from distill_core.errors import ConfigError, DistillError
+from distill_core.store import Run, Store
+from distill_core.tasks import get_task
+from pages.components import charts, run_html
+from pages.components.frame import page_link, plain, show_error
+from pages.components.run_estimate import exactly
+from pages.components.run_form import fill
+
+CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
+SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
+COLLAPSED = 0.03  # this close to chance, the student guesses
+LOG_LINES = 40
+MOST_STUDENTS = 3  # that the explain page lays side by side
+_GATHERED = "distill.gathered"
+
+Points = Sequence[tuple[int, float]]
+Series = Mapping[str, Points]
+
+
+@dataclass
+class Gathered:
+    """The points of one run that a session has received: (step, value) by metric, and the last cursor."""
+
+    run_id: str
+    cursor: int = 0
+    series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def gather(store: Store, run_id: str) -> Series:
+    """Fetch what is new of a run and return all its points; another run's are dropped."""
+    kept = st.session_state.get(_GATHERED)
+    if not isinstance(kept, Gathered) or kept.run_id != run_id:
+        kept = st.session_state[_GATHERED] = Gathered(run_id)
+    for point in store.metrics(run_id, after=kept.cursor):
+        kept.series.setdefault(point.name, []).append((point.step, point.value))
+        kept.cursor = point.cursor
+    return kept.series
+
+
+def draw_run(store: Store, run: Run) -> None:
+    """Draw state, progress, curves, numbers and log of a run, with the buttons that fit its state."""
+    series = gather(store, run.id)
+    with st.container(horizontal=True, vertical_alignment="center", key="run_head"):
+        st.html(run_html.head(run), width="stretch")
+        if run.active:
+            _stop_button(store, run)
+        else:
+            _ways_on(run)
+    if run.active:
+        _progress(store, run, series)
+    else:
+        _outcome(run, series)
+    st.html(run_html.facts(run_html.run_facts(run, series, time.time())))
+    _curves(run, series)
+    _log(store, run)
+
+
+def draw_runs(store: Store, chosen: str | None = None, limit: int = 8) -> None:
+    """Draw the latest runs, each name a link to its view."""
+    runs = store.runs(limit=limit)
+    if not runs:
+        return
+    st.subheader("Runs")
+    with st.container(key="runs", gap=None):
+        for run in runs:
+            with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+                name = f"**{plain(run.title)}**" if run.id == chosen else plain(run.title)
+                page_link("pages/distill.py", name, run=run.id)
+                score = _score(store, str(store.path), run.id, run.step)
+                st.html(run_html.row(run, score, _when(run)), width="stretch")
+
+
+def queue_words(store: Store, run: Run) -> str:
+    """Say what a queued run waits for."""
+    device = _device(run)
+    before = [other for other in store.runs(("running", "queued")) if other.number < run.number]
+    before = [other for other in before if _device(other) == device]
+    if not before:
+        return "Waiting: starts in a moment."
+    place = "next" if len(before) == 1 else f"number {len(before)} in the queue"
+    return f"Waiting: {place} on {device}, one run trains there at a time. Now: {before[-1].title}."
+
+
+def _device(run: Run) -> str:
+    try:
+        return run.device or resolve_device(run.config.device)
+    except ConfigError:  # a device that has gone: the queue will say so
+        return run.config.device
+
+
+def _stop_button(store: Store, run: Run) -> None:
+    stopping = run.status == "stopping"
+    words = "Stopping …" if stopping else "Cancel" if run.state == "queued" else "Stop"
+    st.button(
+        words,
+        icon=":material/stop_circle:",
+        key="distill.stop",
+        disabled=stopping,
+        help="Ends the run within ten seconds and keeps the student as it is then.",
+        on_click=_stop,
+        args=(store, run.id),
+    )
+
+
+def _stop(store: Store, run_id: str) -> None:
+    try:
+        runner.stop(store, run_id)
+    except DistillError as error:
+        show_error(error)
+
+
+def _ways_on(run: Run) -> None:
+    if run.model_path is not None and run.model_path.is_dir():
+        with st.container(key="explain_student", width="content"):
+            parameters = explain_parameters(run, st.session_state)
+            page_link("pages/explain.py", "Explain with this student", ":material/visibility:", **parameters)
+    st.button(
+        "Start again",
+        icon=":material/replay:",
+        key="distill.again",
+        help="Opens the form with this run’s settings.",
+        on_click=_again,
+        args=(run,),
+    )
+
+
+def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | list[str]]:
+    """Return the explain page's address for a run's student beside what the visitor was looking at there.
+
+    `state`: the visitor's session, in which that page keeps its text and students.
+    """
+    student = f"run/{run.id}"
+    others = [model for model in state.get("explain.students", ()) if model not in (student, run.config.teacher)]
+    students = [student, *others][:MOST_STUDENTS]
+    parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
+    parameters["student"] = students
+    text = state.get("explain.text")
+    if isinstance(text, str) and text.strip():
+        parameters["text"] = text
+    return parameters
+
+
+def _again(run: Run) -> None:
+    fill(run.config)
+    st.query_params.clear()
+
+
+def _progress(store: Store, run: Run, series: Series) -> None:
+    steps = run.config.steps
+    if run.state == "queued":
+        st.progress(0.0, text=plain(queue_words(store, run)))
+        return
+    silent = 0.0 if run.heartbeat is None else time.time() - run.heartbeat
+    if run.status == "stopping":
+        words = f"Stopping at step {run.step:,} of {steps:,}: the student is being saved"
+    elif run.phase == "training" or run.step:
+        left = series.get("seconds_left", ())
+        words = f"{(run.phase or 'training').capitalize()}: step {run.step:,} of {steps:,}"
+        words += f", about {exactly(left[-1][1])} left" if left and math.isfinite(left[-1][1]) else ""
+    else:
+        detail = f": {run.phase_detail}" if run.phase_detail else ""
+        words = f"{(run.phase or 'starting').capitalize()}{detail} …"
+    st.progress(min(1.0, run.step / steps), text=plain(words))
+    if silent > SILENT_SECONDS:
+        st.html(run_html.line(f"The worker has not been heard of for {exactly(silent)}. Wait, or stop the run.", True))
+
+
+def _outcome(run: Run, series: Series) -> None:
+    """Say how a run ended, why, and whether the gap closed."""
+    if run.state in ("failed", "lost"):
+        st.error(plain(run.reason or "The run ended without a reason."), icon=":material/error:")
+    elif run.reason:
+        st.html(run_html.line(run.reason))
+    words = run_html.verdict(get_task(run.config.task).metric, series)
+    if words:
+        st.html(words)
+
+
+def _curves(run: Run, series: Series) -> None:
+    task = get_task(run.config.task)
+    score = f"validation/{task.metric}"
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.html(run_html.loss_table(run.config, series))
+        shown = st.session_state.get("distill.terms") or "Weighted"
+        terms = [name.removeprefix("weighted/") for name in series if name.startswith("weighted/")]
+        names = ["loss", *(f"weighted/{name}" for name in terms)] if shown == "Weighted" else terms
+        _chart(run, {name: series.get(name, ()) for name in names}, "loss_curves", "Loss terms over the steps")
+        options = ("Weighted", "Raw")
+        st.segmented_control(
+            "Loss terms", options, default="Weighted", key="distill.terms", label_visibility="collapsed"
+        )
+    with right:
+        st.html(run_html.agreement_table(task.metric, task.chance, series, not run.active))
+        names = [score, *(f"agreement/{name}" for name in run_html.AGREEMENT)]
+        _chart(
+            run,
+            {name: series.get(name, ()) for name in names},
+            "agreement_curves",
+            "Validation metric and agreement with the teacher over the steps",
+            chance=task.chance,
+        )
+        if collapsed(series, score, task.chance, run.config.steps):
+            words = (
+                "The student guesses while its maps look more and more like the teacher’s: the attribution weight "
+                "is probably too large."
+            )
+            st.html(run_html.line(words, alarm=True))
+
+
+def _chart(run: Run, series: Series, key: str, alt: str, chance: float | None = None) -> None:
+    if not any(series.values()):
+        words = "The first point comes with the evaluation before step 1." if run.active else "No point was measured."
+        st.html(run_html.waiting(words))
+        return
+    figure = curves(series, run.config.steps, chance)
+    st.plotly_chart(figure, config=charts.CONFIG, key=key, alt=alt)
+
+
+def curves(series: Series, steps: int, chance: float | None) -> go.Figure:
+    """Return the curves in a frame that is as wide as the run is long; `chance`: level of a line for guessing."""
+    thinned_out = {name: thinned(points) for name, points in series.items()}
+    if chance is None:
+        figure = charts.loss_curves(thinned_out)
+        figure.update_yaxes(rangemode="tozero")
+    else:
+        lowest = min((value for points in series.values() for _, value in points if math.isfinite(value)), default=0.0)
+        figure = charts.metric_curves(thinned_out, min(0.0, lowest) - 0.03, 1.03)
+        figure.add_hline(
+            y=chance,
+            line={"dash": "dot", "width": 1, "color": charts.metric_color("validation")},
+            annotation={"text": "chance", "font": {"size": 11}},
+            annotation_position="bottom right",
+        )
+    figure.update_xaxes(range=[0, steps])
+    figure.update_layout(showlegend=False, height=270, margin={"t": 8, "b": 36})
+    return figure
+
+
+def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
+    """Return at most about `limit` points, evenly spaced, the last one always among them."""
+    every = -(-len(points) // limit)
+    return points if every <= 1 else [*points[:-1:every], points[-1]]
+
+
+def collapsed(series: Series, score: str, chance: float, steps: int) -> bool:
+    """Tell a student that answers at chance, a third of the way on, while its unsigned maps agree better than at first."""
+    scores, cosines = series.get(score, ()), series.get("agreement/cosine", ())
+    if len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < steps / 3:
+        return False
+    return abs(scores[-1][1] - chance) <= COLLAPSED and cosines[-1][1] > cosines[0][1]
+
+
+def _log(store: Store, run: Run) -> None:
+    lines = store.log_tail(run.id, LOG_LINES)
+    if not lines:
+        return
+    broken = run.state in ("failed", "lost")
+    shown = lines[-6:] if run.active else lines
+    if run.active:
+        st.code("\n".join(shown), language=None, wrap_lines=True)
+    else:
+        with st.expander("Log", expanded=broken, icon=":material/notes:"):
+            st.code("\n".join(shown), language=None, wrap_lines=True, height=280 if len(shown) > 12 else "content")
+        with st.expander("Settings", icon=":material/tune:"):
+            st.html(run_html.settings_table(run.config))
+
+
+def _when(run: Run) -> str:
+    moment = time.strftime("%d %b %H:%M", time.localtime(run.created))
+    if run.started is None or run.ended is None:
+        return moment
+    return f"{moment}, {exactly(run.ended - run.started)}"
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _score(_store: Store, path: str, run_id: str, step: int) -> float | None:
+    """Return the last value of a run's validation metric, asked anew only when the run has moved."""
+    del path, step  # part of the key
+    metric = f"validation/{get_task(_store.get(run_id).config.task).metric}"
+    points = _store.metrics(run_id, names=(metric,))
+    return points[-1].value if points else None

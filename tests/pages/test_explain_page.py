@@ -1,0 +1,190 @@
+"""The explain page, through the app's entry: what a visitor sees, and that a link opens what it was copied from."""
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from distill_core.data import load_split
+from tests.tiny import tiny_folder
+
+ROOT = Path(__file__).parent.parent.parent
+MODELS = {"run/teacher": 0, "run/student-a": 1, "run/student-b": 2}  # id -> seed
+
+
+@pytest.fixture(autouse=True)
+def models(own_home: Path) -> None:
+    """Put three tiny models where finished runs leave theirs."""
+    for model, seed in MODELS.items():
+        folder = own_home / "runs" / model.removeprefix("run/") / "student"
+        folder.parent.mkdir(parents=True)
+        tiny_folder(folder, seed=seed)
+
+
+def opened(**address: str | list[str]) -> AppTest:
+    """Open the page at an address, with the tiny models where it names none."""
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    page.switch_page("pages/explain.py")
+    wanted: dict[str, str | list[str]] = {"teacher": "run/teacher", "student": ["run/student-a", "run/student-b"]}
+    for name, value in (wanted | address).items():
+        page.query_params[name] = value
+    return page.run()
+
+
+def shown(page: AppTest) -> str:
+    return "".join(block.value for block in page.html)
+
+
+def messages(page: AppTest) -> str:
+    assert not page.exception
+    return " ".join(error.value for error in page.error).replace("\\", "")
+
+
+def test_predictions_maps_and_agreement_of_all_models() -> None:
+    page = opened(text="the film is not good")
+    assert not page.exception
+    assert not page.error
+    html = shown(page)
+    for model in ("teacher", "student-a", "student-b"):
+        assert f'data-row="{model}"' in html
+        assert f'title="run/{model}"' in html
+    assert html.count('data-row="Δ student-a"') == html.count('data-row="teacher"') == 7  # five words, [CLS], [SEP]
+    for number in ("Cosine", "Spearman", "Kendall", "Top-k overlap", "Label loyalty"):
+        assert f"<h4>{number}</h4>" in html
+    assert "of the attributed mass" in html
+    assert len(page.get("plotly_chart")) == 1
+    assert len(page.download_button) == 3
+
+
+def test_a_link_opens_the_view_it_was_copied_from() -> None:
+    first = opened(text="the plot is dull")
+    first.selectbox(key="explain.method").set_value("gradient").run()
+    first.selectbox(key="explain.target").set_value("all").run()
+    first.segmented_control(key="explain.units").set_value("words").run()
+    first.multiselect(key="explain.students").set_value(["run/student-b"]).run()
+    address = {name: list(first.query_params[name]) for name in first.query_params}
+    assert address["student"] == ["run/student-b"]
+    assert address["method"] == ["gradient"]
+    second = opened(**address)
+    assert shown(second) == shown(first)
+    assert second.selectbox(key="explain.target").value == "all"
+
+
+def test_changing_the_text_explains_it_anew() -> None:
+    page = opened(text="the film is good")
+    page.text_input(key="explain.text").set_value("awful music").run()
+    assert ">awful</bdi>" in shown(page)
+    assert ">good</bdi>" not in shown(page)
+    assert page.query_params["text"] == ["awful music"]
+    assert "example" not in page.query_params
+
+
+def test_next_previous_and_random_walk_through_the_sentences() -> None:
+    examples = load_split("sst2", "validation").examples
+    page = opened(example="1")
+    assert page.text_input(key="explain.text").value == examples[0].text
+    page.button(key="explain.step.chevron_right").click().run()
+    assert page.text_input(key="explain.text").value == examples[1].text
+    assert page.query_params["example"] == ["2"]
+    for _ in range(2):
+        page.button(key="explain.step.chevron_left").click().run()
+    assert page.text_input(key="explain.text").value == examples[-1].text
+    page.button(key="explain.step.shuffle").click().run()
+    assert page.text_input(key="explain.text").value in {example.text for example in examples[:-1]}
+    assert "label" in shown(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "valid"),
+    [
+        ("method", "magic", "integrated_gradients"),
+        ("target", "neutral", "negative, positive"),
+        ("baseline", "noise", "zero, pad, mask"),
+        ("units", "letters", "pieces, words"),
+        ("task", "none", "sst2"),
+        ("teacher", "run/none", "run/student-a"),
+        ("student", "bundled/none", "run/student-a"),
+        ("student", ["run/teacher", "run/student-a", "run/student-b", "x"], "one to 3"),
+        ("example", "0", "1 to"),
+        ("example", "<b>two</b>", "1 to"),
+    ],
+)
+def test_a_wrong_address_names_the_valid_values(name: str, value: str | list[str], valid: str) -> None:
+    page = opened(**{name: value})
+    assert valid in messages(page)
+    assert (value if isinstance(value, str) else value[-1]) in messages(page) or name == "student"
+    page.button[0].click().run()  # open with the defaults
+    assert not page.error
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u200b"])
+def test_a_text_without_words_says_what_is_wanted(text: str) -> None:
+    page = opened(text=text)
+    assert "word" in messages(page)
+    page.text_input(key="explain.text").set_value("good film").run()
+    assert not page.error
+    assert ">good</bdi>" in shown(page)
+
+
+def test_one_word_says_why_its_numbers_are_undefined() -> None:
+    page = opened(text="good")
+    assert not page.error
+    assert "undefined: " in shown(page)
+    assert ">good</bdi>" in shown(page)
+
+
+def test_a_long_text_is_cut_and_says_by_how_much() -> None:
+    page = opened(text="good " * 100)
+    assert [warning.value for warning in page.warning] == [
+        "The text is longer than the models can read: its last 38 tokens were left out."
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script> good", 'good " onmouseover="x', "שלום good", "**good** 😀"]
+)
+def test_any_text_is_shown_as_text(text: str) -> None:
+    page = opened(text=text)
+    assert not page.exception
+    assert not page.error
+    assert page.text_input(key="explain.text").value == text
+    assert "<script" not in shown(page)
+    assert 'onmouseover="x' not in shown(page)
+
+
+def test_no_student_is_asked_for() -> None:
+    page = opened(text="good film")
+    page.multiselect(key="explain.students").set_value([]).run()
+    assert "one to three students" in messages(page)
+
+
+def test_a_model_beside_itself_agrees_entirely() -> None:
+    html = shown(opened(text="the film is not good", student="run/teacher"))
+    assert "run/teacher: " not in html
+    assert html.count("<b>1.0</b>") == html.count("<h4>")
+
+
+def test_visitors_do_not_share_a_view() -> None:
+    one, other = opened(text="good film"), opened(text="awful film")
+    one.selectbox(key="explain.method").set_value("occlusion").run()
+    other.run()
+    assert other.selectbox(key="explain.method").value == "integrated_gradients"
+    assert ">awful</bdi>" in shown(other)
+
+
+def test_downloads_hold_the_numbers_and_the_figure() -> None:
+    from distill_core.explanations import explain, source_of
+
+    from distill_core.catalogue import find_model
+    from distill_core.models import load_model
+    from pages.components import exports, figure
+
+    sources = [source_of(load_model(find_model(model).path, model)) for model in ("run/teacher", "run/student-a")]
+    explanation = explain("sst2", 'not "good" <b>', teacher=sources[0], students=sources[1:], target="all")
+    lines = exports.to_csv(explanation).splitlines()
+    assert len(lines) == 1 + len(explanation.tokens) * 2 * 2
+    assert json.loads(exports.to_json(explanation))["models"][0]["id"] == "run/teacher"
+    page = figure.document(explanation, ["Teacher", "Student"], None, {"method": "integrated_gradients"})
+    assert "<b>" not in page.replace("<b>1.0</b>", "").split("<h1")[1].split("</h1>")[0]
+    assert "http" not in page
