@@ -20,9 +20,12 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from distill_core.encoding import Inputs
 from distill_core.errors import ModelError
+
+transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
 
 WEIGHTS = "model.safetensors"
 RECORD = "distill.json"  # written by save_model: where the model is from, and its weights' sha256

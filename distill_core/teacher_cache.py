@@ -5,6 +5,7 @@ digest of everything the numbers depend on, written in one step, so a killed run
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,9 +61,15 @@ class TeacherCache:
         return logits, signal.to(device)
 
     def save(self) -> None:
-        """Write what is known to disk, if anything is new."""
+        """Write what is known to disk, if anything is new; a full disk costs the file, never the run."""
         if not self._unsaved:
             return
+        try:
+            self._write()
+        except OSError as error:
+            logging.getLogger(__name__).warning("the teacher's numbers could not be kept: %s", error)
+
+    def _write(self) -> None:
         rows = [row for row, logits in enumerate(self._logits) if logits is not None]
         content = {"rows": torch.tensor(rows), "logits": torch.stack([_given(self._logits[row]) for row in rows])}
         if self._method is not None:

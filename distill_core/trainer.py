@@ -92,6 +92,8 @@ def distill(
             if step % evaluate_every == 0 or step == steps:
                 student.eval()
                 yield Measured(step, dict(evaluate()))
+                if teacher is not None:
+                    teacher.save()
     finally:
         student.eval()
         if teacher is not None:

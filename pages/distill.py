@@ -3,7 +3,6 @@
 import streamlit as st
 
 from distill_core import runner
-from distill_core.config import METHODS, RunConfig
 from distill_core.devices import resolve_device
 from distill_core.errors import DistillError, ModelError
 from distill_core.paths import ASSETS
@@ -11,35 +10,126 @@ from distill_core.store import Store
 from pages.components import run_html
 from pages.components.frame import errors_shown, frame, page_link, plain, show_error
 from pages.components.run_estimate import about, estimate
-from pages.components.run_form import check_teacher, config_in_form, data_words, draw_name, draw_settings
+from pages.components.run_form import (
+    check_teacher,
+    config_in_form,
+    data_words,
+    draw_loss,
+    draw_method,
+    draw_more_settings,
+    draw_name,
+    draw_settings,
+)
 from pages.components.run_view import draw_run, draw_runs
 
 LIVE_SECONDS = 1.0
 LIST_SECONDS = 3.0
-EXPLAINED = {
-    "kd": "The student learns the labels and, more so, the teacher’s softened answers, which also tell how sure the "
-    "teacher is. What the teacher looks at is not taught.",
-    "ad_kd": "The student learns the labels, the teacher’s softened answers, and to weigh the same tokens: its "
-    "attribution map is pulled towards the teacher’s.",
-}
-TERMS = {
-    r"\mathrm{CE} = -\log p_s(y)": "Cross-entropy with the gold label *y*.",
-    r"\mathrm{KD} = -\textstyle\sum_c p_t^{\tau}(c)\,\log p_s^{\tau}(c)": "Soft cross-entropy with the teacher’s "
-    "probabilities, both softened by the temperature τ (Hinton et al. 2015).",
-    r"\mathrm{AD} = \tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\quad a(i) = "
-    r"\lVert \tfrac{\partial \mathrm{CE}}{\partial E_i} \odot E_i \rVert_2": "Distance of the two attribution maps, "
-    "each scaled to length 1; *E* is the embedding block’s output (Wu et al., ACL 2023).",
-}
 
 
-def formula(config: RunConfig) -> str:
-    """Return the loss with the chosen weights in it, each term in its curve's colour."""
+def new_run(store: Store) -> None:
+    """Draw the form beside what it would do, and the button that does it."""
+    settings, launch = st.columns((1.75, 1), gap="large")
+    with settings, st.container(key="settings"):
+        st.header("Distill a student")
+        draw_settings()
+        data = st.container()
+        draw_more_settings()
+    with launch, st.container(border=True, key="launch"):
+        draw_method()
+        usable = describe(store, data)
+        draw_name()
+        press = st.session_state.setdefault("distill.press", 0)
+        st.button(
+            "Start",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="distill.start",
+            width="stretch",
+            disabled=not usable,
+            on_click=start,
+            args=(press,),
+        )
+        refused = st.session_state.pop("distill.refused", None)
+        if refused is not None:
+            show_error(refused)
 
-    def colored(name: str, text: str) -> str:
-        return rf"\textcolor{{{run_html.metric_color(name)}}}{{{text}}}"
 
-    words = rf"L = {1 - config.alpha:.3g}\,{colored('ce', r'\mathrm{CE}')}"
-    words += rf" + {config.alpha:.3g}\,{colored('kd', rf'\mathrm{{KD}}_{{\tau={config.temperature:.3g}}}')}"
-    if config.method == "ad_kd":
-        words += rf" + {config.attribution_weight:.3g}\,{colored('ad_kd', r'\mathrm{AD}')}"
-    return words
+def describe(store: Store, data: st.delta_generator.DeltaGenerator) -> bool:
+    """Say what the form's settings mean: method, loss, data, time; tell whether they can be used."""
+    try:
+        config = config_in_form()
+    except DistillError as error:
+        show_error(error)
+        return False
+    draw_loss(config)
+    try:
+        teacher = check_teacher(config)
+        if config.student_layers > teacher.layers:
+            raise ModelError(f"The teacher has {teacher.layers} layers; the student can take 1 to {teacher.layers}.")
+        data.caption(plain(data_words(config)))
+        device = resolve_device(config.device)
+        expected = estimate(store, config, device)
+    except DistillError as error:
+        show_error(error)
+        return False
+    words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
+    busy = len(store.runs(("running", "queued")))
+    basis = expected.basis + (f" {busy} active before it." if busy else "")
+    st.html(run_html.time_estimate(f"{words} on {device}", basis))
+    return True
+
+
+def start(press: int) -> None:
+    """Make a run of what the form holds and look at it; one drawn button is good for one run."""
+    if press != st.session_state["distill.press"]:
+        return  # the second click of a double click
+    st.session_state["distill.press"] = press + 1
+    try:
+        store = Store()
+        st.query_params["run"] = run_id = runner.submit(store, config_in_form())
+        st.session_state["distill.name"] = ""
+        with st.spinner(f"Starting {run_id} …"):
+            runner.pump(store)
+    except DistillError as error:
+        st.session_state["distill.refused"] = error
+
+
+def watch(run_id: str) -> None:
+    """Draw one run as it is now; when it has just ended, the whole page is drawn anew, without the timer."""
+    with errors_shown():
+        store = Store()
+        runner.pump(store)
+        run = store.get(run_id)
+        if not run.active:
+            st.rerun()
+        draw_run(store, run)
+
+
+def listing(chosen: str | None) -> None:
+    """Draw the list of runs."""
+    with errors_shown():
+        draw_runs(Store(), chosen)
+
+
+def main() -> None:
+    """Draw the run the address names, else the form; below either, the list of runs."""
+    store = Store()
+    runner.pump(store)
+    chosen = st.query_params.get("run")
+    if chosen is None:
+        new_run(store)
+    else:
+        page_link("pages/distill.py", "New run", ":material/add:")
+        run = store.get(chosen)
+        if run.active:
+            st.fragment(watch, run_every=LIVE_SECONDS)(chosen)
+        else:
+            draw_run(store, run)
+    busy = bool(store.runs(("running", "queued"), limit=1))
+    st.fragment(listing, run_every=LIST_SECONDS if busy else None)(chosen)
+
+
+frame("Distill")
+st.html(ASSETS / "runs.css")
+with errors_shown():
+    main()

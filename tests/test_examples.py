@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PATH = ROOT / "assets" / "examples" / "sst2.jsonl"
 SCRIPT = ROOT / "scripts" / "make_training_examples.py"
-GLUE_DIR = os.environ.get("GLUE_DIR")  # read now: conftest.py takes it away from running tests
+GLUE_DIR = os.environ.get("TEST_GLUE_DIR")
 KINDS = {
     "plain", "negation", "contrast", "irony", "comparison",
     "long", "short", "misspelt", "neutral-ish", "idiom",
@@ -131,11 +131,11 @@ def test_check_refuses_an_edited_copy_and_writing_mends_it(tmp_path: Path) -> No
 
 
 def test_no_sentence_is_in_sst2(examples: list[dict]) -> None:
-    """Optional: GLUE_DIR is a folder with sst2/train.parquet and sst2/validation.parquet."""
+    """Optional: TEST_GLUE_DIR is a folder with sst2/train.parquet and sst2/validation.parquet."""
     folder = Path(GLUE_DIR or "") / "sst2"
     files = [folder / "train.parquet", folder / "validation.parquet"]
     if not GLUE_DIR or not all(file.is_file() for file in files):
-        pytest.skip("GLUE_DIR does not point to a folder with SST-2")
+        pytest.skip("TEST_GLUE_DIR does not point to a folder with SST-2")
     parquet = pytest.importorskip("pyarrow.parquet")
     published: set[str] = set()
     for file in files:

@@ -10,6 +10,7 @@ from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.data import describe_source, load_split
 from distill_core.devices import usable_devices
 from distill_core.tasks import TASKS
+from pages.components.charts import metric_color
 from pages.components.frame import plain
 
 SOURCES = {
@@ -19,6 +20,27 @@ SOURCES = {
 }
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
 FORMATS = {"learning_rate": "%.1e", "alpha": "%.2f", "temperature": "%.1f", "attribution_weight": "%.2f"}
+METHODS_EXPLAINED = {
+    "kd": "The student learns the labels and, more so, the teacher’s softened answers, which also tell how sure the "
+    "teacher is. What the teacher looks at is not taught.",
+    "ad_kd": "The student learns the labels, the teacher’s softened answers, and to weigh the same tokens: its "
+    "attribution map is pulled towards the teacher’s.",
+}
+TERMS = {  # name in the formula, definition, words
+    "ce": (r"\mathrm{CE}", r"-\log p_s(y)", "Cross-entropy with the gold label *y*."),
+    "kd": (
+        r"\mathrm{KD}_{\tau}",
+        r"-\textstyle\sum_c p_t(c)\,\log p_s(c)",
+        "Soft cross-entropy with the teacher’s probabilities, both softened by the temperature τ (Hinton et al. 2015).",
+    ),
+    "ad_kd": (
+        r"\mathrm{AD}",
+        r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
+        r" a(i) = \lVert \nabla_{\!E_i}\mathrm{CE} \odot E_i \rVert_2",
+        "Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding block’s "
+        "output (Wu et al., ACL 2023).",
+    ),
+}
 
 
 def key(name: str) -> str:
@@ -42,16 +64,34 @@ def config_in_form() -> RunConfig:
 
 
 def draw_settings() -> None:
-    """Draw all settings but the name; the rarer ones folded away."""
+    """Draw what is learned from what, for how long and where; the rarer settings folded away."""
     for name, spec in FIELDS.items():
         st.session_state.setdefault(key(name), spec.default)
     models = {model.id: model for model in list_models() if model.task == st.session_state[key("task")]}
-    _row("task", "teacher", "student_layers", widths=(1.5, 1.5, 1), models=models)
-    _row("source", "train_examples", "seed", widths=(1.5, 1.5, 1), models=models)
-    _row("steps", "batch_size", "learning_rate", models=models)
-    _row("method", "alpha", "temperature", "attribution_weight", widths=(1.25, 1, 1, 1), models=models)
+    teacher = models.get(st.session_state[key("teacher")])
+    task, model, layers = st.columns((1.5, 1.5, 1), gap="small")
+    with task:
+        _choice("task", {task.name: task.title for task in TASKS.values()})
+    with model:
+        _choice("teacher", {model.id: model.title for model in models.values()}, typed=True)
+    with layers:
+        _number("student_layers", None if teacher is None else teacher.layers)
+    source, examples, seed = st.columns((1.5, 1.5, 1), gap="small")
+    with source:
+        _choice("source", SOURCES, typed=True)
+    with examples:
+        _number("train_examples")
+    with seed:
+        _number("seed")
+    _numbers("steps", "batch_size", "learning_rate")
+
+
+def draw_more_settings() -> None:
+    """Draw the rarer settings, folded away."""
     with st.expander("More settings", icon=":material/tune:"):
-        _row("device", "evaluate_every", "top_k", "max_length", models=models)
+        devices = usable_devices()
+        _choice("device", {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices})
+        _numbers("evaluate_every", "max_length", "top_k")
 
 
 def draw_name() -> None:
@@ -60,6 +100,35 @@ def draw_name() -> None:
     st.text_input(
         spec.label, max_chars=int(spec.maximum or 0), placeholder="Optional", key=key("name"), persist_state="session"
     )
+
+
+def draw_method() -> None:
+    """Draw the choice of the method and how its terms are weighed."""
+    st.segmented_control(
+        FIELDS["method"].label,
+        list(METHODS),
+        format_func=METHODS.__getitem__,
+        required=True,
+        width="stretch",
+        label_visibility="collapsed",
+        key=key("method"),
+        persist_state="session",
+    )
+    st.caption(METHODS_EXPLAINED[st.session_state[key("method")]])
+    _numbers("alpha", "temperature", "attribution_weight")
+
+
+def draw_loss(config: RunConfig) -> None:
+    """Draw the loss as it is weighed now, each term in its curve's colour, and what the terms are."""
+    weights = {"ce": 1.0 - config.alpha, "kd": config.alpha}
+    if config.method != "kd":
+        weights[config.method] = config.attribution_weight
+    names = {term: rf"\textcolor{{{metric_color(term)}}}{{{TERMS[term][0]}}}" for term in weights}
+    st.latex("L = " + " + ".join(rf"{weight:.3g}\,{names[term]}" for term, weight in weights.items()))
+    with st.popover("What the terms are", type="tertiary", icon=":material/function:"):
+        for term in weights:
+            st.latex(f"{names[term]} = {TERMS[term][1]}")
+            st.caption(TERMS[term][2])
 
 
 def data_words(config: RunConfig) -> str:
@@ -89,32 +158,10 @@ def _count(task: str, source: str, where: str) -> int:
     return len(load_split(task, "train", source).examples)
 
 
-def _row(*names: str, models: dict[str, ModelInfo], widths: tuple[float, ...] = ()) -> None:
-    columns = st.columns(widths or len(names), gap="small", vertical_alignment="bottom")
-    for name, column in zip(names, columns, strict=True):
+def _numbers(*names: str) -> None:
+    for name, column in zip(names, st.columns(len(names), gap="small"), strict=True):
         with column:
-            _field(name, models)
-
-
-def _field(name: str, models: dict[str, ModelInfo]) -> None:
-    spec = FIELDS[name]
-    if name == "method":
-        st.segmented_control(
-            spec.label, list(METHODS), format_func=METHODS.get, required=True, width="stretch", **_keyed(name)
-        )
-    elif name == "task":
-        _choice(name, {task.name: task.title for task in TASKS.values()})
-    elif name == "teacher":
-        _choice(name, {model.id: model.title for model in models.values()}, typed=True)
-    elif name == "source":
-        _choice(name, SOURCES, typed=True)
-    elif name == "device":
-        _choice(name, {"auto": f"Automatic ({usable_devices()[0]})"} | {name: name for name in usable_devices()})
-    elif spec.kind in ("int", "float"):
-        teacher = models.get(st.session_state[key("teacher")])
-        _number(name, teacher.layers if name == "student_layers" and teacher is not None else None)
-    else:
-        raise ValueError(f"no field for {name}")
+            _number(name)
 
 
 def _choice(name: str, titles: dict[str, str], typed: bool = False) -> None:
@@ -135,7 +182,7 @@ def _choice(name: str, titles: dict[str, str], typed: bool = False) -> None:
     )
 
 
-def _number(name: str, maximum: int | None) -> None:
+def _number(name: str, maximum: int | None = None) -> None:
     spec = FIELDS[name]
     as_kind: Any = int if spec.kind == "int" else float
     highest = as_kind(spec.maximum if maximum is None else min(maximum, spec.maximum or maximum))

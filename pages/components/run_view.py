@@ -261,7 +261,7 @@ def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
 
 
 def collapsed(series: Series, score: str, chance: float, steps: int) -> bool:
-    """Tell a student that answers at chance, a third of the way on, while its unsigned maps agree better than at first."""
+    """Tell whether a student, a third of the way on, answers at chance while its unsigned maps agree more than at first."""
     scores, cosines = series.get(score, ()), series.get("agreement/cosine", ())
     if len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < steps / 3:
         return False

@@ -170,3 +170,11 @@ def test_the_style_sheet_fetches_nothing() -> None:
 
     for name in ("figure.css", "style.css"):
         assert not re.search(r"url\(|@import|https?:", (ASSETS / name).read_text(encoding="utf-8"))
+
+
+def test_the_chosen_students_wear_their_colours_in_the_figure() -> None:
+    from distill_core.paths import ASSETS
+    from pages.components.palette import STUDENTS
+
+    style = (ASSETS / "style.css").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"--model: (#\w+)", style)) == STUDENTS
