@@ -33,13 +33,14 @@ def example() -> None:
 def training() -> None:
     """List the runs that wait or work."""
     st.subheader("Training now", anchor=False)
-    active = resources.run_store().runs(("queued", "running"), limit=5)
-    for run in active:
-        done = min(run.step / max(run.config.steps, 1), 1.0)
-        st.progress(done, f"{plain(run.title)}: {run.status}, step {run.step} of {run.config.steps}")
-        page_link("pages/distill.py", "Watch", ":material/monitoring:", run=run.id)
-    if not active:
-        st.caption("Nothing is training. A short run takes minutes on a laptop, and goes on if you close the page.")
+    with errors_shown():
+        active = resources.run_store().runs(("queued", "running"), limit=5)
+        for run in active:
+            done = min(run.step / max(run.config.steps, 1), 1.0)
+            st.progress(done, f"{plain(run.title)}: {run.status}, step {run.step} of {run.config.steps}")
+            page_link("pages/distill.py", "Watch", ":material/monitoring:", run=run.id)
+        if not active:
+            st.caption("Nothing is training. A short run takes minutes on a laptop, and goes on if you close the page.")
 
 
 def ways() -> None:
@@ -60,7 +61,7 @@ with st.container(key="lead"):
 with errors_shown():
     example()
 left, right = st.columns(2, gap="large")
-with left, errors_shown():
+with left:
     training()
 with right:
     ways()

@@ -4,9 +4,9 @@ import streamlit as st
 
 from distill_core import runner
 from distill_core.devices import resolve_device
-from distill_core.errors import DistillError, ModelError
+from distill_core.errors import DistillError, ModelError, RunError
 from distill_core.paths import ASSETS
-from distill_core.store import Store
+from distill_core.store import ACTIVE, Store
 from pages.components import run_html
 from pages.components.frame import errors_shown, frame, page_link, plain, show_error
 from pages.components.run_estimate import about, estimate
@@ -24,11 +24,12 @@ from pages.components.run_view import draw_run, draw_runs
 
 LIVE_SECONDS = 1.0
 LIST_SECONDS = 3.0
+DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 
 
 def new_run(store: Store) -> None:
     """Draw the form beside what it would do, and the button that does it."""
-    settings, launch = st.columns((1.75, 1), gap="large")
+    settings, launch = st.columns((1.55, 1), gap="large")
     with settings, st.container(key="settings"):
         st.header("Distill a student")
         draw_settings()
@@ -73,10 +74,15 @@ def describe(store: Store, data: st.delta_generator.DeltaGenerator) -> bool:
         show_error(error)
         return False
     words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
-    busy = len(store.runs(("running", "queued")))
-    basis = expected.basis + (f" {busy} active before it." if busy else "")
-    st.html(run_html.time_estimate(f"{words} on {device}", basis))
+    chosen = " Device chosen automatically." if config.device == "auto" else ""
+    st.html(run_html.time_estimate(f"{words} on {DEVICES[device]}", expected.basis + chosen + waits(store)))
     return True
+
+
+def waits(store: Store) -> str:
+    """Say how many runs would come first."""
+    before = len(store.runs(ACTIVE))
+    return "" if not before else f" Waits for {'one run' if before == 1 else f'{before} runs'} before it."
 
 
 def start(press: int) -> None:
@@ -86,12 +92,25 @@ def start(press: int) -> None:
     st.session_state["distill.press"] = press + 1
     try:
         store = Store()
-        st.query_params["run"] = run_id = runner.submit(store, config_in_form())
+        st.query_params["run"] = runner.submit(store, config_in_form())
         st.session_state["distill.name"] = ""
-        with st.spinner(f"Starting {run_id} …"):
-            runner.pump(store)
+        runner.pump(store)
     except DistillError as error:
         st.session_state["distill.refused"] = error
+
+
+def look_at(store: Store, run_id: str) -> None:
+    """Draw the run of this id, live while it is active."""
+    try:
+        run = store.get(run_id)
+    except RunError as error:
+        show_error(error)
+        page_link("pages/distill.py", "New run", ":material/add:")
+        return
+    if run.active:
+        st.fragment(watch, run_every=LIVE_SECONDS)(run_id)
+    else:
+        draw_run(store, run)
 
 
 def watch(run_id: str) -> None:
@@ -105,10 +124,14 @@ def watch(run_id: str) -> None:
         draw_run(store, run)
 
 
-def listing(chosen: str | None) -> None:
-    """Draw the list of runs."""
+def listing(chosen: str | None, timed: bool) -> None:
+    """Draw the list of runs; once nothing is active any more, the page is drawn anew, without the timer."""
     with errors_shown():
-        draw_runs(Store(), chosen)
+        store = Store()
+        runner.pump(store)
+        if timed and not store.runs(ACTIVE, limit=1):
+            st.rerun()
+        draw_runs(store, chosen)
 
 
 def main() -> None:
@@ -116,17 +139,13 @@ def main() -> None:
     store = Store()
     runner.pump(store)
     chosen = st.query_params.get("run")
-    if chosen is None:
-        new_run(store)
-    else:
-        page_link("pages/distill.py", "New run", ":material/add:")
-        run = store.get(chosen)
-        if run.active:
-            st.fragment(watch, run_every=LIVE_SECONDS)(chosen)
+    with errors_shown():
+        if chosen is None:
+            new_run(store)
         else:
-            draw_run(store, run)
-    busy = bool(store.runs(("running", "queued"), limit=1))
-    st.fragment(listing, run_every=LIST_SECONDS if busy else None)(chosen)
+            look_at(store, chosen)
+    timed = bool(store.runs(ACTIVE, limit=1))
+    st.fragment(listing, run_every=LIST_SECONDS if timed else None)(chosen, timed)
 
 
 frame("Distill")

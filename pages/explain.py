@@ -22,11 +22,11 @@ def main() -> None:
         dataset = resources.examples(task)
         models = resources.models_of(task)
         settle(first_view(dataset, models), dataset)
+        view = controls(task, dataset, models)
     except DistillError as error:
         show_error(error)
         st.button("Open with the defaults", icon=":material/restart_alt:", on_click=forget)
         return
-    view = controls(task, dataset, models)
     publish(view)
     if not view.students:
         raise DataError("Choose one to three students to lay beside the teacher.")

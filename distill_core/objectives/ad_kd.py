@@ -42,9 +42,7 @@ class AdKd:
         return total
 
 
-def views(
-    logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"]
-) -> list[Float[Tensor, ""]]:
+def views(logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"]) -> list[Float[Tensor, ""]]:
     """Return the scalars whose gradients make the maps, summed over the batch.
 
     Two classes: the cross-entropy with the gold label (both classes' maps coincide). More: −log p_c

@@ -94,7 +94,9 @@ def _sentence_line(dataset: Dataset, names: Mapping[str, str]) -> None:
         ):
             key = f"explain.step.{icon}"
             st.button("", icon=f":material/{icon}:", help=words, key=key, on_click=_step, args=(dataset, step))
-        if st.button("Browse", icon=":material/table_rows:", help="Search and filter all sentences"):
+        if st.button(
+            "Browse", icon=":material/table_rows:", help="Search and filter all sentences", key="explain.browse"
+        ):
             teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
             pick_sentence(dataset, teacher, students, names, _pick)
 

@@ -98,9 +98,11 @@ def _completeness(model: ModelExplanation) -> tuple[str, str]:
     if not gaps:
         return "", ""
     worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
-    words = f"gap {100 * (worst.relative_gap or 0.0):.2g} % of the attributed mass"
-    words += f", {worst.nodes} nodes" if worst.nodes is not None else ""
-    return ("", f"Not converged: {words}") if worst.converged is False else (words.capitalize(), "")
+    gap = f"{100 * (worst.relative_gap or 0.0):.2g} %"
+    nodes = f", {worst.nodes} nodes" if worst.nodes is not None else ""
+    if worst.converged is False:
+        return "", f"Not converged: gap {gap}{nodes}"
+    return f"Gap {gap} of the attributed mass{nodes}", ""
 
 
 _PAGE_STYLE = (

@@ -1,7 +1,8 @@
 """Tokens and scores as an escaped HTML string: models one under another, aligned token by token.
 
-The unit of layout is a word: its pieces' columns, each a token over its cells, one cell a row. Words wrap as
-whole units, so in a long sentence every band keeps all models' rows aligned whatever the window's width.
+The unit of layout is a word with the punctuation after it: its pieces' columns, each a token over its cells,
+one cell a row. Units wrap whole, so in a long sentence every band keeps all models' rows aligned whatever the
+window's width, and none begins with a comma.
 Each cell also carries its row's label; `assets/figure.css` pins it to the left gutter, where the labels of
 one band's columns fall on each other and read as one. Colours come for both papers, `light-dark(...)`, so
 the map follows the theme without being drawn again.
@@ -19,6 +20,8 @@ from html import escape
 from pages.components.palette import shade
 
 PRINTED_FROM = 0.05  # smaller scores show their colour only
+_CLOSING = frozenset(".,;:!?)]}%'’”»…")  # stays with the word before
+_LONGEST_UNIT = 4  # words and marks: a row of marks may still wrap
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,13 @@ def heatmap(
     """
     if any(len(part) != len(tokens) for part in (words, special, *(row.values for row in rows))):
         raise ValueError(f"{len(tokens)} tokens, but words, special flags or a row have another length.")
-    drawn = "".join(_word(group, tokens, special, rows) for group in word_groups(words))
+    units: list[list[str]] = []
+    for group in word_groups(words):
+        follows = len(group) == 1 and (special[group[0]] or tokens[group[0]] in _CLOSING)
+        if not (follows and units and len(units[-1]) < _LONGEST_UNIT):
+            units.append([])
+        units[-1].append(_word(group, tokens, special, rows))
+    drawn = "".join(f'<div class="dl-unit">{"".join(unit)}</div>' for unit in units)
     direction = _direction("".join(token for token, apart in zip(tokens, special, strict=True) if not apart))
     return f'<div class="dl-map" dir="{direction}">{drawn}</div>'
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from distill_core.data import Dataset
 from distill_core.tasks import get_task
+from pages.components.frame import errors_shown
 from pages.components.resources import predicted
 
 FILTERS = {
@@ -22,6 +23,13 @@ def pick_sentence(
     dataset: Dataset, teacher: str, students: Sequence[str], names: Mapping[str, str], pick: Pick
 ) -> None:
     """Open the window; `pick(dataset, example, order)` is called with the chosen row and all rows shown."""
+    with errors_shown():
+        _draw(dataset, teacher, students, names, pick)
+    if st.session_state.pop("pick.done", False):
+        st.rerun()
+
+
+def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mapping[str, str], pick: Pick) -> None:
     labels = get_task(dataset.task).labels
     with st.container(horizontal=True):
         search = st.text_input("Containing", key="pick.search", persist_state="session", type="search", width=220)
@@ -52,8 +60,6 @@ def pick_sentence(
     st.caption(
         f"{len(rows)} of {len(dataset.examples)} sentences. Pick one; previous and next then walk through these."
     )
-    if st.session_state.pop("pick.done", False):
-        st.rerun()
 
 
 def matching(

@@ -18,6 +18,7 @@ SOURCES = {
     "bundled": "Bundled sample",
     "hub": "GLUE from the hub",
 }
+WEIGHING = ("alpha", "temperature", "attribution_weight")
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
 FORMATS = {"learning_rate": "%.1e", "alpha": "%.2f", "temperature": "%.1f", "attribution_weight": "%.2f"}
 METHODS_EXPLAINED = {
@@ -115,7 +116,7 @@ def draw_method() -> None:
         persist_state="session",
     )
     st.caption(METHODS_EXPLAINED[st.session_state[key("method")]])
-    _numbers("alpha", "temperature", "attribution_weight")
+    _numbers(*WEIGHING, helped=False)
 
 
 def draw_loss(config: RunConfig) -> None:
@@ -129,6 +130,8 @@ def draw_loss(config: RunConfig) -> None:
         for term in weights:
             st.latex(f"{names[term]} = {TERMS[term][1]}")
             st.caption(TERMS[term][2])
+        for name in WEIGHING[: len(weights)]:
+            st.caption(f"{FIELDS[name].label}: {plain(FIELDS[name].help)}")
 
 
 def data_words(config: RunConfig) -> str:
@@ -158,10 +161,10 @@ def _count(task: str, source: str, where: str) -> int:
     return len(load_split(task, "train", source).examples)
 
 
-def _numbers(*names: str) -> None:
-    for name, column in zip(names, st.columns(len(names), gap="small"), strict=True):
+def _numbers(*names: str, helped: bool = True) -> None:
+    for name, column in zip(names, st.columns(len(names), gap="small", vertical_alignment="bottom"), strict=True):
         with column:
-            _number(name)
+            _number(name, helped=helped)
 
 
 def _choice(name: str, titles: dict[str, str], typed: bool = False) -> None:
@@ -182,13 +185,14 @@ def _choice(name: str, titles: dict[str, str], typed: bool = False) -> None:
     )
 
 
-def _number(name: str, maximum: int | None = None) -> None:
+def _number(name: str, maximum: int | None = None, helped: bool = True) -> None:
     spec = FIELDS[name]
     as_kind: Any = int if spec.kind == "int" else float
     highest = as_kind(spec.maximum if maximum is None else min(maximum, spec.maximum or maximum))
     value = st.session_state[key(name)]
     if value is not None and value > highest:
         st.session_state[key(name)] = highest
+    given = _keyed(name) | ({} if helped else {"help": None})
     st.number_input(
         spec.label,
         min_value=as_kind(spec.minimum),
@@ -198,7 +202,7 @@ def _number(name: str, maximum: int | None = None) -> None:
         format=FORMATS.get(name),
         placeholder="All" if spec.optional else None,
         disabled=name in ("attribution_weight", "top_k") and st.session_state[key("method")] == "kd",
-        **_keyed(name),
+        **given,
     )
 
 

@@ -33,10 +33,15 @@ def chip(status: str) -> str:
     return f'<span class="dl-chip dl-{escape(status, quote=True)}">{escape(status)}</span>'
 
 
+def name(run: Run) -> str:
+    """Return what a run is called: its name, else its method and the end of its id."""
+    return run.config.name or f"{METHODS[run.config.method]} run {run.id[-4:]}"
+
+
 def head(run: Run) -> str:
     """Return a run's name, state and what it is, in two lines."""
     return (
-        f'<div class="dl-run"><div class="dl-head"><h2><bdi>{escape(run.title)}</bdi></h2>{chip(run.status)}'
+        f'<div class="dl-run"><div class="dl-head"><h2><bdi>{escape(name(run))}</bdi></h2>{chip(run.status)}'
         f"<p>{escape(summary(run))}</p></div></div>"
     )
 
@@ -44,21 +49,26 @@ def head(run: Run) -> str:
 def summary(run: Run) -> str:
     """Say in one line what a run trains, from what and where."""
     config = run.config
-    source = config.source if config.source in ("auto", "bundled", "hub") else Path(config.source).name
+    sources = {"auto": "data at hand", "bundled": "bundled sample", "hub": "GLUE from the hub"}
     parts = [
         METHODS[config.method],
         f"{config.student_layers} layers of {Path(config.teacher).name}",
         f"{config.steps:,} steps of {config.batch_size}",
-        f"{source} data",
+        sources.get(config.source, Path(config.source).name),
         run.device or config.device,
         f"seed {config.seed}",
     ]
-    return " · ".join(parts + ([run.id] if config.name else []))
+    return " · ".join([*parts, run.id])
 
 
 def facts(shown: Sequence[Fact]) -> str:
     """Return the facts in one line."""
     return f'<div class="dl-run"><div class="dl-facts">{"".join(map(_fact, shown))}</div></div>'
+
+
+def title(text: str) -> str:
+    """Return the heading of one part of the view."""
+    return f'<div class="dl-run"><h3>{escape(text)}</h3></div>'
 
 
 def loss_table(config: RunConfig, series: Series) -> str:
@@ -70,7 +80,7 @@ def loss_table(config: RunConfig, series: Series) -> str:
     for name, weight in weights.items():
         raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
         rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}")))
-    return _table("Loss", "", ("Term", "raw", "weight", "weighted"), rows)
+    return _table(("Term", "raw", "weight", "weighted"), rows)
 
 
 def agreement_table(metric: str, chance: float, series: Series, ended: bool) -> str:
@@ -89,7 +99,7 @@ def agreement_table(metric: str, chance: float, series: Series, ended: bool) -> 
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
         rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
     now = "end" if ended else "now"
-    return _table("Validation and agreement with the teacher", "", ("", "step 0", now, "change"), rows)
+    return _table(("", "step 0", now, "change"), rows)
 
 
 def settings_table(config: RunConfig) -> str:
@@ -99,7 +109,7 @@ def settings_table(config: RunConfig) -> str:
         value = getattr(config, name)
         shown = "all" if value is None else str(value)
         rows.append(f"<th>{escape(spec.label)}</th><td><bdi>{escape(shown)}</bdi></td>")
-    return _table("Settings", "", (), rows)
+    return _table((), rows)
 
 
 def verdict(metric: str, series: Series) -> str:
@@ -110,12 +120,12 @@ def verdict(metric: str, series: Series) -> str:
         return ""
     score, same, signed = (ends[name] for name in needed)
     moved = signed[1] - signed[0]
-    closed = f"the gap to the teacher’s signed maps {'closed' if moved > 0 else 'widened'} from " + (
+    gap = f"the gap to the teacher’s signed maps {'narrowed' if moved > 0 else 'widened'} from " + (
         f"{number(1 - signed[0])} to {number(1 - signed[1])}"
     )
     words = (
         f"{metric.capitalize()} went from {number(score[0])} to {number(score[1])}, the student now answers as its "
-        f"teacher on {100 * same[1]:.0f} % of the probe sentences ({100 * same[0]:.0f} % before), and {closed} "
+        f"teacher on {100 * same[1]:.0f} % of the probe sentences ({100 * same[0]:.0f} % before), and {gap} "
         "(1 − cosine)."
     )
     return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
@@ -188,14 +198,10 @@ def _loss_row(name: str, middle: str, weighted: float) -> str:
     return f"{heading}{middle}<td><b>{_short(weighted)}</b></td>"
 
 
-def _table(title: str, note: str, columns: Sequence[str], rows: Sequence[str]) -> str:
-    small = f"<small>{escape(note)}</small>" if note else ""
+def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
     top = f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in columns)}</tr></thead>" if columns else ""
     body = "".join(f"<tr>{cells}</tr>" for cells in rows)
-    return (
-        f'<div class="dl-run"><table class="dl-table"><caption>{escape(title)}{small}</caption>{top}'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return f'<div class="dl-run dl-tabled"><table class="dl-table">{top}<tbody>{body}</tbody></table></div>'
 
 
 def _last(series: Series, name: str) -> float:
@@ -220,6 +226,8 @@ def _short(value: float) -> str:
 
 
 def _scientific(value: float) -> str:
+    if value == 0:
+        return "0"
     return _exponent(f"{value:.1e}") if math.isfinite(value) else "–"
 
 

@@ -27,6 +27,7 @@ CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the bro
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 COLLAPSED = 0.03  # this close to chance, the student guesses
 LOG_LINES = 40
+LOSSES = ("Weighted", "Raw")
 MOST_STUDENTS = 3  # that the explain page lays side by side
 _GATHERED = "distill.gathered"
 
@@ -63,6 +64,8 @@ def draw_run(store: Store, run: Run) -> None:
             _stop_button(store, run)
         else:
             _ways_on(run)
+        with st.container(key="new_run", width="content"):
+            page_link("pages/distill.py", "New run", ":material/add:")
     if run.active:
         _progress(store, run, series)
     else:
@@ -81,8 +84,8 @@ def draw_runs(store: Store, chosen: str | None = None, limit: int = 8) -> None:
     with st.container(key="runs", gap=None):
         for run in runs:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-                name = f"**{plain(run.title)}**" if run.id == chosen else plain(run.title)
-                page_link("pages/distill.py", name, run=run.id)
+                words = plain(run_html.name(run))
+                page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
                 score = _score(store, str(store.path), run.id, run.step)
                 st.html(run_html.row(run, score, _when(run)), width="stretch")
 
@@ -95,7 +98,7 @@ def queue_words(store: Store, run: Run) -> str:
     if not before:
         return "Waiting: starts in a moment."
     place = "next" if len(before) == 1 else f"number {len(before)} in the queue"
-    return f"Waiting: {place} on {device}, one run trains there at a time. Now: {before[-1].title}."
+    return f"Waiting: {place} on {device}, one run trains there at a time. Now: {run_html.name(before[-1])}."
 
 
 def _device(run: Run) -> str:
@@ -198,16 +201,23 @@ def _curves(run: Run, series: Series) -> None:
     score = f"validation/{task.metric}"
     left, right = st.columns(2, gap="medium")
     with left:
+        with st.container(horizontal=True, vertical_alignment="center", key="loss_title"):
+            st.html(run_html.title("Loss"), width="stretch")
+            shown = st.segmented_control(
+                "Loss terms",
+                LOSSES,
+                default=LOSSES[0],
+                required=True,
+                key="distill.terms",
+                label_visibility="collapsed",
+            )
         st.html(run_html.loss_table(run.config, series))
-        shown = st.session_state.get("distill.terms") or "Weighted"
-        terms = [name.removeprefix("weighted/") for name in series if name.startswith("weighted/")]
-        names = ["loss", *(f"weighted/{name}" for name in terms)] if shown == "Weighted" else terms
+        terms = [name for name in series if name.startswith("weighted/")]
+        names = ["loss", *terms] if shown == LOSSES[0] else [name.removeprefix("weighted/") for name in terms]
         _chart(run, {name: series.get(name, ()) for name in names}, "loss_curves", "Loss terms over the steps")
-        options = ("Weighted", "Raw")
-        st.segmented_control(
-            "Loss terms", options, default="Weighted", key="distill.terms", label_visibility="collapsed"
-        )
     with right:
+        with st.container(horizontal=True, vertical_alignment="center", key="agreement_title"):
+            st.html(run_html.title("Validation and agreement with the teacher"), width="stretch")
         st.html(run_html.agreement_table(task.metric, task.chance, series, not run.active))
         names = [score, *(f"agreement/{name}" for name in run_html.AGREEMENT)]
         _chart(
@@ -249,7 +259,7 @@ def curves(series: Series, steps: int, chance: float | None) -> go.Figure:
             annotation={"text": "chance", "font": {"size": 11}},
             annotation_position="bottom right",
         )
-    figure.update_xaxes(range=[0, steps])
+    figure.update_xaxes(range=[-0.015 * steps, 1.015 * steps])  # room for the markers at both ends
     figure.update_layout(showlegend=False, height=270, margin={"t": 8, "b": 36})
     return figure
 
@@ -261,7 +271,7 @@ def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
 
 
 def collapsed(series: Series, score: str, chance: float, steps: int) -> bool:
-    """Tell whether a student, a third of the way on, answers at chance while its unsigned maps agree more than at first."""
+    """Tell whether a student, a third on its way, answers at chance while its unsigned maps agree more than before."""
     scores, cosines = series.get(score, ()), series.get("agreement/cosine", ())
     if len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < steps / 3:
         return False

@@ -6,6 +6,9 @@ from html import escape
 
 from pages.components.heatmap import number
 
+_COMPLETENESS = (
+    "A complete map sums to how much the output changes from the baseline to the text; the gap is what is missing."
+)
 SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a number can take; 0 for the others
 
 
@@ -63,15 +66,14 @@ def _prediction(card: Prediction) -> str:
         for name, share in card.probabilities.items()
     )
     shares = "".join(
-        f"<span><bdi>{escape(name)}</bdi> {percent(share)}</span>" for name, share in card.probabilities.items()
+        f"<span><bdi>{escape(name)}</bdi> {percent(share)}{' · label' if name == card.gold else ''}</span>"
+        for name, share in card.probabilities.items()
     )
     verdict = ""
     if card.gold is not None:
-        right = card.prediction == card.gold
-        words = "✓ as labelled" if right else f"✗ label: {card.gold}"
-        verdict = f'<em class="{"dl-right" if right else "dl-wrong"}"><bdi>{escape(words)}</bdi></em>'
-    notes = f'<span class="dl-remark">{escape(card.remark)}</span>' if card.remark else ""
-    notes += f'<span class="dl-warning">{escape(card.warning)}</span>' if card.warning else ""
+        verdict = "<em>✓ right</em>" if card.prediction == card.gold else '<em class="dl-wrong">✗ wrong</em>'
+    notes = f'<span class="dl-remark" title="{_COMPLETENESS}">{escape(card.remark)}</span>' if card.remark else ""
+    notes += f'<span class="dl-warning" title="{_COMPLETENESS}">{escape(card.warning)}</span>' if card.warning else ""
     return (
         f'<div class="dl-model" style="--dot:{card.color}" title="{escape(card.model_id, quote=True)}">'
         f'<div class="dl-answer"><b class="dl-name"><bdi>{escape(card.label)}</bdi></b>'

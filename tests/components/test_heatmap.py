@@ -112,6 +112,11 @@ def test_pieces_of_a_word_stand_together_without_their_marker() -> None:
     assert word_groups(words) == [[0], [1, 2], [3], [4]]
 
 
+def test_no_band_begins_with_a_mark_that_closes() -> None:
+    html = drawn("good", ",", "bad", "(", "ugly", ")", ".")
+    assert [unit.count("dl-token") for unit in html.split("dl-unit")[1:]] == [2, 1, 1, 3]
+
+
 def test_a_marker_that_was_typed_stays() -> None:
     assert shown_token("##", joined=False) == "##"
     assert shown_token("##ing", joined=False) == "##ing"

@@ -27,7 +27,8 @@ def test_predictions_escape_names_and_tell_the_label() -> None:
     assert "<b>Teacher" not in html.replace('<b class="dl-name">', "")
     assert "&lt;neg&gt;" in html
     assert "75.0 %" in html
-    assert "✗ label: &lt;neg&gt;" in html
+    assert "✗ wrong" in html
+    assert "<bdi>&lt;neg&gt;</bdi> 25.0 % · label" in html
     assert "Not converged" in html
     assert 'title="run/&quot;x&quot;"' in html
 

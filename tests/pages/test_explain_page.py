@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core.data import load_split
+from distill_core.data import Dataset, Example, load_split
 from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent.parent
@@ -92,6 +92,35 @@ def test_next_previous_and_random_walk_through_the_sentences() -> None:
     page.button(key="explain.step.shuffle").click().run()
     assert page.text_input(key="explain.text").value in {example.text for example in examples[:-1]}
     assert "label" in shown(page)
+
+
+def test_browsing_searches_and_filters_the_sentences() -> None:
+    examples = load_split("sst2", "validation").examples
+    page = opened(example="1")
+    page.button(key="explain.browse").click().run()
+    assert not page.exception
+    table = page.dataframe[0].value
+    assert list(table["Sentence"]) == [example.text for example in examples]
+    assert list(table.columns) == ["No.", "Sentence", "Label", "teacher", "student-a", "student-b"]
+
+
+def test_filters_by_label_teacher_and_disagreement() -> None:
+    from pages.components.picker import matching
+
+    texts = ("Good film", "bad film", "good music", "awful plot")
+    labels = (1, 0, 1, 0)
+    rows = tuple(Example(at, text, None, label) for at, (text, label) in enumerate(zip(texts, labels, strict=True)))
+    dataset = Dataset("sst2", "validation", "here", rows, "digest")
+    answers = {
+        "teacher": ["positive", "positive", "positive", "negative"],
+        "student": ["positive", "positive", "negative", "positive"],
+    }
+    assert matching(dataset, answers, "teacher", "GOOD", "any", "all") == [0, 2]
+    assert matching(dataset, answers, "teacher", "", "negative", "all") == [1, 3]
+    assert matching(dataset, answers, "teacher", "", "any", "right") == [0, 2, 3]
+    assert matching(dataset, answers, "teacher", "", "any", "wrong") == [1]
+    assert matching(dataset, answers, "teacher", "", "any", "disagree") == [2, 3]
+    assert matching(dataset, answers, "teacher", "plot", "positive", "all") == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""Attribution maps: which tokens a classifier's answer rests on, by five methods with one contract."""
+
+from collections.abc import Mapping
+
+from jaxtyping import Int
+from torch import Tensor
+
+from distill_core.attribution.base import OUTPUTS, Attribution, Method, pose
+from distill_core.attribution.baselines import BASELINES
+from distill_core.attribution.gradient import Gradient
+from distill_core.attribution.gradient_x_input import GradientXInput
+from distill_core.attribution.integrated_gradients import IntegratedGradients
+from distill_core.attribution.occlusion import Occlusion
+from distill_core.encoding import Inputs
+from distill_core.errors import ConfigError
+from distill_core.models import LoadedModel
+
+__all__ = ["BASELINES", "METHODS", "OUTPUTS", "Attribution", "Method", "attribute", "attribute_each", "get_method"]
+
+METHODS: Mapping[str, Method] = {
+    "integrated_gradients": IntegratedGradients(),
+    "gradient": Gradient(),
+    "gradient_x_input": GradientXInput(),
+    "occlusion": Occlusion(),
+    "occlusion_word": Occlusion(by_word=True),
+}
+
+
+def get_method(method: str | Method) -> Method:
+    """Return the method of this key (a method object is handed through); ConfigError naming the valid keys."""
+    if not isinstance(method, str):
+        return method
+    if method not in METHODS:
+        raise ConfigError(f"Unknown attribution method {method!r}; choose one of: {', '.join(METHODS)}.")
+    return METHODS[method]
+
+
+def attribute(
+    method: str | Method,
+    model: LoadedModel,
+    inputs: Inputs,
+    target: Int[Tensor, " batch"],
+    *,
+    baseline: str | None = None,
+    output: str = "logit",
+    words: Int[Tensor, "batch token"] | None = None,
+) -> Attribution:
+    """Return the maps of a batch for one class an example; arguments and errors as in `base.pose`."""
+    return attribute_each(method, model, inputs, target[:, None], baseline=baseline, output=output, words=words)[0]
+
+
+def attribute_each(
+    method: str | Method,
+    model: LoadedModel,
+    inputs: Inputs,
+    targets: Int[Tensor, "batch target"],
+    *,
+    baseline: str | None = None,
+    output: str = "logit",
+    words: Int[Tensor, "batch token"] | None = None,
+) -> list[Attribution]:
+    """Return the maps of a batch for several classes an example, one Attribution a column of `targets`.
+
+    The columns share forward passes, so all classes cost little more than one.
+    """
+    chosen = get_method(method)
+    return chosen.maps(pose(chosen, model, inputs, targets, baseline=baseline, output=output, words=words))

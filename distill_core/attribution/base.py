@@ -1,0 +1,219 @@
+"""What every attribution method is asked and what it answers; the one place where a question is checked.
+
+All methods act on x, the embedding block's output, and explain F, a class's logit or log-probability.
+Maps are those of the network in eval mode: a network in training mode is run through a twin that shares
+its weights, so neither its mode, its gradients nor its hooks are touched, and threads may share it.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from distill_core.attribution.baselines import BASELINES, baseline_embeddings
+from distill_core.encoding import Inputs
+from distill_core.errors import AttributionError, ConfigError
+from distill_core.models import LoadedModel, embed, logits_from_embeddings
+
+OUTPUTS = ("logit", "log_probability")
+TOKENS_PER_PASS = 4096  # rows × tokens of one pass: bounds memory, and is enough to keep a CPU busy
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The maps of B examples for one class each, on the CPU, without graph.
+
+    `scores`: a number a token, in units of F, exactly 0 on padding. `baseline`: the one used, None for
+    methods without. `gap`: |Σ scores − (F(x) − F(x'))|; `relative_gap`: that over Σ|scores|;
+    `converged`: within the method's tolerance; `nodes`: gradients spent. None where the theory has none.
+    """
+
+    scores: Float[Tensor, "batch token"]
+    mask: Bool[Tensor, "batch token"]
+    target: Int[Tensor, " batch"]
+    baseline: str | None = None
+    gap: Float[Tensor, " batch"] | None = None
+    relative_gap: Float[Tensor, " batch"] | None = None
+    converged: Bool[Tensor, " batch"] | None = None
+    nodes: Int[Tensor, " batch"] | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A checked question: B examples, K target classes each (K maps come from shared forward passes).
+
+    `reference` is x', None for methods without a baseline. `words[b, t]`: number of the whole word that
+    piece t belongs to, -1 at special tokens and padding.
+    """
+
+    network: PreTrainedModel
+    inputs: Inputs
+    targets: Int[Tensor, "batch target"]
+    output: str
+    embeddings: Float[Tensor, "batch token width"]
+    baseline: str | None
+    reference: Float[Tensor, "batch token width"] | None
+    words: Int[Tensor, "batch token"] | None
+
+    def outputs(self, x: Float[Tensor, "row token width"], rows: Int[Tensor, " row"]) -> Float[Tensor, "row target"]:
+        """Return F of every target class at the points `x`, which belong to the examples `rows`."""
+        rows = rows.to(self.targets.device)
+        chosen = self.inputs.select(rows)
+        logits = logits_from_embeddings(self.network, x[:, : chosen.input_ids.shape[1]], chosen)
+        values = logits if self.output == "logit" else torch.log_softmax(logits, dim=-1)
+        return values.gather(1, self.targets[rows])
+
+    def gradients(
+        self, x: Float[Tensor, "row token width"], rows: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row target token width"]:
+        """Return ∂F/∂x of every target class at the points `x`: one forward pass, one backward a class."""
+        with torch.enable_grad():
+            points = x.detach().requires_grad_()
+            values = self.outputs(points, rows)  # (R, K)
+            last = values.shape[1] - 1
+            found = [
+                torch.autograd.grad(values[:, index].sum(), points, retain_graph=index < last)[0]
+                for index in range(last + 1)
+            ]
+        return torch.stack(found, dim=1)
+
+    def passes(self, rows: Int[Tensor, " row"]) -> Iterator[Int[Tensor, " part"]]:
+        """Deal the work items `rows` (item i asks about example rows[i]; on the CPU) into bounded passes.
+
+        Yields positions in `rows`; items of similar length come together, so little padding is computed.
+        """
+        lengths = self.inputs.attention_mask.sum(dim=1).cpu()[rows]
+        order = lengths.argsort(stable=True)
+        start = 0
+        while start < len(order):
+            # lengths ascend: shrink the slice until its longest row fits the budget
+            count = max(1, TOKENS_PER_PASS // int(lengths[order[start]]))
+            part = order[start : start + count]
+            count = max(1, TOKENS_PER_PASS // int(lengths[part[-1]]))
+            yield part[:count]
+            start += min(count, len(part))
+
+
+class Method(Protocol):
+    """One attribution method; its settings are the fields of a frozen dataclass, and part of cache keys.
+
+    `title`: name for people. `signed`: scores may be negative. `default_baseline`: x' when none is asked
+    for; None when the method has no baseline.
+    """
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def signed(self) -> bool: ...
+
+    @property
+    def default_baseline(self) -> str | None: ...
+
+    def maps(self, question: Question) -> list[Attribution]:
+        """Return one Attribution a target class, in the order of `question.targets`."""
+        ...
+
+
+def pose(
+    method: Method,
+    model: LoadedModel,
+    inputs: Inputs,
+    targets: Int[Tensor, "batch target"],
+    *,
+    baseline: str | None = None,
+    output: str = "logit",
+    words: Int[Tensor, "batch token"] | None = None,
+) -> Question:
+    """Check everything a method is given and compute x and x', on the model's device.
+
+    `baseline`: one of BASELINES, None for the method's own; a method without baselines ignores it and
+    says so in `Attribution.baseline`. Raises ConfigError for unknown names and classes, AttributionError
+    for tensors that do not fit together.
+    """
+    used = baseline_used(method, baseline)
+    check_output(output)
+    _check_shapes(inputs, targets, words)
+    classes = len(model.labels)
+    if targets.min() < 0 or targets.max() >= classes:
+        raise ConfigError(f"A target class is {targets.min()} to {targets.max()}; the model has 0 to {classes - 1}.")
+    inputs = inputs.to(model.device)
+    network = evaluation_view(model.network)
+    with torch.no_grad():
+        embeddings = embed(network, inputs)
+        reference = None if used is None else baseline_embeddings(network, model.tokenizer, inputs, used)
+    words = None if words is None else words.to(model.device)
+    return Question(network, inputs, targets.to(model.device), output, embeddings, used, reference, words)
+
+
+def baseline_used(method: Method, baseline: str | None) -> str | None:
+    """Return the baseline a method will use when asked for `baseline`; ConfigError naming the valid ones."""
+    if baseline is not None and baseline not in BASELINES:
+        raise ConfigError(f"Unknown baseline {baseline!r}; choose one of: {', '.join(BASELINES)}.")
+    return None if method.default_baseline is None else baseline or method.default_baseline
+
+
+def check_output(output: str) -> None:
+    """Raise ConfigError, naming the valid ones, unless `output` is one of OUTPUTS."""
+    if output not in OUTPUTS:
+        raise ConfigError(f"Unknown output {output!r}; choose one of: {', '.join(OUTPUTS)}.")
+
+
+def answer(
+    question: Question,
+    scores: Float[Tensor, "batch target token"],
+    *,
+    gap: Float[Tensor, "batch target"] | None = None,
+    relative_gap: Float[Tensor, "batch target"] | None = None,
+    converged: Bool[Tensor, "batch target"] | None = None,
+    nodes: Int[Tensor, " batch"] | None = None,
+) -> list[Attribution]:
+    """Wrap a method's numbers, one Attribution a target; AttributionError when a score is not finite."""
+    mask, scores = question.inputs.mask.cpu(), scores.cpu()
+    if not bool(torch.isfinite(scores).all()):
+        raise AttributionError("A score is not finite: the network's output or gradient overflows on this input.")
+    scores = scores.masked_fill(~mask[:, None], 0.0)
+    return [
+        Attribution(
+            scores=scores[:, index],
+            mask=mask,
+            target=question.targets[:, index].cpu(),
+            baseline=question.baseline,
+            gap=None if gap is None else gap[:, index].cpu(),
+            relative_gap=None if relative_gap is None else relative_gap[:, index].cpu(),
+            converged=None if converged is None else converged[:, index].cpu(),
+            nodes=None if nodes is None else nodes.cpu(),
+        )
+        for index in range(scores.shape[1])
+    ]
+
+
+def evaluation_view(network: PreTrainedModel) -> PreTrainedModel:
+    """Return the network if it is in eval mode, else a twin in eval mode that shares every weight."""
+    if not any(module.training for module in network.modules()):
+        return network
+    return cast(PreTrainedModel, _quiet_twin(network))
+
+
+def _quiet_twin(module: nn.Module) -> nn.Module:
+    twin = copy.copy(module)
+    twin._modules = {name: None if child is None else _quiet_twin(child) for name, child in module._modules.items()}
+    twin.training = False
+    return twin
+
+
+def _check_shapes(inputs: Inputs, targets: Tensor, words: Tensor | None) -> None:
+    shape = tuple(inputs.input_ids.shape)
+    if len(shape) != 2 or 0 in shape:
+        raise AttributionError(f"Inputs have shape {shape}; wanted at least one example of at least one token.")
+    if not bool(inputs.mask.any(dim=1).all()):
+        raise AttributionError("An example has no token outside the padding.")
+    if targets.ndim != 2 or targets.shape[0] != shape[0] or targets.shape[1] == 0:
+        raise AttributionError(f"Targets have shape {tuple(targets.shape)}; wanted ({shape[0]}, classes asked for).")
+    if words is not None and tuple(words.shape) != shape:
+        raise AttributionError(f"Words have shape {tuple(words.shape)}; wanted that of the tokens, {shape}.")

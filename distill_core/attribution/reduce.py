@@ -1,0 +1,54 @@
+"""From numbers a dimension to scores a token, and from word pieces to whole words."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from distill_core.encoding import Encoded
+
+
+def signed_sum(
+    values: Float[Tensor, "*batch token width"], mask: Bool[Tensor, "*batch token"]
+) -> Float[Tensor, "*batch token"]:
+    """Return the sum over the width, 0 where `mask` is False; keeps completeness."""
+    return values.sum(dim=-1).masked_fill(~mask, 0.0)
+
+
+def l2_norm(
+    values: Float[Tensor, "*batch token width"], mask: Bool[Tensor, "*batch token"]
+) -> Float[Tensor, "*batch token"]:
+    """Return the L2 norm over the width (never negative), 0 where `mask` is False."""
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+    return norm.masked_fill(~mask, 0.0)
+
+
+def unit_norm(scores: Float[Tensor, "*batch token"]) -> Float[Tensor, "*batch token"]:
+    """Scale each map to L2 norm 1 over its tokens; a map of zeros stays zeros."""
+    length = torch.linalg.vector_norm(scores, dim=-1, keepdim=True)
+    return torch.where(length > 0, scores / length.clamp(min=torch.finfo(scores.dtype).tiny), 0.0)
+
+
+def word_numbers(rows: Sequence[Encoded]) -> Int[Tensor, "batch token"]:
+    """Stack the rows' word numbers, -1 at special tokens and at padding on the right."""
+    numbers = torch.full((len(rows), max(len(row.ids) for row in rows)), -1)
+    for index, row in enumerate(rows):
+        numbers[index, : len(row.words)] = torch.tensor([-1 if word is None else word for word in row.words])
+    return numbers
+
+
+def word_groups(words: Sequence[int | None]) -> list[list[int]]:
+    """Return the token positions of each whole word, in order; a special token is a group of its own."""
+    groups: list[list[int]] = []
+    for position, word in enumerate(words):
+        if word is not None and groups and words[groups[-1][-1]] == word:
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    return groups
+
+
+def sum_groups(scores: Sequence[float], groups: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    """Return each group's summed score; the total over the text stays the same."""
+    return tuple(sum(scores[position] for position in group) for group in groups)

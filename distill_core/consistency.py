@@ -1,0 +1,220 @@
+"""How far a student's map agrees with its teacher's, one example at a time, and over many.
+
+Every measure takes the scores of the tokens to compare (one example, no padding) and returns a float,
+or Undefined with the reason where a number would be a lie. A map compared with itself gives exactly 1
+(a distance: exactly 0); rounding is not allowed to say 0.9999999.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from scipy.special import rel_entr
+
+from distill_core.errors import AttributionError
+
+TOP_SHARE = 0.2  # share of the tokens that "the top tokens" are, at least one (ours)
+EXACT = 1e-12  # a correlation nearer than this to a bound is rounding away from it
+NO_DIVERGENCE = 1e-15  # a divergence below this is rounding; its root would be a visible 1e-8
+
+METRICS: Mapping[str, str] = {
+    "cosine": "Cosine of the angle between the two maps: 1 the same up to scale, 0 unrelated, -1 opposite.",
+    "spearman": "Spearman's rank correlation: do both rank the tokens alike, whatever the size of the scores?",
+    "kendall": "Kendall's tau-b: share of token pairs ranked alike minus share ranked the other way round.",
+    "top_k_overlap": "Overlap (Jaccard) of the top fifth of the tokens, at least one, by absolute score.",
+    "sign_agreement": "Share of tokens that push both models the same way; tokens at zero in both left out.",
+    "saliency_loyalty": "1 - the root of the Jensen-Shannon divergence between the shares of absolute score.",
+    "label_loyalty": "1 if the student predicts the teacher's class, else 0.",
+    "probability_loyalty": "1 - the root of the Jensen-Shannon divergence between the class probabilities.",
+}
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """No number can be given; `reason` says why, in a few words."""
+
+    reason: str
+
+
+Value = float | Undefined
+Scores = ArrayLike  # (T,) scores of the tokens compared: a tensor on the CPU, an array or a sequence of floats
+
+
+def compare_maps(
+    teacher: Scores, student: Scores, *, signed: bool = True, top_share: float = TOP_SHARE
+) -> dict[str, Value]:
+    """Return every map measure of METRICS for one example; `signed`: the method's scores may be negative."""
+    return {
+        "cosine": cosine(teacher, student),
+        "spearman": spearman(teacher, student),
+        "kendall": kendall(teacher, student),
+        "top_k_overlap": top_k_overlap(teacher, student, share=top_share),
+        "sign_agreement": sign_agreement(teacher, student) if signed else Undefined("the method's scores have no sign"),
+        "saliency_loyalty": saliency_loyalty(teacher, student),
+    }
+
+
+def cosine(teacher: Scores, student: Scores) -> Value:
+    """Return the cosine similarity, -1 to 1; undefined for one token or a map that is zero everywhere."""
+    a, b = _pair(teacher, student)
+    reason = _unusable(a, b) or _zero(a, b)
+    return Undefined(reason) if reason else _cosine(a, b)
+
+
+def spearman(teacher: Scores, student: Scores) -> Value:
+    """Return Spearman's ρ, ties at their mean rank; undefined for one token or a constant map."""
+    a, b = _pair(teacher, student)
+    reason = _unusable(a, b) or _constant(a, b)
+    return Undefined(reason) if reason else _bounded(float(stats.spearmanr(a, b).statistic))
+
+
+def kendall(teacher: Scores, student: Scores) -> Value:
+    """Return Kendall's τ-b; undefined for one token or a constant map."""
+    a, b = _pair(teacher, student)
+    reason = _unusable(a, b) or _constant(a, b)
+    return Undefined(reason) if reason else _bounded(float(stats.kendalltau(a, b).statistic))
+
+
+def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE) -> Value:
+    """Return |A ∩ B| / |A ∪ B| of the k tokens of largest |score|, k = `share` of the tokens, at least 1.
+
+    Of equal scores the earlier token comes first. Undefined where all tokens are the top, or where a
+    map's |scores| are all equal, as then nothing is at the top.
+    """
+    a, b = (np.abs(scores) for scores in _pair(teacher, student))
+    k = max(1, round(share * len(a)))
+    reason = _unusable(a, b) or _constant(a, b, "absolute scores")
+    if not reason and k >= len(a):
+        reason = f"the top {k} are all tokens"
+    if reason:
+        return Undefined(reason)
+    tops = [set(np.argsort(-scores, kind="stable")[:k].tolist()) for scores in (a, b)]
+    return len(tops[0] & tops[1]) / len(tops[0] | tops[1])
+
+
+def sign_agreement(teacher: Scores, student: Scores) -> Value:
+    """Return the share of tokens whose scores have the same sign, for methods with signs.
+
+    A token that is exactly zero in both maps is left out; zero in one only counts as not agreeing.
+    """
+    a, b = _pair(teacher, student)
+    reason = _unusable(a, b) or _zero(a, b)
+    if reason:
+        return Undefined(reason)
+    some = (a != 0) | (b != 0)
+    return float(np.mean(np.sign(a[some]) == np.sign(b[some])))
+
+
+def saliency_loyalty(teacher: Scores, student: Scores) -> Value:
+    """Return 1 − √JSD₂ of the two distributions of |score| over tokens, 0 to 1."""
+    a, b = (np.abs(scores) for scores in _pair(teacher, student))
+    reason = _unusable(a, b) or _zero(a, b)
+    return Undefined(reason) if reason else _loyalty(a, b)
+
+
+def ad_kd_distance(teacher: Scores, student: Scores) -> Value:
+    """Return Σ (a_t − a_s)² / number of nonzero teacher entries, both maps' |scores| scaled to L2 norm 1.
+
+    The term that AD-KD trains on (Wu et al. 2023), for maps that are L2 norms over the width.
+    """
+    a, b = (np.abs(scores) for scores in _pair(teacher, student))
+    reason = _unusable(a, b) or _zero(a, b)
+    if reason:
+        return Undefined(reason)
+    difference = a / math.sqrt(math.fsum(a * a)) - b / math.sqrt(math.fsum(b * b))
+    return float(np.sum(difference**2) / np.count_nonzero(a))
+
+
+def label_loyalty(teacher_logits: Scores, student_logits: Scores) -> float:
+    """Return 1.0 if both models predict the same class, else 0.0 (Xu et al. 2021, arXiv 2109.03228)."""
+    a, b = _pair(teacher_logits, student_logits)
+    return float(np.argmax(a) == np.argmax(b))
+
+
+def probability_loyalty(teacher_probabilities: Scores, student_probabilities: Scores) -> float:
+    """Return 1 − √JSD₂ of the class probabilities, 0 to 1 (Xu et al. 2021)."""
+    return _loyalty(*_pair(teacher_probabilities, student_probabilities))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A measure over many examples: mean and its bootstrap 95 % interval over the `defined` ones.
+
+    `mean` is None where no example is defined, `low` and `high` where fewer than two are.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    defined: int
+    undefined: int
+
+
+def summarise(values: Sequence[Value], *, seed: int = 0, resamples: int = 2000) -> Summary:
+    """Return mean, percentile bootstrap interval and counts of one measure over many examples."""
+    numbers = [value for value in values if not isinstance(value, Undefined)]
+    undefined = len(values) - len(numbers)
+    if not numbers:
+        return Summary(None, None, None, 0, undefined)
+    mean = math.fsum(numbers) / len(numbers)
+    if len(numbers) == 1:
+        return Summary(mean, None, None, 1, undefined)
+    if min(numbers) == max(numbers):
+        return Summary(numbers[0], numbers[0], numbers[0], len(numbers), undefined)
+    interval = stats.bootstrap(
+        (np.array(numbers),), np.mean, n_resamples=resamples, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return Summary(mean, float(interval.low), float(interval.high), len(numbers), undefined)
+
+
+def _pair(teacher: Scores, student: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a, b = np.asarray(teacher, dtype=np.float64), np.asarray(student, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
+        raise AttributionError(f"Maps of shapes {a.shape} and {b.shape} cannot be compared; wanted the same tokens.")
+    return a, b
+
+
+def _unusable(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return "a score is not finite"
+    return "there is only one token" if len(a) == 1 else ""
+
+
+def _zero(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
+    return _either(a, b, lambda scores: not scores.any(), "map is zero everywhere")
+
+
+def _constant(a: NDArray[np.float64], b: NDArray[np.float64], what: str = "scores") -> str:
+    return _either(a, b, lambda scores: bool(scores.min() == scores.max()), f"{what} are all equal")
+
+
+def _either(
+    a: NDArray[np.float64], b: NDArray[np.float64], test: Callable[[NDArray[np.float64]], bool], what: str
+) -> str:
+    for name, scores in (("teacher", a), ("student", b)):
+        if test(scores):
+            return f"the {name}'s {what}"
+    return ""
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a / np.abs(a).max(), b / np.abs(b).max()  # no under- or overflow in the squares
+    return _bounded(math.fsum(a * b) / math.sqrt(math.fsum(a * a) * math.fsum(b * b)))
+
+
+def _loyalty(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return 1 − √JSD₂ of two nonnegative vectors, each scaled to sum 1."""
+    p, q = a / math.fsum(a), b / math.fsum(b)
+    middle = (p + q) / 2
+    divergence = (math.fsum(rel_entr(p, middle)) + math.fsum(rel_entr(q, middle))) / (2 * math.log(2))
+    if divergence < NO_DIVERGENCE:
+        return 1.0
+    return 1.0 - math.sqrt(min(1.0, divergence))
+
+
+def _bounded(value: float) -> float:
+    """Clamp a correlation to [-1, 1], and take a value within rounding of a bound for the bound."""
+    return math.copysign(1.0, value) if 1.0 - abs(value) < EXACT else value

@@ -1,0 +1,102 @@
+"""A bounded on-disk store of what models have said: text by key, the least recently used leave first.
+
+One SQLite file, opened for each call, so threads and processes may share it. It holds nothing that cannot
+be computed again: a damaged entry is dropped, a damaged file is replaced, a locked one is a miss.
+"""
+
+import hashlib
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from distill_core.paths import home
+
+FILE = "explanations-1.sqlite"  # the number changes with the table
+OVERHEAD = 200  # bytes an entry takes beside its text: key, checksum, index
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries(
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, checksum TEXT NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS entries_by_use ON entries(used, size);
+"""
+
+
+class ExplanationCache:
+    """Texts by key, together at most `max_bytes`; `path` is a SQLite file, by default in the app's folder."""
+
+    def __init__(self, path: Path | None = None, max_bytes: int = 256 * 1024**2) -> None:
+        self.path = path or home() / FILE
+        self.max_bytes = max_bytes
+
+    def get(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the texts of the keys that are known, and mark them as used now."""
+        wanted = list(dict.fromkeys(keys))
+        return self._attempt(lambda connection: _read(connection, wanted)) or {}
+
+    def put(self, texts: Mapping[str, str]) -> None:
+        """Keep texts under their keys, then drop the least recently used entries beyond the bound."""
+        self._attempt(lambda connection: _write(connection, texts, self.max_bytes))
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """Do one transaction; None when the file is busy, or was damaged and has been replaced."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=5)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.executescript(_SCHEMA)
+                with connection:
+                    return work(connection)
+        except sqlite3.OperationalError as error:
+            _LOG.warning("the cache %s cannot be used now (%s); going on without", self.path, error)
+        except sqlite3.DatabaseError as error:
+            _LOG.warning("the cache %s is damaged (%s) and is started afresh", self.path, error)
+            for ending in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+        return None
+
+
+def cache_key(*parts: object) -> str:
+    """Return the key of an answer: a digest of everything it depends on (JSON values)."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+
+
+def _read(connection: sqlite3.Connection, keys: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key in keys:
+        row = connection.execute("SELECT text, checksum FROM entries WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            continue
+        if not isinstance(row[0], str) or _checksum(key, row[0]) != row[1]:
+            _LOG.warning("a damaged entry of the cache is dropped")
+            connection.execute("DELETE FROM entries WHERE key = ?", (key,))
+            continue
+        found[key] = row[0]
+        connection.execute("UPDATE entries SET used = ? WHERE key = ?", (time.time_ns(), key))
+    return found
+
+
+def _write(connection: sqlite3.Connection, texts: Mapping[str, str], max_bytes: int) -> None:
+    rows = [
+        (key, text, _checksum(key, text), len(text.encode()) + OVERHEAD, time.time_ns()) for key, text in texts.items()
+    ]
+    connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+    (total,) = connection.execute("SELECT COALESCE(SUM(size), 0) FROM entries").fetchone()
+    if total <= max_bytes:
+        return
+    for key, size in connection.execute("SELECT key, size FROM entries ORDER BY used").fetchall():
+        connection.execute("DELETE FROM entries WHERE key = ?", (key,))
+        total -= size
+        if total <= 0.9 * max_bytes:
+            return
+
+
+def _checksum(key: str, text: str) -> str:
+    return hashlib.sha256(f"{key}{text}".encode()).hexdigest()

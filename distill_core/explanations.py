@@ -1,0 +1,411 @@
+"""Explain one text through a teacher and its students: predictions, maps aligned by token, agreement.
+
+Everything a model says is kept in the explanation cache under its weights' fingerprint, each model and
+each class by itself: a second look opens no model, and a changed student recomputes only that student.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from distill_core import consistency
+from distill_core.attribution import Attribution, Method, attribute_each, get_method
+from distill_core.attribution.base import baseline_used, check_output
+from distill_core.attribution.reduce import sum_groups, word_groups, word_numbers
+from distill_core.attribution.targets import choose_targets
+from distill_core.consistency import Undefined, Value
+from distill_core.data import Dataset
+from distill_core.encoding import Encoded, collate, encode, encode_all
+from distill_core.errors import DataError, ModelError
+from distill_core.evaluation import predict_logits
+from distill_core.explanation_cache import ExplanationCache, cache_key
+from distill_core.models import WEIGHTS, LoadedModel, file_sha256, logits
+from distill_core.tasks import get_task
+
+ENGINE = 1  # part of every cache key: raise it when the numbers of a method change
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that need not be open: what is known of it without its weights, and how to open it."""
+
+    id: str
+    fingerprint: str
+    load: Callable[[], LoadedModel]
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """One map: a score a token (or word) for class `target`; the rest as in `attribution.base.Attribution`."""
+
+    target: str
+    scores: tuple[float, ...]
+    gap: float | None
+    relative_gap: float | None
+    converged: bool | None
+    nodes: int | None
+
+
+@dataclass(frozen=True)
+class ModelExplanation:
+    """What one model says of the text. `cached`: it was not called, all is from the cache."""
+
+    id: str
+    labels: tuple[str, ...]
+    logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    prediction: str
+    attributions: tuple[TokenMap, ...]
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A student's agreement with the teacher for one class: METRICS by name, None where `undefined` says why."""
+
+    student: str
+    target: str
+    values: Mapping[str, float | None]
+    undefined: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One text through a teacher (the first of `models`) and its students.
+
+    `tokens`, `words`, `special` and every map's scores have one entry a token. `words`: running number of
+    the whole word a piece belongs to, None at special tokens. `baseline`: the one used, None where the
+    method has none. `left_out`: tokens cut off at the end because the models cannot take more.
+    """
+
+    task: str
+    text: str
+    text_pair: str | None
+    method: str
+    baseline: str | None
+    output: str
+    signed: bool
+    include_special: bool
+    tokens: tuple[str, ...]
+    words: tuple[int | None, ...]
+    special: tuple[bool, ...]
+    left_out: int
+    models: tuple[ModelExplanation, ...]
+    consistency: tuple[Agreement, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON values; the agreement's measures stand beside `student` and `target`."""
+        content = asdict(self)
+        content["consistency"] = [
+            {"student": row.student, "target": row.target, **row.values, "undefined": dict(row.undefined)}
+            for row in self.consistency
+        ]
+        return content
+
+
+def explain(
+    task: str,
+    text: str,
+    text_pair: str | None = None,
+    *,
+    teacher: LoadedModel | ModelSource,
+    students: Sequence[LoadedModel | ModelSource] = (),
+    method: str = "integrated_gradients",
+    target: str = "pred",
+    baseline: str | None = None,
+    output: str = "logit",
+    include_special: bool = False,
+    max_length: int | None = None,
+    cache: ExplanationCache | None = None,
+) -> Explanation:
+    """Explain a text (or pair) through a teacher and its students.
+
+    `target`: `pred` (the teacher's predicted class, for every model, so that maps are comparable), `all`,
+    or a class name. `baseline`: None for the method's own. `include_special`: compare special tokens too.
+    `max_length`: tokens at most; None for the shortest of the models' limits. `cache`: None to compute afresh.
+    Raises ConfigError for unknown names, DataError for blank text, ModelError for models that cut the text
+    into different tokens or know other classes.
+    """
+    columns = get_task(task).columns
+    if len(columns) > 1 and text_pair is None:
+        raise DataError(f"Task {task} needs two texts ({' and '.join(columns)}); only one was given.")
+    chosen = get_method(method)
+    used = baseline_used(chosen, baseline)
+    check_output(output)
+    readers = [_Reader(_as_source(model), cache, text, text_pair) for model in (teacher, *students)]
+    readings = _read_alike(readers, max_length)
+    first = readings[0]
+    classes = choose_targets(target, first.labels, torch.tensor([first.logits]))[0].tolist()
+    models = tuple(
+        reader.explain(reading, _MapSettings(method, chosen, used, output), classes)
+        for reader, reading in zip(readers, readings, strict=True)
+    )
+    encoded = first.encoded
+    explanation = Explanation(
+        task=task,
+        text=text,
+        text_pair=text_pair,
+        method=method,
+        baseline=used,
+        output=output,
+        signed=chosen.signed,
+        include_special=include_special,
+        tokens=encoded.tokens,
+        words=encoded.words,
+        special=encoded.special,
+        left_out=encoded.left_out,
+        models=models,
+        consistency=(),
+    )
+    return replace(explanation, consistency=_agreements(explanation))
+
+
+def by_word(explanation: Explanation) -> Explanation:
+    """Return the same explanation over whole words: pieces joined, scores summed, agreement taken anew."""
+    groups = word_groups(explanation.words)
+
+    def joined(map_: TokenMap) -> TokenMap:
+        return replace(map_, scores=sum_groups(map_.scores, groups))
+
+    models = tuple(
+        replace(model, attributions=tuple(joined(map_) for map_ in model.attributions)) for model in explanation.models
+    )
+    tokens = tuple("".join(_piece_text(explanation, at, group[0]) for at in group) for group in groups)
+    whole = replace(
+        explanation,
+        tokens=tokens,
+        words=tuple(explanation.words[group[0]] for group in groups),
+        special=tuple(explanation.special[group[0]] for group in groups),
+        models=models,
+    )
+    return replace(whole, consistency=_agreements(whole))
+
+
+def predict_all(
+    model: LoadedModel | ModelSource,
+    dataset: Dataset,
+    *,
+    cache: ExplanationCache | None = None,
+    max_length: int = 128,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[tuple[float, ...], ...]:
+    """Return a model's logits for every example of a data set, in order; opens the model only if unknown."""
+    source = _as_source(model)
+    key = cache_key(ENGINE, source.fingerprint, "predictions", dataset.fingerprint, max_length)
+    known = cache.get([key]) if cache else {}
+    if key in known:
+        return tuple(tuple(row) for row in json.loads(known[key]))
+    loaded = source.load()
+    rows = encode_all(loaded.tokenizer, dataset.examples, min(max_length, loaded.max_length))
+    found = predict_logits(loaded.network, rows, loaded.pad_id, progress=progress).tolist()
+    if cache:
+        cache.put({key: json.dumps(found)})
+    return tuple(tuple(row) for row in found)
+
+
+def source_of(model: LoadedModel) -> ModelSource:
+    """Return an open model as a source."""
+    return ModelSource(model.id, model.fingerprint, lambda: model)
+
+
+def source_in(
+    model_id: str, path: Path, open_model: Callable[[], LoadedModel], cache: ExplanationCache | None = None
+) -> ModelSource:
+    """Return the model in a folder as a source that is opened only when something is not in the cache."""
+    return ModelSource(model_id, folder_fingerprint(path, cache or ExplanationCache()), open_model)
+
+
+def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
+    """Return `LoadedModel.fingerprint` of a folder without loading it; the weights are hashed once.
+
+    Their digest is kept under path, size, change time and inode. Raises ModelError when a file is missing.
+    """
+    try:
+        state = (path / WEIGHTS).stat()
+        key = cache_key("file", str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
+        weights = cache.get([key]).get(key)
+        if weights is None:
+            weights = file_sha256(path / WEIGHTS)
+            cache.put({key: weights})
+        digest = hashlib.sha256(weights.encode())
+        for part in ("config.json", "tokenizer.json"):
+            digest.update((path / part).read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} is no usable model folder ({error}).") from error
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How a model cuts the text, and its logits; `limit` is the most tokens it can take."""
+
+    encoded: Encoded
+    labels: tuple[str, ...]
+    logits: tuple[float, ...]
+    limit: int
+
+
+@dataclass(frozen=True)
+class _MapSettings:
+    key: str
+    method: Method
+    baseline: str | None
+    output: str
+
+
+class _Reader:
+    """One model and one text: answers from the cache, opens the model when something is missing."""
+
+    def __init__(self, source: ModelSource, cache: ExplanationCache | None, text: str, text_pair: str | None) -> None:
+        self.source = source
+        self._cache = cache
+        self._texts = (text, text_pair)
+        self._model: LoadedModel | None = None
+
+    def read(self, max_length: int | None) -> _Reading:
+        """Return the reading of the text, cut to `max_length` or the model's limit."""
+        key = cache_key(ENGINE, self.source.fingerprint, "reading", *self._texts, max_length)
+        known = self._recall([key])
+        if key in known:
+            return _reading_from_json(known[key])
+        model = self._open()
+        length = model.max_length if max_length is None else min(max_length, model.max_length)
+        encoded = encode(model.tokenizer, *self._texts, max_length=length)
+        with torch.no_grad():
+            inputs = collate([encoded], model.pad_id).to(model.device)
+            values = tuple(logits(model.network, inputs)[0].tolist())
+        reading = _Reading(encoded, model.labels, values, model.max_length)
+        self._keep({key: json.dumps(asdict(reading))})
+        return reading
+
+    def explain(self, reading: _Reading, settings: _MapSettings, classes: Sequence[int]) -> ModelExplanation:
+        """Return everything about this model, computing only the maps of classes not in the cache."""
+        encoded = reading.encoded
+        base = (ENGINE, self.source.fingerprint, "map", encoded.ids, encoded.types, encoded.words)
+        keys = {
+            index: cache_key(*base, settings.key, repr(settings.method), settings.baseline, settings.output, index)
+            for index in classes
+        }
+        known = self._recall(list(keys.values()))
+        missing = [index for index in classes if keys[index] not in known]
+        if missing:
+            fresh = self._maps(reading, settings, missing)
+            texts = {keys[index]: json.dumps(asdict(map_)) for index, map_ in zip(missing, fresh, strict=True)}
+            self._keep(texts)
+            known |= texts
+        probabilities = torch.tensor(reading.logits, dtype=torch.float64).softmax(dim=0).tolist()
+        return ModelExplanation(
+            id=self.source.id,
+            labels=reading.labels,
+            logits=reading.logits,
+            probabilities=tuple(probabilities),
+            prediction=reading.labels[probabilities.index(max(probabilities))],
+            attributions=tuple(_map_from_json(known[keys[index]]) for index in classes),
+            cached=self._model is None,
+        )
+
+    def _maps(self, reading: _Reading, settings: _MapSettings, classes: Sequence[int]) -> list[TokenMap]:
+        model, encoded = self._open(), reading.encoded
+        found = attribute_each(
+            settings.method,
+            model,
+            collate([encoded], model.pad_id),
+            torch.tensor([list(classes)]),
+            baseline=settings.baseline,
+            output=settings.output,
+            words=word_numbers([encoded]),
+        )
+        return [_token_map(one, reading.labels[index]) for one, index in zip(found, classes, strict=True)]
+
+    def _open(self) -> LoadedModel:
+        if self._model is None:
+            self._model = self.source.load()
+        return self._model
+
+    def _recall(self, keys: list[str]) -> dict[str, str]:
+        return self._cache.get(keys) if self._cache else {}
+
+    def _keep(self, texts: Mapping[str, str]) -> None:
+        if self._cache:
+            self._cache.put(texts)
+
+
+def _as_source(model: LoadedModel | ModelSource) -> ModelSource:
+    return source_of(model) if isinstance(model, LoadedModel) else model
+
+
+def _read_alike(readers: Sequence[_Reader], max_length: int | None) -> list[_Reading]:
+    """Read the text with every model, cut at the shortest limit; ModelError unless all see the same tokens."""
+    readings = [reader.read(max_length) for reader in readers]
+    shortest = min(reading.limit for reading in readings)
+    if any(len(reading.encoded.ids) > shortest for reading in readings):
+        readings = [reader.read(shortest) for reader in readers]
+    first = readings[0]
+    for reader, reading in zip(readers[1:], readings[1:], strict=True):
+        names = f"{readers[0].source.id} and {reader.source.id}"
+        if reading.encoded.tokens != first.encoded.tokens:
+            raise ModelError(f"{names} cut the text into different tokens, so their maps cannot be compared.")
+        if reading.labels != first.labels:
+            raise ModelError(
+                f"{names} know different classes ({', '.join(first.labels)}; {', '.join(reading.labels)}), "
+                "so their maps cannot be compared."
+            )
+    return readings
+
+
+def _agreements(explanation: Explanation) -> tuple[Agreement, ...]:
+    """Compare every student with the teacher, class by class, over non-special tokens unless included."""
+    keep = [
+        position for position, special in enumerate(explanation.special) if explanation.include_special or not special
+    ]
+    teacher = explanation.models[0]
+    rows = []
+    for student in explanation.models[1:]:
+        loyalty: dict[str, Value] = {
+            "label_loyalty": consistency.label_loyalty(teacher.logits, student.logits),
+            "probability_loyalty": consistency.probability_loyalty(teacher.probabilities, student.probabilities),
+        }
+        for theirs, ours in zip(teacher.attributions, student.attributions, strict=True):
+            pair = [[map_.scores[position] for position in keep] for map_ in (theirs, ours)]
+            found = consistency.compare_maps(*pair, signed=explanation.signed) | loyalty
+            values = {name: None if isinstance(value, Undefined) else value for name, value in found.items()}
+            reasons = {name: value.reason for name, value in found.items() if isinstance(value, Undefined)}
+            rows.append(Agreement(student.id, theirs.target, values, reasons))
+    return tuple(rows)
+
+
+def _token_map(one: Attribution, target: str) -> TokenMap:
+    def number(values: torch.Tensor | None) -> float | None:
+        value = None if values is None else float(values[0])
+        return value if value is not None and math.isfinite(value) else None
+
+    return TokenMap(
+        target=target,
+        scores=tuple(one.scores[0].tolist()),
+        gap=number(one.gap),
+        relative_gap=number(one.relative_gap),
+        converged=None if one.converged is None else bool(one.converged[0]),
+        nodes=None if one.nodes is None else int(one.nodes[0]),
+    )
+
+
+def _map_from_json(text: str) -> TokenMap:
+    values = json.loads(text)
+    return TokenMap(**{**values, "scores": tuple(values["scores"])})
+
+
+def _reading_from_json(text: str) -> _Reading:
+    values = json.loads(text)
+    parts = {name: tuple(part) if isinstance(part, list) else part for name, part in values["encoded"].items()}
+    return _Reading(Encoded(**parts), tuple(values["labels"]), tuple(values["logits"]), values["limit"])
+
+
+def _piece_text(explanation: Explanation, position: int, first: int) -> str:
+    """Return a piece as part of its word: the mark of a continued word piece is taken off."""
+    token = explanation.tokens[position]
+    return token if position == first else token.removeprefix("##")

@@ -1,0 +1,347 @@
+"""The distill page: form, start, live view, stop, end, and what it says when something is wrong."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from distill_core import runner
+from distill_core.config import FIELDS, RunConfig
+from distill_core.events import Event, Measured, Phase
+from distill_core.paths import run_folder
+from distill_core.store import Recorder, Run, Store
+from pages.components import run_estimate, run_html, run_view
+
+ROOT = Path(__file__).resolve().parents[2]
+NASTY = "<b>Bold</b> & <script>alert(1)</script>"
+
+# A worker whose student learns by itself: two evaluations, a step each 20 ms.
+WORKER = """
+import json, sys, time
+from distill_core import worker
+from distill_core.events import Measured, Note, Phase
+
+class Session:
+    def __init__(self, config):
+        self.config = config
+
+    def events(self):
+        yield Note("a note for the log")
+        yield Measured(0, {"validation/accuracy": 0.5, "agreement/signed_cosine": 0.0, "agreement/label_loyalty": 0.5})
+        yield Phase("training", f"{self.config.steps} steps")
+        for step in range(1, self.config.steps + 1):
+            time.sleep(0.02)
+            yield Measured(step, {"loss": 1 / step, "ce": 0.5, "weighted/ce": 0.1, "examples_per_second": 80.0})
+        yield Measured(step, {"validation/accuracy": 0.9, "agreement/signed_cosine": 0.4, "agreement/label_loyalty": 0.8})
+
+    def save(self, path, record):
+        path.mkdir(exist_ok=True)
+        (path / "config.json").write_text("{}")
+
+worker._open_session = Session
+sys.exit(worker.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def store(own_home: Path) -> Iterator[Store]:
+    store = Store()
+    yield store
+    for run in store.runs(("queued",)):
+        store.cancel(run.id)
+    for run in store.runs(("running",)):
+        process = runner.worker_process(run)
+        if process is not None:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> str:
+    """Return the folder of a teacher of six layers; only its settings are there."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 6, "hidden_size": 32}))
+    (folder / "distill.json").write_text(json.dumps({"task": "sst2", "title": "Small teacher"}))
+    return str(folder)
+
+
+@pytest.fixture
+def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs be done by a session of a few lines."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    monkeypatch.setattr(runner, "WORKER", (sys.executable, str(script)))
+
+
+def opened(run: str | None = None, **values: Any) -> AppTest:
+    """Return the page, run once: on the form holding `values`, or on a run."""
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/distill.py")
+    if run is not None:
+        page.query_params["run"] = run
+    for name, value in values.items():
+        page.session_state[f"distill.{name}"] = value
+    return page.run()
+
+
+def html(page: AppTest) -> str:
+    """Return all HTML of the page in one string."""
+    return "\n".join(str(part.proto.body) for part in page.get("html"))
+
+
+def links(page: AppTest) -> dict[str, str]:
+    """Return the page's links: label to query string."""
+    return {part.proto.label: part.proto.query_string for part in page.get("page_link")}
+
+
+def running(store: Store, *events: Event, **settings: Any) -> tuple[Run, Recorder]:
+    """Return a run that is being worked on, as far as the store can tell, with these events written."""
+    run_id = runner.submit(store, RunConfig(**{"device": "cpu", **settings}))
+    assert store.claim(lambda name: name, "token", only=run_id) is not None
+    recorder = Recorder(store, run_id, "token")
+    for event in events:
+        recorder.record(event)
+    recorder.flush()
+    return store.get(run_id), recorder
+
+
+def evaluated(step: int, accuracy: float, signed: float = 0.1, unsigned: float = 0.9) -> Measured:
+    names = ("validation/accuracy", "agreement/signed_cosine", "agreement/cosine", "agreement/spearman")
+    values = dict(zip(names, (accuracy, signed, unsigned, 0.8), strict=True))
+    return Measured(step, values | {"agreement/label_loyalty": accuracy})
+
+
+# the form ------------------------------------------------------------------------------------
+
+
+def test_the_form_offers_every_setting_with_its_label_and_range(store: Store, teacher: str) -> None:
+    page = opened(teacher=teacher)
+    assert not page.exception
+    for name, spec in FIELDS.items():
+        widgets = [*page.number_input, *page.selectbox, *page.text_input, *page.get("button_group")]
+        widget = next(widget for widget in widgets if widget.key == f"distill.{name}")
+        assert widget.label == spec.label
+        if spec.kind in ("int", "float"):
+            limit = 6 if name == "student_layers" else spec.maximum
+            assert (widget.min, widget.max) == (spec.minimum, limit), name
+
+
+def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) -> None:
+    assert "A guess from two CPU cores" in html(opened(teacher=teacher, device="cpu"))
+    run, recorder = running(store, evaluated(0, 0.5), teacher=teacher, steps=20)
+    for step in range(1, 21):
+        recorder.record(Measured(step, {"examples_per_second": 32.0}))
+    recorder.flush()
+    store.end(run.id, "token", "finished")
+    shown = html(opened(teacher=teacher, device="cpu", steps=60))
+    assert "the last run of AD-KD on cpu did 32 examples a second" in shown
+    assert "About 70 s on CPU" in shown  # 60 steps of one second, and the loading
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("steps", -5, "steps is -5"), ("teacher", "no such model", "Unknown model"), ("source", "/nowhere", "/nowhere")],
+)
+def test_a_setting_that_cannot_be_used_is_refused(
+    store: Store, teacher: str, name: str, value: Any, words: str
+) -> None:
+    page = opened(teacher=teacher)
+    page.session_state[f"distill.{name}"] = value
+    page.run()
+    if name == "steps":  # the browser refuses it before it is sent; Streamlit does so here
+        assert page.exception or page.error
+    else:
+        assert words.replace("/", "") in page.error[0].value.replace("\\", "").replace("/", "")
+        assert page.button(key="distill.start").disabled
+    assert store.runs() == []
+
+
+# a run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fake_worker")
+def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
+    page = opened(teacher=teacher, steps=30, name="short", method="kd")
+    page.button(key="distill.start").click().run()
+    (run,) = store.runs()
+    assert (run.config.steps, run.config.name, run.config.method) == (30, "short", "kd")
+    assert page.query_params["run"] == [run.id]
+    deadline = time.monotonic() + 20
+    while store.get(run.id).active and time.monotonic() < deadline:
+        time.sleep(0.2)
+    page.run()
+    assert not page.exception
+    shown = html(page)
+    assert "dl-finished" in shown
+    assert "Accuracy went from .50 to .90" in shown
+    assert "narrowed from 1.0 to .60" in shown
+    assert f"student=run%2F{run.id}" in links(page)["Explain with this student"]
+    assert any("a note for the log" in code.value for code in page.code)
+    page.button(key="distill.again").click().run()
+    assert "run" not in page.query_params
+    assert page.number_input(key="distill.steps").value == 30
+    assert page.text_input(key="distill.name").value == "short"
+
+
+@pytest.mark.usefixtures("fake_worker")
+def test_one_drawn_button_is_good_for_one_run(store: Store, teacher: str) -> None:
+    page = opened(teacher=teacher, steps=1)
+    page.session_state["distill.press"] = 1  # what the first click of a double click has left
+    page.button(key="distill.start").click().run()
+    assert store.runs() == []
+    page.button(key="distill.start").click().run()
+    assert len(store.runs()) == 1
+
+
+def test_a_live_view_fetches_only_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, recorder = running(store, evaluated(0, 0.5), Phase("training", "200 steps"))
+    asked: list[int] = []
+    read = Store.metrics
+
+    def spy(self: Store, run_id: str, after: int = 0, names: Any = None) -> Any:
+        if names is None:
+            asked.append(after)
+        return read(self, run_id, after, names)
+
+    monkeypatch.setattr(Store, "metrics", spy)
+    page = opened(run.id)
+    recorder.record(Measured(40, {"loss": 0.625, "weighted/ce": 0.125, "ce": 0.625, "seconds_left": 90.0}))
+    recorder.flush()
+    page.run()
+    assert not page.exception
+    assert asked[0] == 0
+    assert asked[-1] > 0
+    assert "step 40 of 200, about 1 min 30 s left" in page.get("progress")[0].proto.text.replace("\\", "")
+    assert "0.625" in html(page)
+
+
+def test_stop_shows_at_once(store: Store) -> None:
+    run, _ = running(store, Measured(3, {"loss": 1.0}))
+    page = opened(run.id)
+    page.button(key="distill.stop").click().run()
+    assert store.get(run.id).stop_requested is not None
+    assert page.button(key="distill.stop").disabled
+    assert "Stopping" in page.button(key="distill.stop").label
+    assert "dl-stopping" in html(page)
+
+
+def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) -> None:
+    running(store, name="the first")
+    waiting = [runner.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
+    page = opened(waiting)
+    assert "number 2 in the queue on cpu" in page.get("progress")[0].proto.text.replace("\\", "")
+    assert page.button(key="distill.stop").label == "Cancel"
+    page.button(key="distill.stop").click().run()
+    assert store.get(waiting).state == "stopped"
+    assert "Cancelled before it began" in html(page)
+
+
+def test_a_failed_run_says_why_and_shows_its_log(store: Store) -> None:
+    run, _ = running(store, Measured(16, {"loss": 1.0}))
+    run_folder(run.id).mkdir(parents=True)
+    (run_folder(run.id) / "log.txt").write_text("the last line\n")
+    store.end(run.id, "token", "failed", "Step 17: the ad_kd term is not finite (nan).")
+    page = opened(run.id)
+    assert "Step 17" in page.error[0].value
+    assert "not finite" in page.error[0].value
+    assert page.code[0].value == "the last line"
+    assert "Explain with this student" not in links(page)
+
+
+def test_an_unknown_run_is_named_with_the_valid_ones(store: Store) -> None:
+    run, _ = running(store)
+    page = opened("no-such-run")
+    assert not page.exception
+    message = page.error[0].value.replace("\\", "")
+    assert "Unknown run 'no-such-run'" in message
+    assert run.id in message
+    assert "New run" in links(page)
+
+
+def test_a_damaged_store_is_named_and_left_alone(store: Store) -> None:
+    for path in store.path.parent.glob("runs.sqlite*"):
+        path.unlink()
+    store.path.write_text("not a database" * 100)
+    page = opened()
+    assert not page.exception
+    assert "runs" in page.error[0].value
+    assert store.path.read_text().startswith("not a database")
+    store.path.unlink()
+    Store()
+
+
+def test_a_name_is_shown_as_the_text_it_is(store: Store) -> None:
+    run, _ = running(store, Measured(1, {"loss": 1.0}), name=NASTY)
+    page = opened(run.id)
+    assert "<script" not in html(page)
+    assert "&lt;script&gt;" in html(page)
+    assert NASTY in {label.replace("\\", "").replace("**", "") for label in links(page)}
+
+
+def test_the_list_leads_to_every_run(store: Store) -> None:
+    first, _ = running(store, evaluated(5, 0.75), name="first")
+    second = runner.submit(store, RunConfig(device="cpu", name="second"))
+    page = opened()
+    assert {links(page)["first"], links(page)["second"]} == {f"run={first.id}", f"run={second}"}
+    assert "accuracy .75" in html(page)
+
+
+# its parts -----------------------------------------------------------------------------------
+
+
+def test_a_student_that_guesses_while_its_maps_agree_is_called_out(store: Store) -> None:
+    run, recorder = running(store, evaluated(0, 0.5, unsigned=0.885), evaluated(100, 0.51, unsigned=0.96))
+    assert "attribution weight is probably too large" in html(opened(run.id))
+    recorder.record(evaluated(120, 0.8, unsigned=0.96))
+    recorder.flush()
+    assert "attribution weight is probably too large" not in html(opened(run.id))
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_end() -> None:
+    points = [(step, 0.5) for step in range(10_000)]
+    assert len(run_view.thinned(points)) <= run_view.CURVE_POINTS + 1
+    assert run_view.thinned(points)[-1] == points[-1]
+    assert run_view.thinned(points[:30]) == points[:30]
+
+
+def test_curves_stand_in_a_frame_as_wide_as_the_run() -> None:
+    figure = run_view.curves({"agreement/signed_cosine": [(0, -0.2), (20, 0.3)]}, 200, chance=0.5)
+    low, high = figure.layout.xaxis.range
+    assert low < 0 < 200 < high < 210
+    assert figure.layout.yaxis.range[0] < -0.2
+    assert figure.layout.shapes[0].y0 == 0.5
+
+
+def test_explain_opens_beside_what_was_looked_at(store: Store) -> None:
+    run, _ = running(store)
+    state = {
+        "explain.text": "A fine film.",
+        "explain.students": ["bundled/a", f"run/{run.id}", "bundled/b", "bundled/c"],
+    }
+    parameters = run_view.explain_parameters(run, state)
+    assert parameters["student"] == [f"run/{run.id}", "bundled/a", "bundled/b"]
+    assert parameters["text"] == "A fine film."
+    assert run_view.explain_parameters(run, {})["student"] == [f"run/{run.id}"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "about", "exactly"),
+    [(4, "about 10 s", "4 s"), (89, "about 90 s", "1 min 29 s"), (150, "about 2 min", "2 min 30 s")]
+    + [(3600, "about 1 h", "1 h 0 min"), (4900, "about 1 h 20 min", "1 h 21 min")],
+)
+def test_spans_are_said_as_people_say_them(seconds: float, about: str, exactly: str) -> None:
+    assert (run_estimate.about(seconds), run_estimate.exactly(seconds)) == (about, exactly)
+
+
+def test_numbers_that_are_missing_are_dashes(store: Store) -> None:
+    run, _ = running(store)
+    nan = float("nan")
+    series = {"validation/accuracy": [(0, 0.5), (20, nan)], "loss": [(1, nan)]}
+    assert "nan" not in run_html.agreement_table("accuracy", 0.5, series, ended=True)
+    assert "nan" not in run_html.loss_table(run.config, series)
+    assert run_html.verdict("accuracy", series) == ""

@@ -1,0 +1,60 @@
+"""A run from its settings, in this process, on a tiny teacher."""
+
+from pathlib import Path
+
+import pytest
+
+from distill_core.config import RunConfig
+from distill_core.distillation import prepare
+from distill_core.errors import DataError, ModelError, RunError
+from distill_core.events import Measured, Note, Phase
+from distill_core.models import load_model, read_record
+from tests.tiny import tiny_folder
+
+
+def config(tmp_path: Path, **changes: object) -> RunConfig:
+    teacher = str(tiny_folder(tmp_path / "teacher", layers=2))
+    values: dict[str, object] = {
+        "teacher": teacher, "student_layers": 1, "source": "bundled", "steps": 4, "batch_size": 4,
+        "evaluate_every": 2, "device": "cpu", "max_length": 32,
+    }  # fmt: skip
+    return RunConfig.from_values(values | changes)
+
+
+@pytest.mark.parametrize("method", ["kd", "ad_kd"])
+def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: str) -> None:
+    session = prepare(config(tmp_path, method=method))
+    events = list(session.events())
+    measured = [event for event in events if isinstance(event, Measured)]
+    assert [event.step for event in measured if "validation/accuracy" in event.values] == [0, 2, 4]
+    last = measured[-1].values
+    assert {
+        "agreement/cosine",
+        "agreement/spearman",
+        "agreement/signed_cosine",
+        "agreement/label_loyalty",
+    } <= last.keys()
+    assert ("ad_kd" in measured[1].values) is (method == "ad_kd")
+    assert any(isinstance(event, Phase) and event.name == "training" for event in events)
+    assert any(isinstance(event, Note) and "16 examples" in event.text for event in events)
+
+    session.save(tmp_path / "student", {"run": "r"})
+    student = load_model(tmp_path / "student")
+    assert student.network.config.num_hidden_layers == 1
+    record = read_record(tmp_path / "student")
+    assert (record["task"], record["run"]) == ("sst2", "r")
+    assert record["parameters"] == sum(parameter.numel() for parameter in student.network.parameters())
+
+
+def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no student yet"):
+        prepare(config(tmp_path)).save(tmp_path / "student", {})
+
+
+def test_what_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="1 to 2 layers, not 5"):
+        list(prepare(config(tmp_path, student_layers=5)).events())
+    with pytest.raises(ModelError, match="bundled/sst2-teacher"):
+        list(prepare(config(tmp_path, teacher="bundled/nope")).events())
+    with pytest.raises(DataError, match="does not exist"):
+        list(prepare(config(tmp_path, source=str(tmp_path / "nowhere"))).events())

@@ -1,0 +1,60 @@
+"""A real run: queued, trained by a worker process of its own on a tiny teacher, watched through the store."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from distill_core import runner
+from distill_core.catalogue import find_model, list_models
+from distill_core.config import RunConfig
+from distill_core.models import load_model
+from distill_core.store import Store
+from tests.tiny import tiny_folder
+
+
+def small_run(teacher: Path, **changes: object) -> RunConfig:
+    values: dict[str, object] = {
+        "teacher": str(teacher), "student_layers": 1, "source": "bundled", "steps": 6, "batch_size": 4,
+        "evaluate_every": 3, "device": "cpu", "max_length": 32,
+    }  # fmt: skip
+    return RunConfig.from_values(values | changes)
+
+
+@pytest.mark.slow
+def test_a_worker_trains_a_student_that_can_be_opened(tmp_path: Path) -> None:
+    store = Store()
+    run_id = runner.submit(store, small_run(tiny_folder(tmp_path / "teacher")))
+    runner.pump(store)
+    run = runner.wait(store, run_id, 120)
+    assert (run.state, run.reason, run.step) == ("finished", "", 6), store.log_tail(run_id)
+    assert [point.step for point in store.metrics(run_id, names=["loss"])] == [1, 2, 3, 4, 5, 6]
+    assert [point.step for point in store.metrics(run_id, names=["agreement/spearman"])] == [0, 3, 6]
+    info = find_model(f"run/{run_id}")
+    assert info in list_models()
+    assert load_model(info.path).network.config.num_hidden_layers == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
+    store = Store()
+    run_id = runner.submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=100_000, evaluate_every=50))
+    runner.pump(store)
+    deadline = time.monotonic() + 120
+    while store.get(run_id).step < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert runner.stop(store, run_id).status == "stopping"
+    run = runner.wait(store, run_id, 15)
+    assert run.state == "stopped", store.log_tail(run_id)
+    assert f"step {run.step}" in run.reason
+    load_model(find_model(f"run/{run_id}").path)
+
+
+@pytest.mark.slow
+def test_a_failing_run_says_why(tmp_path: Path) -> None:
+    store = Store()
+    run_id = runner.submit(store, small_run(tiny_folder(tmp_path / "teacher"), student_layers=9))
+    runner.pump(store)
+    run = runner.wait(store, run_id, 120)
+    assert run.state == "failed"
+    assert "1 to 2 layers, not 9" in run.reason
