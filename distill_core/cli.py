@@ -78,8 +78,11 @@ def explain(
         Console().print(table)
     for model in explanation.models:
         Console().print(f"{model.id}: {model.prediction} ({max(model.probabilities):.3f})")
-    if explanation.consistency:
-        _print_rows([{"student": row.student, "target": row.target} | row.values for row in explanation.consistency])
+    for row in explanation.consistency:
+        error_console.print(f"agreement of {row.student} on {row.target}", highlight=False)
+        _print_rows(
+            [{"measure": n, "value": v, "undefined because": row.undefined.get(n)} for n, v in row.values.items()]
+        )
 
 
 @app.command()

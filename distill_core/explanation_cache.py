@@ -14,9 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from distill_core.errors import ModelError
+from distill_core.models import WEIGHTS, file_sha256
 from distill_core.paths import home
 
-FILE = "explanations-1.sqlite"  # the number changes with the table
+FILE = "explanations.sqlite"
 OVERHEAD = 200  # bytes an entry takes beside its text: key, checksum, index
 
 _LOG = logging.getLogger(__name__)
@@ -66,6 +68,26 @@ class ExplanationCache:
 def cache_key(*parts: object) -> str:
     """Return the key of an answer: a digest of everything it depends on (JSON values)."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+
+
+def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
+    """Return `LoadedModel.fingerprint` of a folder without loading it; the weights are hashed once.
+
+    Their digest is kept under path, size, change time and inode. Raises ModelError when a file is missing.
+    """
+    try:
+        state = (path / WEIGHTS).stat()
+        key = cache_key("file", str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
+        weights = cache.get([key]).get(key)
+        if weights is None:
+            weights = file_sha256(path / WEIGHTS)
+            cache.put({key: weights})
+        digest = hashlib.sha256(weights.encode())
+        for part in ("config.json", "tokenizer.json"):
+            digest.update((path / part).read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} is no usable model folder ({error}).") from error
+    return digest.hexdigest()
 
 
 def _read(connection: sqlite3.Connection, keys: list[str]) -> dict[str, str]:

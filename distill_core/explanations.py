@@ -4,12 +4,12 @@ Everything a model says is kept in the explanation cache under its weights' fing
 each class by itself: a second look opens no model, and a changed student recomputes only that student.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,8 +23,8 @@ from distill_core.data import Dataset
 from distill_core.encoding import Encoded, collate, encode, encode_all
 from distill_core.errors import DataError, ModelError
 from distill_core.evaluation import predict_logits
-from distill_core.explanation_cache import ExplanationCache, cache_key
-from distill_core.models import WEIGHTS, LoadedModel, file_sha256, logits
+from distill_core.explanation_cache import ExplanationCache, cache_key, folder_fingerprint
+from distill_core.models import LoadedModel, logits
 from distill_core.tasks import get_task
 
 ENGINE = 1  # part of every cache key: raise it when the numbers of a method change
@@ -220,26 +220,6 @@ def source_in(
     return ModelSource(model_id, folder_fingerprint(path, cache or ExplanationCache()), open_model)
 
 
-def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
-    """Return `LoadedModel.fingerprint` of a folder without loading it; the weights are hashed once.
-
-    Their digest is kept under path, size, change time and inode. Raises ModelError when a file is missing.
-    """
-    try:
-        state = (path / WEIGHTS).stat()
-        key = cache_key("file", str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
-        weights = cache.get([key]).get(key)
-        if weights is None:
-            weights = file_sha256(path / WEIGHTS)
-            cache.put({key: weights})
-        digest = hashlib.sha256(weights.encode())
-        for part in ("config.json", "tokenizer.json"):
-            digest.update((path / part).read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path} is no usable model folder ({error}).") from error
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class _Reading:
     """How a model cuts the text, and its logits; `limit` is the most tokens it can take."""
@@ -400,8 +380,10 @@ def _map_from_json(text: str) -> TokenMap:
 
 
 def _reading_from_json(text: str) -> _Reading:
-    values = json.loads(text)
-    parts = {name: tuple(part) if isinstance(part, list) else part for name, part in values["encoded"].items()}
+    values: dict[str, Any] = json.loads(text)
+    parts: dict[str, Any] = {
+        name: tuple(part) if isinstance(part, list) else part for name, part in values["encoded"].items()
+    }
     return _Reading(Encoded(**parts), tuple(values["labels"]), tuple(values["logits"]), values["limit"])
 
 

@@ -17,8 +17,18 @@ from pathlib import Path
 
 PATH = Path(__file__).resolve().parents[1] / "assets" / "examples" / "sst2.jsonl"
 SEED = 2024
-COUNTS = {"plain": 420, "negation": 360, "contrast": 340, "comparison": 200, "long": 200,
-          "neutral-ish": 140, "idiom": 120, "irony": 100, "misspelt": 100, "short": 80}
+COUNTS = {
+    "plain": 420,
+    "negation": 360,
+    "contrast": 340,
+    "comparison": 200,
+    "long": 200,
+    "neutral-ish": 140,
+    "idiom": 120,
+    "irony": 100,
+    "misspelt": 100,
+    "short": 80,
+}
 VERBS = {"be": "is are", "was": "was were", "benot": "isn't aren't"}
 # Topics have singular and plural nouns and adjectives that are safe to negate; "gadj" fits every
 # topic; "adj" describes a whole film, and those with a star ("cadj") may follow "more" or "as";

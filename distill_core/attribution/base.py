@@ -171,7 +171,7 @@ def answer(
     gap: Float[Tensor, "batch target"] | None = None,
     relative_gap: Float[Tensor, "batch target"] | None = None,
     converged: Bool[Tensor, "batch target"] | None = None,
-    nodes: Int[Tensor, " batch"] | None = None,
+    nodes: Int[Tensor, "batch target"] | None = None,
 ) -> list[Attribution]:
     """Wrap a method's numbers, one Attribution a target; AttributionError when a score is not finite."""
     mask, scores = question.inputs.mask.cpu(), scores.cpu()
@@ -187,7 +187,7 @@ def answer(
             gap=None if gap is None else gap[:, index].cpu(),
             relative_gap=None if relative_gap is None else relative_gap[:, index].cpu(),
             converged=None if converged is None else converged[:, index].cpu(),
-            nodes=None if nodes is None else nodes.cpu(),
+            nodes=None if nodes is None else nodes[:, index].cpu(),
         )
         for index in range(scores.shape[1])
     ]

@@ -8,7 +8,7 @@ Why not one rule with ever more nodes: Gauss-Legendre rules share no nodes, so d
 away, and from a zero baseline the path has a sharp bend near x' (LayerNorm) that no fixed rule resolves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -49,44 +49,44 @@ class IntegratedGradients:
             )
 
     def maps(self, question: Question) -> list[Attribution]:
-        """Return the maps; targets of an example share its pieces, and the worst of them decides."""
+        """Return the maps; targets share forward passes, yet each is what it would be if asked for alone."""
         adapting = self.nodes is None
         rule = self.nodes_per_piece if self.nodes is None else self.nodes
         cuts = torch.linspace(0, 1, (self.pieces if adapting else 1) + 1, dtype=torch.float64)
         done = _first_pieces(question, cuts, rule)
-        spent = done.count_by_example(len(question.targets)) * rule
+        spent = done.number(len(question.targets)) * rule  # (B, K)
         while adapting:
-            affordable = spent + 2 * rule <= self.max_nodes
-            worst = done.pieces_to_halve(question, self.tolerance, affordable)
-            if not bool(worst.any()):
+            wanted = done.to_halve(spent + 2 * rule <= self.max_nodes, self.tolerance)
+            if not bool(wanted.any()):
                 break
-            halves = _halve(question, done.where(worst), rule)
-            done = done.where(~worst).join(halves)
-            spent = spent + halves.count_by_example(len(spent)) * rule
+            halves = _halve(question, done, wanted, rule)
+            done = done.without(wanted).join(halves)
+            spent = spent + halves.number(len(spent)) * rule
         return self._answer(question, done, spent)
 
-    def _answer(self, question: Question, pieces: "_Pieces", spent: Int[Tensor, " batch"]) -> list[Attribution]:
-        scores = pieces.total(pieces.scores, len(question.targets))  # (B, K, T)
-        error = pieces.total(pieces.error, len(scores))  # (B, K), signed
+    def _answer(self, question: Question, pieces: "_Pieces", spent: Int[Tensor, "batch target"]) -> list[Attribution]:
+        examples = len(question.targets)
+        scores = pieces.total(pieces.scores, examples)  # (B, K, T)
+        gap = pieces.total(pieces.error, examples).abs()  # (B, K)
         mass = scores.abs().sum(dim=-1)
-        gap = error.abs()
         relative = torch.where(mass > 0, gap / mass.clamp(min=1e-300), torch.where(gap > 0, torch.inf, 0.0))
-        together = pieces.total(pieces.error.abs(), len(scores))
+        together = pieces.total(pieces.error.abs(), examples)
         return answer(
             question,
             scores.float(),
             gap=gap.float(),
             relative_gap=relative.float(),
-            converged=together <= torch.maximum(self.tolerance * mass, pieces.rounding(len(scores))),
+            converged=together <= pieces.allowed(examples, self.tolerance),
             nodes=spent,
         )
 
 
 @dataclass(frozen=True)
 class _Pieces:
-    """P pieces of examples' paths: where they lie, F at their ends, and their share of the map.
+    """P pieces of examples' paths: where they lie, F at their ends, and their share of the maps.
 
-    Kept on the CPU in float64, so that adding up makes no error of its own and any device will do.
+    `counts`: for which targets a piece is part of the path; a target that needed finer pieces there has
+    others. Kept on the CPU in float64, so that adding up makes no error of its own and any device will do.
     """
 
     example: Int[Tensor, " piece"]
@@ -95,61 +95,53 @@ class _Pieces:
     start_output: Float[Tensor, "piece target"]
     end_output: Float[Tensor, "piece target"]
     scores: Float[Tensor, "piece target token"]
+    counts: Bool[Tensor, "piece target"]
 
     @property
     def error(self) -> Float[Tensor, "piece target"]:
         """What the rule's sum is off from F(end) − F(start)."""
         return self.scores.sum(dim=-1) - (self.end_output - self.start_output)
 
-    def where(self, chosen: Bool[Tensor, " piece"]) -> "_Pieces":
-        return _Pieces(
-            self.example[chosen],
-            self.start[chosen],
-            self.end[chosen],
-            self.start_output[chosen],
-            self.end_output[chosen],
-            self.scores[chosen],
-        )
+    def without(self, dropped: Bool[Tensor, "piece target"]) -> "_Pieces":
+        """Return the pieces that still count for a target once `dropped` no longer do."""
+        counts = self.counts & ~dropped
+        kept = counts.any(dim=1)
+        parts = (self.example, self.start, self.end, self.start_output, self.end_output, self.scores, counts)
+        return _Pieces(*(part[kept] for part in parts))
 
     def join(self, other: "_Pieces") -> "_Pieces":
-        return _Pieces(
-            torch.cat([self.example, other.example]),
-            torch.cat([self.start, other.start]),
-            torch.cat([self.end, other.end]),
-            torch.cat([self.start_output, other.start_output]),
-            torch.cat([self.end_output, other.end_output]),
-            torch.cat([self.scores, other.scores]),
-        )
+        """Return the pieces of both."""
+        return _Pieces(*(torch.cat([getattr(self, part.name), getattr(other, part.name)]) for part in fields(self)))
 
-    def total(self, values: Float[Tensor, "piece ..."], examples: int) -> Float[Tensor, "batch ..."]:
-        """Sum values of pieces into their examples."""
-        return values.new_zeros(examples, *values.shape[1:]).index_add_(0, self.example, values)
+    def total(
+        self, values: Float[Tensor, "piece target *token"], examples: int
+    ) -> Float[Tensor, "batch target *token"]:
+        """Sum values into their examples, a target over the pieces that count for it."""
+        counted = values * self.counts.reshape(*self.counts.shape, *[1] * (values.ndim - 2))
+        return counted.new_zeros(examples, *values.shape[1:]).index_add_(0, self.example, counted)
 
-    def count_by_example(self, examples: int) -> Int[Tensor, " batch"]:
-        return torch.bincount(self.example, minlength=examples)
+    def number(self, examples: int) -> Int[Tensor, "batch target"]:
+        """Return how many pieces count, by example and target."""
+        return self.total(torch.ones_like(self.counts, dtype=torch.long), examples)
 
-    def rounding(self, examples: int) -> Float[Tensor, "batch target"]:
-        """Return the size of error that float32 alone can make, by example and target."""
+    def allowed(self, examples: int, tolerance: float) -> Float[Tensor, "batch target"]:
+        """Return the error a map may have: `tolerance` of its mass, but not less than float32 makes anyway."""
+        mass = self.total(self.scores, examples).abs().sum(dim=-1)
         size = torch.maximum(self.start_output.abs(), self.end_output.abs())  # (P, K)
-        largest = size.new_zeros(examples, size.shape[1])
-        largest.scatter_reduce_(0, self.example[:, None].expand_as(size), size, "amax")
-        return ROUNDING * (1 + largest)
+        largest = torch.zeros_like(mass).scatter_reduce_(0, self.example[:, None].expand_as(size), size, "amax")
+        return torch.maximum(tolerance * mass, ROUNDING * (1 + largest))
 
-    def pieces_to_halve(
-        self, question: Question, tolerance: float, affordable: Bool[Tensor, " batch"]
-    ) -> Bool[Tensor, " piece"]:
-        """Return the pieces with more than an even share of the allowed error, in examples beyond it.
+    def to_halve(self, affordable: Bool[Tensor, "batch target"], tolerance: float) -> Bool[Tensor, "piece target"]:
+        """Return the pieces with more than an even share of the allowed error, where a map is beyond it.
 
         While errors together exceed what is allowed, at least one piece exceeds the even share.
         """
-        examples = len(question.targets)
-        mass = self.total(self.scores, examples).abs().sum(dim=-1)  # (B, K)
-        allowed = torch.maximum(tolerance * mass, self.rounding(examples))
+        examples = len(affordable)
+        allowed = self.allowed(examples, tolerance)
         size = self.error.abs()
-        off = self.total(size, examples) > allowed  # (B, K)
-        share = allowed / self.count_by_example(examples)[:, None]
-        beyond = off[self.example] & (size > share[self.example])  # (P, K)
-        return beyond.any(dim=1) & affordable[self.example]
+        off = (self.total(size, examples) > allowed) & affordable
+        share = allowed / self.number(examples)
+        return self.counts & off[self.example] & (size > share[self.example])
 
 
 def _first_pieces(question: Question, cuts: Float[Tensor, " cut"], rule: int) -> _Pieces:
@@ -161,18 +153,20 @@ def _first_pieces(question: Question, cuts: Float[Tensor, " cut"], rule: int) ->
     example = everyone.repeat_interleave(pieces)
     start, end = cuts[:-1].repeat(examples), cuts[1:].repeat(examples)
     scores = _integrate(question, example, start, end, rule)
-    return _Pieces(example, start, end, outputs[:, :-1].flatten(0, 1), outputs[:, 1:].flatten(0, 1), scores)
+    first, last = outputs[:, :-1].flatten(0, 1), outputs[:, 1:].flatten(0, 1)
+    return _Pieces(example, start, end, first, last, scores, torch.ones_like(first, dtype=torch.bool))
 
 
-def _halve(question: Question, pieces: _Pieces, rule: int) -> _Pieces:
-    """Integrate both halves of every piece afresh."""
-    middle = (pieces.start + pieces.end) / 2
-    output = _outputs(question, pieces.example, middle)
-    example = pieces.example.repeat(2)
-    start, end = torch.cat([pieces.start, middle]), torch.cat([middle, pieces.end])
+def _halve(question: Question, pieces: _Pieces, wanted: Bool[Tensor, "piece target"], rule: int) -> _Pieces:
+    """Integrate both halves of the wanted pieces afresh; they count for the targets that want them."""
+    whole = pieces.without(~wanted)
+    middle = (whole.start + whole.end) / 2
+    output = _outputs(question, whole.example, middle)
+    example = whole.example.repeat(2)
+    start, end = torch.cat([whole.start, middle]), torch.cat([middle, whole.end])
     scores = _integrate(question, example, start, end, rule)
-    start_output = torch.cat([pieces.start_output, output])
-    return _Pieces(example, start, end, start_output, torch.cat([output, pieces.end_output]), scores)
+    first, last = torch.cat([whole.start_output, output]), torch.cat([output, whole.end_output])
+    return _Pieces(example, start, end, first, last, scores, whole.counts.repeat(2, 1))
 
 
 def _integrate(

@@ -5,7 +5,6 @@ import io
 import json
 
 from distill_core.explanations import Explanation
-
 from pages.components.heatmap import normalised
 
 COLUMNS = ("position", "token", "word", "special", "model", "target", "score", "normalised")
@@ -27,15 +26,5 @@ def to_csv(explanation: Explanation) -> str:
 
 
 def to_json(explanation: Explanation) -> str:
-    """Return the numbers as the command line prints them, with the settings and the reasons of what is undefined."""
-    content = explanation.to_json() | {
-        "method": explanation.method,
-        "baseline": explanation.baseline,
-        "output": explanation.output,
-        "undefined": [
-            {"student": row.student, "target": row.target, **row.undefined}
-            for row in explanation.consistency
-            if row.undefined
-        ],
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    """Return the numbers as the command line prints them."""
+    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False)

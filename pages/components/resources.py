@@ -19,7 +19,6 @@ from distill_core.store import Store
 if TYPE_CHECKING:
     from distill_core.explanation_cache import ExplanationCache
     from distill_core.explanations import Explanation, ModelSource
-
     from distill_core.models import LoadedModel
     from pages.components.view import View
 
@@ -43,13 +42,12 @@ def examples(task: str) -> Dataset:
 
 def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
     """Return a model ready to be asked; its weights are read only if something is not in the cache."""
-    from distill_core.explanations import source_in
-
     from distill_core.bundle import unpack
+    from distill_core.explanations import source_in
 
     with st.spinner(f"Preparing {info.title} …"):
         path = unpack(info)
-        return source_in(info.id, path, lambda: _model(info.id, _stamp(path), device))
+        return source_in(info.id, path, lambda: _model(info.id, _stamp(path), device), explanation_cache())
 
 
 def predicted(model_id: str, dataset: Dataset) -> tuple[tuple[float, ...], ...]:
@@ -61,7 +59,6 @@ def predicted(model_id: str, dataset: Dataset) -> tuple[tuple[float, ...], ...]:
 def explained(view: View) -> Explanation:
     """Explain a view's text through its models; nothing is computed that was looked at before."""
     from distill_core.explanations import by_word, explain
-
     from pages.components.view import DEFAULT
 
     sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]

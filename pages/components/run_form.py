@@ -9,6 +9,7 @@ from distill_core.catalogue import ModelInfo, find_model, list_models
 from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.data import describe_source, load_split
 from distill_core.devices import usable_devices
+from distill_core.errors import ModelError
 from distill_core.tasks import TASKS
 from pages.components.charts import metric_color
 from pages.components.frame import plain
@@ -69,14 +70,13 @@ def draw_settings() -> None:
     for name, spec in FIELDS.items():
         st.session_state.setdefault(key(name), spec.default)
     models = {model.id: model for model in list_models() if model.task == st.session_state[key("task")]}
-    teacher = models.get(st.session_state[key("teacher")])
     task, model, layers = st.columns((1.5, 1.5, 1), gap="small")
     with task:
         _choice("task", {task.name: task.title for task in TASKS.values()})
     with model:
         _choice("teacher", {model.id: model.title for model in models.values()}, typed=True)
     with layers:
-        _number("student_layers", None if teacher is None else teacher.layers)
+        _number("student_layers", _teacher_layers())
     source, examples, seed = st.columns((1.5, 1.5, 1), gap="small")
     with source:
         _choice("source", SOURCES, typed=True)
@@ -159,6 +159,13 @@ def check_teacher(config: RunConfig) -> ModelInfo:
 def _count(task: str, source: str, where: str) -> int:
     del where  # part of the key: what `auto` means may change
     return len(load_split(task, "train", source).examples)
+
+
+def _teacher_layers() -> int | None:
+    try:
+        return find_model(st.session_state[key("teacher")] or "").layers or None
+    except ModelError:  # said where the settings are described
+        return None
 
 
 def _numbers(*names: str, helped: bool = True) -> None:

@@ -1,0 +1,91 @@
+"""How far the two bundled students agree with their teacher, over the SST-2 validation sentences.
+
+    python benchmarks/bundled_agreement.py --glue FOLDER [--limit 872] [--method integrated_gradients]
+
+Mean and bootstrap 95 % interval of every agreement measure, for the class the teacher predicts, over the
+content tokens; one column a student, the same sentences for both.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from distill_core.attribution import attribute, get_method
+from distill_core.attribution.reduce import word_numbers
+from distill_core.bundle import open_model
+from distill_core.consistency import Undefined, Value, compare_maps, label_loyalty, probability_loyalty, summarise
+from distill_core.data import load_split
+from distill_core.encoding import Encoded, collate, encode_all
+from distill_core.evaluation import gold_labels
+from distill_core.models import LoadedModel, logits
+
+TEACHER, STUDENTS = "bundled/sst2-teacher", ("bundled/sst2-kd", "bundled/sst2-ad-kd")
+BATCH = 16
+
+
+def batches(rows: list[Encoded]) -> Iterator[list[int]]:
+    """Deal row numbers into batches of similar length."""
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
+    for start in range(0, len(order), BATCH):
+        yield order[start : start + BATCH]
+
+
+def compare(teacher: LoadedModel, student: LoadedModel, rows: list[Encoded], method: str) -> list[dict[str, Value]]:
+    """Return every agreement measure of each row."""
+    found = []
+    inputs = collate(rows, teacher.pad_id)
+    with torch.no_grad():
+        answers = [logits(model.network, inputs) for model in (teacher, student)]
+    target, words = answers[0].argmax(dim=1), word_numbers(rows)
+    maps = [attribute(method, model, inputs, target, words=words).scores for model in (teacher, student)]
+    for row, keep in enumerate(inputs.mask & ~inputs.special):
+        values = compare_maps(maps[0][row][keep], maps[1][row][keep], signed=get_method(method).signed)
+        values["label_loyalty"] = label_loyalty(answers[0][row], answers[1][row])
+        shares = [torch.softmax(answer[row], dim=-1) for answer in answers]
+        values["probability_loyalty"] = probability_loyalty(*shares)
+        found.append(values)
+    return found
+
+
+def shown(values: list[Value]) -> str:
+    """Return mean, interval and the count of undefined values in a few characters."""
+    summary = summarise(values)
+    if summary.mean is None or summary.low is None or summary.high is None:
+        return f"undefined ({summary.undefined})"
+    undefined = f", {summary.undefined} undefined" if summary.undefined else ""
+    return f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}]{undefined}"
+
+
+def main(
+    glue: Annotated[str, typer.Option(help="GLUE folder; the bundled sample if left out")] = "bundled",
+    limit: Annotated[int, typer.Option(help="how many sentences")] = 872,
+    method: Annotated[str, typer.Option(help="attribution method")] = "integrated_gradients",
+    threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
+) -> None:
+    """Measure and print the table."""
+    torch.set_num_threads(threads)
+    data = load_split("sst2", "validation", glue).sample(limit, 0)
+    teacher = open_model(TEACHER)
+    rows, gold = encode_all(teacher.tokenizer, data.examples), gold_labels(data)
+    table = Table("measure", *STUDENTS, title=f"{method}, {len(rows)} sentences, {data.source}")
+    columns: dict[str, list[str]] = {}
+    for student in map(open_model, STUDENTS):
+        values: list[dict[str, Value]] = []
+        for part in track(list(batches(rows)), student.id, console=Console(stderr=True)):
+            values += compare(teacher, student, [rows[row] for row in part], method)
+        for name in values[0]:
+            column = [one[name] for one in values]
+            if not all(isinstance(value, Undefined) for value in column):
+                columns.setdefault(name, []).append(shown(column))
+    for name, cells in columns.items():
+        table.add_row(name, *cells)
+    Console().print(table, f"{sum(gold)} of {len(gold)} sentences are positive")
+
+
+if __name__ == "__main__":
+    typer.run(main)
