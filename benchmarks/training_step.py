@@ -23,7 +23,7 @@ from distill_core.bundle import open_model
 from distill_core.data import load_split
 from distill_core.encoding import Encoded, Inputs, collate, encode_all, length_batches
 from distill_core.evaluation import gold_labels
-from distill_core.models import LoadedModel, embed, keep_layers, logits_from_embeddings
+from distill_core.models import LoadedModel, embed, keep_layers, logits_from_embeddings, make_trainable
 from distill_core.objectives import AdKd
 from distill_core.objectives.kd import label_loss, soft_target_loss
 from distill_core.teacher_cache import TeacherCache
@@ -82,9 +82,7 @@ def timed(
 
 def fresh_student(teacher: LoadedModel) -> PreTrainedModel:
     """Return a 3-layer student, embeddings frozen, dropout off."""
-    student = keep_layers(teacher.network, 3).requires_grad_(True)
-    student.base_model.embeddings.requires_grad_(False)
-    return student.eval()
+    return make_trainable(keep_layers(teacher.network, 3)).eval()
 
 
 def main(

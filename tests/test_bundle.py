@@ -102,6 +102,25 @@ def test_predictions_do_not_depend_on_their_batch() -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+def test_two_bits_a_weight_keep_most_of_a_change() -> None:
+    generator = torch.Generator().manual_seed(0)
+    change = torch.randn(64, 384, generator=generator) * torch.rand(64, 1, generator=generator)
+    codes, scale = bundle.pack_change(change)
+    assert (codes.shape, codes.dtype) == ((64, 96), torch.uint8)
+    lost = (bundle.unpack_change(codes, scale) - change).square().sum() / change.square().sum()
+    assert lost.item() == pytest.approx(0.1175, abs=0.005)  # Max 1960, table I, four levels
+
+
+def test_packing_by_hand() -> None:
+    row = torch.tensor([[-2.0, -0.5, 0.5, 2.0]])
+    codes, scale = bundle.pack_change(row)
+    assert codes.tolist() == [[0b11_10_01_00]]
+    spread = row.std().half().item()
+    expected = torch.tensor([[-1.510, -0.4528, 0.4528, 1.510]]) * spread
+    torch.testing.assert_close(bundle.unpack_change(codes, scale), expected)
+    assert bundle.unpack_change(*bundle.pack_change(torch.zeros(2, 4))).abs().max() == 0
+
+
 def test_checksums_are_the_files() -> None:
     for entry in catalogue.bundled_models().values():
         assert file_sha256(catalogue.BUNDLE / entry.file) == entry.sha256

@@ -10,7 +10,7 @@ from torch import Tensor
 from distill_core.encoding import Encoded, encode
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Phase
-from distill_core.models import keep_layers
+from distill_core.models import keep_layers, make_trainable
 from distill_core.objectives import Method, make_method
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import TrainingSet, Weights, distill
@@ -42,7 +42,7 @@ def run(
     rate: float = 1e-3,
 ) -> tuple[dict[str, Tensor], list[Event], TeacherCache]:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
-    student = keep_layers(teacher.network, 1).requires_grad_(True)
+    student = make_trainable(keep_layers(teacher.network, 1))
     train = train or training_set()
     method = make_method(key)
     cache = TeacherCache(teacher, method, train.rows, train.labels)
@@ -141,7 +141,7 @@ def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> Non
     for row in range(len(train.rows)):
         cache._logits[row] = torch.zeros(2)
         cache._signals[row] = torch.full((1, len(train.rows[row].ids)), float("nan"))
-    student = keep_layers(teacher.network, 1).requires_grad_(True)
+    student = make_trainable(keep_layers(teacher.network, 1))
     events = _events(student, train, cache, method, Weights(), 3, 1e-3)
     with pytest.raises(RunError, match=r"Step 1: the ad_kd term is not finite"):
         list(events)
@@ -149,7 +149,7 @@ def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> Non
 
 def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_path: Path) -> None:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
-    student = keep_layers(teacher.network, 1).requires_grad_(True)
+    student = make_trainable(keep_layers(teacher.network, 1))
     events = _events(student, training_set(), None, None, Weights(), 100, 1e-3)
     for event in events:
         if isinstance(event, Measured) and event.step == 2:

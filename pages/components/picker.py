@@ -6,14 +6,14 @@ import streamlit as st
 
 from distill_core.data import Dataset
 from distill_core.tasks import get_task
-from pages.components.frame import errors_shown
+from pages.components.frame import errors_shown, plain
 from pages.components.resources import predicted
 
 FILTERS = {
     "all": "All",
     "right": "Teacher right",
     "wrong": "Teacher wrong",
-    "disagree": "Teacher and a student disagree",
+    "disagree": "A student disagrees",
 }
 Pick = Callable[[Dataset, int, Sequence[int]], None]
 
@@ -33,13 +33,14 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
     labels = get_task(dataset.task).labels
     with st.container(horizontal=True):
         search = st.text_input("Containing", key="pick.search", persist_state="session", type="search", width=220)
-        label = st.selectbox("Labelled", ["any", *labels], key="pick.label", persist_state="session", width=140)
-        kind = st.selectbox(
-            "Show", list(FILTERS), format_func=FILTERS.__getitem__, key="pick.kind", persist_state="session", width=260
-        )
-    with st.spinner(f"Asking teacher and students about {len(dataset.examples)} sentences …"):
-        answers = {model: answer_names(dataset, model) for model in dict.fromkeys((teacher, *students))}
-    rows = matching(dataset, answers, teacher, search or "", label or "any", kind or "all")
+        label = _choice("Labelled", {"any": "Any", **{name: name for name in labels}}, "pick.label")
+        kind = _choice("Show", FILTERS, "pick.kind")
+    answers = {}
+    for model in dict.fromkeys((teacher, *students)):
+        words = f"Asking {names.get(model, model)} about {len(dataset.examples)} sentences …"
+        with st.spinner(plain(words), show_time=True):
+            answers[model] = answer_names(dataset, model)
+    rows = matching(dataset, answers, teacher, search or "", label, kind)
     table = {
         "No.": [at + 1 for at in rows],
         "Sentence": [dataset.examples[at].text for at in rows],
@@ -60,6 +61,20 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
     st.caption(
         f"{len(rows)} of {len(dataset.examples)} sentences. Pick one; previous and next then walk through these."
     )
+
+
+def _choice(label: str, options: Mapping[str, str], key: str) -> str:
+    st.session_state.setdefault(key, next(iter(options)))
+    chosen = st.segmented_control(
+        label,
+        list(options),
+        format_func=options.__getitem__,
+        required=True,
+        key=key,
+        wrap=True,
+        persist_state="session",
+    )
+    return chosen or next(iter(options))
 
 
 def matching(

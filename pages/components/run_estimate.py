@@ -88,9 +88,11 @@ def _training_seconds(speeds: Sequence[float], batch_size: int) -> float:
 
 
 def about(seconds: float) -> str:
-    """Return a span as people say it: "about 50 s", "about 3 min", "about 1 h 20 min"."""
+    """Return a span as people say it: "a few seconds", "about 50 s", "about 3 min", "about 1 h 20 min"."""
+    if seconds < 8:
+        return "a few seconds"
     if seconds < 90:
-        return f"about {max(10, round(seconds / 10) * 10)} s"
+        return f"about {round(seconds, -1):.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"about {minutes} min"

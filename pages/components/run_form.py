@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from distill_core.catalogue import ModelInfo, find_model, list_models
+from distill_core.catalogue import find_model, list_models
 from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.data import describe_source, load_split
-from distill_core.devices import usable_devices
-from distill_core.errors import ModelError
+from distill_core.devices import resolve_device, usable_devices
+from distill_core.errors import DistillError, ModelError
+from distill_core.store import ACTIVE, Store
 from distill_core.tasks import TASKS
 from pages.components.charts import metric_color
-from pages.components.frame import plain
+from pages.components.frame import plain, show_error
+from pages.components.run_estimate import about, estimate
+from pages.components.run_html import time_estimate
 
 SOURCES = {
     "auto": "Best at hand",
@@ -20,6 +24,7 @@ SOURCES = {
     "hub": "GLUE from the hub",
 }
 WEIGHING = ("alpha", "temperature", "attribution_weight")
+DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
 FORMATS = {"learning_rate": "%.1e", "alpha": "%.2f", "temperature": "%.1f", "attribution_weight": "%.2f"}
 METHODS_EXPLAINED = {
@@ -119,6 +124,30 @@ def draw_method() -> None:
     _numbers(*WEIGHING, helped=False)
 
 
+def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
+    """Say what the settings in the form mean: loss, data (into `data`), time; return whether they can be used."""
+    try:
+        config = config_in_form()
+    except DistillError as error:
+        show_error(error)
+        return False
+    draw_loss(config)
+    try:
+        teacher = find_model(config.teacher)
+        if config.student_layers > teacher.layers:
+            raise ModelError(f"The teacher has {teacher.layers} layers; the student can take 1 to {teacher.layers}.")
+        data.caption(plain(data_words(config)))
+        device = resolve_device(config.device)
+        expected = estimate(store, config, device)
+    except DistillError as error:
+        show_error(error)
+        return False
+    words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
+    chosen = " Device chosen automatically." if config.device == "auto" else ""
+    st.html(time_estimate(f"{words} on {DEVICES[device]}", expected.basis + chosen + _waits(store)))
+    return True
+
+
 def draw_loss(config: RunConfig) -> None:
     """Draw the loss as it is weighed now, each term in its curve's colour, and what the terms are."""
     weights = {"ce": 1.0 - config.alpha, "kd": config.alpha}
@@ -150,15 +179,16 @@ def data_words(config: RunConfig) -> str:
     return words + f"The run goes over them {passes:.1f} times." if passes >= 1.05 else words + "Each is seen once."
 
 
-def check_teacher(config: RunConfig) -> ModelInfo:
-    """Return the teacher; ModelError naming the valid ones where there is none of this id."""
-    return find_model(config.teacher)
-
-
 @st.cache_data(max_entries=16, show_spinner="Counting the training examples …")
 def _count(task: str, source: str, where: str) -> int:
     del where  # part of the key: what `auto` means may change
     return len(load_split(task, "train", source).examples)
+
+
+def _waits(store: Store) -> str:
+    """Say how many runs would come first."""
+    before = len(store.runs(ACTIVE))
+    return "" if not before else f" Waits for {'one run' if before == 1 else f'{before} runs'} before it."
 
 
 def _teacher_layers() -> int | None:
@@ -188,30 +218,30 @@ def _choice(name: str, titles: dict[str, str], typed: bool = False) -> None:
         format_func=lambda option: titles.get(option, option),
         accept_new_options=typed,
         placeholder="Type a folder" if typed else None,
-        **_keyed(name),
+        help=plain(FIELDS[name].help),
+        key=key(name),
+        persist_state="session",
     )
 
 
 def _number(name: str, maximum: int | None = None, helped: bool = True) -> None:
+    """Draw a number; its range stands in the help and is checked by the config.
+
+    The browser must not check it: it would keep a wrong number in sight and hand on the one before.
+    """
     spec = FIELDS[name]
     as_kind: Any = int if spec.kind == "int" else float
     highest = as_kind(spec.maximum if maximum is None else min(maximum, spec.maximum or maximum))
-    value = st.session_state[key(name)]
-    if value is not None and value > highest:
-        st.session_state[key(name)] = highest
-    given = _keyed(name) | ({} if helped else {"help": None})
+    unset: Any = None if spec.optional else "min"  # the value itself is in the session
+    allowed = f" From {spec.minimum:,.10g} to {highest:,.10g}."
     st.number_input(
         spec.label,
-        min_value=as_kind(spec.minimum),
-        max_value=highest,
-        value=None if spec.optional else "min",
+        value=unset,
         step=as_kind(STEPS.get(name, 1e-5 if name == "learning_rate" else 1)),
         format=FORMATS.get(name),
         placeholder="All" if spec.optional else None,
         disabled=name in ("attribution_weight", "top_k") and st.session_state[key("method")] == "kd",
-        **given,
+        help=plain(spec.help + allowed) if helped else None,
+        key=key(name),
+        persist_state="session",
     )
-
-
-def _keyed(name: str) -> dict[str, Any]:
-    return {"key": key(name), "help": plain(FIELDS[name].help), "persist_state": "session"}

@@ -10,7 +10,7 @@ from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.store import Run
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
-from pages.components.run_estimate import exactly
+from pages.components.run_estimate import about, exactly
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS = 60
@@ -119,14 +119,12 @@ def verdict(metric: str, series: Series) -> str:
     if any(name not in ends or not all(map(math.isfinite, ends[name])) for name in needed):
         return ""
     score, same, signed = (ends[name] for name in needed)
-    moved = signed[1] - signed[0]
-    gap = f"the gap to the teacher’s signed maps {'narrowed' if moved > 0 else 'widened'} from " + (
-        f"{number(1 - signed[0])} to {number(1 - signed[1])}"
-    )
+    before, after = (number(1 - value) for value in signed)
+    move = "stayed at" if before == after else "narrowed from" if signed[1] > signed[0] else "widened from"
     words = (
-        f"{metric.capitalize()} went from {number(score[0])} to {number(score[1])}, the student now answers as its "
-        f"teacher on {100 * same[1]:.0f} % of the probe sentences ({100 * same[0]:.0f} % before), and {gap} "
-        "(1 − cosine)."
+        f"{metric.capitalize()} {_moved(*score)}. The student now answers as its teacher on {100 * same[1]:.0f} % of "
+        f"the probe sentences ({100 * same[0]:.0f} % before), and the gap to the teacher’s signed maps, 1 − cosine, "
+        f"{move} {after if before == after else f'{before} to {after}'}."
     )
     return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
 
@@ -172,8 +170,14 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
     if run.active:
-        shown.append(Fact("Time left", f"~ {exactly(left)}" if math.isfinite(left) else "–"))
+        shown.append(Fact("Time left", about(left).removeprefix("about ") if math.isfinite(left) else "–"))
     return shown
+
+
+def _moved(before: float, after: float) -> str:
+    if number(before) == number(after):
+        return f"stayed at {number(after)}"
+    return f"went from {number(before)} to {number(after)}"
 
 
 def _fact(fact: Fact) -> str:

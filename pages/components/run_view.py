@@ -20,7 +20,7 @@ from distill_core.store import Run, Store
 from distill_core.tasks import get_task
 from pages.components import charts, run_html
 from pages.components.frame import page_link, plain, show_error
-from pages.components.run_estimate import exactly
+from pages.components.run_estimate import about, exactly
 from pages.components.run_form import fill
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
@@ -176,7 +176,7 @@ def _progress(store: Store, run: Run, series: Series) -> None:
     elif run.phase == "training" or run.step:
         left = series.get("seconds_left", ())
         words = f"{(run.phase or 'training').capitalize()}: step {run.step:,} of {steps:,}"
-        words += f", about {exactly(left[-1][1])} left" if left and math.isfinite(left[-1][1]) else ""
+        words += f", {about(left[-1][1])} left" if left and math.isfinite(left[-1][1]) else ""
     else:
         detail = f": {run.phase_detail}" if run.phase_detail else ""
         words = f"{(run.phase or 'starting').capitalize()}{detail} …"
@@ -229,8 +229,8 @@ def _curves(run: Run, series: Series) -> None:
         )
         if collapsed(series, score, task.chance, run.config.steps):
             words = (
-                "The student guesses while its maps look more and more like the teacher’s: the attribution weight "
-                "is probably too large."
+                "The student guesses, yet its maps look more like the teacher’s: such agreement says little. "
+                "Try a smaller attribution weight, a higher learning rate or more steps."
             )
             st.html(run_html.line(words, alarm=True))
 

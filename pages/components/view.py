@@ -46,11 +46,12 @@ class View:
 
 
 def first_view(dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
-    """Return what a newcomer sees: the task's first model as teacher, the next two bundled ones as students."""
+    """Return what a newcomer sees: the task's first model as teacher, the next two, bundled ones first, as students."""
     if not models:
         raise ModelError(f"There is no model for task {dataset.task}; reinstall the app, or finish a run.")
     teacher, *others = models
-    students = tuple(model for model in others if models[model].kind == "bundled")[:2] or (teacher,)
+    bundled = [model for model in others if models[model].kind == "bundled"]
+    students = tuple(bundled or others)[:2] or (teacher,)
     text = FIRST_TEXTS.get(dataset.task, dataset.examples[0].text)
     example = next((example.index for example in dataset.examples if example.text == text), None)
     return View(dataset.task, text, example, teacher, students)

@@ -1,0 +1,94 @@
+"""How long a visitor waits: integrated gradients of one sentence through a teacher and two students, then again.
+
+    python benchmarks/explain_latency.py [--tokens 25] [--repeats 5] [--threads 2]
+
+Models are open already, as in the running app; each repeat takes another sentence of `tokens` tokens (special
+ones included) with an empty cache, then looks at it a second time with the models' sources closed.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from distill_core.bundle import open_model
+from distill_core.data import load_split
+from distill_core.encoding import encode
+from distill_core.explanation_cache import ExplanationCache
+from distill_core.explanations import Explanation, ModelSource, explain, source_of
+from distill_core.models import LoadedModel
+
+
+def texts_of(model: LoadedModel, tokens: int, count: int, glue: str) -> list[str]:
+    """Return texts of exactly `tokens` tokens: sentences of the data set, strung together and cut."""
+    words = " ".join(example.text for example in load_split("sst2", "validation", glue).examples).split()
+    texts: list[str] = []
+    at = 0
+    while len(texts) < count and at < len(words):
+        size = tokens
+        while size and len(encode(model.tokenizer, " ".join(words[at : at + size])).ids) > tokens:
+            size -= 1
+        text = " ".join(words[at : at + size])
+        if len(encode(model.tokenizer, text).ids) == tokens:
+            texts.append(text)
+        at += size
+    return texts
+
+
+def timed(
+    text: str, models: Sequence[ModelSource], baseline: str, cache: ExplanationCache
+) -> tuple[float, Explanation]:
+    """Return the seconds that explaining took, and the explanation."""
+    began = time.perf_counter()
+    found = explain("sst2", text, teacher=models[0], students=models[1:], baseline=baseline, cache=cache)
+    return time.perf_counter() - began, found
+
+
+def refuse() -> NoReturn:
+    """Stand in for opening a model where none may be opened."""
+    raise AssertionError("the second look opened a model")
+
+
+def main(
+    glue: Annotated[str, typer.Option(help="GLUE folder, or bundled for the sample")] = "bundled",
+    teacher: Annotated[str, typer.Option(help="model id or folder")] = "bundled/sst2-teacher",
+    student: Annotated[list[str] | None, typer.Option(help="model id or folder, repeated; the bundled ones")] = None,
+    tokens: Annotated[int, typer.Option(help="tokens a sentence")] = 25,
+    repeats: Annotated[int, typer.Option(help="sentences")] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
+) -> None:
+    """Measure and print first and second looks for each baseline."""
+    torch.set_num_threads(threads)
+    ids = [teacher, *(student or ["bundled/sst2-kd", "bundled/sst2-ad-kd"])]
+    opened = [source_of(open_model(model)) for model in ids]
+    closed = [ModelSource(source.id, source.fingerprint, refuse) for source in opened]
+    texts = texts_of(opened[0].load(), tokens, repeats + 1, glue)
+    table = Table("baseline", "first look, s: median", "largest", "second look, s", "nodes", "largest gap", "converged")
+    for baseline in ("zero", "pad", "mask"):
+        with tempfile.TemporaryDirectory() as folder:
+            cache = ExplanationCache(Path(folder) / "cache.sqlite")
+            timed(texts[0], opened, baseline, cache)  # warm up
+            firsts = [timed(text, opened, baseline, cache) for text in texts[1:]]
+            seconds = [timed(text, closed, baseline, cache)[0] for text in texts[1:]]
+        maps = [one for _, found in firsts for model in found.models for one in model.attributions]
+        table.add_row(
+            baseline,
+            f"{statistics.median(took for took, _ in firsts):.2f}",
+            f"{max(took for took, _ in firsts):.2f}",
+            f"{max(seconds):.3f}",
+            f"{statistics.mean(one.nodes or 0 for one in maps):.0f}",
+            f"{100 * max(one.relative_gap or 0.0 for one in maps):.2f} %",
+            f"{sum(one.converged is True for one in maps)} of {len(maps)}",
+        )
+    Console().print(f"{', '.join(ids)}: {tokens} tokens, {len(texts) - 1} sentences, {threads} threads", table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

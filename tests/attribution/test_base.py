@@ -1,0 +1,22 @@
+"""Dealing work into passes of bounded size."""
+
+import torch
+
+from distill_core.attribution import base
+from distill_core.attribution.base import pose
+from distill_core.attribution.gradient import Gradient
+from distill_core.models import LoadedModel
+from tests.tiny import random_inputs
+
+
+def test_passes_cover_every_item_once_within_the_budget(model: LoadedModel, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(base, "TOKENS_PER_PASS", 40)
+    lengths = (4, 30, 9, 9, 50, 6, 5)
+    question = pose(Gradient(), model, random_inputs(lengths), torch.zeros(7, 1, dtype=torch.long))
+    rows = torch.arange(7).repeat_interleave(5)
+    parts = list(question.passes(rows))
+    assert sorted(torch.cat(parts).tolist()) == list(range(35))
+    for part in parts:
+        longest = max(lengths[int(row)] for row in rows[part])
+        assert len(part) == 1 or len(part) * longest <= 40
+    assert len(parts) < 35

@@ -1,0 +1,114 @@
+"""The app on a loopback port of its own, and Chromium to look at it; without Chromium these tests say so and skip."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from distill_core import runner
+from distill_core.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ROOT / "test-artifacts"
+START_SECONDS = 60
+QUIET = ("disable-background-networking", "disable-component-update", "disable-sync", "no-first-run")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return Chromium's path; without it skip, or fail where REQUIRE_BROWSER=1."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is not None:
+        return path
+    words = "Chromium is not installed (Debian: apt-get install chromium)"
+    if os.environ.get("REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{words}, but REQUIRE_BROWSER=1 asks for it.")
+    pytest.skip(f"{words}; the browser tests are left out.")
+
+
+@pytest.fixture
+def app(own_home: Path, chromium: str) -> Iterator[str]:
+    """Start the app with an application folder of its own; return its address. Its runs end with it."""
+    assert chromium  # without a browser no server is started
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"port": port, "headless": "true", "fileWatcherType": "none"}
+    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+    command += [f"--server.{name}={value}" for name, value in options.items()]
+    own_home.mkdir(parents=True)
+    with (own_home / "server.txt").open("wb") as log:
+        server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/_stcore/health", server, own_home / "server.txt")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+        _end_runs()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    pytest.fail(f"The app did not start within {START_SECONDS} s:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _end_runs() -> None:
+    store = Store()
+    for run in store.runs(("queued",)):
+        store.cancel(run.id)
+    for run in store.runs(("running",)):
+        process = runner.worker_process(run)
+        if process is not None:
+            process.kill()
+            process.wait(10)
+
+
+class Visitor:
+    """A browser's page, with every address it asked for."""
+
+    def __init__(self, page: "Page") -> None:  # noqa: F821
+        self.page = page
+        self.asked: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("websocket", lambda socket: self.asked.append(socket.url))
+
+    def outside(self) -> list[str]:
+        """Return the addresses that are not on this machine's loopback."""
+        parts = [urlsplit(url) for url in self.asked]
+        return [part.geturl() for part in parts if part.scheme not in ("data", "blob") and part.hostname != "127.0.0.1"]
+
+    def keep(self, name: str) -> None:
+        """Save what is to be seen now as test-artifacts/NAME.png."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+@pytest.fixture
+def visitor(chromium: str) -> Iterator[Visitor]:
+    """Return a visitor with a window of 1280 by 900."""
+    from playwright.sync_api import sync_playwright  # here: without Chromium it is not needed
+
+    with sync_playwright() as playwright:
+        options = [f"--{name}" for name in ("no-sandbox", "disable-gpu", *QUIET)]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light").new_page()
+        page.set_default_timeout(90_000)
+        yield Visitor(page)
+        browser.close()
