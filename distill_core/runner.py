@@ -203,15 +203,20 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
     """Start the worker of a claimed run in a session of its own, its output going to the run's log."""
     token = str(run.token)
     code = str(ASSETS.parent)
-    environment = os.environ | {
-        TOKEN_VARIABLE: token,
-        "DISTILL_HOME": str(home().resolve()),
-        "PYTHONPATH": os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH")))),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONUTF8": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # in a log they would push out the lines that matter
-        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its trace in the log
-    }
+    # Threads that wait must sleep: spinning, they starve the web server that shares the cores.
+    environment = (
+        {"OMP_WAIT_POLICY": "PASSIVE"}
+        | os.environ
+        | {
+            TOKEN_VARIABLE: token,
+            "DISTILL_HOME": str(home().resolve()),
+            "PYTHONPATH": os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH")))),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONUTF8": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # in a log they would push out the lines that matter
+            "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its trace in the log
+        }
+    )
     folder = run_folder(run.id)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -78,17 +78,16 @@ def distill(
         student.eval()
         yield Measured(0, dict(evaluate()))
         yield Phase("training", f"{steps} steps")
-        spent = 0.0
+        started = time.perf_counter()
         for step in range(1, steps + 1):
             began = time.perf_counter()
             student.train()
             rows = next(batches)
             values = update(step, _terms(student, train, rows, teacher, method, weights))
-            seconds = time.perf_counter() - began
-            spent += seconds
-            values["examples_per_second"] = len(rows) / seconds
+            now = time.perf_counter()
+            values["examples_per_second"] = len(rows) / (now - began)
             values["memory_mb"] = _memory_mb(student)
-            values["seconds_left"] = spent / step * (steps - step)
+            values["seconds_left"] = (now - started) / step * (steps - step)  # evaluations counted in
             yield Measured(step, values)
             if step % evaluate_every == 0 or step == steps:
                 student.eval()

