@@ -51,12 +51,14 @@ def new_run(store: Store) -> None:
 
 def start(press: int) -> None:
     """Make a run of what the form holds and look at it; one drawn button is good for one run."""
-    if press != st.session_state["distill.press"]:
-        return  # the second click of a double click
+    if press != st.session_state["distill.press"]:  # the second click of a double click: go where the first one went
+        if "distill.started" in st.session_state:
+            st.query_params["run"] = st.session_state["distill.started"]
+        return
     st.session_state["distill.press"] = press + 1
     try:
         store = Store()
-        st.query_params["run"] = runner.submit(store, config_in_form())
+        st.query_params["run"] = st.session_state["distill.started"] = runner.submit(store, config_in_form())
         st.session_state["distill.name"] = ""
         runner.pump(store)
     except DistillError as error:
