@@ -122,7 +122,7 @@ class RunConfig:
     )
     steps: int = _setting(200, "int", "Steps", "Optimizer steps, one batch each.", (1, 1_000_000))
     batch_size: int = _setting(32, "int", "Batch size", "Examples in one step.", (1, 1024))
-    learning_rate: float = _setting(5e-5, "float", "Learning rate", "Peak learning rate of AdamW.", (1e-8, 0.1))
+    learning_rate: float = _setting(3e-4, "float", "Learning rate", "Peak learning rate of AdamW.", (1e-8, 0.1))
     alpha: float = _setting(
         0.8, "float", "Soft-target share α", "Weight of the teacher's soft targets; the labels get 1 − α.", (0.0, 1.0)
     )

@@ -72,10 +72,9 @@ class _Work:
             finished = self._train()
             self.recorder.flush()
         except DistillError as error:
-            self.say(f"failed: {error}")
             return "failed", str(error)
         except Exception as error:  # whatever it is, the run's page must say it
-            self.say(f"failed: {traceback.format_exc()}")
+            self.say(traceback.format_exc())
             return "failed", explain_failure(error, self._student.parent)
         if finished:
             return "finished", ""

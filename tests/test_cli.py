@@ -36,7 +36,7 @@ def test_explain_prints_the_promised_document() -> None:
     assert [one["target"] for one in student["attributions"]] == ["negative", "positive"]
     for one in teacher["attributions"]:
         assert len(one["scores"]) == len(told["tokens"])
-        assert one["converged"] is (one["relative_gap"] <= 0.01)
+        assert one["relative_gap"] <= 0.01 or not one["converged"]
     metrics = set(
         "cosine spearman kendall top_k_overlap sign_agreement saliency_loyalty "
         "label_loyalty probability_loyalty".split()

@@ -141,6 +141,7 @@ def _figure(height: int) -> go.Figure:
         showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom", "title": {"text": ""}},
         font={"family": '"Source Sans", sans-serif', "size": 13},
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)"},
         uirevision="keep",  # a live curve keeps the viewer's zoom
     )
     figure.update_xaxes(showgrid=False, zeroline=False, automargin=True)
