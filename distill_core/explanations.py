@@ -20,7 +20,7 @@ from distill_core.attribution.reduce import sum_groups, word_groups, word_number
 from distill_core.attribution.targets import choose_targets
 from distill_core.consistency import Undefined, Value
 from distill_core.data import Dataset
-from distill_core.encoding import Encoded, collate, encode, encode_all
+from distill_core.encoding import Encoded, check_text, collate, encode, encode_all
 from distill_core.errors import DataError, ModelError
 from distill_core.evaluation import predict_logits
 from distill_core.explanation_cache import ExplanationCache, cache_key, folder_fingerprint
@@ -128,12 +128,13 @@ def explain(
     `target`: `pred` (the teacher's predicted class, for every model, so that maps are comparable), `all`,
     or a class name. `baseline`: None for the method's own. `include_special`: compare special tokens too.
     `max_length`: tokens at most; None for the shortest of the models' limits. `cache`: None to compute afresh.
-    Raises ConfigError for unknown names, DataError for blank text, ModelError for models that cut the text
+    Raises ConfigError for unknown names, DataError for text without a word, ModelError for models that cut the text
     into different tokens or know other classes.
     """
     columns = get_task(task).columns
     if len(columns) > 1 and text_pair is None:
         raise DataError(f"Task {task} needs two texts ({' and '.join(columns)}); only one was given.")
+    check_text(text, text_pair)
     chosen = get_method(method)
     used = baseline_used(chosen, baseline)
     check_output(output)

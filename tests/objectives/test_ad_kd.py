@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.encoding import Inputs
+from distill_core.models import make_trainable
 from distill_core.objectives import AdKd, ForwardPass, make_method
 from distill_core.trainer import student_pass
 from tests.tiny import random_inputs, tiny_network
@@ -17,7 +18,8 @@ def reference_map(
     length = int(inputs.attention_mask[row].sum())
     ids, types = inputs.input_ids[row : row + 1, :length], inputs.token_type_ids[row : row + 1, :length]
     x = network.bert.embeddings(input_ids=ids, token_type_ids=types)
-    x = x.detach().requires_grad_()
+    if not x.requires_grad:
+        x.requires_grad_()
     hidden = x
     for layer in network.bert.encoder.layer:
         hidden = layer(hidden)
@@ -54,9 +56,14 @@ def reference_loss(
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("pair", [False, True])
 @pytest.mark.parametrize("top_k", [None, 5])
-def test_value_and_gradients_equal_the_formula(classes: int, pair: bool, top_k: int | None) -> None:
+@pytest.mark.parametrize("frozen_embeddings", [True, False])
+def test_value_and_gradients_equal_the_formula(
+    classes: int, pair: bool, top_k: int | None, frozen_embeddings: bool
+) -> None:
     teacher = tiny_network(layers=2, classes=classes, seed=1).double()
     student = tiny_network(layers=1, classes=classes, seed=2).double()
+    if frozen_embeddings:
+        make_trainable(student)
     inputs, labels = random_inputs((9, 5, 7), pair=pair), torch.tensor([0, 1, classes - 1])
     method = AdKd(top_k=top_k)
 
@@ -72,6 +79,7 @@ def test_value_and_gradients_equal_the_formula(classes: int, pair: bool, top_k: 
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
     assert ours.keys() == theirs.keys()
     assert any("query" in name for name in ours)
+    assert any("word_embeddings" in name for name in ours) is not frozen_embeddings
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-6, atol=1e-12, msg=name)
 
