@@ -58,7 +58,7 @@ def test_evaluate_counts_and_names_its_source() -> None:
     told = call_json("evaluate", "--model", "bundled/sst2-kd", "--source", "bundled")
     assert (told["task"], told["model"]) == ("sst2", "bundled/sst2-kd")
     assert told["n"] >= 120
-    assert 0.7 < told["metrics"]["accuracy"] <= 1.0
+    assert 0.6 < told["metrics"]["accuracy"] <= 1.0
     assert "bundled" in told["source"]
 
 
