@@ -21,14 +21,14 @@ EXACT = 1e-12  # a correlation nearer than this to a bound is rounding away from
 NO_DIVERGENCE = 1e-15  # a divergence below this is rounding; its root would be a visible 1e-8
 
 METRICS: Mapping[str, str] = {
-    "cosine": "Cosine of the angle between the two maps: 1 the same up to scale, 0 unrelated, -1 opposite.",
-    "spearman": "Spearman's rank correlation: do both rank the tokens alike, whatever the size of the scores?",
-    "kendall": "Kendall's tau-b: share of token pairs ranked alike minus share ranked the other way round.",
-    "top_k_overlap": "Overlap (Jaccard) of the top fifth of the tokens, at least one, by absolute score.",
-    "sign_agreement": "Share of tokens that push both models the same way; tokens at zero in both left out.",
-    "saliency_loyalty": "1 - the root of the Jensen-Shannon divergence between the shares of absolute score.",
-    "label_loyalty": "1 if the student predicts the teacher's class, else 0.",
-    "probability_loyalty": "1 - the root of the Jensen-Shannon divergence between the class probabilities.",
+    "cosine": "Angle between the maps: 1 the same up to scale, 0 unrelated, −1 opposite.",
+    "spearman": "Do both rank the tokens alike, whatever the size of the scores? Rank correlation ρ.",
+    "kendall": "Token pairs ranked alike minus pairs ranked the other way round, as a share (τ-b).",
+    "top_k_overlap": "How much the top fifth of the tokens, by size, is the same (Jaccard).",
+    "sign_agreement": "Share of tokens that push both models the same way.",
+    "saliency_loyalty": "How alike both spread their attention over the tokens (1 − √JSD).",
+    "label_loyalty": "1 if the student gives the teacher’s answer, else 0.",
+    "probability_loyalty": "How close the class probabilities are (1 − √JSD).",
 }
 
 

@@ -6,10 +6,9 @@ from pages.components.frame import errors_shown, footer, frame, show_error
 
 frame("Explain")
 with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
-    from distill_core.explanations import Explanation
-
     from distill_core.catalogue import find_model
     from distill_core.errors import DataError, DistillError
+    from distill_core.explanations import Explanation
     from pages.components import charts, exports, figure, resources
     from pages.components.controls import controls, forget, model_names, publish, settle
     from pages.components.view import View, first_view, task_in, to_address

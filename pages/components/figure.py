@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from distill_core.attribution import METHODS
 from distill_core.consistency import METRICS
 from distill_core.explanations import Explanation, ModelExplanation
-
-from distill_core.attribution import METHODS
 from distill_core.paths import ASSETS
 from pages.components import scorecards
 from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised

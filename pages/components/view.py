@@ -17,7 +17,7 @@ UNITS = ("pieces", "words")
 DEFAULT = "default"  # the baseline that is the method's own
 MOST_STUDENTS = 3
 FIRST_TASK = "sst2"
-FIRST_TEXTS = {"sst2": "Nobody who loves jazz should go without seeing this."}
+FIRST_TEXTS = {"sst2": "For all its beautiful landscapes and fine intentions, the film is a crashing bore."}
 
 
 @dataclass(frozen=True)
