@@ -22,7 +22,8 @@ from distill_core.bundle import open_model
 from distill_core.data import load_split
 from distill_core.encoding import encode
 from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import Explanation, ModelSource, explain, source_of
+from distill_core.explanations import Explanation, explain
+from distill_core.model_source import ModelSource, source_of
 from distill_core.models import LoadedModel
 
 

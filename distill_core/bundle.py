@@ -11,7 +11,6 @@ import logging
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -30,12 +29,16 @@ LEVELS = (-1.510, -0.4528, 0.4528, 1.510)  # in standard deviations of the row
 SHIFTS = (0, 2, 4, 6)  # where in a byte each of its four codes lies
 
 
-def open_model(model_id: str, device: str = "cpu") -> LoadedModel:
-    """Load the model of this id onto a device; ModelError when it is unknown or damaged."""
+def open_model(model_id: str, device: str = "cpu", task: str | None = None) -> LoadedModel:
+    """Load the model of this id onto a device; ModelError when it is unknown, damaged or not for the task.
+
+    `task`: what it is to be used for; None for the task its folder names, if it names one.
+    """
     info = find_model(model_id)
     unpack(info)
     model = load_model(info.path, model_id, device)
-    _check_labels(model, info)
+    for name in {task, info.task} - {None, ""}:
+        _check_labels(model, str(name))
     return model
 
 
@@ -132,13 +135,14 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         raise ModelError(f"The bundled file {path} cannot be read ({error}); reinstall the app.") from error
 
 
-def _check_labels(model: LoadedModel, info: ModelInfo) -> None:
-    """Refuse a model whose class names are the task's in another order: its answers would be misread."""
-    if not info.task:
-        return
-    wanted: tuple[Any, ...] = get_task(info.task).labels
-    if model.labels != wanted and sorted(map(str.lower, model.labels)) == sorted(wanted):
+def _check_labels(model: LoadedModel, task: str) -> None:
+    """Refuse a model with another number of classes, or with the task's in another order: it would be misread."""
+    wanted = get_task(task).labels
+    if len(model.labels) != len(wanted):
+        raise ModelError(f"Model {model.id} has {len(model.labels)} classes; task {task} has {len(wanted)}.")
+    named = tuple(label.lower() for label in model.labels)
+    if named != wanted and sorted(named) == sorted(wanted):
         raise ModelError(
-            f"Model {model.id} orders its classes {', '.join(model.labels)}; task {info.task} orders them "
+            f"Model {model.id} orders its classes {', '.join(model.labels)}; task {task} orders them "
             f"{', '.join(wanted)}. Correct id2label in its config.json."
         )

@@ -1,6 +1,7 @@
 """Which models there are: the bundled ones and the students of finished runs; found without loading any."""
 
 import json
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,10 +57,15 @@ def bundled_models() -> dict[str, BundledModel]:
 
 
 def list_models() -> list[ModelInfo]:
-    """Return all bundled models, then the students of runs, newest run first."""
+    """Return all bundled models, then the students of runs, newest run first; damaged ones are left out, and logged."""
     bundled = [_bundled_info(entry) for entry in bundled_models().values()]
-    folders = sorted((home() / "runs").glob("*/student/config.json"), reverse=True)
-    return bundled + [_folder_info(f"run/{file.parent.parent.name}", file.parent, "run") for file in folders]
+    found = []
+    for file in sorted((home() / "runs").glob("*/student/config.json"), reverse=True):
+        try:
+            found.append(_folder_info(f"run/{file.parent.parent.name}", file.parent, "run"))
+        except ModelError as error:  # one damaged student must not take the others from sight
+            logging.getLogger(__name__).warning("left out of the list: %s", error)
+    return bundled + found
 
 
 def find_model(model_id: str) -> ModelInfo:
@@ -72,11 +78,20 @@ def find_model(model_id: str) -> ModelInfo:
         if (folder / "config.json").is_file():
             return _folder_info(model_id, folder, "run")
     elif kind != "bundled" and model_id:
-        folder = Path(model_id).expanduser()
-        if (folder / "config.json").is_file():
-            return _folder_info(model_id, folder, "folder")
+        named = _existing_folder(model_id)
+        if named is not None:
+            return _folder_info(model_id, named, "folder")
     known = ", ".join(model.id for model in list_models())
-    raise ModelError(f"Unknown model {model_id!r}; choose one of: {known}, or the path of a Hugging Face folder.")
+    raise ModelError(f"Unknown model {model_id[:200]!r}; choose one of: {known}, or the path of a Hugging Face folder.")
+
+
+def _existing_folder(text: str) -> Path | None:
+    """Return the folder a text names, None where it names none that holds a model and can be looked into."""
+    try:
+        folder = Path(text).expanduser()
+        return folder if (folder / "config.json").is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no rights, an unknown ~user, a NUL
+        return None
 
 
 def _bundled_info(entry: BundledModel) -> ModelInfo:
@@ -101,11 +116,19 @@ def _folder_info(model_id: str, folder: Path, kind: str) -> ModelInfo:
         task=str(record.get("task", "")),
         path=folder,
         kind=kind,
-        layers=int(config.get("num_hidden_layers", 0)),
-        hidden_size=int(config.get("hidden_size", 0)),
-        parameters=int(record.get("parameters", 0)),
+        layers=_count(config, "num_hidden_layers", folder),
+        hidden_size=_count(config, "hidden_size", folder),
+        parameters=_count(record, "parameters", folder),
         description=str(record.get("description", "")),
     )
+
+
+def _count(values: dict[str, Any], name: str, folder: Path) -> int:
+    """Return a whole number of a config or record, 0 where it is not given; ModelError where it is none."""
+    value = values.get(name, 0)
+    if not isinstance(value, int):
+        raise ModelError(f"{folder} is damaged ({name} is {value!r}).")
+    return value
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -114,6 +137,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged ({error}).") from error
-    return content if isinstance(content, dict) else {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is damaged (not a JSON object).")
+    return content

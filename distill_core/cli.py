@@ -27,7 +27,9 @@ from distill_core.tasks import get_task
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, or stop one.")
 app.add_typer(runs_app, name="runs")
-error_console = Console(stderr=True)
+# Text from outside is never markup.
+error_console = Console(stderr=True, markup=False, highlight=False)
+output_console = Console(markup=False, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 TaskName = Annotated[str, typer.Option(help="The task.")]
@@ -38,7 +40,7 @@ def main() -> None:
     try:
         app()
     except DistillError as error:
-        error_console.print(f"[bold red]Error:[/] {_plain(str(error))}", highlight=False, soft_wrap=True)
+        error_console.print(f"Error: {error}", style="red", soft_wrap=True)
         sys.exit(2)
 
 
@@ -63,7 +65,7 @@ def explain(
     with _busy("Explaining"):
         explanation = explain_text(
             task, text, text_pair,
-            teacher=_open(teacher), students=[_open(one) for one in student or []],
+            teacher=_open(teacher, task), students=[_open(one, task) for one in student or []],
             method=method, target=target, baseline=baseline, output=output, cache=ExplanationCache(),
         )  # fmt: skip
     content = explanation.to_json()
@@ -74,12 +76,12 @@ def explain(
         table = Table("token", *(model.id for model in explanation.models), title=f"{method} · {label}")
         for index, token in enumerate(explanation.tokens):
             scores = (f"{model.attributions[position].scores[index]:+.4f}" for model in explanation.models)
-            table.add_row(_plain(token), *scores)
-        Console().print(table)
+            table.add_row(token, *scores)
+        output_console.print(table)
     for model in explanation.models:
-        Console().print(f"{model.id}: {model.prediction} ({max(model.probabilities):.3f})")
+        output_console.print(f"{model.id}: {model.prediction} ({max(model.probabilities):.3f})")
     for row in explanation.consistency:
-        error_console.print(f"agreement of {row.student} on {row.target}", highlight=False)
+        error_console.print(f"agreement of {row.student} on {row.target}")
         _print_rows(
             [{"measure": n, "value": v, "undefined because": row.undefined.get(n)} for n, v in row.values.items()]
         )
@@ -97,7 +99,7 @@ def evaluate(
     from distill_core.evaluation import evaluate as measure
 
     data = load_split(task, split, source)
-    loaded = _open(model)
+    loaded = _open(model, task)
     with _bar(f"Evaluating {model}") as progress:
         metrics = measure(loaded, data, progress=progress)
     result = {"task": task, "model": model, "source": data.source, "n": len(data.examples), "metrics": metrics}
@@ -182,7 +184,7 @@ def examples(
     if as_json:
         _print_json({"task": task, "split": split, "source": data.source, "n": len(data.examples), "examples": rows})
     else:
-        error_console.print(f"{len(data.examples)} examples from {data.source}", highlight=False)
+        error_console.print(f"{len(data.examples)} examples from {data.source}")
         _print_rows(rows)
 
 
@@ -221,7 +223,7 @@ def stop(run: Annotated[str, typer.Argument(help="Run id.")]) -> None:
     runner.stop(store, run)
     with _busy(f"Stopping {run}"):
         ended = runner.wait(store, run, 30)
-    error_console.print(f"{run}: {ended.status} {ended.reason}", highlight=False)
+    error_console.print(f"{run}: {ended.status} {ended.reason}")
 
 
 def _settled_store() -> Store:
@@ -233,10 +235,10 @@ def _settled_store() -> Store:
     return store
 
 
-def _open(model_id: str) -> Any:
+def _open(model_id: str, task: str) -> Any:
     from distill_core.bundle import open_model
 
-    return open_model(model_id)
+    return open_model(model_id, task=task)
 
 
 def _model_json(info: ModelInfo) -> dict[str, Any]:
@@ -258,16 +260,16 @@ def _print_result(store: Store, run: Run, as_json: bool) -> None:
             }
         )
         return
-    error_console.print(f"{run.id}: {run.status} after {run.step} steps. {run.reason}", highlight=False)
+    error_console.print(f"{run.id}: {run.status} after {run.step} steps. {run.reason}")
     _print_rows([{"run": run.id, "state": run.state, "steps": run.step, "model": model}])
 
 
 def _event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[[Event], None]:
     def show_event(event: Event) -> None:
         if isinstance(event, Phase):
-            error_console.print(f"{event.name} {event.detail}", highlight=False)
+            error_console.print(f"{event.name} {event.detail}")
         elif isinstance(event, Note):
-            error_console.print(_plain(event.text), highlight=False)
+            error_console.print(event.text)
         elif isinstance(event, Measured):
             progress(event.step, steps)
 
@@ -284,7 +286,7 @@ def _busy(what: str) -> Iterator[None]:
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error; yields `update(done, total)`."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console, transient=True) as bar:
         task_id = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task_id, completed=done, total=total)
@@ -300,21 +302,14 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         return
     table = Table(*rows[0])
     for row in rows:
-        table.add_row(*(_plain(_cell(value)) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(_cell(value) for value in row.values()))
+    output_console.print(table)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _plain(text: str) -> str:
-    """Return text with Rich's markup switched off."""
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _finite(value: float) -> float | None:

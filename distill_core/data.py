@@ -57,7 +57,7 @@ class Dataset:
 def glue_folder() -> Path | None:
     """Return the GLUE folder the user named (`GLUE_DIR`, else the settings), None if neither is set."""
     named = os.environ.get("GLUE_DIR") or read_settings().glue_dir
-    return Path(named).expanduser() if named else None
+    return _folder(named) if named else None
 
 
 def describe_source(task_name: str, source: str = "auto") -> str:
@@ -100,7 +100,17 @@ def _resolve(task: Task, source: str) -> tuple[str, Path | None]:
         return ("cache", cached) if cached else ("bundled", None)
     if source in ("bundled", "hub"):
         return source, None
-    return "folder", Path(source).expanduser()
+    return "folder", _folder(source)
+
+
+def _folder(text: str) -> Path:
+    """Return the folder a text names, whether it exists or not; DataError for what cannot be a path."""
+    try:
+        folder = Path(text).expanduser()
+        folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no rights, an unknown ~user, a NUL
+        raise DataError(f"The GLUE folder {text[:200]!r} cannot be used ({error}).") from error
+    return folder
 
 
 def _source_name(kind: str, folder: Path | None) -> str:
@@ -183,11 +193,11 @@ def _read_tsv(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             rows: list[dict[str, Any]] = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text ({error}).") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as tab-separated UTF-8 text ({error}).") from error
     for row in rows:
         label = row.get("label")
-        row["label"] = int(label) if isinstance(label, str) and label.strip().isdigit() else label
+        row["label"] = int(label) if isinstance(label, str) and label.strip().isdecimal() else label
     return rows
 
 

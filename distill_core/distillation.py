@@ -40,7 +40,7 @@ class Session:
         """
         config = self.config
         yield Phase("loading", f"teacher {config.teacher}")
-        teacher = self._teacher = open_model(config.teacher, config.device)
+        teacher = self._teacher = open_model(config.teacher, config.device, config.task)
         yield Phase("loading", "examples")
         train, validation = self._data()
         yield Note(f"training on {len(train.examples)} examples from {train.source}")

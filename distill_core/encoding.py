@@ -92,6 +92,8 @@ def check_text(text: str, text_pair: str | None = None) -> None:
     for given in (text,) if text_pair is None else (text, text_pair):
         if not given.strip():
             raise DataError("There is no text to explain; type at least one word.")
+        if any("\ud800" <= character <= "\udfff" for character in given):
+            raise DataError("The text is not valid UTF-8; check how it was typed or passed on.")
         if not any(character.isalnum() for character in given):
             raise DataError("There is no word in this text, only marks; type at least one word.")
 

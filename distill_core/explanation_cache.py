@@ -75,7 +75,7 @@ def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
 
     Their digest is kept under path, size, change time and inode. Raises ModelError when a file is missing.
     """
-    from distill_core.models import WEIGHTS, file_sha256  # here: keeping texts needs no torch
+    from distill_core.models import WEIGHTS, file_sha256, fingerprint  # here: keeping texts needs no torch
 
     try:
         state = (path / WEIGHTS).stat()
@@ -84,12 +84,9 @@ def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
         if weights is None:
             weights = file_sha256(path / WEIGHTS)
             cache.put({key: weights})
-        digest = hashlib.sha256(weights.encode())
-        for part in ("config.json", "tokenizer.json"):
-            digest.update((path / part).read_bytes())
+        return fingerprint(path, weights)
     except OSError as error:
         raise ModelError(f"{path} is no usable model folder ({error}).") from error
-    return digest.hexdigest()
 
 
 def _read(connection: sqlite3.Connection, keys: list[str]) -> dict[str, str]:

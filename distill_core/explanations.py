@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,20 +22,12 @@ from distill_core.data import Dataset
 from distill_core.encoding import Encoded, check_text, collate, encode, encode_all
 from distill_core.errors import DataError, ModelError
 from distill_core.evaluation import predict_logits
-from distill_core.explanation_cache import ExplanationCache, cache_key, folder_fingerprint
+from distill_core.explanation_cache import ExplanationCache, cache_key
+from distill_core.model_source import ModelSource, source_of
 from distill_core.models import LoadedModel, logits
 from distill_core.tasks import get_task
 
 ENGINE = 1  # part of every cache key: raise it when the numbers of a method change
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model that need not be open: what is known of it without its weights, and how to open it."""
-
-    id: str
-    fingerprint: str
-    load: Callable[[], LoadedModel]
 
 
 @dataclass(frozen=True)
@@ -138,7 +129,7 @@ def explain(
     chosen = get_method(method)
     used = baseline_used(chosen, baseline)
     check_output(output)
-    readers = [_Reader(_as_source(model), cache, text, text_pair) for model in (teacher, *students)]
+    readers = [_Reader(source_of(model), cache, text, text_pair) for model in (teacher, *students)]
     readings = _read_alike(readers, max_length)
     first = readings[0]
     classes = choose_targets(target, first.labels, torch.tensor([first.logits]))[0].tolist()
@@ -196,29 +187,17 @@ def predict_all(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[tuple[float, ...], ...]:
     """Return a model's logits for every example of a data set, in order; opens the model only if unknown."""
-    source = _as_source(model)
+    source = source_of(model)
     key = cache_key(ENGINE, source.fingerprint, "predictions", dataset.fingerprint, max_length)
     known = cache.get([key]) if cache else {}
     if key in known:
         return tuple(tuple(row) for row in json.loads(known[key]))
-    loaded = source.load()
+    loaded = source.open()
     rows = encode_all(loaded.tokenizer, dataset.examples, min(max_length, loaded.max_length))
     found = predict_logits(loaded.network, rows, loaded.pad_id, progress=progress).tolist()
     if cache:
         cache.put({key: json.dumps(found)})
     return tuple(tuple(row) for row in found)
-
-
-def source_of(model: LoadedModel) -> ModelSource:
-    """Return an open model as a source."""
-    return ModelSource(model.id, model.fingerprint, lambda: model)
-
-
-def source_in(
-    model_id: str, path: Path, open_model: Callable[[], LoadedModel], cache: ExplanationCache | None = None
-) -> ModelSource:
-    """Return the model in a folder as a source that is opened only when something is not in the cache."""
-    return ModelSource(model_id, folder_fingerprint(path, cache or ExplanationCache()), open_model)
 
 
 @dataclass(frozen=True)
@@ -305,7 +284,7 @@ class _Reader:
 
     def _open(self) -> LoadedModel:
         if self._model is None:
-            self._model = self.source.load()
+            self._model = self.source.open()
         return self._model
 
     def _recall(self, keys: list[str]) -> dict[str, str]:
@@ -314,10 +293,6 @@ class _Reader:
     def _keep(self, texts: Mapping[str, str]) -> None:
         if self._cache:
             self._cache.put(texts)
-
-
-def _as_source(model: LoadedModel | ModelSource) -> ModelSource:
-    return source_of(model) if isinstance(model, LoadedModel) else model
 
 
 def _read_alike(readers: Sequence[_Reader], max_length: int | None) -> list[_Reading]:

@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -93,17 +92,26 @@ def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> 
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a damaged folder raises a dozen classes in there; all mean the same to the user
         raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
         raise ModelError(f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; made-up weights are not used.")
     network = network.to(device).eval().requires_grad_(False)
-    labels = tuple(network.config.id2label[index] for index in range(network.config.num_labels))
-    digest = hashlib.sha256(weights_sha.encode())
-    for part in ("config.json", "tokenizer.json"):
-        digest.update((path / part).read_bytes())
-    return LoadedModel(name, path, network, tokenizer, labels, digest.hexdigest())
+    names = network.config.id2label
+    if sorted(names) != list(range(network.config.num_labels)) or tokenizer.pad_token_id is None:
+        raise ModelError(f"Model {name}: its config names classes {names}, or its tokenizer has no padding token.")
+    labels = tuple(names[index] for index in sorted(names))
+    return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
+
+
+def fingerprint(path: Path, weights_sha256: str) -> str:
+    """Return a sha256 over everything in a model folder that its answers depend on."""
+    digest = hashlib.sha256(weights_sha256.encode())
+    for part in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (path / part).is_file():
+            digest.update(part.encode() + (path / part).read_bytes())
+    return digest.hexdigest()
 
 
 def save_model(
@@ -157,9 +165,12 @@ def read_record(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return cast(dict[str, Any], json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError) as error:
         raise ModelError(f"{file} is damaged ({error}); delete the folder {path}.") from error
+    return cast(dict[str, Any], record)
 
 
 def file_sha256(path: Path) -> str:

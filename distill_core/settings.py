@@ -22,7 +22,10 @@ def read_settings() -> Settings:
         return Settings()
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Settings(glue_dir=stored.get("glue_dir"))
+        folder = stored.get("glue_dir")
+        if folder is not None and not isinstance(folder, str):
+            raise ValueError(f"glue_dir is {folder!r}")
+        return Settings(glue_dir=folder)
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"The settings file {path} cannot be read ({error}); mend or delete it.") from error
 

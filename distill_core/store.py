@@ -7,8 +7,8 @@ a worker that was given up cannot write into what came after it. Log lines are i
 not in here.
 """
 
+import logging
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,7 +18,7 @@ from typing import Literal, cast
 
 from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, RunError, StoreError
-from distill_core.events import Event, Measured, Phase
+from distill_core.events import Phase
 from distill_core.migrations import VERSION, migrate
 from distill_core.paths import home, run_folder
 
@@ -27,7 +27,6 @@ ACTIVE: tuple[RunState, ...] = ("queued", "running")
 ENDED: tuple[RunState, ...] = ("finished", "failed", "stopped", "lost")
 
 BUSY_SECONDS = 15.0  # how long a call waits for another process's write to end
-FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
 LOG_NAME = "log.txt"
 _LOG_TAIL_BYTES = 64 * 1024
 _OUR_BUGS = (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
@@ -118,7 +117,8 @@ class Store:
         wanted = tuple(states if states is not None else ACTIVE + ENDED)
         query = f"SELECT * FROM runs WHERE state IN ({_marks(wanted)}) ORDER BY number DESC LIMIT ?"
         with self._connection() as connection:
-            return [_run(row) for row in connection.execute(query, (*wanted, -1 if limit is None else limit))]
+            rows = connection.execute(query, (*wanted, -1 if limit is None else limit)).fetchall()
+        return [run for run in map(_readable_run, rows) if run is not None]
 
     def metrics(self, run_id: str, after: int = 0, names: Sequence[str] | None = None) -> list[MetricPoint]:
         """Return the points written after the cursor `after`, in the order of writing, of all names or of these."""
@@ -324,41 +324,6 @@ class Store:
         return StoreError(f"The run store {self.path} cannot be used ({error}); check its folder's rights and space.")
 
 
-class Recorder:
-    """A worker's pen: gathers points and writes them in batches, each with a heartbeat; threads may share it.
-
-    Points are written at most FLUSH_SECONDS apart while events come, and at once on a phase or note;
-    what could not be written stays for the next time.
-    """
-
-    def __init__(self, store: Store, run_id: str, token: str) -> None:
-        """Write for the run that was started with this token."""
-        self._store, self._run_id, self._token = store, run_id, token
-        self._lock = threading.Lock()
-        self._points: list[tuple[int, str, float]] = []
-        self._phase: Phase | None = None
-        self._flushed = 0.0
-
-    def record(self, event: Event) -> None:
-        """Take one event; StoreError when it has to be written and cannot be."""
-        with self._lock:
-            if isinstance(event, Measured):
-                self._points.extend((event.step, name, float(value)) for name, value in event.values.items())
-            elif isinstance(event, Phase):
-                self._phase = event
-            due = not isinstance(event, Measured) or time.monotonic() - self._flushed >= FLUSH_SECONDS
-        if due:
-            self.flush()
-
-    def flush(self) -> Run | None:
-        """Write what is gathered and a heartbeat; returns the run, None where it is no longer this worker's."""
-        with self._lock:
-            run = self._store.write(self._run_id, self._token, self._points, self._phase)
-            self._points, self._phase = [], None
-            self._flushed = time.monotonic()
-            return run
-
-
 def _move(
     connection: sqlite3.Connection,
     run_id: str,
@@ -374,6 +339,15 @@ def _move(
         query += " AND token = ?"
         values.append(token)
     return connection.execute(query, values).rowcount == 1
+
+
+def _readable_run(row: sqlite3.Row) -> Run | None:
+    """Return a row's run, None (and a line in the log) where it cannot be read: it must not hide the others."""
+    try:
+        return _run(row)
+    except StoreError as error:
+        logging.getLogger(__name__).warning("left out of the list: %s", error)
+        return None
 
 
 def _run(row: sqlite3.Row) -> Run:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from distill_core.encoding import Encoded, Inputs
@@ -66,7 +66,7 @@ class TeacherCache:
             return
         try:
             self._write()
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             logging.getLogger(__name__).warning("the teacher's numbers could not be kept: %s", error)
 
     def _write(self) -> None:
@@ -78,7 +78,7 @@ class TeacherCache:
             content["signals"] = torch.cat(signals, dim=1).contiguous()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(f".{os.getpid()}.part")
-        save_file(content, part)
+        save_file(content, part, metadata={"sha256": _digest(content)})
         part.replace(self._path)
         self._unsaved = 0
         _prune(self._path.parent)
@@ -99,18 +99,20 @@ class TeacherCache:
         if not self._path.is_file():
             return
         try:
-            content = load_file(self._path)
-        except (OSError, SafetensorError):  # a cache is never worth a failed run: drop it, compute again
-            self._path.unlink(missing_ok=True)
+            content = _read_checked(self._path)
+            rows = content["rows"].tolist()
+            logits = dict(zip(rows, content["logits"], strict=True))
+            signals = {}
+            if self._method is not None:
+                signals = dict(zip(rows, content["signals"].split(content["lengths"].tolist(), dim=1), strict=True))
+            os.utime(self._path)
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+            self._path.unlink(missing_ok=True)  # a cache is never worth a failed run: drop it, compute again
             return
-        os.utime(self._path)
-        rows = content["rows"].tolist()
-        for index, row in enumerate(rows):
-            self._logits[row] = content["logits"][index]
-        if self._method is not None:
-            pieces = content["signals"].split(content["lengths"].tolist(), dim=1)
-            for row, piece in zip(rows, pieces, strict=True):
-                self._signals[row] = piece
+        for row, values in logits.items():
+            self._logits[row] = values
+        for row, values in signals.items():
+            self._signals[row] = values
 
 
 def teacher_pass(
@@ -121,6 +123,22 @@ def teacher_pass(
         embeddings = embed(teacher.network, inputs).detach().requires_grad_(needs_graph)
         logits = logits_from_embeddings(teacher.network, embeddings, inputs)
     return ForwardPass(embeddings, logits, inputs.mask, labels)
+
+
+def _digest(content: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(content):
+        digest.update(name.encode() + content[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_checked(path: Path) -> dict[str, Tensor]:
+    """Return a file's tensors; ValueError when they are not those that were written."""
+    with safe_open(path, framework="pt") as file:
+        content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if (file.metadata() or {}).get("sha256") != _digest(content):
+            raise ValueError("wrong checksum")
+    return content
 
 
 def _given(row: Tensor | None) -> Tensor:

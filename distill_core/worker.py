@@ -28,8 +28,9 @@ from distill_core.devices import resolve_device
 from distill_core.errors import DistillError, StoreError
 from distill_core.events import Event, Measured, Note, Phase
 from distill_core.paths import run_folder
+from distill_core.recorder import Recorder
 from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, pump, stop, tidy_checkpoints
-from distill_core.store import LOG_NAME, Recorder, Run, RunState, Store
+from distill_core.store import LOG_NAME, Run, RunState, Store
 
 BEAT_SECONDS = 1.0
 EVALUATION = "validation/"  # begins the name of a metric that marks an evaluation: a checkpoint is due
@@ -63,8 +64,9 @@ class _Work:
         self._step = 0
 
     def say(self, text: str) -> None:
-        """Append one line to the run's log."""
-        self._log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        """Append one line to the run's log; on a full disk the store still gets the run's end and its reason."""
+        with contextlib.suppress(OSError):
+            self._log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
     def outcome(self) -> tuple[RunState, str]:
         """Do the run; return the state it ends in and why, in words. Raises nothing the user could mend."""
@@ -210,7 +212,7 @@ def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None
     """
     folder = run_folder(run.id)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOG_NAME).open("a", encoding="utf-8", buffering=1) as log:
+    with (folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
         current = _Work(store, run, log, on_event)
         pulse = _Pulse(current, may_exit)
         pulse.start()

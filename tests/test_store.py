@@ -14,7 +14,8 @@ from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, RunError, StoreError
 from distill_core.events import Measured, Note, Phase
 from distill_core.paths import run_folder
-from distill_core.store import LOG_NAME, Recorder, Store
+from distill_core.recorder import Recorder
+from distill_core.store import LOG_NAME, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "token"

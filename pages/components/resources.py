@@ -18,7 +18,8 @@ from distill_core.store import Store
 
 if TYPE_CHECKING:
     from distill_core.explanation_cache import ExplanationCache
-    from distill_core.explanations import Explanation, ModelSource
+    from distill_core.explanations import Explanation
+    from distill_core.model_source import ModelSource
     from distill_core.models import LoadedModel
     from pages.components.view import View
 
@@ -43,7 +44,7 @@ def examples(task: str) -> Dataset:
 def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
     """Return a model ready to be asked; its weights are read only if something is not in the cache."""
     from distill_core.bundle import unpack
-    from distill_core.explanations import source_in
+    from distill_core.model_source import source_in
 
     with st.spinner(f"Preparing {info.title} …"):
         path = unpack(info)

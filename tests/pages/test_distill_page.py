@@ -14,7 +14,8 @@ from distill_core import runner
 from distill_core.config import FIELDS, RunConfig
 from distill_core.events import Event, Measured, Phase
 from distill_core.paths import run_folder
-from distill_core.store import Recorder, Run, Store
+from distill_core.recorder import Recorder
+from distill_core.store import Run, Store
 from pages.components import run_estimate, run_html, run_view
 from pages.components.run_form import WEIGHING
 

@@ -1,0 +1,44 @@
+"""A worker's pen: what a run says, gathered and written to the store in batches."""
+
+import threading
+import time
+
+from distill_core.events import Event, Measured, Phase
+from distill_core.store import Run, Store
+
+FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
+
+
+class Recorder:
+    """A worker's pen: gathers points and writes them in batches, each with a heartbeat; threads may share it.
+
+    Points are written at most FLUSH_SECONDS apart while events come, and at once on a phase or note;
+    what could not be written stays for the next time.
+    """
+
+    def __init__(self, store: Store, run_id: str, token: str) -> None:
+        """Write for the run that was started with this token."""
+        self._store, self._run_id, self._token = store, run_id, token
+        self._lock = threading.Lock()
+        self._points: list[tuple[int, str, float]] = []
+        self._phase: Phase | None = None
+        self._flushed = 0.0
+
+    def record(self, event: Event) -> None:
+        """Take one event; StoreError when it has to be written and cannot be."""
+        with self._lock:
+            if isinstance(event, Measured):
+                self._points.extend((event.step, name, float(value)) for name, value in event.values.items())
+            elif isinstance(event, Phase):
+                self._phase = event
+            due = not isinstance(event, Measured) or time.monotonic() - self._flushed >= FLUSH_SECONDS
+        if due:
+            self.flush()
+
+    def flush(self) -> Run | None:
+        """Write what is gathered and a heartbeat; returns the run, None where it is no longer this worker's."""
+        with self._lock:
+            run = self._store.write(self._run_id, self._token, self._points, self._phase)
+            self._points, self._phase = [], None
+            self._flushed = time.monotonic()
+            return run
