@@ -73,7 +73,7 @@ def find_model(model_id: str) -> ModelInfo:
     kind, _, name = model_id.partition("/")
     if kind == "bundled" and name in bundled_models():
         return _bundled_info(bundled_models()[name])
-    if kind == "run" and name and Path(name).name == name:
+    if kind == "run" and name not in ("", ".", "..") and Path(name).name == name:
         folder = home() / "runs" / name / "student"
         if (folder / "config.json").is_file():
             return _folder_info(model_id, folder, "run")

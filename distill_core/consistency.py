@@ -81,14 +81,16 @@ def kendall(teacher: Scores, student: Scores) -> Value:
 def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE) -> Value:
     """Return |A ∩ B| / |A ∪ B| of the k tokens of largest |score|, k = `share` of the tokens, at least 1.
 
-    Of equal scores the earlier token comes first. Undefined where all tokens are the top, or where a
-    map's |scores| are all equal, as then nothing is at the top.
+    Undefined where all tokens are the top, or where a map's k-th and next largest |score| are equal, as then
+    which tokens are at the top would be a matter of their order.
     """
     a, b = (np.abs(scores) for scores in _pair(teacher, student))
     k = max(1, round(share * len(a)))
     reason = _unusable(a, b) or _constant(a, b, "absolute scores")
     if not reason and k >= len(a):
         reason = f"the top {k} are all tokens"
+    if not reason:
+        reason = _either(a, b, lambda scores: _tied(scores, k), f"top {k} tokens are not distinct from the rest")
     if reason:
         return Undefined(reason)
     tops = [set(np.argsort(-scores, kind="stable")[:k].tolist()) for scores in (a, b)]
@@ -181,6 +183,11 @@ def _unusable(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return "a score is not finite"
     return "there is only one token" if len(a) == 1 else ""
+
+
+def _tied(scores: NDArray[np.float64], k: int) -> bool:
+    largest = np.sort(scores)[::-1]
+    return bool(largest[k - 1] == largest[k])
 
 
 def _zero(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:

@@ -79,7 +79,8 @@ class Session:
         """Write the student as a plain Hugging Face folder; RunError when there is none yet."""
         if self._student is None or self._teacher is None:
             raise RunError("There is no student yet: the run ended while it was loading.")
-        title = self.config.name or f"{METHODS[self.config.method]} student"
+        mark = str(record.get("run", ""))[-4:]  # two runs may have one name
+        title = f"{self.config.name} ({mark})" if self.config.name else f"{METHODS[self.config.method]} run {mark}"
         about = {
             "task": self.config.task,
             "title": title,

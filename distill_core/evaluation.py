@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from distill_core.data import Dataset
 from distill_core.encoding import Encoded, collate, encode_all
-from distill_core.errors import DataError
+from distill_core.errors import DataError, ModelError
 from distill_core.models import LoadedModel, logits
 from distill_core.tasks import get_task, task_metrics
 
@@ -44,6 +44,8 @@ def predict_logits(
     if not parts:
         raise DataError("There are no examples to predict.")
     stacked = torch.cat(parts)
+    if not torch.isfinite(stacked).all():
+        raise ModelError("The model's logits are not finite: its weights hold nan or infinity, or its input overflows.")
     result = torch.empty_like(stacked)
     result[torch.tensor(order)] = stacked
     return result

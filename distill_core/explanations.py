@@ -239,6 +239,8 @@ class _Reader:
         with torch.no_grad():
             inputs = collate([encoded], model.pad_id).to(model.device)
             values = tuple(logits(model.network, inputs)[0].tolist())
+        if not all(map(math.isfinite, values)):
+            raise ModelError(f"Model {self.source.id}: its logits are not finite; its weights are damaged.")
         reading = _Reading(encoded, model.labels, values, model.max_length)
         self._keep({key: json.dumps(asdict(reading))})
         return reading

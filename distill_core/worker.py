@@ -159,7 +159,7 @@ class _Pulse(threading.Thread):
         while not self._over.wait(BEAT_SECONDS):
             try:
                 self._beat()
-            except StoreError as error:  # the main thread meets the same and ends the run; a busy store comes free
+            except Exception as error:  # the main thread meets the same and ends the run; a busy store comes free
                 self._work.say(f"heartbeat not written: {error}")
 
     def close(self) -> None:
@@ -211,8 +211,13 @@ def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None
     end cannot be written.
     """
     folder = run_folder(run.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+    except OSError as error:
+        store.end(run.id, str(run.token), "failed", explain_failure(error, folder))
+        return store.get(run.id)
+    with opened as log:
         current = _Work(store, run, log, on_event)
         pulse = _Pulse(current, may_exit)
         pulse.start()

@@ -7,7 +7,7 @@ ACL 2023, arXiv 2305.10010, and its authors' code (one-step maps in all publishe
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,10 +23,7 @@ class AdKd:
 
     def signal(self, teacher: ForwardPass) -> Float[Tensor, "batch view token"]:
         """Return the teacher's maps, one a view, each of L2 norm 1 over its tokens; carries no graph."""
-        maps = [
-            attribution_map(teacher, view, top_k=self.top_k, create_graph=False)
-            for view in views(teacher.logits, teacher.labels)
-        ]
+        maps = [attribution_map(teacher, view, top_k=self.top_k, create_graph=False) for view in views(teacher.logits)]
         return torch.stack(maps, dim=1).detach()
 
     def loss(self, student: ForwardPass, signal: Float[Tensor, "batch view token"]) -> Float[Tensor, ""]:
@@ -35,21 +32,23 @@ class AdKd:
         Differentiable in the student's parameters (second order); 0 when the maps are equal.
         """
         total = student.logits.new_zeros(())
-        for index, view in enumerate(views(student.logits, student.labels)):
+        for index, view in enumerate(views(student.logits)):
             own = attribution_map(student, view, top_k=None, create_graph=True)
             wanted = signal[:, index]  # (B, T)
             total = total + (wanted - own).square().sum() / wanted.count_nonzero().clamp(min=1)
         return total
 
 
-def views(logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"]) -> list[Float[Tensor, ""]]:
+def views(logits: Float[Tensor, "batch class"]) -> list[Float[Tensor, ""]]:
     """Return the scalars whose gradients make the maps, summed over the batch.
 
-    Two classes: the cross-entropy with the gold label (both classes' maps coincide). More: −log p_c
-    for every class c. The authors average over the batch; as each map is normalised, a sum is the same.
+    Two classes: the logits' difference. The paper's view is the cross-entropy with the gold label, whose
+    gradient is that of the difference times ±(1 − p): normalised, the maps are the same, but the difference's
+    does not vanish in float32 when the model is sure. More classes: −log p_c for every class c. The authors
+    average over the batch; as each map is normalised, a sum is the same.
     """
     if logits.shape[1] == 2:
-        return [F.cross_entropy(logits, labels, reduction="sum")]
+        return [(logits[:, 1] - logits[:, 0]).sum()]
     log_probabilities = torch.log_softmax(logits, dim=-1)
     return [-log_probabilities[:, index].sum() for index in range(logits.shape[1])]
 

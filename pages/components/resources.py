@@ -15,6 +15,7 @@ from distill_core.catalogue import ModelInfo, find_model, list_models
 from distill_core.data import Dataset, describe_source, load_split
 from distill_core.paths import home
 from distill_core.store import Store
+from pages.components.frame import plain
 
 if TYPE_CHECKING:
     from distill_core.explanation_cache import ExplanationCache
@@ -46,7 +47,7 @@ def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
     from distill_core.bundle import unpack
     from distill_core.model_source import source_in
 
-    with st.spinner(f"Preparing {info.title} …"):
+    with st.spinner(f"Preparing {plain(info.title)} …"):
         path = unpack(info)
         return source_in(info.id, path, lambda: _model(info.id, _stamp(path), device), explanation_cache())
 

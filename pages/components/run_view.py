@@ -86,7 +86,7 @@ def draw_runs(store: Store, chosen: str | None = None, limit: int = 8) -> None:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 words = plain(run_html.name(run))
                 page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
-                score = _score(store, str(store.path), run.id, run.step)
+                score = _score(store, str(store.path), run.id, run.step, run.state)
                 st.html(run_html.row(run, score, _when(run)), width="stretch")
 
 
@@ -301,9 +301,9 @@ def _when(run: Run) -> str:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _score(_store: Store, path: str, run_id: str, step: int) -> float | None:
+def _score(_store: Store, path: str, run_id: str, step: int, state: str) -> float | None:
     """Return the last value of a run's validation metric, asked anew only when the run has moved."""
-    del path, step  # part of the key
+    del path, step, state  # part of the key: the last evaluation comes after the last step
     metric = f"validation/{get_task(_store.get(run_id).config.task).metric}"
     points = _store.metrics(run_id, names=(metric,))
     return points[-1].value if points else None
