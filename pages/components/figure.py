@@ -13,7 +13,8 @@ from pages.components.palette import model_color
 
 NOTE = (
     "Each map is divided by its largest |score| outside the special tokens. "
-    "Δ is teacher minus student: blue where the teacher’s is higher, orange where the student’s is."
+    "Δ is teacher minus student: blue where the teacher’s is higher, orange where the student’s is; "
+    "beyond ±1 it takes the scale’s last colour. Scores within ±.05 stand without a number."
 )
 
 
