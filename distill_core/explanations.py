@@ -118,6 +118,7 @@ def explain(
 
     `target`: `pred` (the teacher's predicted class, for every model, so that maps are comparable), `all`,
     or a class name. `baseline`: None for the method's own. `include_special`: compare special tokens too.
+    A method that scores whole words answers in words.
     `max_length`: tokens at most; None for the shortest of the models' limits. `cache`: None to compute afresh.
     Raises ConfigError for unknown names, DataError for text without a word, ModelError for models that cut the text
     into different tokens or know other classes.
@@ -154,7 +155,7 @@ def explain(
         models=models,
         consistency=(),
     )
-    return replace(explanation, consistency=_agreements(explanation))
+    return by_word(explanation) if chosen.by_word else replace(explanation, consistency=_agreements(explanation))
 
 
 def by_word(explanation: Explanation) -> Explanation:

@@ -13,6 +13,8 @@ with st.spinner("Loading PyTorch and the attribution methods …"):  # after the
     from pages.components.controls import controls, forget, model_names, publish, settle
     from pages.components.view import View, first_view, task_in, to_address
 
+UNKNOWN = ("[UNK]", "<unk>")  # what tokenizers put where their vocabulary has nothing
+
 
 def main() -> None:
     """Draw the page: controls, then what they ask for."""
@@ -31,7 +33,7 @@ def main() -> None:
         raise DataError("Choose one to three students to lay beside the teacher.")
     explanation = resources.explained(view)
     draw(explanation, view, view.gold(dataset))
-    footer(f"Sentences: {dataset.source}.")
+    footer(f"Sentences: {dataset.source}." if view.picked(dataset) else "A sentence of your own.")
 
 
 def draw(explanation: Explanation, view: View, gold: str | None) -> None:
@@ -42,6 +44,11 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         st.warning(
             f"The text is longer than the models can read: its last {explanation.left_out} tokens were left out.",
             icon=":material/content_cut:",
+        )
+    if any(token in UNKNOWN for token in explanation.tokens):
+        st.caption(
+            "\\[UNK\\] stands where the models’ vocabulary has no piece for what was written (emoji, rare scripts); "
+            "all such places look alike to them."
         )
     st.html(figure.predictions_html(explanation, labels, gold))
     for at, _ in enumerate(figure.targets(explanation)):

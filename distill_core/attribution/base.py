@@ -102,8 +102,9 @@ class Question:
 class Method(Protocol):
     """One attribution method; its settings are the fields of a frozen dataclass, and part of cache keys.
 
-    `title`: name for people. `signed`: scores may be negative. `default_baseline`: x' when none is asked
-    for; None when the method has no baseline.
+    `title`: name for people. `signed`: scores may be negative. `by_word`: only whole words have scores of
+    their own, a piece's is a share of one. `default_baseline`: x' when none is asked for; None when the
+    method has no baseline.
     """
 
     @property
@@ -111,6 +112,9 @@ class Method(Protocol):
 
     @property
     def signed(self) -> bool: ...
+
+    @property
+    def by_word(self) -> bool: ...
 
     @property
     def default_baseline(self) -> str | None: ...

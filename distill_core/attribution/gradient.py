@@ -19,6 +19,7 @@ class Gradient:
 
     title = "Gradient"
     signed = False
+    by_word = False
     default_baseline = None
 
     def maps(self, question: Question) -> list[Attribution]:

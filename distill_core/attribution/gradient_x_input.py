@@ -13,6 +13,7 @@ class GradientXInput:
 
     title = "Gradient × input"
     signed = True
+    by_word = False
     default_baseline = None
 
     def maps(self, question: Question) -> list[Attribution]:

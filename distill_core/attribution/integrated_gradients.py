@@ -39,6 +39,7 @@ class IntegratedGradients:
     nodes_per_piece: int = 5
     title = "Integrated gradients"
     signed = True
+    by_word = False
     default_baseline = "pad"
 
     def __post_init__(self) -> None:

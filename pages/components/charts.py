@@ -22,6 +22,7 @@ CONFIG = {
 }
 """What to hand to `st.plotly_chart(config=...)`: one button, which saves the chart as PNG without any server."""
 
+TOKENS_AT_ONCE = 60
 _FAINT = "rgba(128, 128, 128, 0.22)"
 _TITLES = {
     "loss": "Total loss",
@@ -81,6 +82,9 @@ def score_bars(tokens: Sequence[str], words: Sequence[int | None], rows: Sequenc
     figure.update_xaxes(
         tickmode="array", tickvals=list(range(len(tokens))), ticktext=[_escaped(word) for word in words_shown]
     )
+    if len(tokens) > TOKENS_AT_ONCE:  # more would smear: a window to move and widen
+        figure.update_xaxes(range=[-0.5, TOKENS_AT_ONCE - 0.5], rangeslider={"visible": True, "thickness": 0.12})
+        figure.update_layout(height=380)
     figure.update_yaxes(zeroline=True, zerolinecolor="rgba(128, 128, 128, 0.7)", zerolinewidth=1)
     figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.08, hovermode="closest")
     return figure

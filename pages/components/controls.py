@@ -19,7 +19,8 @@ from distill_core.tasks import get_task
 from pages.components.picker import pick_sentence
 from pages.components.view import DEFAULT, MOST_STUDENTS, UNITS, View, from_address, to_address
 
-_FIELDS = ("text", "example", "teacher", "students", "method", "target", "baseline", "units")
+_FIELDS = ("text", "example", "teacher", "students", "method", "target", "baseline", "output", "units")
+_OUTPUTS = {"logit": "Logit", "log_probability": "Log-probability"}
 _SHOWN, _TOUCHED, _ORDER = "explain.address", "explain.touched", "explain.order"
 
 
@@ -57,21 +58,29 @@ def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> Vi
     known = dict(models) | {model: find_model(model) for model in chosen if model not in models}
     names = model_names(known)
     _sentence_line(dataset, names)
-    with st.container(key="controls", horizontal=True, gap="xsmall"):
+    with st.container(key="controls", horizontal=True, gap="xsmall", vertical_alignment="bottom"):
         st.selectbox("Teacher", list(known), format_func=names.__getitem__, width=150, **_keyed("teacher"))
         st.multiselect(
             "Students",
             list(known),
             format_func=names.__getitem__,
             max_selections=MOST_STUDENTS,
-            width=305,
+            select_all=False,
+            width=354,
             **_keyed("students"),
         )
         st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=190, **_keyed("method"))
         targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in get_task(task).labels}
-        st.selectbox("Class explained", list(targets), format_func=targets.__getitem__, width=150, **_keyed("target"))
-        _baseline()
-        st.segmented_control("Scores of", UNITS, format_func=str.capitalize, required=True, **_keyed("units"))
+        st.selectbox("Class explained", list(targets), format_func=targets.__getitem__, width=188, **_keyed("target"))
+        words_only = METHODS[st.session_state["explain.method"]].by_word
+        if words_only:
+            st.session_state["explain.units"] = "words"
+        st.segmented_control(
+            "Scores of", UNITS, format_func=str.capitalize, required=True, disabled=words_only, **_keyed("units")
+        )
+        with st.popover("", icon=":material/tune:", help="Baseline and output of the attribution"):
+            _baseline()
+            _output()
     values = {name: st.session_state[f"explain.{name}"] for name in _FIELDS}
     view = View(task, **values | {"students": tuple(values["students"])})
     return view if view.picked(dataset) else replace(view, example=None)
@@ -109,9 +118,19 @@ def _baseline() -> None:
         "Baseline",
         list(words),
         format_func=words.__getitem__,
-        width=138,
         disabled=default is None,
+        help="The input without information that the sentence is compared with; gradients need none.",
         **_keyed("baseline"),
+    )
+
+
+def _output() -> None:
+    st.selectbox(
+        "Explained output",
+        list(_OUTPUTS),
+        format_func=_OUTPUTS.__getitem__,
+        help="The class’s logit stands for itself; its log-probability also falls when another class gains.",
+        **_keyed("output"),
     )
 
 

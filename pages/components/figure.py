@@ -99,10 +99,10 @@ def _completeness(model: ModelExplanation) -> tuple[str, str]:
         return "", ""
     worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
     gap = f"{100 * (worst.relative_gap or 0.0):.2g} %"
-    nodes = f", {worst.nodes} nodes" if worst.nodes is not None else ""
+    points = f", {worst.nodes} points of the path" if worst.nodes is not None else ""
     if worst.converged is False:
-        return "", f"Not converged: gap {gap}{nodes}"
-    return f"Gap {gap} of the attributed mass{nodes}", ""
+        return "", f"Not converged: completeness gap {gap}{points}"
+    return f"Completeness gap {gap}{points}", ""
 
 
 _PAGE_STYLE = (

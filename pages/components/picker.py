@@ -45,7 +45,7 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
         "No.": [at + 1 for at in rows],
         "Sentence": [dataset.examples[at].text for at in rows],
         "Label": [_gold(dataset, at) for at in rows],
-    } | {names.get(model, model): [found[at] for at in rows] for model, found in answers.items()}
+    } | {f"{names.get(model, model)} says": [found[at] for at in rows] for model, found in answers.items()}
     st.dataframe(
         table,
         hide_index=True,

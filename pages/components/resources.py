@@ -73,6 +73,7 @@ def explained(view: View) -> Explanation:
             method=view.method,
             target=view.target,
             baseline=None if view.baseline == DEFAULT else view.baseline,
+            output=view.output,
             cache=explanation_cache(),
         )
     return by_word(explanation) if view.units == "words" else explanation

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from distill_core import runner
+from distill_core.catalogue import list_models
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError, DistillError
 from distill_core.store import Run, Store
@@ -147,10 +148,11 @@ def _ways_on(run: Run) -> None:
 def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | list[str]]:
     """Return the explain page's address for a run's student beside what the visitor was looking at there.
 
-    `state`: the visitor's session, in which that page keeps its text and students.
+    `state`: the visitor's session, in which that page keeps its text and students; bundled students until then.
     """
     student = f"run/{run.id}"
-    others = [model for model in state.get("explain.students", ()) if model not in (student, run.config.teacher)]
+    bundled = [model.id for model in list_models() if model.kind == "bundled" and model.task == run.config.task]
+    others = [model for model in state.get("explain.students", bundled) if model not in (student, run.config.teacher)]
     students = [student, *others][:MOST_STUDENTS]
     parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
     parameters["student"] = students

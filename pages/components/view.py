@@ -7,7 +7,7 @@ on another machine, whatever source its examples come from.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from distill_core.attribution import BASELINES, METHODS
+from distill_core.attribution import BASELINES, METHODS, OUTPUTS
 from distill_core.catalogue import ModelInfo, find_model
 from distill_core.data import Dataset
 from distill_core.errors import ConfigError, DistillError, ModelError
@@ -32,6 +32,7 @@ class View:
     method: str = "integrated_gradients"
     target: str = "pred"
     baseline: str = DEFAULT
+    output: str = "logit"
     units: str = "pieces"
 
     def picked(self, dataset: Dataset) -> bool:
@@ -63,7 +64,7 @@ def to_address(view: View) -> dict[str, str | list[str]]:
     if view.example is not None:
         address["example"] = str(view.example + 1)
     address["student"] = list(view.students)
-    return address | {"method": view.method, "target": view.target, "baseline": view.baseline, "units": view.units}
+    return address | {name: getattr(view, name) for name in ("method", "target", "baseline", "output", "units")}
 
 
 def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dataset) -> View:
@@ -79,6 +80,7 @@ def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dat
         method=_one_of("method", given.get("method", first.method), METHODS),
         target=_one_of("target", given.get("target", first.target), ("pred", "all", *get_task(first.task).labels)),
         baseline=_one_of("baseline", given.get("baseline", first.baseline), (DEFAULT, *BASELINES)),
+        output=_one_of("output", given.get("output", first.output), OUTPUTS),
         units=_one_of("units", given.get("units", first.units), UNITS),
     )
     if len(view.students) > MOST_STUDENTS:

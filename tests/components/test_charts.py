@@ -4,6 +4,7 @@ import math
 
 from pages.components.charts import (
     CONFIG,
+    TOKENS_AT_ONCE,
     loss_curves,
     metric_color,
     metric_curve,
@@ -27,6 +28,15 @@ def test_bars_are_the_map_s_values_one_group_a_token() -> None:
     assert list(figure.data[0].x) == [0, 1, 2]  # positions: a word that comes twice has two groups
     assert list(figure.layout.xaxis.ticktext) == ["not", "bad", "bad"]
     assert figure.data[0].hovertext[1] == "bad · Teacher: -1.000 (raw -2)"
+
+
+def test_bars_of_a_long_text_show_a_window_of_it() -> None:
+    count = TOKENS_AT_ONCE + 40
+    row = MapRow("Teacher", (TEACHER,), (0.5,) * count, (1.0,) * count)
+    figure = score_bars(["film"] * count, list(range(count)), [row])
+    assert len(figure.data[0].x) == count
+    assert list(figure.layout.xaxis.range) == [-0.5, TOKENS_AT_ONCE - 0.5]
+    assert figure.layout.xaxis.rangeslider.visible
 
 
 def test_bars_escape_tokens_and_labels() -> None:

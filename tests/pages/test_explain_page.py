@@ -52,7 +52,7 @@ def test_predictions_maps_and_agreement_of_all_models() -> None:
     assert html.count('data-row="Δ student-a"') == html.count('data-row="teacher"') == 7  # five words, [CLS], [SEP]
     for number in ("Cosine", "Spearman", "Kendall", "Top-k overlap", "Label loyalty"):
         assert f"<h4>{number}</h4>" in html
-    assert "of the attributed mass" in html
+    assert "Completeness gap" in html
     assert len(page.get("plotly_chart")) == 1
     assert len(page.download_button) == 3
 
@@ -61,6 +61,7 @@ def test_a_link_opens_the_view_it_was_copied_from() -> None:
     first = opened(text="the plot is dull")
     first.selectbox(key="explain.method").set_value("gradient").run()
     first.selectbox(key="explain.target").set_value("all").run()
+    first.selectbox(key="explain.output").set_value("log_probability").run()
     first.segmented_control(key="explain.units").set_value("words").run()
     first.multiselect(key="explain.students").set_value(["run/student-b"]).run()
     assert first.query_params["student"] in ("run/student-b", ["run/student-b"])
@@ -68,6 +69,22 @@ def test_a_link_opens_the_view_it_was_copied_from() -> None:
     second = opened(**{name: first.query_params[name] for name in first.query_params})
     assert shown(second) == shown(first)
     assert second.selectbox(key="explain.target").value == "all"
+    assert "on the log probability" in shown(second)
+
+
+def test_a_method_that_scores_words_shows_words() -> None:
+    page = opened(text="the film is slowly good")
+    page.selectbox(key="explain.method").set_value("occlusion_word").run()
+    assert page.segmented_control(key="explain.units").disabled
+    assert page.query_params["units"] in ("words", ["words"])
+    assert not page.error
+
+
+def test_what_the_vocabulary_lacks_is_said() -> None:
+    page = opened(text="good \U0001f600 film")
+    assert any("UNK" in caption.value for caption in page.caption)
+    page.text_input(key="explain.text").set_value("good film").run()
+    assert not any("UNK" in caption.value for caption in page.caption)
 
 
 def test_changing_the_text_explains_it_anew() -> None:
@@ -101,7 +118,7 @@ def test_browsing_searches_and_filters_the_sentences() -> None:
     assert not page.exception
     table = page.dataframe[0].value
     assert list(table["Sentence"]) == [example.text for example in examples]
-    assert list(table.columns) == ["No.", "Sentence", "Label", "teacher", "student-a", "student-b"]
+    assert list(table.columns) == ["No.", "Sentence", "Label", "teacher says", "student-a says", "student-b says"]
 
 
 def test_filters_by_label_teacher_and_disagreement() -> None:
@@ -129,6 +146,7 @@ def test_filters_by_label_teacher_and_disagreement() -> None:
         ("method", "magic", "integrated_gradients"),
         ("target", "neutral", "negative, positive"),
         ("baseline", "noise", "zero, pad, mask"),
+        ("output", "loss", "logit, log_probability"),
         ("units", "letters", "pieces, words"),
         ("task", "none", "sst2"),
         ("teacher", "run/none", "run/student-a"),
