@@ -65,7 +65,7 @@ def main() -> None:
     """Measure the first start of an application folder, then the second."""
     with tempfile.TemporaryDirectory() as folder:
         for what in ("first start, models unpacked", "second start, maps from the cache"):
-            print(f"streamlit run to complete maps, {what}: {start(Path(folder)):.1f} s", flush=True)
+            print(f"| `streamlit run` to the first complete maps: {what} | {start(Path(folder)):.1f} s |", flush=True)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def main(
     opened = [source_of(open_model(model)) for model in ids]
     closed = [ModelSource(source.id, source.fingerprint, refuse) for source in opened]
     texts = texts_of(opened[0].load(), tokens, repeats + 1, glue)
+    rows = []
     table = Table("baseline", "first look, s: median", "largest", "second look, s", "nodes", "largest gap", "converged")
     for baseline in ("zero", "pad", "mask"):
         with tempfile.TemporaryDirectory() as folder:
@@ -79,16 +80,21 @@ def main(
             firsts = [timed(text, opened, baseline, cache) for text in texts[1:]]
             seconds = [timed(text, closed, baseline, cache)[0] for text in texts[1:]]
         maps = [one for _, found in firsts for model in found.models for one in model.attributions]
+        median = statistics.median(took for took, _ in firsts)
+        converged = sum(one.converged is True for one in maps)
+        what = f"integrated gradients to ≤ 1 % gap, {len(ids)} models, {tokens} tokens, {baseline} baseline"
+        rows.append(f"| {what}: first look, second look (no model called) | {median:.2f} s, {max(seconds):.3f} s |")
         table.add_row(
             baseline,
-            f"{statistics.median(took for took, _ in firsts):.2f}",
+            f"{median:.2f}",
             f"{max(took for took, _ in firsts):.2f}",
             f"{max(seconds):.3f}",
             f"{statistics.mean(one.nodes or 0 for one in maps):.0f}",
             f"{100 * max(one.relative_gap or 0.0 for one in maps):.2f} %",
-            f"{sum(one.converged is True for one in maps)} of {len(maps)}",
+            f"{converged} of {len(maps)}",
         )
     Console().print(f"{', '.join(ids)}: {tokens} tokens, {len(texts) - 1} sentences, {threads} threads", table)
+    print(*rows, sep="\n")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main(
         total, run, latest = time.perf_counter() - began, store.get(run_id), store.latest(run_id)
         if first is None or run.state != "finished":
             raise SystemExit(f"the run ended as {run.state}: {run.reason}")
-    print(f"{method}, {steps} steps, bundled sample: first point after {first:.1f} s, finished after {total:.0f} s")
+    print(f"| short run ({method}, {steps} steps, bundled sample): first point, end | {first:.1f} s, {total:.0f} s |")
     print({name: round(value, 4) for name, value in sorted(latest.items()) if "/" in name})
 
 
