@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -61,17 +62,19 @@ def encode(
 ) -> Encoded:
     """Tokenise a text or a pair, cut to `max_length` tokens with special tokens.
 
+    A text's own "[SEP]" is plain text: only the tokenizer's template sets special tokens.
     Raises DataError when the text is blank or nothing but special tokens would be left.
     """
     if not text.strip() or (text_pair is not None and not text_pair.strip()):
         raise DataError("There is no text to explain; type at least one word.")
-    cut = tokenizer(text, text_pair, truncation=True, max_length=max_length, return_special_tokens_mask=True)
+    plain: dict[str, Any] = {"text": text, "text_pair": text_pair, "split_special_tokens": True, "verbose": False}
+    cut = tokenizer(**plain, truncation=True, max_length=max_length, return_special_tokens_mask=True)
     special = tuple(bool(flag) for flag in cut["special_tokens_mask"])
     if all(special):
         raise DataError("The text has no words the model can read (only blank or control characters).")
     left_out = 0
     if len(cut["input_ids"]) == max_length:
-        left_out = len(tokenizer(text, text_pair, truncation=False, verbose=False)["input_ids"]) - max_length
+        left_out = len(tokenizer(**plain, truncation=False)["input_ids"]) - max_length
     numbers: dict[tuple[int | None, int | None], int] = {}
     words: list[int | None] = []
     for sequence, word, is_special in zip(cut.sequence_ids(), cut.word_ids(), special, strict=True):

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from distill_core.data import Example
+from distill_core.catalogue import BUNDLE
+from distill_core.data import Example, load_split
 from distill_core.encoding import check_text, collate, encode, encode_all, length_batches
 from distill_core.errors import DataError
 from tests.tiny import tiny_tokenizer
@@ -44,6 +46,25 @@ def test_text_of_only_marks_is_refused_for_explaining(text: str) -> None:
 def test_encode_all_names_the_row() -> None:
     with pytest.raises(DataError, match="Row 2"):
         encode_all(TOKENIZER, [Example(0, "good", None, 1), Example(1, " ", None, 1)])
+
+
+@pytest.mark.parametrize("token", ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"])
+def test_a_control_token_that_was_typed_is_plain_text(token: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
+    row = encode(tokenizer, f"good {token} film", f"bad {token}")
+    inside = [one for one, special in zip(row.tokens, row.special, strict=True) if not special]
+    assert "".join(inside).replace("##", "") == f"good{token}filmbad{token}".lower()
+    assert [one for one, special in zip(row.tokens, row.special, strict=True) if special] == ["[CLS]", "[SEP]", "[SEP]"]
+    assert encode(tokenizer, f"{token} " * 20, max_length=10).left_out > 50
+
+
+def test_ordinary_text_is_cut_as_the_tokenizer_alone_does() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
+    for example in load_split("sst2", "validation", "bundled").examples[:50]:
+        row, plain = encode(tokenizer, example.text), tokenizer(example.text)
+        assert list(row.ids) == plain["input_ids"]
+        assert [word is None for word in row.words] == [word is None for word in plain.word_ids()]
+        assert [word for word in row.words if word is not None] == plain.word_ids()[1:-1]
 
 
 def test_batches_pad_on_the_right_and_select_cuts_padding() -> None:

@@ -74,9 +74,8 @@ def test_special_tokens_are_occluded_only_by_zero(model: LoadedModel, inputs: In
 
 
 def test_a_text_that_is_its_own_baseline_scores_zero(model: LoadedModel) -> None:
-    row = encode(model.tokenizer, "[MASK] [MASK]", max_length=16)
-    inputs = collate([row], 0)
-    inputs = Inputs(torch.tensor([[2, 4, 4, 3]]), inputs.attention_mask[:, :4], None, inputs.special[:, :4])
+    inputs = collate([encode(model.tokenizer, "good film")], 0)
+    inputs = Inputs(torch.tensor([[2, 4, 4, 3]]), inputs.attention_mask, None, inputs.special)  # [MASK] [MASK]
     for method in ("occlusion", "occlusion_word"):
         scores = attribute(method, model, inputs, torch.tensor([0]), words=torch.tensor([[-1, 0, 1, -1]])).scores
         assert scores.tolist() == [[0.0] * 4]
