@@ -81,7 +81,10 @@ def _plain(bound: float | None) -> str:
 
 
 def _shortened(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists in lists
+        text = f"<{type(value).__name__} too large to print>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -167,8 +170,8 @@ class RunConfig:
         """Read what `to_json` wrote; ConfigError where it is damaged or holds an unknown setting."""
         try:
             values = json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"The settings of a run are not JSON ({error}).") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"The settings of a run are not JSON that can be read ({error}).") from error
         if not isinstance(values, dict):
             raise ConfigError(f"The settings of a run are {_shortened(values)}; wanted a JSON object.")
         return cls.from_values(values)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from distill_core.data import Example
-from distill_core.errors import DataError
+from distill_core.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,11 @@ def encode(
     """Tokenise a text or a pair, cut to `max_length` tokens with special tokens.
 
     A text's own "[SEP]" is plain text: only the tokenizer's template sets special tokens.
-    Raises DataError when the text is blank or nothing but special tokens would be left.
+    Raises DataError when the text is blank or nothing but special tokens would be left, ConfigError for a
+    `max_length` that leaves no room for a word.
     """
+    if max_length < 3:  # tokenizers raise below 0 and do not cut at all at 0
+        raise ConfigError(f"max_length is {max_length}; wanted at least 3: a piece of a word and two special tokens.")
     if not text.strip() or (text_pair is not None and not text_pair.strip()):
         raise DataError("There is no text to explain; type at least one word.")
     plain: dict[str, Any] = {"text": text, "text_pair": text_pair, "split_special_tokens": True, "verbose": False}

@@ -35,6 +35,7 @@ def test_numbers_outside_their_range_are_refused_by_name_value_and_range(name: s
         ("steps", 2.0),
         ("steps", None),
         ("steps", 10**400),
+        ("max_length", -5),
         ("seed", "0"),
         ("alpha", float("nan")),
         ("temperature", float("inf")),
@@ -56,6 +57,16 @@ def test_a_wrong_value_is_refused_in_one_readable_line(name: str, value: object)
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("name", ["steps", "alpha", "name", "method"])
+def test_a_value_that_cannot_be_printed_is_refused_in_one_line_too(name: str) -> None:
+    nested: object = None
+    for _ in range(10_000):
+        nested = [nested]
+    for value in (10**5000, nested):
+        with pytest.raises(ConfigError, match=f"^{name} is <{type(value).__name__} too large to print>; "):
+            RunConfig.from_values({name: value})
+
+
 def test_names_in_any_script_and_with_emoji_are_kept() -> None:
     for name in ("../../etc", "<b>bold</b>", "ночной прогон", "تجربة", "👩‍💻 run"):
         assert RunConfig.from_json(RunConfig(name=name).to_json()).name == name
@@ -73,10 +84,23 @@ def test_a_missing_key_takes_its_default_and_an_unknown_one_is_refused() -> None
         RunConfig.from_json('{"stepz": 5}')
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        "null",
+        "[" * 100_000,
+        '{"steps": ' + "[" * 900 + "]" * 900 + "}",
+        '{"steps": 1' + "0" * 5000 + "}",
+    ],
+    ids=lambda text: text[:12],
+)
 def test_damaged_json_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         RunConfig.from_json(text)
+    assert len(str(caught.value)) < 300
 
 
 def test_every_field_explains_itself_in_one_sentence() -> None:

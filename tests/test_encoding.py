@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 from distill_core.catalogue import BUNDLE
 from distill_core.data import Example, load_split
 from distill_core.encoding import check_text, collate, encode, encode_all, length_batches
-from distill_core.errors import DataError
+from distill_core.errors import ConfigError, DataError
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -27,6 +27,12 @@ def test_truncation_says_how_much_was_left_out() -> None:
     assert len(row.ids) == 10
     assert row.left_out == 22
     assert encode(TOKENIZER, "good " * 8, max_length=10).left_out == 0
+
+
+@pytest.mark.parametrize("length", [-5, 0, 2])
+def test_a_length_without_room_for_a_word_is_refused(length: int) -> None:
+    with pytest.raises(ConfigError, match=f"max_length is {length}; wanted at least 3"):
+        encode(TOKENIZER, "good film", max_length=length)
 
 
 @pytest.mark.parametrize(("text", "pair"), [("", None), ("  \t\n", None), ("good", " ")])
