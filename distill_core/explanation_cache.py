@@ -47,7 +47,7 @@ class ExplanationCache:
         self._attempt(lambda connection: _write(connection, texts, self.max_bytes))
 
     def _attempt(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """Do one transaction; None when the file is busy, or was damaged and has been replaced."""
+        """Do one transaction; None when the file or folder cannot be used, or was damaged and has been replaced."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=5)) as connection:
@@ -56,7 +56,7 @@ class ExplanationCache:
                 connection.executescript(_SCHEMA)
                 with connection:
                     return work(connection)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             _LOG.warning("the cache %s cannot be used now (%s); going on without", self.path, error)
         except sqlite3.DatabaseError as error:
             _LOG.warning("the cache %s is damaged (%s) and is started afresh", self.path, error)

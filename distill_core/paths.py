@@ -9,14 +9,22 @@ from pathlib import Path
 
 import platformdirs
 
+from distill_core.errors import ConfigError
+
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
 def home() -> Path:
-    """Return the application's own folder, created if missing."""
-    chosen = os.environ.get("DISTILL_HOME")
-    folder = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("distillation-lens"))
-    folder.mkdir(parents=True, exist_ok=True)
+    """Return the application's own folder, created if missing; ConfigError where it cannot be."""
+    chosen = os.environ.get("DISTILL_HOME") or platformdirs.user_cache_dir("distillation-lens")
+    try:
+        folder = Path(chosen).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:  # a file, no rights, an unknown ~user, a NUL
+        raise ConfigError(
+            f"The app's own folder {chosen[:200]!r} cannot be used ({error}); set DISTILL_HOME to a folder "
+            "that exists or can be made."
+        ) from error
     return folder
 
 

@@ -94,10 +94,7 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         """Open the store at `path`, by default `runs.sqlite` in the application's folder."""
-        try:
-            self.path = (path or home() / "runs.sqlite").resolve()
-        except OSError as error:
-            raise StoreError(f"The app's own folder cannot be used ({error}); set DISTILL_HOME to another.") from error
+        self.path = (path or home() / "runs.sqlite").resolve()
         with self._connection(create=True) as connection:
             self._prepare(connection)
 

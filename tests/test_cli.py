@@ -85,6 +85,18 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     assert explained["models"][1]["id"] == f"run/{told['run']}"
 
 
+@pytest.mark.parametrize("command", [["models"], ["runs", "list"], ["explain", "--text", "good"]])
+def test_a_home_that_is_a_file_ends_with_code_2(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "file"))
+    done = call(*command)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "set DISTILL_HOME" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -88,6 +88,13 @@ def test_a_folder_that_cannot_be_written_is_a_miss(tmp_path: Path) -> None:
     assert cache.get(["a"]) == {}
 
 
+def test_a_folder_that_cannot_be_made_is_a_miss(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    cache = ExplanationCache(tmp_path / "file" / "c.sqlite")
+    cache.put({"a": "1"})
+    assert cache.get(["a"]) == {}
+
+
 def test_threads_and_processes_share_it(cache: ExplanationCache) -> None:
     code = (
         "import sys; from pathlib import Path; from distill_core.explanation_cache import ExplanationCache\n"

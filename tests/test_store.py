@@ -344,7 +344,7 @@ def test_a_store_whose_file_vanished_says_so(store: Store) -> None:
 def test_a_folder_that_cannot_be_made_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "file" / "home"))
-    with pytest.raises(StoreError, match="set DISTILL_HOME"):
+    with pytest.raises(ConfigError, match="set DISTILL_HOME"):
         Store()
 
 
