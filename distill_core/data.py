@@ -4,7 +4,6 @@
 in the settings, GLUE in the local Hugging Face cache, the bundled sample.
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -138,7 +137,8 @@ def _examples(task: Task, rows: Iterable[Mapping[str, Any]], where: str) -> tupl
             raise DataError(f"{where}: row {index + 1} has no text in {' or '.join(task.columns)}.")
         label = row.get("label")
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < task.classes:
-            raise DataError(f"{where}: row {index + 1} has label {label!r}; wanted 0 to {task.classes - 1}.")
+            given = repr(label)[:80]
+            raise DataError(f"{where}: row {index + 1} has label {given}; wanted 0 to {task.classes - 1}.")
         text_pair = str(texts[1]).strip() if len(texts) > 1 else None
         examples.append(Example(index, str(texts[0]).strip(), text_pair, label))
     if not examples:
@@ -189,15 +189,23 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_tsv(path: Path) -> list[dict[str, Any]]:
-    """Read an original GLUE file: tab-separated, a header line, quotation marks are text."""
+    """Read an original GLUE file: tab-separated, a header line, quotation marks and lone CRs are text."""
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            rows: list[dict[str, Any]] = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = path.read_bytes().decode("utf-8")  # as it is: Python's lines would also end at a CR
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as tab-separated UTF-8 text ({error}).") from error
-    for row in rows:
-        label = row.get("label")
-        row["label"] = int(label) if isinstance(label, str) and label.strip().isdecimal() else label
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    names, *cells = [line.split("\t") for line in lines if line] or [[]]
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: the header line names a column twice ({', '.join(names)[:200]}); rename one.")
+    rows: list[dict[str, Any]] = []
+    for number, row in enumerate(cells, start=1):
+        if len(row) > len(names):
+            raise DataError(f"{path}: row {number} has {len(row)} cells, the header line {len(names)}; mend the row.")
+        rows.append(dict(zip(names, row, strict=False)))  # a cell that lacks is told from its column
+        label = rows[-1].get("label", "")
+        if label.strip().isdecimal() and len(label) < 10:  # else it is refused as it is
+            rows[-1]["label"] = int(label)
     return rows
 
 

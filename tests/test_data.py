@@ -50,6 +50,35 @@ def test_original_tsv_is_read_unquoted(tmp_path: Path) -> None:
     assert [(e.text, e.label) for e in data.examples] == [('"the "best" film', 1), ("bad", 0)]
 
 
+def tsv_folder(path: Path, content: str) -> str:
+    (path / "SST-2").mkdir()
+    (path / "SST-2" / "train.tsv").write_bytes(content.encode())
+    return str(path)
+
+
+def test_tsv_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
+    folder = tsv_folder(tmp_path, "sentence\tlabel\r\none\rrow\t1\r\nand\x85one\u2028more\t0\r\n\r\n")
+    data = load_split("sst2", "train", folder)
+    assert [(e.text, e.label) for e in data.examples] == [("one\rrow", 1), ("and\x85one\u2028more", 0)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("sentence\tlabel\nfine\t1\nfine\t1\t0\n", r"train\.tsv: row 2 has 3 cells, the header line 2; mend"),
+        ("sentence\tlabel\tlabel\nfine\t1\t0\n", r"names a column twice \(sentence, label, label\)"),
+        ("sentence\tlabel\nfine\t1\nfine\n", r"row 2 has label None"),
+        (f"sentence\tlabel\nfine\t{'1' * 5000}\n", r"row 1 has label '1{60,80}; wanted 0 to 1"),
+        ("sentence\tlabel\n", "no examples"),
+        ("", "no examples"),
+    ],
+    ids=["more cells", "two labels", "no label", "long label", "only a header", "empty"],
+)
+def test_bad_tsv_is_named(tmp_path: Path, content: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load_split("sst2", "train", tsv_folder(tmp_path, content))
+
+
 def test_glue_in_the_hugging_face_cache_is_found_without_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
