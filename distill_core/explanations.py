@@ -120,12 +120,14 @@ def explain(
     or a class name. `baseline`: None for the method's own. `include_special`: compare special tokens too.
     A method that scores whole words answers in words.
     `max_length`: tokens at most; None for the shortest of the models' limits. `cache`: None to compute afresh.
-    Raises ConfigError for unknown names, DataError for text without a word, ModelError for models that cut the text
-    into different tokens or know other classes.
+    Raises ConfigError for unknown names, DataError for text without a word or a number of texts that is not the
+    task's, ModelError for models that cut the text into different tokens or know other classes.
     """
     columns = get_task(task).columns
     if len(columns) > 1 and text_pair is None:
         raise DataError(f"Task {task} needs two texts ({' and '.join(columns)}); only one was given.")
+    if len(columns) == 1 and text_pair is not None:
+        raise DataError(f"Task {task} takes one text ({columns[0]}); a second was given: leave it out.")
     check_text(text, text_pair)
     chosen = get_method(method)
     used = baseline_used(chosen, baseline)

@@ -107,6 +107,7 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["explain", "--text", "good", "--target", "neutral"], "negative, positive"),
         (["explain", "--text", "good", "--baseline", "ones"], "zero, pad, mask"),
         (["explain", "--text", "good", "--task", "sst3"], "sst2"),
+        (["explain", "--text", "good", "--text-pair", "bad"], "takes one text"),
         (["evaluate", "--model", "bundled/sst2-kd", "--task", "nope"], "sst2"),
         (["evaluate", "--model", "bundled/sst2-kd", "--split", "test"], "train, validation"),
         (["evaluate", "--model", "bundled/sst2-kd", "--source", "/nowhere"], "does not exist"),

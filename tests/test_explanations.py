@@ -18,6 +18,7 @@ from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import by_word, explain, predict_all
 from distill_core.model_source import ModelSource, source_in
 from distill_core.models import LoadedModel, logits
+from distill_core.tasks import TASKS, Task
 from tests.tiny import tiny_model
 
 TEXT = "the acting is slowly boring , but the music was good"
@@ -68,7 +69,8 @@ def ask(models: list[Counted], cache: ExplanationCache | None = None, **settings
     settings = {"method": "gradient_x_input"} | settings
     text = str(settings.pop("text", TEXT))
     sources = [counted.source for counted in models]
-    return explain("sst2", text, teacher=sources[0], students=sources[1:], cache=cache, **settings)  # type: ignore[arg-type]
+    task = str(settings.pop("task", "sst2"))
+    return explain(task, text, teacher=sources[0], students=sources[1:], cache=cache, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -210,8 +212,12 @@ def test_occlusion_by_word_gives_the_words_score_once(models: list[Counted]) -> 
     assert words.models[0].attributions[0].scores[1] == pytest.approx(single[1], abs=1e-5)  # a word of one piece
 
 
-def test_pairs_keep_their_segments(models: list[Counted]) -> None:
-    pair = ask(models, text="the film is good", text_pair="bad acting")
+def test_pairs_keep_their_segments(models: list[Counted], monkeypatch: pytest.MonkeyPatch) -> None:
+    of_pairs = Task("pairs", "Pairs", ("premise", "hypothesis"), ("negative", "positive"), "accuracy")
+    monkeypatch.setitem(TASKS, "pairs", of_pairs)
+    with pytest.raises(DataError, match="needs two texts \\(premise and hypothesis\\); only one was given"):
+        ask(models, task="pairs")
+    pair = ask(models, task="pairs", text="the film is good", text_pair="bad acting")
     joined = ask(models, text="the film is good bad acting")
     assert pair.tokens.count("[SEP]") == 2
     assert pair.text_pair == "bad acting"
@@ -232,6 +238,11 @@ def test_a_long_text_is_cut_at_the_shortest_limit_and_says_so(models: list[Count
 def test_blank_text_is_refused(text: str, models: list[Counted]) -> None:
     with pytest.raises(DataError):
         ask(models, text=text)
+
+
+def test_a_second_text_is_refused_where_the_task_has_one(models: list[Counted]) -> None:
+    with pytest.raises(DataError, match="Task sst2 takes one text \\(sentence\\); a second was given: leave it out"):
+        ask(models, text_pair="bad acting")
 
 
 def test_unknown_names_are_refused_with_the_valid_ones(models: list[Counted], cache: ExplanationCache) -> None:
