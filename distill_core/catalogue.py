@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from distill_core.config import RunConfig
 from distill_core.errors import ModelError
 from distill_core.paths import ASSETS, home
 
@@ -83,6 +84,17 @@ def find_model(model_id: str) -> ModelInfo:
             return _folder_info(model_id, named, "folder")
     known = ", ".join(model.id for model in list_models())
     raise ModelError(f"Unknown model {model_id[:200]!r}; choose one of: {known}, or the path of a Hugging Face folder.")
+
+
+def find_teacher(config: RunConfig) -> ModelInfo:
+    """Return a run's teacher; ModelError where it is unknown or has fewer layers than the student is to take over."""
+    teacher = find_model(config.teacher)
+    if config.student_layers > teacher.layers > 0:  # 0: its config does not say
+        raise ModelError(
+            f"student_layers is {config.student_layers}; the teacher {teacher.id} has {teacher.layers} layers: "
+            f"wanted 1 to {teacher.layers}."
+        )
+    return teacher
 
 
 def _existing_folder(text: str) -> Path | None:

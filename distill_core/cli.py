@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from distill_core.catalogue import ModelInfo, find_model, list_models
+from distill_core.catalogue import ModelInfo, find_teacher, list_models
 from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.data import load_split
 from distill_core.errors import DistillError
@@ -136,7 +136,7 @@ def distill(
 
     values = {key: value for key, value in locals().items() if key in FIELDS}
     config = RunConfig(**values)
-    find_model(config.teacher)
+    find_teacher(config)
     store = Store()
     run_id = submit(store, config)
     with _bar(f"Run {run_id}") as progress:

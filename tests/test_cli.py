@@ -114,6 +114,7 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["distill", "--steps", "-5"], "steps is -5"),
         (["distill", "--method", "magic"], "kd, ad_kd"),
         (["distill", "--teacher", "bundled/nope"], "bundled/sst2-teacher"),
+        (["distill", "--student-layers", "7"], "the teacher bundled/sst2-teacher has 6 layers: wanted 1 to 6"),
         (["runs", "show", "nope"], "nope"),
         (["runs", "stop", "nope"], "nope"),
     ],
