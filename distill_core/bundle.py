@@ -6,8 +6,11 @@ of a normal distribution (Max 1960, doi 10.1109/TIT.1960.1057548), for the rest 
 `scripts/build_bundled_models.py` makes it.
 """
 
+import contextlib
 import json
 import logging
+import secrets
+import time
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +29,7 @@ from distill_core.tasks import get_task
 BASE = "base"
 CODES, SCALE = ".codes", ".scale"  # endings of a changed matrix's parts: (out, in / 4) bytes and (out,)
 LEVELS = (-1.510, -0.4528, 0.4528, 1.510)  # in standard deviations of the row
+LEFT_AFTER = 3600.0  # seconds after which a half-made folder is what a killed process left
 SHIFTS = (0, 2, 4, 6)  # where in a byte each of its four codes lies
 
 
@@ -51,15 +55,27 @@ def unpack(info: ModelInfo) -> Path:
     network = _assemble(entry)
     tokenizer = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
     record = {"task": entry.task, "title": entry.title, "description": entry.description}
-    fresh = info.path.with_name(f"{info.path.name}.{torch.randint(2**31, ()).item():08x}")
-    save_model(network, tokenizer, fresh, {**record, "parameters": entry.parameters})
+    fresh = info.path.with_name(f"{info.path.name}.{secrets.token_hex(4)}")
     try:
+        _remove_leftovers(info.path)
+        save_model(network, tokenizer, fresh, {**record, "parameters": entry.parameters})
         fresh.rename(info.path)
-    except OSError:  # another process was first; its folder is as good
+    except Exception as error:  # OSError, SafetensorError and, from tokenizers, a bare Exception: the disk
         remove_folder(fresh)
-        if not info.path.exists():
-            raise
+        if not info.path.exists():  # else another process was first; its folder is as good
+            raise ModelError(
+                f"Model {info.id} could not be unpacked into {info.path} ({error}). It needs "
+                f"{entry.parameters * 4e-6:.0f} MB there: free some space, or set DISTILL_HOME to a folder elsewhere."
+            ) from error
     return info.path
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what killed unpackings left beside `path`; one under way takes seconds, so an hour is long enough."""
+    for rest in path.parent.glob(f"{path.name}.*"):
+        with contextlib.suppress(FileNotFoundError):  # one that was under way after all has ended
+            if time.time() - rest.stat().st_mtime > LEFT_AFTER:
+                remove_folder(rest)
 
 
 def _assemble(entry: BundledModel) -> PreTrainedModel:

@@ -120,14 +120,19 @@ def save_model(
     """Write a plain Hugging Face folder at `path`; a kill at any moment leaves the old folder or the new one.
 
     It is built beside `path` and renamed; an older folder of that name is set aside first, deleted last.
+    What an error (a full disk: OSError, SafetensorError) leaves half-built is deleted.
     """
     part, old = (path.with_name(f"{path.name}.{os.getpid()}.{suffix}") for suffix in ("part", "old"))
     remove_folder(part)
     part.mkdir(parents=True)
-    network.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    complete = {**record, "weights_sha256": file_sha256(part / WEIGHTS)}
-    (part / RECORD).write_text(json.dumps(complete, indent=2), encoding="utf-8")
+    try:
+        network.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        complete = {**record, "weights_sha256": file_sha256(part / WEIGHTS)}
+        (part / RECORD).write_text(json.dumps(complete, indent=2), encoding="utf-8")
+    except BaseException:
+        remove_folder(part)
+        raise
     if path.exists():
         path.rename(old)
     part.rename(path)

@@ -1,7 +1,10 @@
 """The bundled models: unpacked on first use, checked, refused by name when damaged."""
 
 import json
+import os
+import resource
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,37 @@ def test_a_bundled_model_becomes_a_plain_folder_once(own_home: Path) -> None:
     assert bundle.open_model(info.id).fingerprint == model.fingerprint
     assert (model.path / "model.safetensors").stat().st_mtime_ns == changed
     assert [folder.name for folder in info.path.parent.iterdir()] == [info.path.name]
+
+
+@pytest.mark.parametrize("kilobytes", [10, 20_000])
+def test_a_full_disk_is_told_with_the_space_it_takes_and_nothing_stays(kilobytes: int) -> None:
+    path, limits = catalogue.find_model("bundled/sst2-kd").path, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes, limits[1]))  # no file may grow beyond
+    try:
+        with pytest.raises(ModelError, match=rf"{path.name} \(.*\)\. It needs \d+ MB there: free some space, or set"):
+            bundle.open_model("bundled/sst2-kd")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(path.parent.iterdir()) == []
+    bundle.open_model("bundled/sst2-kd")
+
+
+def test_a_folder_that_cannot_be_written_is_told(own_home: Path) -> None:
+    own_home.mkdir()
+    (own_home / "models").write_text("")
+    with pytest.raises(ModelError, match=r"sst2-kd could not be unpacked into .* set DISTILL_HOME"):
+        bundle.open_model("bundled/sst2-kd")
+
+
+def test_what_killed_unpackings_left_goes_with_the_next(own_home: Path) -> None:
+    path = catalogue.find_model("bundled/sst2-kd").path
+    dead, alive = path.with_name(f"{path.name}.0a1b2c3d.77.part"), path.with_name(f"{path.name}.11223344.78.part")
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text("half")
+    os.utime(dead, (time.time() - 7200,) * 2)
+    bundle.unpack(catalogue.find_model("bundled/sst2-kd"))
+    assert set((own_home / "models").iterdir()) == {path, alive}
 
 
 @pytest.mark.parametrize(("model_id", "layers"), [(BUNDLED[0], 6), (BUNDLED[1], 3), (BUNDLED[2], 3)])
