@@ -6,10 +6,10 @@ that waits for its exit. So the queue goes on without a page, and a crash is not
 next look.
 
 A worker is known by pid, start time and token. The token, 128 random bits, stands in the environment it
-was started with: where that can be read it decides, because the start time that the system reports moves
-when its clock is set. A process at the pid that fails the test is another one and is never signalled.
-A worker that is there but silent is not given up: its device is not free, and a machine that slept looks
-the same. Whether to stop it is the user's choice.
+was started with: where that can be read it decides. The start time is counted from the system's own start
+where that can be had, since the time of day moves when the clock is set. A process at the pid that fails the
+test is another one and is never signalled. A worker that is there but silent is not given up: its device is
+not free, and a machine that slept looks the same. Whether to stop it is the user's choice.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "distill_core.worker")  #
 TERM_AFTER = 6.0  # seconds from asking a worker to stop to SIGTERM
 KILL_AFTER = 7.5  # ... and to SIGKILL
 START_SECONDS = 30.0  # a claimed run without a process for longer was never started
-_SAME_START = 2.0  # seconds two reports of one process' start time may differ
+_SAME_START = 2.0  # seconds two of psutil's reports of one process' start time may differ
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that look alike
 
 
@@ -105,7 +105,8 @@ def worker_process(run: Run) -> psutil.Process | None:
         process = psutil.Process(run.pid)
         if process.status() == psutil.STATUS_ZOMBIE:  # ended, but its parent has not asked how
             return None
-        began_then = abs(process.create_time() - run.pid_started) <= _SAME_START
+        off = abs(process.create_time() - run.pid_started)  # for no /proc, and for what an older version noted
+        began_then = process_start(process) == run.pid_started or off <= _SAME_START
         if _in_foreground(run):
             return process if began_then else None
         try:
@@ -115,6 +116,19 @@ def worker_process(run: Run) -> psutil.Process | None:
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     return process if carries_token else None
+
+
+def process_start(process: psutil.Process) -> float:
+    """Return when a process began: seconds since the system's start on Linux, which no clock setting moves.
+
+    Elsewhere what psutil reports. Raises psutil.NoSuchProcess where it is gone.
+    """
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_bytes()
+        ticks = stat.rpartition(b")")[2].split()[19]  # field 22 of proc(5); the name in field 2 may hold spaces
+        return int(ticks) / os.sysconf("SC_CLK_TCK")
+    except OSError:  # no Linux, or gone, which psutil then says
+        return float(process.create_time())
 
 
 def tidy_checkpoints(folder: Path) -> None:
@@ -237,7 +251,7 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
     threading.Thread(target=_see_off, args=arguments, name=f"worker-{run.id}", daemon=True).start()
     with contextlib.suppress(psutil.NoSuchProcess):  # ended already: the thread says how
         # The worker notes itself, too; until then a look at the run must find it.
-        store.attach(run.id, token, process.pid, psutil.Process(process.pid).create_time())
+        store.attach(run.id, token, process.pid, process_start(psutil.Process(process.pid)))
 
 
 def _see_off(store: Store, run_id: str, token: str, process: subprocess.Popen[bytes], command: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ from distill_core.errors import DistillError, StoreError
 from distill_core.events import Event, Measured, Note, Phase
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
-from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, pump, stop, tidy_checkpoints
+from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy_checkpoints
 from distill_core.store import LOG_NAME, Run, RunState, Store
 
 BEAT_SECONDS = 1.0
@@ -246,7 +246,7 @@ def run_in_foreground(store: Store, run_id: str, on_event: Callable[[Event], Non
             run = store.claim(resolve_device, token, only=run_id)
             if run is not None:
                 me = psutil.Process()
-                store.attach(run_id, token, me.pid, me.create_time())
+                store.attach(run_id, token, me.pid, process_start(me))
                 work(store, run, on_event)
                 pump(store)
                 return store.get(run_id)
@@ -318,7 +318,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m distill_core.worker RUN_ID (started by the app)", file=sys.stderr)
         return 2
     store, me = Store(), psutil.Process()
-    if not store.attach(arguments[0], os.environ.get(TOKEN_VARIABLE, ""), me.pid, me.create_time()):
+    if not store.attach(arguments[0], os.environ.get(TOKEN_VARIABLE, ""), me.pid, process_start(me)):
         print(f"Run {arguments[0]!r} does not wait for this process; nothing done.", file=sys.stderr)
         return 2
     work(store, store.get(arguments[0]), may_exit=True)

@@ -16,7 +16,7 @@ from distill_core import runner
 from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
-from distill_core.runner import pump, stop, submit, wait, worker_process
+from distill_core.runner import process_start, pump, stop, submit, wait, worker_process
 from distill_core.store import Run, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -238,7 +238,7 @@ def claimed(
     run_id = submit(store, RunConfig(device="cpu"))
     run = store.claim(lambda _: "cpu", token, only=run_id)
     assert run is not None
-    began = psutil.Process(process.pid).create_time() if started is None else started
+    began = process_start(psutil.Process(process.pid)) if started is None else started
     assert store.attach(run_id, token, process.pid, began)
     return run_id
 
@@ -250,6 +250,29 @@ def test_a_zombie_counts_as_gone(store: Store) -> None:
     pump(store)
     assert store.get(run_id).state == "lost"
     child.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts only by its clock")
+def test_setting_the_clock_loses_no_run_in_the_foreground(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    working = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    run_id = claimed(store, working, token=f"{runner.FOREGROUND}1")
+    before = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: before(process) + 3600)
+    pump(store)
+    assert store.get(run_id).state == "running"
+    working.kill()
+    working.wait()
+    pump(store)
+    assert store.get(run_id).state == "lost"
+
+
+def test_a_run_in_the_foreground_of_an_older_version_is_known(store: Store) -> None:
+    working = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    noted = psutil.Process(working.pid).create_time()
+    run_id = claimed(store, working, noted, token=f"{runner.FOREGROUND}1")
+    assert worker_process(store.get(run_id)) is not None
+    working.kill()
+    working.wait()
 
 
 @pytest.mark.parametrize("started", [None, 1.0])
