@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,8 @@ def find_model(model_id: str) -> ModelInfo:
         return _bundled_info(bundled_models()[name])
     if kind == "run" and name not in ("", ".", "..") and Path(name).name == name:
         folder = home() / "runs" / name / "student"
+        if not folder.exists():  # a checkpoint is replaced by two renames: look again
+            time.sleep(0.05)
         if (folder / "config.json").is_file():
             return _folder_info(model_id, folder, "run")
     elif kind != "bundled" and model_id:

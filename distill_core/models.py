@@ -67,10 +67,33 @@ class _Given(nn.Module):
 def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> LoadedModel:
     """Load the classifier in a folder, float32, eval mode, no gradients on its weights.
 
+    A checkpoint that replaces the folder meanwhile is loaded in its stead, never a mixture of both.
     Raises ModelError naming the file when the folder is incomplete or damaged, when weights are not
     those the folder's record promises, or when any weight would have to be made up.
     """
     name = model_id or str(path)
+    for _ in range(3):
+        before = _inode(path)
+        try:
+            model = _load(path, name, device)
+        except (ModelError, OSError) as error:
+            if _inode(path) == before:
+                raise ModelError(str(error)) from error
+        else:
+            if _inode(path) == before:
+                return model
+    raise ModelError(f"Model {name}: {path} was replaced each time it was read; try again.")
+
+
+def _inode(path: Path) -> int | None:
+    """Return what tells a folder from the one that replaces it, None where there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _load(path: Path, name: str, device: str) -> LoadedModel:
     for needed in ("config.json", WEIGHTS, "tokenizer.json"):
         if not (path / needed).is_file():
             raise ModelError(f"Model {name}: {path / needed} is missing; a plain Hugging Face folder is wanted.")

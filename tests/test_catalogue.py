@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.catalogue import find_teacher
+from distill_core import catalogue
+from distill_core.catalogue import find_model, find_teacher
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError
+from distill_core.paths import run_folder
 
 
 def test_a_teacher_with_fewer_layers_than_the_student_is_refused() -> None:
@@ -27,3 +29,11 @@ def test_a_folder_is_judged_by_its_config_where_that_says(config: dict[str, int]
     else:
         with pytest.raises(ModelError, match="has 2 layers: wanted 1 to 2"):
             find_teacher(run)
+
+
+def test_a_student_whose_checkpoint_is_just_being_replaced_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    aside = run_folder("one") / "student.7.old"
+    aside.mkdir(parents=True)
+    (aside / "config.json").write_text("{}")
+    monkeypatch.setattr(catalogue.time, "sleep", lambda _: aside.rename(run_folder("one") / "student"))
+    assert find_model("run/one").path == run_folder("one") / "student"

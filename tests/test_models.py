@@ -1,12 +1,14 @@
 """Loading models, refusing damaged ones, and running a network from its embeddings."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill_core import models
 from distill_core.errors import ModelError
 from distill_core.models import embed, keep_layers, load_model, logits, logits_from_embeddings, read_record, save_model
 from tests.tiny import random_inputs, tiny_folder, tiny_model, tiny_network
@@ -81,6 +83,35 @@ def test_a_broken_header_and_a_missing_file_are_named(tmp_path: Path) -> None:
         load_model(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("step", ["file_sha256", "read_record"])
+def test_a_model_replaced_while_it_is_read_is_never_a_mixture(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, new = tiny_folder(tmp_path / "m", seed=1), tiny_folder(tmp_path / "new", seed=2)
+    expected = load_model(new)
+    read = getattr(models, step)
+
+    def read_then_replace(path: Path) -> object:
+        content = read(path)
+        if new.exists():
+            shutil.rmtree(folder)
+            new.rename(folder)
+        return content
+
+    monkeypatch.setattr(models, step, read_then_replace)
+    found = load_model(folder)
+    assert found.fingerprint == expected.fingerprint
+    assert torch.equal(found.network.classifier.weight, expected.network.classifier.weight)
+
+
+def test_a_model_that_is_replaced_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    numbers = iter(range(100))
+    monkeypatch.setattr(models, "_inode", lambda _: next(numbers))
+    with pytest.raises(ModelError, match="was replaced each time it was read; try again"):
         load_model(folder)
 
 
