@@ -4,9 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -18,10 +17,9 @@ from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
 from distill_core.runner import process_start, pump, stop, submit, wait, worker_process
 from distill_core.store import Run, Store
+from tests.conftest import FAKE_TOKEN, PROMISE, until
 
 ROOT = Path(__file__).resolve().parent.parent
-FAKE_TOKEN = "0123456789abcdef"
-PROMISE = 10.0  # seconds within which a stop or a death has been dealt with
 
 OPENING = """
 import os, signal, subprocess, sys, time
@@ -65,20 +63,6 @@ Commands = Callable[[str], Sequence[str]]
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
-    monkeypatch.delenv("GLUE_DIR", raising=False)
-    store = Store()
-    yield store
-    for run in store.runs(("queued",)):
-        store.cancel(run.id)
-    assert until(lambda: not kill_workers(store))
-    for thread in threading.enumerate():
-        if thread.name.startswith("worker-"):
-            thread.join(PROMISE)
-
-
-@pytest.fixture
 def command(tmp_path: Path) -> Commands:
     """Return what gives the command of a fake worker by name."""
 
@@ -88,20 +72,6 @@ def command(tmp_path: Path) -> Commands:
         return (sys.executable, str(script))
 
     return of
-
-
-def until(condition: Callable[[], bool], seconds: float = PROMISE) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return met
-
-
-def kill_workers(store: Store) -> bool:
-    """Kill what works on any run; say whether a run might still have a worker."""
-    for process in filter(None, map(worker_process, store.runs(("running",)))):
-        process.kill()
-    return any(run.pid is None or worker_process(run) for run in store.runs(("running",)) if run.token != FAKE_TOKEN)
 
 
 def gone(pid: int) -> bool:

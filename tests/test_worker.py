@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,10 +19,9 @@ from distill_core.events import Event, Measured, Note, Phase
 from distill_core.paths import run_folder
 from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.store import Run, Store
+from tests.conftest import FAKE_TOKEN, PROMISE, until
 
 ROOT = Path(__file__).resolve().parent.parent
-FAKE_TOKEN = "0123456789abcdef"
-PROMISE = 10.0  # seconds within which a stop has been dealt with
 
 # A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
 SESSION = """
@@ -83,20 +81,6 @@ Scripts = Callable[[str], Sequence[str]]
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
-    monkeypatch.delenv("GLUE_DIR", raising=False)
-    store = Store()
-    yield store
-    for run in store.runs(("queued",)):
-        store.cancel(run.id)
-    assert until(lambda: not kill_workers(store))
-    for thread in threading.enumerate():
-        if thread.name.startswith("worker-"):
-            thread.join(PROMISE)
-
-
-@pytest.fixture
 def command(tmp_path: Path) -> Scripts:
     """Return what gives the command of a worker process with a session of a kind."""
 
@@ -108,27 +92,12 @@ def command(tmp_path: Path) -> Scripts:
     return of
 
 
-def until(condition: Callable[[], bool], seconds: float = PROMISE) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return met
-
-
 def training(store: Store, command: Sequence[str], step: int = 3, **settings: Any) -> Run:
     """Start a run in a worker process and return it once it is past a step."""
     run_id = submit(store, RunConfig.from_values({"steps": 100_000, "device": "cpu", **settings}))
     pump(store, command)
     assert until(lambda: store.get(run_id).step >= step), store.log_tail(run_id)
     return store.get(run_id)
-
-
-def kill_workers(store: Store) -> bool:
-    """Kill what works on any run; say whether a run might still have a worker."""
-    left = [run for run in store.runs(("running",)) if run.token != FAKE_TOKEN]
-    for process in filter(None, map(worker_process, left)):
-        process.kill()
-    return bool(left)
 
 
 def saved_step(run: Run) -> int:
