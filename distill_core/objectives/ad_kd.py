@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
+from distill_core.attribution.reduce import l2_norm, unit_norm
 from distill_core.objectives.base import ForwardPass
 
 
@@ -66,5 +66,4 @@ def attribution_map(
     if top_k is not None and top_k < product.shape[-1]:
         kept = product.abs().topk(top_k, dim=-1).indices
         product = torch.zeros_like(product).scatter(-1, kept, product.gather(-1, kept))
-    lengths = torch.linalg.vector_norm(product, dim=-1) * forward.mask  # (B, T)
-    return F.normalize(lengths, dim=-1, eps=1e-20)
+    return unit_norm(l2_norm(product, forward.mask))
