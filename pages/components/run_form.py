@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from distill_core.catalogue import find_model, list_models
+from distill_core.catalogue import find_model, find_teacher, list_models
 from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
@@ -133,9 +133,7 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
         return False
     draw_loss(config)
     try:
-        teacher = find_model(config.teacher)
-        if config.student_layers > teacher.layers:
-            raise ModelError(f"The teacher has {teacher.layers} layers; the student can take 1 to {teacher.layers}.")
+        find_teacher(config)
         data.caption(plain(data_words(config)))
         device = resolve_device(config.device)
         expected = estimate(store, config, device)
