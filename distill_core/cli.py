@@ -137,6 +137,8 @@ def distill(
     values = {key: value for key, value in locals().items() if key in FIELDS}
     config = RunConfig(**values)
     find_teacher(config)
+    if config.source != "hub":  # whose failure the run tells, once it has asked
+        load_split(config.task, "validation", config.source)
     store = Store()
     run_id = submit(store, config)
     with _bar(f"Run {run_id}") as progress:

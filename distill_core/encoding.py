@@ -31,7 +31,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A padded batch: what every network call takes, so that no caller can drop mask or segments."""
+    """A batch padded on the right: what every network call takes, so that no caller can drop mask or segments."""
 
     input_ids: Int[Tensor, "batch token"]
     attention_mask: Int[Tensor, "batch token"]

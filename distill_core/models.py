@@ -117,6 +117,9 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a damaged folder raises a dozen classes in there; all mean the same to the user
         raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
+    unused = sorted(key for key in info["unexpected_keys"] if ".layer." in key)
+    if unused:
+        raise ModelError(f"Model {name}: its config describes fewer layers than its weights have ({unused[0]}, …).")
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
         raise ModelError(f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; made-up weights are not used.")

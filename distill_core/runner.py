@@ -67,7 +67,7 @@ def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:
     for run in store.runs(("running",)):
         _look_after(store, run)
     started: list[str] = []
-    while store.runs(("queued",), limit=1):
+    while store.waiting():  # looked at first: claiming shuts out all other writers
         run_or_none = store.claim(resolve_device, secrets.token_hex(16))
         if run_or_none is None:
             break

@@ -117,6 +117,11 @@ class Store:
             rows = connection.execute(query, (*wanted, -1 if limit is None else limit)).fetchall()
         return [run for run in map(_readable_run, rows) if run is not None]
 
+    def waiting(self) -> bool:
+        """Tell whether any run is queued, readable or not."""
+        with self._connection() as connection:
+            return connection.execute("SELECT 1 FROM runs WHERE state = 'queued' LIMIT 1").fetchone() is not None
+
     def metrics(self, run_id: str, after: int = 0, names: Sequence[str] | None = None) -> list[MetricPoint]:
         """Return the points written after the cursor `after`, in the order of writing, of all names or of these."""
         chosen = "" if names is None else f" AND name IN ({_marks(names)})"
@@ -166,7 +171,7 @@ class Store:
         With `only`, no other run is taken, nor does that one overtake those before it on its device.
         """
         with self._writing() as connection:
-            taken = {row["device"] for row in connection.execute("SELECT device FROM runs WHERE state = 'running'")}
+            taken = _devices_taken(connection)
             waiting = connection.execute("SELECT id, config FROM runs WHERE state = 'queued' ORDER BY number")
             for row in waiting.fetchall():
                 try:
@@ -336,6 +341,18 @@ def _move(
         query += " AND token = ?"
         values.append(token)
     return connection.execute(query, values).rowcount == 1
+
+
+def _devices_taken(connection: sqlite3.Connection) -> set[str]:
+    """Return the devices of running runs; one whose settings cannot be read any more fails, as nobody can watch it."""
+    taken = set()
+    for row in connection.execute("SELECT id, device, config FROM runs WHERE state = 'running'").fetchall():
+        try:
+            RunConfig.from_json(row["config"])
+            taken.add(row["device"])
+        except ConfigError as error:
+            _move(connection, row["id"], "failed", f"Its settings in the store are damaged: {error}", ("running",))
+    return taken
 
 
 def _readable_run(row: sqlite3.Row) -> Run | None:

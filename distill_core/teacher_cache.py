@@ -4,9 +4,11 @@ A batch whose examples are all known costs no teacher call. The file is a safete
 digest of everything the numbers depend on, written in one step, so a killed run leaves the old or the new.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from distill_core.models import LoadedModel, embed, logits_from_embeddings
 from distill_core.objectives import ForwardPass, Method
 from distill_core.paths import home
 
+STALE_SECONDS = 3600.0  # nobody writes one file for so long
 LIMIT_BYTES = 2 * 1024**3  # of all teacher files together; the least recently used leave first
 
 
@@ -154,7 +157,11 @@ def _key(teacher: LoadedModel, method: Method | None, rows: Sequence[Encoded], l
 
 
 def _prune(folder: Path) -> None:
-    """Delete the least recently used files beyond LIMIT_BYTES."""
+    """Delete the least recently used files beyond LIMIT_BYTES, and what killed processes left half-written."""
+    for part in folder.glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):  # its writer was done just now
+            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                part.unlink()
     files = sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
     total = 0
     for file in files:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from distill_core.encoding import Encoded, encode
+from distill_core.encoding import Encoded, collate, encode
+from distill_core.models import embed, logits_from_embeddings
 from distill_core.probe import Probe
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
 
@@ -35,6 +37,32 @@ def test_another_network_agrees_less_and_is_left_as_found(tmp_path: Path) -> Non
     assert all(parameter.grad is None for parameter in student.parameters())
     assert first["agreement/signed_cosine"] < 0.9
     assert 0 <= first["agreement/label_loyalty"] <= 1
+
+
+def test_numbers_are_those_of_one_sentence_after_another(tmp_path: Path) -> None:
+    """Gradient × input at the logit of the teacher's class, over the tokens that are not special."""
+    teacher, student = tiny_model(tmp_path / "teacher", seed=1).network, tiny_network(seed=2)
+    found: dict[str, list[float]] = {"cosine": [], "signed_cosine": [], "label_loyalty": []}
+    for row in rows():
+        inputs = collate([row], 0)
+        products, classes = [], []
+        for network in (teacher, student):
+            x = embed(network, inputs).detach().requires_grad_()
+            scores = logits_from_embeddings(network, x, inputs)[0]
+            classes.append(int(scores.argmax()))
+            scores[classes[0]].backward()  # type: ignore[no-untyped-call]
+            assert x.grad is not None
+            products.append((x.grad * x).detach()[0, 1:-1])  # without [CLS] and [SEP]
+        for name, maps in (
+            ("cosine", [p.norm(dim=1) for p in products]),
+            ("signed_cosine", [p.sum(1) for p in products]),
+        ):
+            if len(maps[0]) > 1:
+                found[name].append(float(torch.nn.functional.cosine_similarity(*maps, dim=0)))
+        found["label_loyalty"].append(float(classes[0] == classes[1]))
+    measured = Probe(teacher, rows(), 0).measure(student)
+    for name, numbers in found.items():
+        assert measured[f"agreement/{name}"] == pytest.approx(sum(numbers) / len(numbers), abs=1e-5), name
 
 
 def test_batching_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_core.encoding import Encoded, encode
+from distill_core.encoding import Encoded, collate, encode, length_batches
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Phase
 from distill_core.models import keep_layers, make_trainable
 from distill_core.objectives import Method, make_method
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import TrainingSet, Weights, distill
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 TEXTS = [
     "a good film",
@@ -74,6 +74,34 @@ def test_the_same_run_twice_gives_the_same_weights(tmp_path: Path, key: str) -> 
     first, _, _ = run(tmp_path, key)
     second, _, _ = run(tmp_path, key)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_is_what_a_plain_loop_does() -> None:
+    """AdamW with decay 0.01, norm clipped at 1, rate up over a tenth and then down to 0, dropout on."""
+    train, steps, rate = training_set(), 12, 0.01
+    ours, plain = (make_trainable(tiny_network(seed=1, dropout=0.3)) for _ in range(2))
+    events = list(_events(ours, train, None, None, Weights(), steps, rate))
+    torch.manual_seed(5)
+    order = torch.Generator().manual_seed(5)
+    lengths = [len(row.ids) for row in train.rows]
+    batches = [batch for _ in range(3) for batch in length_batches(lengths, 4, order)][:steps]
+    trained = [parameter for parameter in plain.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, weight_decay=0.01)
+    norms = []
+    for step, batch in enumerate(batches):
+        plain.train()
+        inputs = collate([train.rows[row] for row in batch], 0)
+        kept = {"attention_mask": inputs.attention_mask, "token_type_ids": inputs.token_type_ids}
+        found = plain(input_ids=inputs.input_ids, **kept).logits
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(found, train.labels[batch]).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(trained, 1.0)))
+        optimizer.param_groups[0]["lr"] = rate * (step / 2 if step < 2 else (steps - step) / (steps - 2))
+        optimizer.step()
+    assert max(norms) > 1  # else the clipping was not seen
+    assert values(events, "gradient_norm") == pytest.approx(norms, rel=1e-5)
+    for (name, one), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7, msg=name)
 
 
 def test_another_method_gives_other_weights(tmp_path: Path) -> None:

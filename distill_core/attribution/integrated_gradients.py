@@ -1,9 +1,13 @@
 """Integrated gradients: (x − x') ⊙ the mean gradient on the straight path from a baseline x' to x.
 
-The path is cut into pieces, each with a Gauss-Legendre rule. The integral of a piece is known exactly,
-F(end) − F(start), so each piece carries its own error; pieces that are off are halved, the others kept.
-An example has converged when the pieces' absolute errors *together* are within the tolerance: stricter
-than the completeness gap, in which errors of opposite sign cancel while the map is still wrong.
+The path is cut into pieces, each with a Gauss-Legendre rule. A piece's doubt is the larger of two numbers:
+how far its sum over the tokens is off from F(end) − F(start), which is known; and an estimate of the error
+of its single tokens, which may cancel in that sum. Pieces of much doubt are halved, the others kept. An
+example has converged when its pieces' doubts *together* are within the tolerance: stricter than the
+completeness gap, in which errors of opposite sign cancel while the map is still wrong.
+The estimate (ours): r, the size of the two highest Legendre coefficients that the rule's nodes resolve, summed
+over the tokens. As coefficients of a smooth function fall geometrically and the rule is exact to twice that
+degree, its error goes with r² over the piece's mass; r itself bounds it where nothing is resolved.
 Why not one rule with ever more nodes: Gauss-Legendre rules share no nodes, so doubling throws all work
 away, and from a zero baseline the path has a sharp bend near x' (LayerNorm) that no fixed rule resolves.
 That is also why [PAD] is the default baseline: there, a third of the nodes give a far better resolved map.
@@ -20,6 +24,7 @@ from torch import Tensor
 from distill_core.attribution.base import Attribution, Question, answer
 from distill_core.errors import ConfigError
 
+CAUTION = 0.05  # factor of the estimate, chosen so that maps are as near to finely resolved ones as promised (ours)
 ROUNDING = 1e-6  # a gap below this share of 1 + |F| is float32 rounding, not error of the rule
 
 
@@ -27,7 +32,7 @@ ROUNDING = 1e-6  # a gap below this share of 1 + |F| is float32 rounding, not er
 class IntegratedGradients:
     """Integrated gradients (Sundararajan, Taly, Yan 2017, arXiv 1703.01365), signed: summed over the width.
 
-    `tolerance`: largest error relative to the attributed mass Σ|scores|. `nodes`: spend exactly this many
+    `tolerance`: largest doubt relative to the attributed mass Σ|scores|. `nodes`: spend exactly this many
     nodes, one Gauss-Legendre rule over the whole path, instead of adapting. `max_nodes`: gradients an
     example may cost when adapting. `pieces`, `nodes_per_piece`: the first cut, and the rule on a piece.
     """
@@ -72,7 +77,7 @@ class IntegratedGradients:
         gap = pieces.total(pieces.error, examples).abs()  # (B, K)
         mass = scores.abs().sum(dim=-1)
         relative = torch.where(mass > 0, gap / mass.clamp(min=1e-300), torch.where(gap > 0, torch.inf, 0.0))
-        together = pieces.total(pieces.error.abs(), examples)
+        together = pieces.total(pieces.doubt, examples)
         return answer(
             question,
             scores.float(),
@@ -87,6 +92,7 @@ class IntegratedGradients:
 class _Pieces:
     """P pieces of examples' paths: where they lie, F at their ends, and their share of the maps.
 
+    `tail`: the size of the highest coefficients of the slopes, summed over the tokens.
     `counts`: for which targets a piece is part of the path; a target that needed finer pieces there has
     others. Kept on the CPU in float64, so that adding up makes no error of its own and any device will do.
     """
@@ -97,6 +103,7 @@ class _Pieces:
     start_output: Float[Tensor, "piece target"]
     end_output: Float[Tensor, "piece target"]
     scores: Float[Tensor, "piece target token"]
+    tail: Float[Tensor, "piece target"]
     counts: Bool[Tensor, "piece target"]
 
     @property
@@ -104,11 +111,17 @@ class _Pieces:
         """What the rule's sum is off from F(end) − F(start)."""
         return self.scores.sum(dim=-1) - (self.end_output - self.start_output)
 
+    @property
+    def doubt(self) -> Float[Tensor, "piece target"]:
+        """How far a piece's scores may be off, all tokens together; never less than what their sum is off."""
+        mass = self.scores.abs().sum(dim=-1).clamp(min=1e-300)
+        return torch.maximum(self.error.abs(), self.tail * (CAUTION * self.tail / mass).clamp(max=1.0))
+
     def without(self, dropped: Bool[Tensor, "piece target"]) -> "_Pieces":
         """Return the pieces that still count for a target once `dropped` no longer do."""
         counts = self.counts & ~dropped
         kept = counts.any(dim=1)
-        parts = (self.example, self.start, self.end, self.start_output, self.end_output, self.scores, counts)
+        parts = (self.example, self.start, self.end, self.start_output, self.end_output, self.scores, self.tail, counts)
         return _Pieces(*(part[kept] for part in parts))
 
     def join(self, other: "_Pieces") -> "_Pieces":
@@ -134,13 +147,13 @@ class _Pieces:
         return torch.maximum(tolerance * mass, ROUNDING * (1 + largest))
 
     def to_halve(self, affordable: Bool[Tensor, "batch target"], tolerance: float) -> Bool[Tensor, "piece target"]:
-        """Return the pieces with more than an even share of the allowed error, where a map is beyond it.
+        """Return the pieces with more than an even share of the allowed doubt, where a map is beyond it.
 
-        While errors together exceed what is allowed, at least one piece exceeds the even share.
+        While doubts together exceed what is allowed, at least one piece exceeds the even share.
         """
         examples = len(affordable)
         allowed = self.allowed(examples, tolerance)
-        size = self.error.abs()
+        size = self.doubt
         off = (self.total(size, examples) > allowed) & affordable
         share = allowed / self.number(examples)
         return self.counts & off[self.example] & (size > share[self.example])
@@ -154,9 +167,9 @@ def _first_pieces(question: Question, cuts: Float[Tensor, " cut"], rule: int) ->
     outputs = outputs.reshape(examples, pieces + 1, -1)
     example = everyone.repeat_interleave(pieces)
     start, end = cuts[:-1].repeat(examples), cuts[1:].repeat(examples)
-    scores = _integrate(question, example, start, end, rule)
+    scores, tail = _integrate(question, example, start, end, rule)
     first, last = outputs[:, :-1].flatten(0, 1), outputs[:, 1:].flatten(0, 1)
-    return _Pieces(example, start, end, first, last, scores, torch.ones_like(first, dtype=torch.bool))
+    return _Pieces(example, start, end, first, last, scores, tail, torch.ones_like(first, dtype=torch.bool))
 
 
 def _halve(question: Question, pieces: _Pieces, wanted: Bool[Tensor, "piece target"], rule: int) -> _Pieces:
@@ -166,28 +179,30 @@ def _halve(question: Question, pieces: _Pieces, wanted: Bool[Tensor, "piece targ
     output = _outputs(question, whole.example, middle)
     example = whole.example.repeat(2)
     start, end = torch.cat([whole.start, middle]), torch.cat([middle, whole.end])
-    scores = _integrate(question, example, start, end, rule)
+    scores, tail = _integrate(question, example, start, end, rule)
     first, last = torch.cat([whole.start_output, output]), torch.cat([output, whole.end_output])
-    return _Pieces(example, start, end, first, last, scores, whole.counts.repeat(2, 1))
+    return _Pieces(example, start, end, first, last, scores, tail, whole.counts.repeat(2, 1))
 
 
 def _integrate(
     question: Question, example: Int[Tensor, " piece"], start: Tensor, end: Tensor, rule: int
-) -> Float[Tensor, "piece target token"]:
-    """Return Σ over the width of (x − x') ⊙ ∫ ∂F/∂x dα from `start` to `end`, a Gauss-Legendre rule each."""
+) -> tuple[Float[Tensor, "piece target token"], Float[Tensor, "piece target"]]:
+    """Return Σ over the width of (x − x') ⊙ ∫ ∂F/∂x dα from `start` to `end`, and its tail; a rule a piece."""
     nodes, weights = (torch.tensor(part, dtype=torch.float64) for part in gauss_legendre(rule))
+    sums = torch.stack([weights, *(weights * part for part in highest_legendre(rule))])  # (3, rule)
     piece = torch.arange(len(example)).repeat_interleave(rule)
     width = end - start
     alpha = (start[:, None] + width[:, None] * nodes).flatten()  # (P·rule,)
-    weight = (width[:, None] * weights).flatten()
+    weight = (width[:, None] * sums[:, None]).flatten(1)  # (3, P·rule)
     rows = example[piece]
     tokens = question.embeddings.shape[1]
-    scores = start.new_zeros(len(example), question.targets.shape[1], tokens)
+    found = start.new_zeros(len(sums), len(example), question.targets.shape[1], tokens)
     for part in question.passes(rows):
         x, delta = _points(question, rows[part], alpha[part])
-        slopes = (question.gradients(x, rows[part]) * delta[:, None]).sum(dim=-1)  # (R, K, T)
-        scores.index_add_(0, piece[part], slopes.cpu().double() * weight[part][:, None, None])
-    return scores
+        slopes = (question.gradients(x, rows[part]) * delta[:, None]).sum(dim=-1).cpu().double()  # (R, K, T)
+        found.index_add_(1, piece[part], slopes * weight[:, part][:, :, None, None])
+    scores, *highest = found
+    return scores, torch.stack(highest).abs().amax(dim=0).sum(dim=-1)
 
 
 @torch.no_grad()
@@ -217,3 +232,17 @@ def gauss_legendre(count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the nodes in (0, 1) and weights (sum 1) of the rule that is exact to degree 2·count − 1."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     return tuple((0.5 * (nodes + 1)).tolist()), tuple((0.5 * weights).tolist())
+
+
+@cache
+def highest_legendre(count: int) -> tuple[Tensor, Tensor]:
+    """Return the two highest Legendre polynomials a rule of `count` nodes resolves, at its nodes.
+
+    Scaled so that the rule's sum of function times polynomial is the function's coefficient; (count,) each.
+    """
+    points = 2 * np.array(gauss_legendre(count)[0]) - 1
+    degrees = (max(count - 2, 1), max(count - 1, 1))  # never the constant, which is the integral itself
+    first, second = (
+        torch.tensor((2 * degree + 1) * np.polynomial.legendre.Legendre.basis(degree)(points)) for degree in degrees
+    )
+    return first, second

@@ -204,3 +204,18 @@ def captum(model: LoadedModel, inputs: Inputs, target: Tensor, baseline: str, ou
         method="gausslegendre",
     )
     return found.sum(dim=-1).detach()
+
+
+def test_converged_means_the_tokens_too_not_only_their_sum() -> None:
+    """From zero, this teacher's errors cancel in the sum: the gap alone would pass maps that are a tenth off."""
+    model = open_model("bundled/sst2-teacher")
+    texts = ("what a mess .", "nobody who loves jazz should go without seeing this .", "not bad at all .")
+    inputs = collate([encode(model.tokenizer, text) for text in texts], model.pad_id)
+    target = torch.ones(len(texts)).long()
+    found = attribute("integrated_gradients", model, inputs, target, baseline="zero")
+    fine = IntegratedGradients(tolerance=1e-3, pieces=24, max_nodes=2000)
+    resolved = attribute(fine, model, inputs, target, baseline="zero").scores
+    assert found.converged is not None
+    assert found.converged.all()
+    off = (found.scores - resolved).abs().sum(dim=1) / resolved.abs().sum(dim=1)
+    assert off.max().item() <= 0.01
