@@ -33,7 +33,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class BundledModel:
-    """One entry of the bundle's manifest. `parent` is what its low-rank update is added to: `base` or a sibling."""
+    """One entry of the bundle's manifest. `parent` is what its stored change is added to: `base` or a sibling."""
 
     name: str
     title: str

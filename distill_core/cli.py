@@ -226,6 +226,8 @@ def stop(run: Annotated[str, typer.Argument(help="Run id.")]) -> None:
     with _busy(f"Stopping {run}"):
         ended = runner.wait(store, run, 30)
     error_console.print(f"{run}: {ended.status} {ended.reason}")
+    if ended.active:
+        raise typer.Exit(1)
 
 
 def _settled_store() -> Store:

@@ -99,7 +99,7 @@ def wait(store: Store, run_id: str, seconds: float, command: Sequence[str] | Non
 
 def worker_process(run: Run) -> psutil.Process | None:
     """Return the process that works on a run, None where it is gone or its pid is another's by now."""
-    if run.pid is None or run.pid_started is None:
+    if run.pid is None or run.pid_started is None or not run.token:
         return None
     try:
         process = psutil.Process(run.pid)

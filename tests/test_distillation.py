@@ -46,6 +46,22 @@ def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: 
     assert record["parameters"] == sum(parameter.numel() for parameter in student.network.parameters())
 
 
+def test_each_setting_reaches_the_training(tmp_path: Path) -> None:
+    def last_loss(**changes: object) -> tuple[float, ...]:
+        events = list(prepare(config(tmp_path, method="ad_kd", **changes)).events())
+        trained = [event.values for event in events if isinstance(event, Measured) and "loss" in event.values]
+        return tuple(values["loss"] for values in trained)
+
+    plain = last_loss()
+    assert last_loss() == plain
+    others = {
+        "seed": 1, "attribution_weight": 5.0, "top_k": 3, "alpha": 0.2, "temperature": 5.0, "learning_rate": 1e-2,
+        "batch_size": 8, "max_length": 8, "train_examples": 5,
+    }  # fmt: skip
+    same = [name for name, value in others.items() if last_loss(**{name: value}) == plain]
+    assert same == []
+
+
 def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no student yet"):
         prepare(config(tmp_path)).save(tmp_path / "student", {})

@@ -217,6 +217,8 @@ def _check_shapes(inputs: Inputs, targets: Tensor, words: Tensor | None) -> None
         raise AttributionError(f"Inputs have shape {shape}; wanted at least one example of at least one token.")
     if not bool(inputs.mask.any(dim=1).all()):
         raise AttributionError("An example has no token outside the padding.")
+    if bool((~inputs.mask[:, :-1] & inputs.mask[:, 1:]).any()):
+        raise AttributionError("An example is padded on the left or within; wanted padding on the right.")
     if targets.ndim != 2 or targets.shape[0] != shape[0] or targets.shape[1] == 0:
         raise AttributionError(f"Targets have shape {tuple(targets.shape)}; wanted ({shape[0]}, classes asked for).")
     if words is not None and tuple(words.shape) != shape:

@@ -12,6 +12,7 @@ one line a word, so the sentence reads, and copies, as it was written; the hover
 Words follow each other in the direction of the sentence, pieces in that of their word.
 """
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,8 +112,12 @@ def shown_token(token: str, joined: bool) -> str:
 
 
 def number(value: float) -> str:
-    """Return a value with two decimals, a true minus sign and no leading zero: 0.5 is ".50", -1 is "−1.0"."""
-    text = f"{abs(value):.2f}"
+    """Return a value with two decimals, a true minus sign and no leading zero: 0.5 is ".50", -1 is "−1.0".
+
+    What is nearly 1 gets a third decimal, cut off and not rounded: only 1 itself may be shown as 1.
+    """
+    nearly = 0.995 <= abs(value) < 1.0
+    text = f"{math.floor(1000 * abs(value)) / 1000:.3f}" if nearly else f"{abs(value):.2f}"
     short = text.removeprefix("0") if text.startswith("0.") else f"{abs(value):.1f}"
     return f"−{short}" if value < 0 and float(text) != 0 else short
 

@@ -141,8 +141,8 @@ def test_difference_is_teacher_minus_student() -> None:
 
 
 def test_printed_numbers() -> None:
-    assert [number(value) for value in (0.5, -0.35, 1.0, -1.0, 0.999, -0.001, 1.84)] == [
-        ".50", "−.35", "1.0", "−1.0", "1.0", ".00", "1.8",
+    assert [number(value) for value in (0.5, -0.35, 1.0, -1.0, 0.9999, -0.997, -0.001, 1.84)] == [
+        ".50", "−.35", "1.0", "−1.0", ".999", "−.997", ".00", "1.8",
     ]  # fmt: skip
 
 
