@@ -125,3 +125,12 @@ def test_saving_over_a_model_replaces_it_whole(tmp_path: Path) -> None:
     (folder / "distill.json").write_text(json.dumps([1])[:-1], encoding="utf-8")
     with pytest.raises(ModelError, match=r"distill\.json is damaged"):
         load_model(folder)
+
+
+def test_a_config_of_fewer_layers_than_the_weights_is_refused(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m", layers=1)
+    deeper = tiny_folder(tmp_path / "deeper", layers=2)
+    save_file(load_file(deeper / "model.safetensors"), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "distill.json").unlink()
+    with pytest.raises(ModelError, match="fewer layers than its weights"):
+        load_model(folder)

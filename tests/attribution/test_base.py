@@ -1,10 +1,13 @@
 """Dealing work into passes of bounded size."""
 
+import pytest
 import torch
 
 from distill_core.attribution import base
 from distill_core.attribution.base import pose
 from distill_core.attribution.gradient import Gradient
+from distill_core.encoding import Inputs
+from distill_core.errors import AttributionError
 from distill_core.models import LoadedModel
 from tests.tiny import random_inputs
 
@@ -20,3 +23,10 @@ def test_passes_cover_every_item_once_within_the_budget(model: LoadedModel, monk
         longest = max(lengths[int(row)] for row in rows[part])
         assert len(part) == 1 or len(part) * longest <= 40
     assert len(parts) < 35
+
+
+def test_padding_on_the_left_is_refused(model: LoadedModel) -> None:
+    right = random_inputs((6, 4))
+    left = Inputs(*(part.flip(1) for part in (right.input_ids, right.attention_mask)), None, right.special.flip(1))
+    with pytest.raises(AttributionError, match="padding on the right"):
+        pose(Gradient(), model, left, torch.zeros(2, 1, dtype=torch.long))

@@ -1,0 +1,45 @@
+"""Rows of the store that can no longer be read stand in nobody's way."""
+
+import sqlite3
+
+from distill_core.config import RunConfig
+from distill_core.runner import submit
+from distill_core.store import Store
+
+TOKEN = "0123456789abcdef"  # of tests/conftest.py: no worker is looked for
+
+
+def damage(store: Store, run_id: str) -> None:
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE runs SET config = '[1]' WHERE id = ?", (run_id,))
+
+
+def state(store: Store, run_id: str) -> tuple[str, str]:
+    with sqlite3.connect(store.path) as connection:
+        found: tuple[str, str] = connection.execute("SELECT state, reason FROM runs WHERE id = ?", (run_id,)).fetchone()
+    return found
+
+
+def test_a_damaged_running_run_gives_its_device_back(store: Store) -> None:
+    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
+    assert store.claim(lambda _: "cpu", TOKEN) is not None
+    damage(store, first)
+    claimed = store.claim(lambda _: "cpu", TOKEN)
+    assert claimed is not None
+    assert claimed.id == second
+    assert state(store, first)[0] == "failed"
+    assert "damaged" in state(store, first)[1]
+    assert store.end(second, TOKEN, "stopped")
+
+
+def test_a_damaged_queued_run_does_not_hide_the_queue(store: Store) -> None:
+    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
+    damage(store, second)
+    assert store.waiting()
+    claimed = store.claim(lambda _: "cpu", TOKEN)
+    assert claimed is not None
+    assert claimed.id == first
+    assert store.claim(lambda _: "cpu", TOKEN) is None
+    assert state(store, second)[0] == "failed"
+    assert not store.waiting()
+    assert store.end(first, TOKEN, "stopped")
