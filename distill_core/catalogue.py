@@ -94,8 +94,8 @@ def find_teacher(config: RunConfig) -> ModelInfo:
     teacher = find_model(config.teacher)
     if config.student_layers > teacher.layers > 0:  # 0: its config does not say
         raise ModelError(
-            f"student_layers is {config.student_layers}; the teacher {teacher.id} has {teacher.layers} layers: "
-            f"wanted 1 to {teacher.layers}."
+            f"Student layers (student_layers) is {config.student_layers}; "
+            f"the teacher {teacher.id} has {teacher.layers} layers: wanted 1 to {teacher.layers}."
         )
     return teacher
 

@@ -52,7 +52,7 @@ class FieldSpec:
             return value
         if self.kind == "choice" and value in self.choices:
             return value
-        raise ConfigError(f"{self.name} is {_shortened(value)}; {self.allowed}.")
+        raise ConfigError(f"{self.label} ({self.name}) is {_shortened(value)}; {self.allowed}.")
 
     @property
     def allowed(self) -> str:

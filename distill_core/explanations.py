@@ -113,6 +113,7 @@ def explain(
     include_special: bool = False,
     max_length: int | None = None,
     cache: ExplanationCache | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Explanation:
     """Explain a text (or pair) through a teacher and its students.
 
@@ -120,15 +121,11 @@ def explain(
     or a class name. `baseline`: None for the method's own. `include_special`: compare special tokens too.
     A method that scores whole words answers in words.
     `max_length`: tokens at most; None for the shortest of the models' limits. `cache`: None to compute afresh.
+    `progress(done, total)` is called before each model's maps, with the number of models done.
     Raises ConfigError for unknown names, DataError for text without a word or a number of texts that is not the
     task's, ModelError for models that cut the text into different tokens or know other classes.
     """
-    columns = get_task(task).columns
-    if len(columns) > 1 and text_pair is None:
-        raise DataError(f"Task {task} needs two texts ({' and '.join(columns)}); only one was given.")
-    if len(columns) == 1 and text_pair is not None:
-        raise DataError(f"Task {task} takes one text ({columns[0]}); a second was given: leave it out.")
-    check_text(text, text_pair)
+    _check_texts(task, text, text_pair)
     chosen = get_method(method)
     used = baseline_used(chosen, baseline)
     check_output(output)
@@ -136,10 +133,11 @@ def explain(
     readings = _read_alike(readers, max_length)
     first = readings[0]
     classes = choose_targets(target, first.labels, torch.tensor([first.logits]))[0].tolist()
-    models = tuple(
-        reader.explain(reading, _MapSettings(method, chosen, used, output), classes)
-        for reader, reading in zip(readers, readings, strict=True)
-    )
+    models: list[ModelExplanation] = []
+    for reader, reading in zip(readers, readings, strict=True):
+        if progress is not None:
+            progress(len(models), len(readers))
+        models.append(reader.explain(reading, _MapSettings(method, chosen, used, output), classes))
     encoded = first.encoded
     explanation = Explanation(
         task=task,
@@ -154,7 +152,7 @@ def explain(
         words=encoded.words,
         special=encoded.special,
         left_out=encoded.left_out,
-        models=models,
+        models=tuple(models),
         consistency=(),
     )
     return by_word(explanation) if chosen.by_word else replace(explanation, consistency=_agreements(explanation))
@@ -179,6 +177,16 @@ def by_word(explanation: Explanation) -> Explanation:
         models=models,
     )
     return replace(whole, consistency=_agreements(whole))
+
+
+def _check_texts(task: str, text: str, text_pair: str | None) -> None:
+    """Raise DataError unless there are as many texts as the task has, each with a word in it."""
+    columns = get_task(task).columns
+    if len(columns) > 1 and text_pair is None:
+        raise DataError(f"Task {task} needs two texts ({' and '.join(columns)}); only one was given.")
+    if len(columns) == 1 and text_pair is not None:
+        raise DataError(f"Task {task} takes one text ({columns[0]}); a second was given: leave it out.")
+    check_text(text, text_pair)
 
 
 def predict_all(

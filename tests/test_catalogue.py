@@ -14,7 +14,7 @@ from distill_core.paths import run_folder
 
 def test_a_teacher_with_fewer_layers_than_the_student_is_refused() -> None:
     assert find_teacher(RunConfig(student_layers=6)).layers == 6
-    with pytest.raises(ModelError, match="student_layers is 7; the teacher bundled/sst2-teacher has 6 layers"):
+    with pytest.raises(ModelError, match=r"\(student_layers\) is 7; the teacher bundled/sst2-teacher has 6 layers"):
         find_teacher(RunConfig(student_layers=7))
     with pytest.raises(ModelError, match="Unknown model 'bundled/nope'"):
         find_teacher(RunConfig(teacher="bundled/nope"))

@@ -111,7 +111,7 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["evaluate", "--model", "bundled/sst2-kd", "--task", "nope"], "sst2"),
         (["evaluate", "--model", "bundled/sst2-kd", "--split", "test"], "train, validation"),
         (["evaluate", "--model", "bundled/sst2-kd", "--source", "/nowhere"], "does not exist"),
-        (["distill", "--steps", "-5"], "steps is -5"),
+        (["distill", "--steps", "-5"], "(steps) is -5"),
         (["distill", "--method", "magic"], "kd, ad_kd"),
         (["distill", "--teacher", "bundled/nope"], "bundled/sst2-teacher"),
         (["distill", "--student-layers", "7"], "the teacher bundled/sst2-teacher has 6 layers: wanted 1 to 6"),

@@ -23,7 +23,7 @@ def test_numbers_outside_their_range_are_refused_by_name_value_and_range(name: s
         with pytest.raises(ConfigError) as caught:
             RunConfig.from_values({name: value})
         message = str(caught.value)
-        assert message.startswith(f"{name} is {value!r}; ")
+        assert f"({name}) is {value!r}; " in message
         assert f"from {spec.minimum:.10g} to {spec.maximum:.10g}" in message
 
 
@@ -52,7 +52,7 @@ def test_numbers_outside_their_range_are_refused_by_name_value_and_range(name: s
     ],
 )
 def test_a_wrong_value_is_refused_in_one_readable_line(name: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"^{name} is ") as caught:
+    with pytest.raises(ConfigError, match=rf"\({name}\) is ") as caught:
         RunConfig.from_values({name: value})
     assert len(str(caught.value)) < 300
 
@@ -63,7 +63,7 @@ def test_a_value_that_cannot_be_printed_is_refused_in_one_line_too(name: str) ->
     for _ in range(10_000):
         nested = [nested]
     for value in (10**5000, nested):
-        with pytest.raises(ConfigError, match=f"^{name} is <{type(value).__name__} too large to print>; "):
+        with pytest.raises(ConfigError, match=rf"\({name}\) is <{type(value).__name__} too large to print>; "):
             RunConfig.from_values({name: value})
 
 

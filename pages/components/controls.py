@@ -66,18 +66,14 @@ def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> Vi
             format_func=names.__getitem__,
             max_selections=MOST_STUDENTS,
             select_all=False,
+            wrap=True,
             width=354,
             **_keyed("students"),
         )
         st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=190, **_keyed("method"))
         targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in get_task(task).labels}
         st.selectbox("Class explained", list(targets), format_func=targets.__getitem__, width=188, **_keyed("target"))
-        words_only = METHODS[st.session_state["explain.method"]].by_word
-        if words_only:
-            st.session_state["explain.units"] = "words"
-        st.segmented_control(
-            "Scores of", UNITS, format_func=str.capitalize, required=True, disabled=words_only, **_keyed("units")
-        )
+        _units()
         with st.popover("", icon=":material/tune:", help="Baseline and output of the attribution"):
             _baseline()
             _output()
@@ -108,6 +104,17 @@ def _sentence_line(dataset: Dataset, names: Mapping[str, str]) -> None:
         ):
             teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
             pick_sentence(dataset, teacher, students, names, _pick)
+
+
+def _units() -> None:
+    """Draw the choice of pieces or words; a method that scores words only leaves none, and the choice as it was."""
+    if METHODS[st.session_state["explain.method"]].by_word:
+        words = UNITS[-1]
+        st.segmented_control(
+            "Scores of", UNITS, default=words, format_func=str.capitalize, disabled=True, key="explain.words_only"
+        )
+    else:
+        st.segmented_control("Scores of", UNITS, format_func=str.capitalize, required=True, **_keyed("units"))
 
 
 def _baseline() -> None:

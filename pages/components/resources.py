@@ -64,7 +64,13 @@ def explained(view: View) -> Explanation:
     from pages.components.view import DEFAULT
 
     sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]
-    with st.spinner("Computing the maps of teacher and students …"):
+    wait = st.empty()
+
+    def progress(done: int, total: int) -> None:
+        who = "the teacher" if done == 0 else f"student {done}"
+        wait.caption(f"Computing the map of {who}, {done + 1} of {total} …")
+
+    with st.spinner("Computing the maps of teacher and students …", show_time=True):
         explanation = explain(
             view.task,
             view.text,
@@ -75,7 +81,9 @@ def explained(view: View) -> Explanation:
             baseline=None if view.baseline == DEFAULT else view.baseline,
             output=view.output,
             cache=explanation_cache(),
+            progress=progress,
         )
+    wait.empty()
     return by_word(explanation) if view.units == "words" else explanation
 
 

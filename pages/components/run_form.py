@@ -174,6 +174,7 @@ def data_words(config: RunConfig) -> str:
     used = min(there, config.train_examples or there, seen)
     passes = seen / used
     words = f"{there:,} training examples: {where}. " + (f"{used:,} of them are used. " if used < there else "")
+    words += f"There are no {config.train_examples:,}. " if (config.train_examples or 0) > there else ""
     return words + f"The run goes over them {passes:.1f} times." if passes >= 1.05 else words + "Each is seen once."
 
 

@@ -129,13 +129,16 @@ def verdict(metric: str, series: Series) -> str:
     return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
 
 
-def row(run: Run, accuracy: float | None, when: str) -> str:
-    """Return what the list of runs says beside a run's name."""
+def row(run: Run, accuracy: tuple[int, float] | None, when: str) -> str:
+    """Return what the list of runs says beside a run's name; `accuracy`: at which step, and its value."""
+    score = ""
+    if accuracy is not None:
+        score = f"accuracy {_plain(accuracy[1])}" + (f" at step {accuracy[0]:,}" if accuracy[0] < run.step else "")
     cells = (
         chip(run.status),
         escape(METHODS[run.config.method]),
         f"step {run.step:,} of {run.config.steps:,}",
-        "" if accuracy is None else f"accuracy {_plain(accuracy)}",
+        score,
         escape(when),
     )
     return f'<div class="dl-run dl-row">{"".join(f"<span>{cell}</span>" for cell in cells)}</div>'

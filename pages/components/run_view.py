@@ -7,7 +7,7 @@ so each look asks the store only for what is new.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -163,7 +163,7 @@ def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | li
 
 
 def _again(run: Run) -> None:
-    fill(run.config)
+    fill(replace(run.config, name=""))  # two runs of one name could not be told apart
     st.query_params.clear()
 
 
@@ -238,8 +238,9 @@ def _curves(run: Run, series: Series) -> None:
 
 
 def _chart(run: Run, series: Series, key: str, alt: str, chance: float | None = None) -> None:
+    first = "step 1" if chance is None else "the evaluation before step 1"
     if not any(series.values()):
-        words = "The first point comes with the evaluation before step 1." if run.active else "No point was measured."
+        words = f"The first point comes with {first}." if run.active else "No point was measured."
         st.html(run_html.waiting(words))
         return
     figure = curves(series, run.config.steps, chance)
@@ -303,9 +304,9 @@ def _when(run: Run) -> str:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _score(_store: Store, path: str, run_id: str, step: int, state: str) -> float | None:
-    """Return the last value of a run's validation metric, asked anew only when the run has moved."""
+def _score(_store: Store, path: str, run_id: str, step: int, state: str) -> tuple[int, float] | None:
+    """Return step and value of a run's last evaluation, asked anew only when the run has moved."""
     del path, step, state  # part of the key: the last evaluation comes after the last step
     metric = f"validation/{get_task(_store.get(run_id).config.task).metric}"
     points = _store.metrics(run_id, names=(metric,))
-    return points[-1].value if points else None
+    return (points[-1].step, points[-1].value) if points else None

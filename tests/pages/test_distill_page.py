@@ -155,7 +155,7 @@ def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) ->
     [
         ("teacher", "no such model", "Unknown model 'no such model'"),
         ("source", "/nowhere", "The GLUE folder /nowhere does not exist"),
-        ("name", "two\nlines", "name is 'two"),
+        ("name", "two\nlines", "(name) is 'two"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused(
@@ -172,7 +172,7 @@ def test_a_number_beyond_its_range_makes_no_run(store: Store, teacher: str) -> N
     page.number_input(key="distill.steps").set_value(-5)
     page.button(key="distill.start").click().run()
     assert all(run.config.steps > 0 for run in store.runs())
-    assert "steps is -5" in page.error[0].value.replace("\\", "")
+    assert "(steps) is -5" in page.error[0].value.replace("\\", "")
 
 
 # a run ---------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     page.button(key="distill.again").click().run()
     assert "run" not in page.query_params
     assert page.number_input(key="distill.steps").value == 30
-    assert page.text_input(key="distill.name").value == "short"
+    assert page.text_input(key="distill.name").value == ""
 
 
 @pytest.mark.usefixtures("fake_worker")

@@ -74,10 +74,13 @@ def test_a_link_opens_the_view_it_was_copied_from() -> None:
 
 def test_a_method_that_scores_words_shows_words() -> None:
     page = opened(text="the film is slowly good")
+    assert ">slow</bdi>" in shown(page)
     page.selectbox(key="explain.method").set_value("occlusion_word").run()
-    assert page.segmented_control(key="explain.units").disabled
-    assert page.query_params["units"] in ("words", ["words"])
-    assert not page.error
+    assert page.segmented_control(key="explain.words_only").disabled
+    assert ">slowly</bdi>" in shown(page)
+    page.selectbox(key="explain.method").set_value("gradient").run()
+    assert page.segmented_control(key="explain.units").value == "pieces"
+    assert ">slow</bdi>" in shown(page)
 
 
 def test_what_the_vocabulary_lacks_is_said() -> None:
