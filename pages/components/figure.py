@@ -99,7 +99,7 @@ def _completeness(model: ModelExplanation) -> tuple[str, str]:
         return "", ""
     worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
     gap = f"{100 * (worst.relative_gap or 0.0):.2g} %"
-    points = f", {worst.nodes} points of the path" if worst.nodes is not None else ""
+    points = f", {worst.nodes} path points" if worst.nodes is not None else ""
     if worst.converged is False:
         return "", f"Not converged: completeness gap {gap}{points}"
     return f"Completeness gap {gap}{points}", ""

@@ -8,7 +8,7 @@ from pages.components.heatmap import number
 
 _COMPLETENESS = (
     "A complete map sums to how much the output changes from the baseline to the text. The gap is what is missing, "
-    "as a share of all |scores|. Points of the path: places between baseline and text where the gradient was taken."
+    "as a share of all |scores|. Path points: places between baseline and text where the gradient was taken."
 )
 SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a number can take; 0 for the others
 
