@@ -103,7 +103,13 @@ def evaluate(
     with _bar(f"Evaluating {model}") as progress:
         metrics = measure(loaded, data, progress=progress)
     result = {"task": task, "model": model, "source": data.source, "n": len(data.examples), "metrics": metrics}
-    _print_json(result) if as_json else _print_rows([{**result, **metrics, "metrics": split}])
+    _print_json(result) if as_json else _print_rows([_evaluation_row(result, split)])
+
+
+def _evaluation_row(result: dict[str, Any], split: str) -> dict[str, Any]:
+    """Return an evaluation as one row: what was asked, then its metrics."""
+    row = {name: value for name, value in result.items() if name != "metrics"} | {"split": split}
+    return {**row, **result["metrics"]}
 
 
 @app.command()
@@ -160,7 +166,8 @@ def models(as_json: Json = False) -> None:
     if as_json:
         _print_json([_model_json(info) for info in found])
     else:
-        _print_rows([_model_json(info) for info in found])
+        shown = ("id", "task", "layers", "hidden_size", "parameters", "description")
+        _print_rows([{name: row[name] for name in shown} for row in map(_model_json, found)])
 
 
 @app.command()
@@ -300,11 +307,16 @@ def _print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
+_IDS = ("run", "model", "id")
+
+
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     if not rows:
         error_console.print("nothing to show")
         return
-    table = Table(*rows[0])
+    table = Table()
+    for name in rows[0]:  # an id that is cut off, or broken over lines, cannot be given to the next command
+        table.add_column(name, no_wrap=name in _IDS, overflow="ignore" if name in _IDS else "fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     output_console.print(table)

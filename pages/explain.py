@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, show_error
+from pages.components.frame import errors_shown, footer, frame, plain, show_error
 
 frame("Explain")
 with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
@@ -57,6 +57,8 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
     st.subheader("The same scores as bars")
     for at, target in enumerate(figure.targets(explanation)):
         rows = figure.model_rows(explanation, labels, at)
+        if len(figure.targets(explanation)) > 1:
+            st.markdown(f"For **{plain(target)}**")
         bars = charts.score_bars(explanation.tokens, explanation.words, rows)
         st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
@@ -66,7 +68,7 @@ def download(explanation: Explanation, labels: list[str], gold: str | None, view
     """Offer the numbers and the figure as files."""
     files = (
         ("Scores", "csv", "text/csv", exports.to_csv(explanation)),
-        ("Numbers", "json", "application/json", exports.to_json(explanation)),
+        ("Numbers", "json", "application/json", exports.to_json(explanation, to_address(view))),
         ("Figure", "html", "text/html", figure.document(explanation, labels, gold, to_address(view))),
     )
     with st.container(horizontal=True, gap="small"):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
 
 from distill_core.explanations import Explanation
 from pages.components.heatmap import normalised
@@ -25,6 +26,6 @@ def to_csv(explanation: Explanation) -> str:
     return lines.getvalue()
 
 
-def to_json(explanation: Explanation) -> str:
-    """Return the numbers as the command line prints them."""
-    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False)
+def to_json(explanation: Explanation, view: Mapping[str, object]) -> str:
+    """Return the numbers as the command line prints them, and what was asked for: the page's address, as `view`."""
+    return json.dumps(explanation.to_json() | {"view": view}, indent=2, ensure_ascii=False)

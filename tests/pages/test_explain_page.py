@@ -233,7 +233,9 @@ def test_downloads_hold_the_numbers_and_the_figure() -> None:
     explanation = explain("sst2", 'not "good" <b>', teacher=sources[0], students=sources[1:], target="all")
     lines = exports.to_csv(explanation).splitlines()
     assert len(lines) == 1 + len(explanation.tokens) * 2 * 2
-    assert json.loads(exports.to_json(explanation))["models"][0]["id"] == "run/teacher"
+    numbers = json.loads(exports.to_json(explanation, {"units": "pieces"}))
+    assert numbers["models"][0]["id"] == "run/teacher"
+    assert numbers["view"] == {"units": "pieces"}
     page = figure.document(explanation, ["Teacher", "Student"], None, {"method": "integrated_gradients"})
     assert "<b>" not in page.replace("<b>1.0</b>", "").split("<h1")[1].split("</h1>")[0]
     assert "http" not in page
