@@ -24,7 +24,7 @@ def example() -> None:
             st.subheader(plain(view.text), anchor=False, width="content")
             page_link("pages/explain.py", "Open in Explain", ":material/arrow_forward:", **to_address(view))
         st.html(figure.predictions_html(explanation, labels, view.gold(dataset)))
-        st.html(figure.maps_html(explanation, labels, 0))
+        st.html(figure.maps_html(explanation, labels, view.gold(dataset), 0))
         st.html(figure.agreement_html(explanation, labels, 0))
     footer(f"Sentences: {dataset.source}.")
 

@@ -21,8 +21,9 @@ from rich.table import Table
 from distill_core.bundle import open_model
 from distill_core.data import load_split
 from distill_core.encoding import encode
+from distill_core.explanation import Explanation
 from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import Explanation, explain
+from distill_core.explanations import explain
 from distill_core.model_source import ModelSource, source_of
 from distill_core.models import LoadedModel
 

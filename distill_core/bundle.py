@@ -39,6 +39,8 @@ def open_model(model_id: str, device: str = "cpu", task: str | None = None) -> L
     `task`: what it is to be used for; None for the task its folder names, if it names one.
     """
     info = find_model(model_id)
+    if task and info.task and info.task != task:
+        raise ModelError(f"Model {model_id} was trained for task {info.task}; choose one for {task}.")
     unpack(info)
     model = load_model(info.path, model_id, device)
     for name in {task, info.task} - {None, ""}:
@@ -79,10 +81,10 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _assemble(entry: BundledModel) -> PreTrainedModel:
-    parent = base_network() if entry.parent == BASE else _assemble(bundled_models()[entry.parent])
+    labels = get_task(entry.task).labels
+    parent = base_network(len(labels)) if entry.parent == BASE else _assemble(bundled_models()[entry.parent])
     network = keep_layers(parent, entry.layers)
     add_update(network, _read_tensors(BUNDLE / entry.file, entry.sha256))
-    labels = get_task(entry.task).labels
     network.config.id2label = dict(enumerate(labels))
     network.config.label2id = {label: index for index, label in enumerate(labels)}
     return network
@@ -128,9 +130,9 @@ def _base_tensors() -> dict[str, Tensor]:
     return _read_tensors(BUNDLE / "base.safetensors", manifest["base_sha256"])
 
 
-def base_network() -> PreTrainedModel:
+def base_network(classes: int) -> PreTrainedModel:
     """Return the shared base as a classifier whose head is still random; ModelError when it is damaged."""
-    config = BertConfig.from_pretrained(BUNDLE / "base_config.json")
+    config = BertConfig.from_pretrained(BUNDLE / "base_config.json", num_labels=classes)
     network: PreTrainedModel = BertForSequenceClassification(config)
     lacking = network.load_state_dict({k: v.float() for k, v in _base_tensors().items()}, strict=False)
     unexpected = [key for key in lacking.missing_keys if not key.startswith("classifier.")] + lacking.unexpected_keys

@@ -50,7 +50,7 @@ def explain(
     student: Annotated[list[str] | None, typer.Option(help="Student model id or folder; may be repeated.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Second text, for tasks of pairs.")] = None,
     task: TaskName = "sst2",
-    teacher: Annotated[str, typer.Option(help="Teacher model id or folder.")] = "bundled/sst2-teacher",
+    teacher: Annotated[str | None, typer.Option(help="Teacher model id or folder; the task's bundled one.")] = None,
     method: Annotated[str, typer.Option(help="Attribution method.")] = "integrated_gradients",
     target: Annotated[str, typer.Option(help="pred, all, or a class name.")] = "pred",
     baseline: Annotated[str | None, typer.Option(help="zero, pad or mask; the method's own if left out.")] = None,
@@ -62,6 +62,7 @@ def explain(
     from distill_core.explanations import explain as explain_text
 
     get_task(task)
+    teacher = teacher or f"bundled/{task}-teacher"
     with _busy("Explaining"):
         explanation = explain_text(
             task, text, text_pair,
@@ -91,7 +92,7 @@ def explain(
 def evaluate(
     model: Annotated[str, typer.Option(help="Model id or folder.")],
     task: TaskName = "sst2",
-    split: Annotated[str, typer.Option(help="train or validation.")] = "validation",
+    split: Annotated[str, typer.Option(help="train, validation, or another split of the task.")] = "validation",
     source: Annotated[str, typer.Option(help="auto, bundled, hub, or a GLUE folder.")] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -115,7 +116,7 @@ def _evaluation_row(result: dict[str, Any], split: str) -> dict[str, Any]:
 @app.command()
 def distill(
     task: TaskName = "sst2",
-    teacher: Annotated[str, typer.Option(help=FIELDS["teacher"].help)] = RunConfig().teacher,
+    teacher: Annotated[str | None, typer.Option(help=f"{FIELDS['teacher'].help} The task's bundled one.")] = None,
     method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = RunConfig().method,
     student_layers: Annotated[int, typer.Option(help=FIELDS["student_layers"].help)] = RunConfig().student_layers,
     source: Annotated[str, typer.Option(help=FIELDS["source"].help)] = RunConfig().source,
@@ -140,8 +141,8 @@ def distill(
     from distill_core.runner import submit
     from distill_core.worker import run_in_foreground
 
-    values = {key: value for key, value in locals().items() if key in FIELDS}
-    config = RunConfig(**values)
+    values: dict[str, Any] = {key: value for key, value in locals().items() if key in FIELDS}
+    config = RunConfig(**values | {"teacher": teacher or f"bundled/{task}-teacher"})
     find_teacher(config)
     if config.source != "hub":  # whose failure the run tells, once it has asked
         load_split(config.task, "validation", config.source)
@@ -173,20 +174,20 @@ def models(as_json: Json = False) -> None:
 @app.command()
 def examples(
     task: TaskName = "sst2",
-    split: Annotated[str, typer.Option(help="train or validation.")] = "validation",
+    split: Annotated[str, typer.Option(help="train, validation, or another split of the task.")] = "validation",
     source: Annotated[str, typer.Option(help="auto, bundled, hub, or a GLUE folder.")] = "auto",
     limit: Annotated[int, typer.Option(min=1, help="How many to print.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Print the first examples of a split and where they come from."""
     data = load_split(task, split, source)
-    labels = get_task(task).labels
+    names = get_task(task).label_name
     rows = [
         {
             "index": one.index,
             "text": one.text,
             "text_pair": one.text_pair,
-            "label": None if one.label is None else labels[one.label],
+            "label": None if one.label is None else names(one.label),
         }
         for one in data.examples[:limit]
     ]  # fmt: skip

@@ -12,12 +12,12 @@ from distill_core.config import METHODS, RunConfig
 from distill_core.data import Dataset, load_split
 from distill_core.encoding import encode_all
 from distill_core.errors import RunError
-from distill_core.evaluation import gold_labels, predict_logits
-from distill_core.events import Event, Note, Phase
+from distill_core.evaluation import answers, gold_labels, predict_logits
+from distill_core.events import Event, Measured, Note, Phase
 from distill_core.models import LoadedModel, keep_layers, make_trainable, save_model
 from distill_core.objectives import make_method
 from distill_core.probe import Probe
-from distill_core.tasks import get_task, task_metrics
+from distill_core.tasks import constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import TrainingSet, Weights, distill
 
@@ -56,10 +56,12 @@ class Session:
         cache = TeacherCache(teacher, method, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
         task = get_task(config.task)
+        constant = constant_metrics(task, gold_labels(validation))
+        yield Measured(0, {f"constant/{name}": value for name, value in constant.items()})
 
         def evaluate() -> dict[str, float]:
-            predictions = predict_logits(student, held_out, teacher.pad_id).argmax(dim=1)
-            metrics = task_metrics(task, predictions.tolist(), gold_labels(validation))
+            predictions = answers(predict_logits(student, held_out, teacher.pad_id))
+            metrics = task_metrics(task, predictions, gold_labels(validation))
             return {f"validation/{name}": value for name, value in metrics.items()} | probe.measure(student)
 
         yield from distill(

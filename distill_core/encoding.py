@@ -18,13 +18,15 @@ class Encoded:
     """One tokenised example, T tokens, unpadded.
 
     `special`: True at [CLS], [SEP] and the like. `words[t]`: running number of the word that piece t
-    belongs to (counted through both segments), None at special tokens. `left_out`: tokens cut off.
+    belongs to (counted through both segments), None at special tokens. `segments[t]`: 0 in the first text, 1 in
+    the second, None at special tokens. `left_out`: tokens cut off.
     """
 
     ids: tuple[int, ...]
     types: tuple[int, ...] | None
     special: tuple[bool, ...]
     words: tuple[int | None, ...]
+    segments: tuple[int | None, ...]
     tokens: tuple[str, ...]
     left_out: int
 
@@ -88,6 +90,7 @@ def encode(
         types=tuple(types) if types is not None else None,
         special=special,
         words=tuple(words),
+        segments=tuple(None if apart else part for part, apart in zip(cut.sequence_ids(), special, strict=True)),
         tokens=tuple(tokenizer.convert_ids_to_tokens(cut["input_ids"])),
         left_out=left_out,
     )

@@ -11,7 +11,7 @@ from distill_core.data import Dataset
 from distill_core.encoding import Encoded, collate, encode_all
 from distill_core.errors import DataError, ModelError
 from distill_core.models import LoadedModel, logits
-from distill_core.tasks import get_task, task_metrics
+from distill_core.tasks import Answer, get_task, task_metrics
 
 
 @torch.no_grad()
@@ -61,12 +61,18 @@ def evaluate(
     """Return the task's GLUE metric of a model on a labelled data set."""
     task = get_task(data.task)
     rows = encode_all(model.tokenizer, data.examples, min(max_length, model.max_length))
-    predictions = predict_logits(model.network, rows, model.pad_id, progress=progress).argmax(dim=1)
-    return task_metrics(task, predictions.tolist(), gold_labels(data))
+    found = predict_logits(model.network, rows, model.pad_id, progress=progress)
+    return task_metrics(task, answers(found), gold_labels(data))
 
 
-def gold_labels(data: Dataset) -> list[int]:
-    """Return the class indices of a labelled data set; DataError where one is missing."""
+def answers(logits: Float[Tensor, "example class"]) -> list[Answer]:
+    """Return each row's predicted class, or its score where there is one logit, a regression's."""
+    found: list[Answer] = (logits[:, 0] if logits.shape[1] == 1 else logits.argmax(dim=1)).tolist()
+    return found
+
+
+def gold_labels(data: Dataset) -> list[Answer]:
+    """Return the class indices or scores of a labelled data set; DataError where one is missing."""
     labels = [example.label for example in data.examples if example.label is not None]
     if len(labels) != len(data.examples):
         raise DataError(f"{data.source}: some examples of {data.task} {data.split} have no label.")

@@ -12,91 +12,21 @@ from typing import Any
 
 import torch
 
-from distill_core import consistency
 from distill_core.attribution import Attribution, Method, attribute_each, get_method
 from distill_core.attribution.base import baseline_used, check_output
-from distill_core.attribution.reduce import sum_groups, word_groups, word_numbers
+from distill_core.attribution.reduce import word_numbers
 from distill_core.attribution.targets import choose_targets
-from distill_core.consistency import Undefined, Value
 from distill_core.data import Dataset
 from distill_core.encoding import Encoded, check_text, collate, encode, encode_all
 from distill_core.errors import DataError, ModelError
 from distill_core.evaluation import predict_logits
+from distill_core.explanation import Explanation, ModelExplanation, TokenMap, agreements, by_word
 from distill_core.explanation_cache import ExplanationCache, cache_key
 from distill_core.model_source import ModelSource, source_of
 from distill_core.models import LoadedModel, logits
 from distill_core.tasks import get_task
 
-ENGINE = 3  # part of every cache key: raise it when the tokens of a text or the numbers of a method change
-
-
-@dataclass(frozen=True)
-class TokenMap:
-    """One map: a score a token (or word) for class `target`; the rest as in `attribution.base.Attribution`."""
-
-    target: str
-    scores: tuple[float, ...]
-    gap: float | None
-    relative_gap: float | None
-    converged: bool | None
-    nodes: int | None
-
-
-@dataclass(frozen=True)
-class ModelExplanation:
-    """What one model says of the text. `cached`: it was not called, all is from the cache."""
-
-    id: str
-    labels: tuple[str, ...]
-    logits: tuple[float, ...]
-    probabilities: tuple[float, ...]
-    prediction: str
-    attributions: tuple[TokenMap, ...]
-    cached: bool
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """A student's agreement with the teacher for one class: METRICS by name, None where `undefined` says why."""
-
-    student: str
-    target: str
-    values: Mapping[str, float | None]
-    undefined: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """One text through a teacher (the first of `models`) and its students.
-
-    `tokens`, `words`, `special` and every map's scores have one entry a token. `words`: running number of
-    the whole word a piece belongs to, None at special tokens. `baseline`: the one used, None where the
-    method has none. `left_out`: tokens cut off at the end because the models cannot take more.
-    """
-
-    task: str
-    text: str
-    text_pair: str | None
-    method: str
-    baseline: str | None
-    output: str
-    signed: bool
-    include_special: bool
-    tokens: tuple[str, ...]
-    words: tuple[int | None, ...]
-    special: tuple[bool, ...]
-    left_out: int
-    models: tuple[ModelExplanation, ...]
-    consistency: tuple[Agreement, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """Return it as JSON values; the agreement's measures stand beside `student` and `target`."""
-        content = asdict(self)
-        content["consistency"] = [
-            {"student": row.student, "target": row.target, **row.values, "undefined": dict(row.undefined)}
-            for row in self.consistency
-        ]
-        return content
+ENGINE = 4  # part of every cache key: raise it when the tokens of a text or the numbers of a method change
 
 
 def explain(
@@ -128,7 +58,7 @@ def explain(
     _check_texts(task, text, text_pair)
     chosen = get_method(method)
     used = baseline_used(chosen, baseline)
-    check_output(output)
+    check_output(output, get_task(task).classes)
     readers = [_Reader(source_of(model), cache, text, text_pair) for model in (teacher, *students)]
     readings = _read_alike(readers, max_length)
     first = readings[0]
@@ -150,33 +80,13 @@ def explain(
         include_special=include_special,
         tokens=encoded.tokens,
         words=encoded.words,
+        segments=encoded.segments,
         special=encoded.special,
         left_out=encoded.left_out,
         models=tuple(models),
         consistency=(),
     )
-    return by_word(explanation) if chosen.by_word else replace(explanation, consistency=_agreements(explanation))
-
-
-def by_word(explanation: Explanation) -> Explanation:
-    """Return the same explanation over whole words: pieces joined, scores summed, agreement taken anew."""
-    groups = word_groups(explanation.words)
-
-    def joined(map_: TokenMap) -> TokenMap:
-        return replace(map_, scores=sum_groups(map_.scores, groups))
-
-    models = tuple(
-        replace(model, attributions=tuple(joined(map_) for map_ in model.attributions)) for model in explanation.models
-    )
-    tokens = tuple("".join(_piece_text(explanation, at, group[0]) for at in group) for group in groups)
-    whole = replace(
-        explanation,
-        tokens=tokens,
-        words=tuple(explanation.words[group[0]] for group in groups),
-        special=tuple(explanation.special[group[0]] for group in groups),
-        models=models,
-    )
-    return replace(whole, consistency=_agreements(whole))
+    return by_word(explanation) if chosen.by_word else replace(explanation, consistency=agreements(explanation))
 
 
 def _check_texts(task: str, text: str, text_pair: str | None) -> None:
@@ -271,13 +181,14 @@ class _Reader:
             texts = {keys[index]: json.dumps(asdict(map_)) for index, map_ in zip(missing, fresh, strict=True)}
             self._keep(texts)
             known |= texts
-        probabilities = torch.tensor(reading.logits, dtype=torch.float64).softmax(dim=0).tolist()
+        score = reading.logits[0] if len(reading.labels) == 1 else None
+        probabilities = [] if score is not None else _softmax(reading.logits)
         return ModelExplanation(
             id=self.source.id,
             labels=reading.labels,
             logits=reading.logits,
             probabilities=tuple(probabilities),
-            prediction=reading.labels[probabilities.index(max(probabilities))],
+            prediction=f"{score:.2f}" if score is not None else reading.labels[probabilities.index(max(probabilities))],
             attributions=tuple(_map_from_json(known[keys[index]]) for index in classes),
             cached=self._model is None,
         )
@@ -327,25 +238,9 @@ def _read_alike(readers: Sequence[_Reader], max_length: int | None) -> list[_Rea
     return readings
 
 
-def _agreements(explanation: Explanation) -> tuple[Agreement, ...]:
-    """Compare every student with the teacher, class by class, over non-special tokens unless included."""
-    keep = [
-        position for position, special in enumerate(explanation.special) if explanation.include_special or not special
-    ]
-    teacher = explanation.models[0]
-    rows = []
-    for student in explanation.models[1:]:
-        loyalty: dict[str, Value] = {
-            "label_loyalty": consistency.label_loyalty(teacher.logits, student.logits),
-            "probability_loyalty": consistency.probability_loyalty(teacher.probabilities, student.probabilities),
-        }
-        for theirs, ours in zip(teacher.attributions, student.attributions, strict=True):
-            pair = [[map_.scores[position] for position in keep] for map_ in (theirs, ours)]
-            found = consistency.compare_maps(*pair, signed=explanation.signed) | loyalty
-            values = {name: None if isinstance(value, Undefined) else value for name, value in found.items()}
-            reasons = {name: value.reason for name, value in found.items() if isinstance(value, Undefined)}
-            rows.append(Agreement(student.id, theirs.target, values, reasons))
-    return tuple(rows)
+def _softmax(values: Sequence[float]) -> list[float]:
+    found: list[float] = torch.tensor(values, dtype=torch.float64).softmax(dim=0).tolist()
+    return found
 
 
 def _token_map(one: Attribution, target: str) -> TokenMap:
@@ -374,9 +269,3 @@ def _reading_from_json(text: str) -> _Reading:
         name: tuple(part) if isinstance(part, list) else part for name, part in values["encoded"].items()
     }
     return _Reading(Encoded(**parts), tuple(values["labels"]), tuple(values["logits"]), values["limit"])
-
-
-def _piece_text(explanation: Explanation, position: int, first: int) -> str:
-    """Return a piece as part of its word: the mark of a continued word piece is taken off."""
-    token = explanation.tokens[position]
-    return token if position == first else token.removeprefix("##")

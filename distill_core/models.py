@@ -131,6 +131,11 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
     return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
 
 
+def output_count(network: PreTrainedModel) -> int:
+    """Return the number of logits: one a class, or 1 for a regression."""
+    return len(network.config.id2label or {})
+
+
 def fingerprint(path: Path, weights_sha256: str) -> str:
     """Return a sha256 over everything in a model folder that its answers depend on."""
     digest = hashlib.sha256(weights_sha256.encode())

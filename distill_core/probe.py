@@ -15,7 +15,7 @@ from distill_core import consistency
 from distill_core.attribution import reduce
 from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.encoding import Encoded, Inputs, collate
-from distill_core.models import logits
+from distill_core.models import logits, output_count
 
 BATCH = 32
 
@@ -32,7 +32,7 @@ class Probe:
         """Return the mean agreement over the probe rows, `agreement/NAME` each; nan where none is defined.
 
         `cosine`, `spearman`: unsigned maps (L2 norm over the width). `signed_cosine`: signed maps (sum
-        over the width). `label_loyalty`: share of rows with the teacher's prediction.
+        over the width). `label_loyalty`: share of rows with the teacher's prediction; not for a regression.
         """
         was_training = student.training
         student.eval()
@@ -51,7 +51,8 @@ class Probe:
                 _add(values["cosine"], consistency.cosine(*unsigned))
                 _add(values["spearman"], consistency.spearman(*unsigned))
                 _add(values["signed_cosine"], consistency.cosine(*signed))
-                values["label_loyalty"].append(float(theirs[2][row] == ours[3][row]))
+                if output_count(student) > 1:
+                    values["label_loyalty"].append(float(theirs[2][row] == ours[3][row]))
         return {f"agreement/{name}": sum(row) / len(row) if row else float("nan") for name, row in values.items()}
 
 

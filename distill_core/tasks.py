@@ -1,30 +1,49 @@
-"""The tasks: columns, class names in label order, and metric; data only, never a branch in the mathematics."""
+"""The tasks: columns, class names in label order, and metrics; data only, never a branch in the mathematics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill_core.errors import ConfigError
 
+Answer = int | float  # a class index, or a regression's score
+
 
 @dataclass(frozen=True)
 class Task:
-    """One GLUE task as `nyu-mll/glue` on the Hugging Face hub has it (columns, label order)."""
+    """One GLUE task as `nyu-mll/glue` on the Hugging Face hub has it (columns, label order, splits).
+
+    `labels`: the classes in label order; a regression has one, the name of its score. `metrics`: as GLUE names
+    them, the one to show where there is room for one first. `span`: lowest and highest score of a regression,
+    None where there are classes. `evaluations`: the splits there are to evaluate on.
+    """
 
     name: str
     title: str
     columns: tuple[str, ...]
     labels: tuple[str, ...]
-    metric: str
+    metrics: tuple[str, ...] = ("accuracy",)
+    span: tuple[float, float] | None = None
+    evaluations: tuple[str, ...] = ("validation",)
+
+    @property
+    def metric(self) -> str:
+        """The metric to show where there is room for one."""
+        return self.metrics[0]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """All splits that can be read; `validation` is the first of several to evaluate on."""
+        return tuple(dict.fromkeys(("train", "validation", *self.evaluations)))
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; 1 for a regression."""
         return len(self.labels)
 
     @property
-    def chance(self) -> float:
-        """Accuracy of guessing among equally likely classes."""
-        return 1.0 / self.classes
+    def pair(self) -> bool:
+        """Whether an example is two texts."""
+        return len(self.columns) > 1
 
     def label_index(self, label: str) -> int:
         """Return the index of a class by name; ConfigError naming the valid ones."""
@@ -32,11 +51,35 @@ class Task:
             raise ConfigError(f"Unknown class {label!r} for task {self.name}; choose one of: {', '.join(self.labels)}.")
         return self.labels.index(label)
 
+    def label_name(self, label: Answer) -> str:
+        """Return a gold label or an answer in words: the class' name, or the score with two decimals."""
+        return f"{label:.2f}" if self.span else self.labels[int(label)]
 
+
+_SENTENCES, _NLI = ("sentence1", "sentence2"), ("entailment", "not_entailment")
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (Task("sst2", "Film-review sentiment (SST-2)", ("sentence",), ("negative", "positive"), "accuracy"),)
-}
+    for task in (
+        Task("sst2", "Film-review sentiment (SST-2)", ("sentence",), ("negative", "positive")),
+        Task(
+            "cola", "Grammaticality (CoLA)", ("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation",)
+        ),
+        Task("mrpc", "Paraphrase (MRPC)", _SENTENCES, ("not_equivalent", "equivalent"), ("f1", "accuracy")),
+        Task(
+            "qqp", "Duplicate questions (QQP)", ("question1", "question2"), ("not_duplicate", "duplicate"),
+            ("accuracy", "f1"),
+        ),
+        Task("stsb", "Similarity score (STS-B)", _SENTENCES, ("similarity",), ("pearson", "spearmanr"), (0.0, 5.0)),
+        Task(
+            "mnli", "Inference, three classes (MNLI)", ("premise", "hypothesis"),
+            ("entailment", "neutral", "contradiction"),
+            evaluations=("validation_matched", "validation_mismatched"),
+        ),
+        Task("qnli", "Question and answer (QNLI)", ("question", "sentence"), _NLI),
+        Task("rte", "Inference, two classes (RTE)", _SENTENCES, _NLI),
+        Task("wnli", "Pronouns (WNLI)", _SENTENCES, ("not_entailment", "entailment")),
+    )
+}  # fmt: skip
 
 
 def get_task(name: str) -> Task:
@@ -46,10 +89,55 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
-def task_metrics(task: Task, predictions: Sequence[int], labels: Sequence[int]) -> dict[str, float]:
-    """Return the task's metric, by its GLUE name, of predicted against gold class indices."""
-    if task.metric == "accuracy":
-        from sklearn.metrics import accuracy_score  # here: reading task names must stay fast
+def task_metrics(task: Task, predictions: Sequence[Answer], labels: Sequence[Answer]) -> dict[str, float]:
+    """Return the task's metrics, by their GLUE names, of predictions against gold: class indices, or scores.
 
-        return {"accuracy": float(accuracy_score(labels, predictions))}
-    raise ConfigError(f"Task {task.name} names an unknown metric {task.metric!r}.")
+    nan where a metric is not defined (a correlation with answers that are all equal).
+    """
+    return {name: _METRICS[name](labels, predictions) for name in task.metrics}
+
+
+def constant_metrics(task: Task, labels: Sequence[Answer]) -> dict[str, float]:
+    """Return the metrics of giving every example the commonest label; 0 for correlations, which then have no value."""
+    commonest = max(sorted(set(labels)), key=labels.count)
+    found = task_metrics(task, [commonest] * len(labels), labels)
+    return {name: value if value == value else 0.0 for name, value in found.items()}
+
+
+def _accuracy(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
+    from sklearn.metrics import accuracy_score  # in here, as below: reading task names must stay fast
+
+    return float(accuracy_score(gold, predicted))
+
+
+def _f1(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(gold, predicted, zero_division=0.0))
+
+
+def _matthews(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(gold, predicted))
+
+
+def _pearson(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
+    from scipy.stats import pearsonr
+
+    return float("nan") if len(set(predicted)) == 1 else float(pearsonr(gold, predicted).statistic)
+
+
+def _spearman(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
+    from scipy.stats import spearmanr
+
+    return float("nan") if len(set(predicted)) == 1 else float(spearmanr(gold, predicted).statistic)
+
+
+_METRICS = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "matthews_correlation": _matthews,
+    "pearson": _pearson,
+    "spearmanr": _spearman,
+}

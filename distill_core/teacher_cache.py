@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -31,7 +31,7 @@ class TeacherCache:
     """The teacher's side of distillation for one training set; `calls` counts its forward passes."""
 
     def __init__(
-        self, teacher: LoadedModel, method: Method | None, rows: Sequence[Encoded], labels: Int[Tensor, " example"]
+        self, teacher: LoadedModel, method: Method | None, rows: Sequence[Encoded], labels: Shaped[Tensor, " example"]
     ) -> None:
         self._teacher = teacher
         self._method = method
@@ -48,7 +48,7 @@ class TeacherCache:
         return sum(row is not None for row in self._logits)
 
     def batch(
-        self, rows: Sequence[int], inputs: Inputs, labels: Int[Tensor, " batch"]
+        self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch class"], Float[Tensor, "batch view token"] | None]:
         """Return the teacher's logits and method signal for the examples `rows`, padded as `inputs` is."""
         if any(self._logits[row] is None for row in rows):
@@ -86,7 +86,7 @@ class TeacherCache:
         self._unsaved = 0
         _prune(self._path.parent)
 
-    def _compute(self, rows: Sequence[int], inputs: Inputs, labels: Int[Tensor, " batch"]) -> None:
+    def _compute(self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> None:
         self.calls += 1
         forward = teacher_pass(self._teacher, inputs, labels, needs_graph=self._method is not None)
         lengths = inputs.attention_mask.sum(dim=1).tolist()
@@ -119,7 +119,7 @@ class TeacherCache:
 
 
 def teacher_pass(
-    teacher: LoadedModel, inputs: Inputs, labels: Int[Tensor, " batch"], *, needs_graph: bool
+    teacher: LoadedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"], *, needs_graph: bool
 ) -> ForwardPass:
     """Run the teacher on a batch; with `needs_graph`, E and logits can be differentiated (weights never)."""
     with torch.set_grad_enabled(needs_graph):
@@ -149,7 +149,9 @@ def _given(row: Tensor | None) -> Tensor:
     return row
 
 
-def _key(teacher: LoadedModel, method: Method | None, rows: Sequence[Encoded], labels: Int[Tensor, " example"]) -> str:
+def _key(
+    teacher: LoadedModel, method: Method | None, rows: Sequence[Encoded], labels: Shaped[Tensor, " example"]
+) -> str:
     digest = hashlib.sha256(f"1 {teacher.fingerprint} {method!r}".encode())
     for row, label in zip(rows, labels.tolist(), strict=True):
         digest.update(f"{row.ids}{row.types}{label}".encode())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from jaxtyping import Int
+from jaxtyping import Shaped
 from torch import Tensor
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
@@ -31,10 +31,10 @@ WEIGHT_DECAY = 0.01
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Tokenised examples with gold classes (N,) and the id to pad with."""
+    """Tokenised examples with gold labels (N,), int64 classes or float32 scores, and the id to pad with."""
 
     rows: Sequence[Encoded]
-    labels: Int[Tensor, " example"]
+    labels: Shaped[Tensor, " example"]
     pad_id: int
 
 
@@ -159,7 +159,7 @@ def _terms(
     return terms
 
 
-def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Int[Tensor, " batch"]) -> ForwardPass:
+def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> ForwardPass:
     """Run the student on a batch, keeping the graph from E on (and before E, where embeddings are trained)."""
     embeddings = embed(student, inputs)
     if not embeddings.requires_grad:

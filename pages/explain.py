@@ -8,7 +8,7 @@ frame("Explain")
 with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
     from distill_core.catalogue import find_model
     from distill_core.errors import DataError, DistillError
-    from distill_core.explanations import Explanation
+    from distill_core.explanation import Explanation
     from pages.components import charts, exports, figure, resources
     from pages.components.controls import controls, forget, model_names, publish, settle
     from pages.components.view import View, first_view, task_in, to_address
@@ -33,7 +33,7 @@ def main() -> None:
         raise DataError("Choose one to three students to lay beside the teacher.")
     explanation = resources.explained(view)
     draw(explanation, view, view.gold(dataset))
-    footer(f"Sentences: {dataset.source}." if view.picked(dataset) else "A sentence of your own.")
+    footer(f"Examples: {dataset.source}." if view.picked(dataset) else "A sentence of your own.")
 
 
 def draw(explanation: Explanation, view: View, gold: str | None) -> None:
@@ -52,8 +52,11 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         )
     st.html(figure.predictions_html(explanation, labels, gold))
     for at, _ in enumerate(figure.targets(explanation)):
-        st.html(figure.maps_html(explanation, labels, at))
+        st.html(figure.maps_html(explanation, labels, gold, at))
         st.html(figure.agreement_html(explanation, labels, at))
+    if len(figure.targets(explanation)) > 1:
+        st.subheader("Mean over the classes")
+        st.html(figure.mean_agreement_html(explanation, labels))
     st.subheader("The same scores as bars")
     for at, target in enumerate(figure.targets(explanation)):
         rows = figure.model_rows(explanation, labels, at)

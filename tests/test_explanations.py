@@ -14,8 +14,9 @@ from distill_core.consistency import METRICS
 from distill_core.data import Dataset, Example
 from distill_core.encoding import collate, encode
 from distill_core.errors import ConfigError, DataError, ModelError
+from distill_core.explanation import by_word
 from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import by_word, explain, predict_all
+from distill_core.explanations import explain, predict_all
 from distill_core.model_source import ModelSource, source_in
 from distill_core.models import LoadedModel, logits
 from distill_core.tasks import TASKS, Task

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from distill_core.encoding import Inputs
 from distill_core.models import LoadedModel, load_model, save_model
+from distill_core.tasks import get_task
 
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] a the film is was good bad great awful not never but and very story acting plot "
@@ -65,17 +66,18 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_folder(path: Path, *, layers: int = 2, seed: int = 0, task: str = "sst2") -> Path:
-    """Save a tiny two-class model as a plain Hugging Face folder and return the folder."""
-    network = tiny_network(layers=layers, seed=seed)
-    network.config.id2label = {0: "negative", 1: "positive"}
-    network.config.label2id = {"negative": 0, "positive": 1}
+    """Save a tiny model with the task's classes as a plain Hugging Face folder and return the folder."""
+    labels = get_task(task).labels
+    network = tiny_network(layers=layers, seed=seed, classes=len(labels))
+    network.config.id2label = dict(enumerate(labels))
+    network.config.label2id = {label: index for index, label in enumerate(labels)}
     save_model(network, tiny_tokenizer(), path, {"task": task})
     return path
 
 
-def tiny_model(path: Path, *, layers: int = 2, seed: int = 0) -> LoadedModel:
-    """Save and load a tiny two-class model."""
-    return load_model(tiny_folder(path, layers=layers, seed=seed))
+def tiny_model(path: Path, *, layers: int = 2, seed: int = 0, task: str = "sst2") -> LoadedModel:
+    """Save and load a tiny model with the task's classes."""
+    return load_model(tiny_folder(path, layers=layers, seed=seed, task=task))
 
 
 def random_inputs(lengths: tuple[int, ...], *, pair: bool = False, seed: int = 0) -> Inputs:

@@ -141,7 +141,7 @@ def pose(
     for tensors that do not fit together.
     """
     used = baseline_used(method, baseline)
-    check_output(output)
+    check_output(output, len(model.labels))
     _check_shapes(inputs, targets, words)
     classes = len(model.labels)
     if targets.min() < 0 or targets.max() >= classes:
@@ -162,10 +162,12 @@ def baseline_used(method: Method, baseline: str | None) -> str | None:
     return None if method.default_baseline is None else baseline or method.default_baseline
 
 
-def check_output(output: str) -> None:
-    """Raise ConfigError, naming the valid ones, unless `output` is one of OUTPUTS."""
+def check_output(output: str, classes: int) -> None:
+    """Raise ConfigError unless `output` is one of OUTPUTS that a model of so many classes has (1: a regression)."""
     if output not in OUTPUTS:
         raise ConfigError(f"Unknown output {output!r}; choose one of: {', '.join(OUTPUTS)}.")
+    if classes == 1 and output != OUTPUTS[0]:
+        raise ConfigError(f"A model that gives one score has no {output.replace('_', ' ')}; choose {OUTPUTS[0]}.")
 
 
 def answer(

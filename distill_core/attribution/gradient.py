@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from distill_core.attribution.base import Attribution, Question, answer, check_output
 from distill_core.attribution.reduce import l2_norm
 from distill_core.encoding import Inputs
-from distill_core.models import embed, logits_from_embeddings
+from distill_core.models import embed, logits_from_embeddings, output_count
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def gradient_at_embeddings(
     carry the graph to the network's parameters (embeddings included), so a loss made of them can be
     differentiated; without, none carries any. Raises ConfigError for an unknown `output`.
     """
-    check_output(output)
+    check_output(output, output_count(network))
     with torch.enable_grad():
         embeddings = embed(network, inputs)
         if not create_graph:

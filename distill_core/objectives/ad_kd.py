@@ -44,9 +44,12 @@ def views(logits: Float[Tensor, "batch class"]) -> list[Float[Tensor, ""]]:
 
     Two classes: the logits' difference. The paper's view is the cross-entropy with the gold label, whose
     gradient is that of the difference times ±(1 − p): normalised, the maps are the same, but the difference's
-    does not vanish in float32 when the model is sure. More classes: −log p_c for every class c. The authors
-    average over the batch; as each map is normalised, a sum is the same.
+    does not vanish in float32 when the model is sure. A regression: the score, for the same reason (the paper's
+    view is the squared error, whose gradient is the score's times twice the error). More classes: −log p_c for
+    every class c. The authors average over the batch; as each map is normalised, a sum is the same.
     """
+    if logits.shape[1] == 1:
+        return [logits.sum()]
     if logits.shape[1] == 2:
         return [(logits[:, 1] - logits[:, 0]).sum()]
     log_probabilities = torch.log_softmax(logits, dim=-1)

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One forward pass with its graph: E (the embedding block's output, requires grad), logits, mask, gold classes."""
+    """One forward pass with its graph: E (the embedding block's output, requires grad), logits, mask, gold labels."""
 
     embeddings: Float[Tensor, "batch token width"]
     logits: Float[Tensor, "batch class"]
     mask: Bool[Tensor, "batch token"]
-    labels: Int[Tensor, " batch"]
+    labels: Shaped[Tensor, " batch"]
 
 
 class Method(Protocol):

@@ -23,13 +23,13 @@ CONFIG = {
 """What to hand to `st.plotly_chart(config=...)`: one button, which saves the chart as PNG without any server."""
 
 TOKENS_AT_ONCE = 60
+VALIDATION = "validation/"
 _FAINT = "rgba(128, 128, 128, 0.22)"
 _TITLES = {
     "loss": "Total loss",
     "ce": "Cross-entropy with the labels",
     "kd": "Soft targets (KD)",
     "ad_kd": "Attribution maps (AD-KD)",
-    "validation/accuracy": "Validation accuracy",
     "agreement/cosine": "Cosine of unsigned maps",
     "agreement/spearman": "Spearman of unsigned maps",
     "agreement/signed_cosine": "Cosine of signed maps",
@@ -38,9 +38,15 @@ _TITLES = {
     "examples_per_second": "Examples a second",
     "memory_mb": "Memory (MB)",
 }
+_METRICS = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearmanr": "Spearman correlation",
+}
 _COLORS = {
     **TERMS,
-    "validation/accuracy": TEACHER,
     "agreement/cosine": STUDENTS[0],
     "agreement/spearman": STUDENTS[1],
     "agreement/signed_cosine": STUDENTS[2],
@@ -51,8 +57,15 @@ _COLORS = {
 def metric_title(name: str) -> str:
     """Return the words for a metric's name; a weighted term is named as such, an unknown name stays as it is."""
     term = name.removeprefix("weighted/")
+    if term.startswith(VALIDATION):
+        return f"Validation {metric_words(term.removeprefix(VALIDATION))}"
     title = _TITLES.get(term, name)
     return f"{title}, weighted" if term != name else title
+
+
+def metric_words(metric: str) -> str:
+    """Return the words for a task's metric; an unknown one stays as it is."""
+    return _METRICS.get(metric, metric)
 
 
 def metric_color(name: str) -> str:
@@ -97,7 +110,7 @@ def loss_curves(points: Mapping[str, Points]) -> go.Figure:
 
 def metric_curves(points: Mapping[str, Points], low: float | None = None, high: float | None = None) -> go.Figure:
     """Return one curve a metric over the steps; `low` and `high` fix the axis where the metric has bounds."""
-    figure = _curves(points, heavy="validation/accuracy")
+    figure = _curves(points, heavy=VALIDATION)
     if low is not None and high is not None:
         figure.update_yaxes(range=[low, high])
     return figure
@@ -122,7 +135,7 @@ def _curves(points: Mapping[str, Points], heavy: str) -> go.Figure:
             name=title,
             mode="lines+markers" if len(steps) < 40 else "lines",
             connectgaps=False,
-            line={"color": metric_color(name), "width": 2.5 if name == heavy else 1.75},
+            line={"color": metric_color(name), "width": 2.5 if name.startswith(heavy) else 1.75},
             marker={"size": 5},
             hovertemplate="%{y:.4g}",
         )

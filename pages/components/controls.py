@@ -15,11 +15,12 @@ import streamlit as st
 from distill_core.attribution import BASELINES, METHODS
 from distill_core.catalogue import ModelInfo, find_model
 from distill_core.data import Dataset
-from distill_core.tasks import get_task
+from distill_core.tasks import TASKS, get_task
 from pages.components.picker import pick_sentence
+from pages.components.resources import models_of
 from pages.components.view import DEFAULT, MOST_STUDENTS, UNITS, View, from_address, to_address
 
-_FIELDS = ("text", "example", "teacher", "students", "method", "target", "baseline", "output", "units")
+_FIELDS = ("text", "text_pair", "example", "teacher", "students", "method", "target", "baseline", "output", "units")
 _OUTPUTS = {"logit": "Logit", "log_probability": "Log-probability"}
 _SHOWN, _TOUCHED, _ORDER = "explain.address", "explain.touched", "explain.order"
 
@@ -57,7 +58,7 @@ def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> Vi
     chosen = [st.session_state["explain.teacher"], *st.session_state["explain.students"]]
     known = dict(models) | {model: find_model(model) for model in chosen if model not in models}
     names = model_names(known)
-    _sentence_line(dataset, names)
+    _sentence_line(task, dataset, names)
     with st.container(key="controls", horizontal=True, gap="xsmall", vertical_alignment="bottom"):
         st.selectbox("Teacher", list(known), format_func=names.__getitem__, width=150, **_keyed("teacher"))
         st.multiselect(
@@ -71,12 +72,16 @@ def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> Vi
             **_keyed("students"),
         )
         st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=190, **_keyed("method"))
-        targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in get_task(task).labels}
+        labels = get_task(task).labels
+        targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in labels}
+        if len(labels) == 1:
+            targets = {"pred": labels[0].capitalize()}
+            st.session_state["explain.target"] = "pred"
         st.selectbox("Class explained", list(targets), format_func=targets.__getitem__, width=188, **_keyed("target"))
         _units()
         with st.popover("", icon=":material/tune:", help="Baseline and output of the attribution"):
             _baseline()
-            _output()
+            _output(len(labels))
     values = {name: st.session_state[f"explain.{name}"] for name in _FIELDS}
     view = View(task, **values | {"students": tuple(values["students"])})
     return view if view.picked(dataset) else replace(view, example=None)
@@ -89,9 +94,27 @@ def model_names(models: Mapping[str, ModelInfo]) -> dict[str, str]:
     return {key: f"{title} ({key})" if title in shared else title for key, title in titles.items()}
 
 
-def _sentence_line(dataset: Dataset, names: Mapping[str, str]) -> None:
+def _sentence_line(task: str, dataset: Dataset, names: Mapping[str, str]) -> None:
+    columns = [name.rstrip("12") for name in get_task(task).columns]
     with st.container(key="sentence", horizontal=True, gap="small"):
-        st.text_input("Sentence", label_visibility="collapsed", placeholder="Type a sentence", **_keyed("text"))
+        st.session_state["explain.task"] = task
+        st.selectbox(
+            "Task",
+            [name for name in TASKS if name == task or models_of(name)],
+            format_func=lambda name: TASKS[name].title,
+            label_visibility="collapsed",
+            width=190,
+            key="explain.task",
+            on_change=_change_task,
+        )
+        with st.container(gap="xsmall"):
+            hint = f"Type a {columns[0]}"
+            st.text_input(columns[0].capitalize(), label_visibility="collapsed", placeholder=hint, **_keyed("text"))
+            if len(columns) > 1:
+                hint = f"Type the {columns[1]} that goes with it"
+                st.text_input(
+                    f"Second {columns[1]}", label_visibility="collapsed", placeholder=hint, **_keyed("text_pair")
+                )
         for icon, step, words in (
             ("chevron_left", -1, "Previous sentence"),
             ("chevron_right", 1, "Next sentence"),
@@ -131,10 +154,13 @@ def _baseline() -> None:
     )
 
 
-def _output() -> None:
+def _output(classes: int) -> None:
+    if classes == 1:
+        st.session_state["explain.output"] = "logit"
     st.selectbox(
         "Explained output",
         list(_OUTPUTS),
+        disabled=classes == 1,
         format_func=_OUTPUTS.__getitem__,
         help="The class’s logit stands for itself; its log-probability also falls when another class gains.",
         **_keyed("output"),
@@ -146,6 +172,15 @@ def _keyed(name: str) -> dict[str, Any]:
     return {"key": f"explain.{name}", "on_change": _touch, "persist_state": "session"}
 
 
+def _change_task() -> None:
+    """Begin anew with another task, keeping how maps are made."""
+    task = st.session_state["explain.task"]
+    for name in ("text", "text_pair", "example", "teacher", "students", "target", "order"):
+        st.session_state.pop(f"explain.{name}", None)
+    kept = {name: st.session_state[f"explain.{name}"] for name in ("method", "baseline", "units")}
+    st.query_params.from_dict({"task": task} | kept)
+
+
 def _touch() -> None:
     st.session_state[_TOUCHED] = True
 
@@ -154,6 +189,7 @@ def _pick(dataset: Dataset, example: int, order: Sequence[int] | None = None) ->
     """Show an example; `order`: the sentences that previous, next and random walk through from now on."""
     st.session_state["explain.example"] = example
     st.session_state["explain.text"] = dataset.examples[example].text
+    st.session_state["explain.text_pair"] = dataset.examples[example].text_pair
     if order is not None:
         st.session_state[_ORDER] = tuple(order)
     _touch()

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 
-from distill_core.explanations import Explanation
+from distill_core.explanation import Explanation
 from pages.components.heatmap import normalised
 
 COLUMNS = ("position", "token", "word", "special", "model", "target", "score", "normalised")

@@ -5,8 +5,9 @@ from html import escape
 
 from distill_core.attribution import METHODS
 from distill_core.consistency import METRICS
-from distill_core.explanations import Explanation, ModelExplanation
+from distill_core.explanation import Agreement, Explanation, ModelExplanation, mean_agreements
 from distill_core.paths import ASSETS
+from distill_core.tasks import get_task
 from pages.components import scorecards
 from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised
 from pages.components.palette import model_color
@@ -37,30 +38,72 @@ def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str 
     cards = []
     for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
         remark, warning = _completeness(model)
-        shares = dict(zip(model.labels, model.probabilities, strict=True))
+        shares = dict(zip(model.labels, model.probabilities, strict=False))  # a regression has none
         color = model_color(position)
-        cards.append(scorecards.Prediction(label, color, model.id, model.prediction, shares, gold, remark, warning))
+        span = get_task(explanation.task).span
+        about = (label, color, model.id, model.prediction, shares, gold, remark, warning, span)
+        cards.append(scorecards.Prediction(*about))
     return scorecards.predictions(cards)
 
 
-def maps_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
-    """Return the `at`-th class's legend and aligned maps, differences last."""
+def maps_html(explanation: Explanation, labels: Sequence[str], gold: str | None, at: int) -> str:
+    """Return the `at`-th class's legend and aligned maps, differences last; the texts of a pair apart."""
     rows = model_rows(explanation, labels, at)
     rows += [difference(rows[0], row) for row in rows[1:]]
     target = targets(explanation)[at]
-    drawn = heatmap(explanation.tokens, explanation.words, explanation.special, rows)
-    return f'{legend(target, explanation.signed, method_words(explanation))}{drawn}<p class="dl-note">{NOTE}</p>'
+    title = method_words(explanation)
+    if len(targets(explanation)) > 1:
+        title += " · the teacher’s answer" if target == explanation.models[0].prediction else ""
+        title += " · the label" if target == gold else ""
+    drawn = "".join(
+        (_in_sum(explanation, segment, at) if explanation.text_pair is not None else "")
+        + heatmap(
+            explanation.tokens[part],
+            explanation.words[part],
+            explanation.special[part],
+            [row.part(part) for row in rows],
+        )
+        for segment, part in enumerate(_parts(explanation))
+    )
+    return f'{legend(target, explanation.signed, title)}{drawn}<p class="dl-note">{NOTE}</p>'
+
+
+def _parts(explanation: Explanation) -> list[slice]:
+    """Return where each text's tokens are, special tokens with the text before them."""
+    length = len(explanation.tokens)
+    second = explanation.segments.index(1) if 1 in explanation.segments else length
+    return [slice(0, second), slice(second, length)][: 1 if second == length else 2]
+
+
+def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
+    """Return the name of one text of a pair and what it contributes in sum to each model's output."""
+    name = get_task(explanation.task).columns[segment].rstrip("12")
+    name = f"{('First', 'Second')[segment]} {name}" if name == "sentence" else name.capitalize()
+    sums = ""
+    for position, model in enumerate(explanation.models):
+        scores = model.attributions[at].scores
+        total = sum(score for score, part in zip(scores, explanation.segments, strict=True) if part == segment)
+        shown = f"{total:+.2f}".replace("-", "−")
+        sums += f'<span style="--dot:{model_color(position)}" title="{escape(model.id)}">{shown}</span>'
+    return f'<div class="dl-segment"><b>{escape(name)}</b><span>in sum</span>{sums}</div>'
 
 
 def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
     """Return each student's agreement with the teacher on the `at`-th class."""
+    target = targets(explanation)[at]
+    return _agreement(explanation, labels, [row for row in explanation.consistency if row.target == target])
+
+
+def mean_agreement_html(explanation: Explanation, labels: Sequence[str]) -> str:
+    """Return each student's agreement with the teacher averaged over the classes."""
+    return _agreement(explanation, labels, mean_agreements(explanation))
+
+
+def _agreement(explanation: Explanation, labels: Sequence[str], rows: Sequence[Agreement]) -> str:
     named = dict(zip((model.id for model in explanation.models[1:]), labels[1:], strict=True))
     colors = {model.id: model_color(position) for position, model in enumerate(explanation.models) if position}
-    target = targets(explanation)[at]
     students = [
-        scorecards.Agreement(named[row.student], colors[row.student], row.values, row.undefined)
-        for row in explanation.consistency
-        if row.target == target
+        scorecards.Agreement(named[row.student], colors[row.student], row.values, row.undefined) for row in rows
     ]
     return scorecards.agreement(students, METRICS)
 
@@ -70,7 +113,8 @@ def method_words(explanation: Explanation) -> str:
     words = METHODS[explanation.method].title
     if explanation.baseline is not None:
         words += f", {explanation.baseline} baseline"
-    return f"{words}, on the {explanation.output.replace('_', ' ')}"
+    output = "score" if not explanation.models[0].probabilities else explanation.output.replace("_", " ")
+    return f"{words}, on the {output}"
 
 
 def document(explanation: Explanation, labels: Sequence[str], gold: str | None, address: Mapping[str, object]) -> str:
@@ -78,11 +122,11 @@ def document(explanation: Explanation, labels: Sequence[str], gold: str | None, 
     style = (ASSETS / "figure.css").read_text(encoding="utf-8")
     parts = [predictions_html(explanation, labels, gold)]
     for at in range(len(targets(explanation))):
-        parts += [maps_html(explanation, labels, at), agreement_html(explanation, labels, at)]
+        parts += [maps_html(explanation, labels, gold, at), agreement_html(explanation, labels, at)]
     models = "; ".join(f"{label}: {model.id}" for label, model in zip(labels, explanation.models, strict=True))
-    shown = {name: value for name, value in address.items() if name not in ("text", "teacher", "student")}
+    shown = {name: value for name, value in address.items() if name not in ("text", "text_pair", "teacher", "student")}
     settings = ", ".join(f"{name} {value}" for name, value in shown.items())
-    text = escape(explanation.text)
+    text = escape(" / ".join(filter(None, (explanation.text, explanation.text_pair))))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{text} · Distillation Lens</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'

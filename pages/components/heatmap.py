@@ -15,7 +15,7 @@ Words follow each other in the direction of the sentence, pieces in that of thei
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from pages.components.palette import shade
@@ -36,6 +36,10 @@ class MapRow:
     colors: tuple[str, ...]
     values: tuple[float, ...]
     raw: tuple[float, ...] | None = None
+
+    def part(self, where: slice) -> "MapRow":
+        """Return the row of some of the tokens."""
+        return replace(self, values=self.values[where], raw=None if self.raw is None else self.raw[where])
 
 
 def normalised(scores: Sequence[float], special: Sequence[bool]) -> tuple[float, ...]:

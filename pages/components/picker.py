@@ -33,7 +33,8 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
     labels = get_task(dataset.task).labels
     with st.container(horizontal=True):
         search = st.text_input("Containing", key="pick.search", persist_state="session", type="search", width=220)
-        label = _choice("Labelled", {"any": "Any", **{name: name for name in labels}}, "pick.label")
+        choices = {"any": "Any", **{name: name for name in labels}}
+        label = "any" if get_task(dataset.task).span else _choice("Labelled", choices, f"pick.label.{dataset.task}")
         kind = _choice("Show", FILTERS, "pick.kind")
     answers = {}
     for model in dict.fromkeys((teacher, *students)):
@@ -41,9 +42,10 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
         with st.spinner(plain(words), show_time=True):
             answers[model] = answer_names(dataset, model)
     rows = matching(dataset, answers, teacher, search or "", label, kind)
+    columns = _texts(dataset, rows)
     table = {
         "No.": [at + 1 for at in rows],
-        "Sentence": [dataset.examples[at].text for at in rows],
+        **columns,
         "Label": [_gold(dataset, at) for at in rows],
     } | {f"{names.get(model, model)} says": [found[at] for at in rows] for model, found in answers.items()}
     st.dataframe(
@@ -52,7 +54,7 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
         height=420,
         column_config={
             "No.": st.column_config.NumberColumn(width=60),
-            "Sentence": st.column_config.TextColumn(width=520),
+            **{name: st.column_config.TextColumn(width=520 // len(columns)) for name in columns},
         },
         key="pick.table",
         on_select=lambda: _choose(dataset, rows, pick),
@@ -82,32 +84,48 @@ def matching(
 ) -> list[int]:
     """Return the numbers of the examples that pass every filter, in order.
 
-    `answers`: each model's predicted class names, one an example; `kind`: a key of `FILTERS`.
+    `answers`: each model's predicted class names, one an example; `kind`: a key of `FILTERS`. Scores count as
+    the same within a tenth of their span.
     """
+    span = get_task(dataset.task).span
+    near = None if span is None else (span[1] - span[0]) / 10
+
+    def alike(one: str, other: str) -> bool:
+        return one == other if near is None else abs(float(one) - float(other)) <= near
+
     others = [found for model, found in answers.items() if model != teacher]
     rows = []
     for at, example in enumerate(dataset.examples):
         told, gold = answers[teacher][at], _gold(dataset, at)
         fits = {
             "all": True,
-            "right": told == gold,
-            "wrong": gold != "" and told != gold,
-            "disagree": any(found[at] != told for found in others),
+            "right": gold != "" and alike(told, gold),
+            "wrong": gold != "" and not alike(told, gold),
+            "disagree": any(not alike(found[at], told) for found in others),
         }[kind]
-        if fits and search.casefold() in example.text.casefold() and label in ("any", gold):
+        text = f"{example.text}\n{example.text_pair or ''}".casefold()
+        if fits and search.casefold() in text and label in ("any", gold):
             rows.append(at)
     return rows
 
 
 def answer_names(dataset: Dataset, model_id: str) -> list[str]:
     """Return the class a model predicts for each example, by name."""
-    labels = get_task(dataset.task).labels
-    return [labels[max(range(len(logits)), key=logits.__getitem__)] for logits in predicted(model_id, dataset)]
+    task = get_task(dataset.task)
+    rows = predicted(model_id, dataset)
+    return [task.label_name(row[0] if task.span else max(range(len(row)), key=row.__getitem__)) for row in rows]
+
+
+def _texts(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[str]]:
+    """Return the texts of some examples, one list a column of the task."""
+    names = [name.capitalize() for name in get_task(dataset.task).columns]
+    texts = [(dataset.examples[at].text, dataset.examples[at].text_pair or "") for at in rows]
+    return {name: [row[place] for row in texts] for place, name in enumerate(names)}
 
 
 def _gold(dataset: Dataset, at: int) -> str:
     label = dataset.examples[at].label
-    return "" if label is None else get_task(dataset.task).labels[label]
+    return "" if label is None else get_task(dataset.task).label_name(label)
 
 
 def _choose(dataset: Dataset, rows: Sequence[int], pick: Pick) -> None:

@@ -18,8 +18,8 @@ from distill_core.store import Store
 from pages.components.frame import plain
 
 if TYPE_CHECKING:
+    from distill_core.explanation import Explanation
     from distill_core.explanation_cache import ExplanationCache
-    from distill_core.explanations import Explanation
     from distill_core.model_source import ModelSource
     from distill_core.models import LoadedModel
     from pages.components.view import View
@@ -60,7 +60,8 @@ def predicted(model_id: str, dataset: Dataset) -> tuple[tuple[float, ...], ...]:
 
 def explained(view: View) -> Explanation:
     """Explain a view's text through its models; nothing is computed that was looked at before."""
-    from distill_core.explanations import by_word, explain
+    from distill_core.explanation import by_word
+    from distill_core.explanations import explain
     from pages.components.view import DEFAULT
 
     sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]
@@ -74,6 +75,7 @@ def explained(view: View) -> Explanation:
         explanation = explain(
             view.task,
             view.text,
+            view.text_pair,
             teacher=sources[0],
             students=sources[1:],
             method=view.method,

@@ -1,5 +1,6 @@
 """The form of a new run: labels, ranges and help from `config.FIELDS`, values in the visitor's session."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def draw_settings() -> None:
     models = {model.id: model for model in list_models() if model.task == st.session_state[key("task")]}
     task, model, layers = st.columns((1.5, 1.5, 1), gap="small")
     with task:
-        _choice("task", {task.name: task.title for task in TASKS.values()})
+        _choice("task", {task.name: task.title for task in TASKS.values()}, on_change=_change_task)
     with model:
         _choice("teacher", {model.id: model.title for model in models.values()}, typed=True)
     with layers:
@@ -127,6 +128,8 @@ def draw_method() -> None:
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     """Say what the settings in the form mean: loss, data (into `data`), time; return whether they can be used."""
     try:
+        if not st.session_state[key("teacher")]:
+            raise ModelError("There is no teacher for this task here; type the folder of a fine-tuned classifier.")
         config = config_in_form()
     except DistillError as error:
         show_error(error)
@@ -203,7 +206,15 @@ def _numbers(*names: str, helped: bool = True) -> None:
             _number(name, helped=helped)
 
 
-def _choice(name: str, titles: dict[str, str], typed: bool = False) -> None:
+def _change_task() -> None:
+    """Take the chosen task's first model as teacher: the one before was trained for another."""
+    task = st.session_state[key("task")]
+    st.session_state[key("teacher")] = next((model.id for model in list_models() if model.task == task), None)
+
+
+def _choice(
+    name: str, titles: dict[str, str], typed: bool = False, on_change: Callable[[], None] | None = None
+) -> None:
     """Draw a list to choose from; where `typed`, a folder can be typed instead."""
     value = st.session_state[key(name)]
     if value not in titles:
@@ -219,6 +230,7 @@ def _choice(name: str, titles: dict[str, str], typed: bool = False) -> None:
         placeholder="Type a folder" if typed else None,
         help=plain(FIELDS[name].help),
         key=key(name),
+        on_change=on_change,
         persist_state="session",
     )
 

@@ -83,10 +83,10 @@ def loss_table(config: RunConfig, series: Series) -> str:
     return _table(("Term", "raw", "weight", "weighted"), rows)
 
 
-def agreement_table(metric: str, chance: float, series: Series, ended: bool) -> str:
+def agreement_table(metric: str, constant: float | None, series: Series, ended: bool) -> str:
     """Return validation metric and agreement before training, now, and the change.
 
-    `metric`: the task's metric; `chance`: its value for guessing.
+    `metric`: the task's metric; `constant`: its value for one answer to all, None if unknown.
     """
     names = [f"validation/{metric}", *(f"agreement/{name}" for name in AGREEMENT)]
     rows = []
@@ -95,7 +95,7 @@ def agreement_table(metric: str, chance: float, series: Series, ended: bool) -> 
         first = points[0][1] if points else math.nan
         last = points[-1][1] if len(points) > 1 else math.nan
         change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
-        note = f" (chance {number(chance)})" if name == names[0] else ""
+        note = f" (one answer for all: {number(constant)})" if name == names[0] and constant is not None else ""
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
         rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
     now = "end" if ended else "now"
@@ -115,25 +115,26 @@ def settings_table(config: RunConfig) -> str:
 def verdict(metric: str, series: Series) -> str:
     """Say in a sentence whether the gap closed, from the first and last evaluation; empty where there is no second."""
     ends = {name: (points[0][1], points[-1][1]) for name, points in series.items() if len(points) > 1}
-    needed = (f"validation/{metric}", "agreement/label_loyalty", "agreement/signed_cosine")
-    if any(name not in ends or not all(map(math.isfinite, ends[name])) for name in needed):
+    ends = {name: pair for name, pair in ends.items() if all(map(math.isfinite, pair))}
+    score, signed = ends.get(f"validation/{metric}"), ends.get("agreement/signed_cosine")
+    if score is None or signed is None:
         return ""
-    score, same, signed = (ends[name] for name in needed)
     before, after = (number(1 - value) for value in signed)
     move = "stayed at" if before == after else "narrowed from" if signed[1] > signed[0] else "widened from"
-    words = (
-        f"{metric.capitalize()} {_moved(*score)}. The student now answers as its teacher on {100 * same[1]:.0f} % of "
-        f"the probe sentences ({100 * same[0]:.0f} % before), and the gap to the teacher’s signed maps, 1 − cosine, "
-        f"{move} {after if before == after else f'{before} to {after}'}."
-    )
+    words = f"{metric_title(f'validation/{metric}')} {_moved(*score)}."
+    if "agreement/label_loyalty" in ends:  # a regression has no answer to share
+        first, last = (f"{100 * share:.0f} %" for share in ends["agreement/label_loyalty"])
+        words += f" The student now answers as its teacher on {last} of the probe sentences ({first} before)."
+    gap = after if before == after else f"{before} to {after}"
+    words += f" The gap to the teacher’s signed maps, 1 − cosine, {move} {gap}."
     return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
 
 
-def row(run: Run, accuracy: tuple[int, float] | None, when: str) -> str:
-    """Return what the list of runs says beside a run's name; `accuracy`: at which step, and its value."""
+def row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str:
+    """Return what the list of runs says beside a run's name; `last`: at which step, and the metric's value."""
     score = ""
-    if accuracy is not None:
-        score = f"accuracy {_plain(accuracy[1])}" + (f" at step {accuracy[0]:,}" if accuracy[0] < run.step else "")
+    if last is not None:
+        score = f"{escape(metric)} {_plain(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
     cells = (
         chip(run.status),
         escape(METHODS[run.config.method]),

@@ -20,13 +20,14 @@ from distill_core.errors import ConfigError, DistillError
 from distill_core.store import Run, Store
 from distill_core.tasks import get_task
 from pages.components import charts, run_html
+from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain, show_error
 from pages.components.run_estimate import about, exactly
 from pages.components.run_form import fill
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
-COLLAPSED = 0.03  # this close to chance, the student guesses
+COLLAPSED = 0.03  # this close to the metric of one answer for all, the student guesses
 LOG_LINES = 40
 LOSSES = ("Weighted", "Raw")
 MOST_STUDENTS = 3  # that the explain page lays side by side
@@ -88,7 +89,10 @@ def draw_runs(store: Store, chosen: str | None = None, limit: int = 8) -> None:
                 words = plain(run_html.name(run))
                 page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
                 score = _score(store, str(store.path), run.id, run.step, run.state)
-                st.html(run_html.row(run, score, _when(run)), width="stretch")
+                st.html(
+                    run_html.row(run, metric_words(get_task(run.config.task).metric), score, _when(run)),
+                    width="stretch",
+                )
 
 
 def queue_words(store: Store, run: Run) -> str:
@@ -199,8 +203,8 @@ def _outcome(run: Run, series: Series) -> None:
 
 
 def _curves(run: Run, series: Series) -> None:
-    task = get_task(run.config.task)
-    score = f"validation/{task.metric}"
+    metric = get_task(run.config.task).metric
+    score, constant = f"validation/{metric}", constant_score(series, metric)
     left, right = st.columns(2, gap="medium")
     with left:
         with st.container(horizontal=True, vertical_alignment="center", key="loss_title"):
@@ -220,46 +224,57 @@ def _curves(run: Run, series: Series) -> None:
     with right:
         with st.container(horizontal=True, vertical_alignment="center", key="agreement_title"):
             st.html(run_html.title("Validation and agreement with the teacher"), width="stretch")
-        st.html(run_html.agreement_table(task.metric, task.chance, series, not run.active))
+        st.html(run_html.agreement_table(metric, constant, series, not run.active))
         names = [score, *(f"agreement/{name}" for name in run_html.AGREEMENT)]
         _chart(
             run,
             {name: series.get(name, ()) for name in names},
             "agreement_curves",
             "Validation metric and agreement with the teacher over the steps",
-            chance=task.chance,
+            bounded=True,
+            constant=constant,
         )
-        if collapsed(series, score, task.chance, run.config.steps):
+        if constant is not None and collapsed(series, score, constant, run.config.steps):
             words = (
-                "The student guesses, yet its maps look more like the teacher’s: such agreement says little. "
-                "Try a smaller attribution weight, a higher learning rate or more steps."
+                "The student does no better than one answer for all, yet its maps look more like the teacher’s: "
+                "such agreement says little. Try a smaller attribution weight, a higher learning rate or more steps."
             )
             st.html(run_html.line(words, alarm=True))
 
 
-def _chart(run: Run, series: Series, key: str, alt: str, chance: float | None = None) -> None:
-    first = "step 1" if chance is None else "the evaluation before step 1"
+def constant_score(series: Series, metric: str) -> float | None:
+    """Return the metric of one answer for all, as the run measured it; None for runs that did not."""
+    points = series.get(f"constant/{metric}", ())
+    return points[-1][1] if points else None
+
+
+def _chart(run: Run, series: Series, key: str, alt: str, bounded: bool = False, constant: float | None = None) -> None:
+    first = "the evaluation before step 1" if bounded else "step 1"
     if not any(series.values()):
         words = f"The first point comes with {first}." if run.active else "No point was measured."
         st.html(run_html.waiting(words))
         return
-    figure = curves(series, run.config.steps, chance)
+    figure = curves(series, run.config.steps, bounded, constant)
     st.plotly_chart(figure, config=charts.CONFIG, key=key, alt=alt)
 
 
-def curves(series: Series, steps: int, chance: float | None) -> go.Figure:
-    """Return the curves in a frame that is as wide as the run is long; `chance`: level of a line for guessing."""
+def curves(series: Series, steps: int, bounded: bool, constant: float | None = None) -> go.Figure:
+    """Return the curves in a frame that is as wide as the run is long.
+
+    `bounded`: none exceeds 1. `constant`: level of a line for giving one answer to all.
+    """
     thinned_out = {name: thinned(points) for name, points in series.items()}
-    if chance is None:
+    if not bounded:
         figure = charts.loss_curves(thinned_out)
         figure.update_yaxes(rangemode="tozero")
     else:
         lowest = min((value for points in series.values() for _, value in points if math.isfinite(value)), default=0.0)
         figure = charts.metric_curves(thinned_out, min(0.0, lowest) - 0.03, 1.03)
+    if constant is not None:
         figure.add_hline(
-            y=chance,
+            y=constant,
             line={"dash": "dot", "width": 1, "color": charts.metric_color("validation")},
-            annotation={"text": "chance", "font": {"size": 11}},
+            annotation={"text": "one answer for all", "font": {"size": 11}},
             annotation_position="bottom right",
         )
     figure.update_xaxes(range=[-0.015 * steps, 1.015 * steps])  # room for the markers at both ends
@@ -273,12 +288,12 @@ def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
     return points if every <= 1 else [*points[:-1:every], points[-1]]
 
 
-def collapsed(series: Series, score: str, chance: float, steps: int) -> bool:
-    """Tell whether a student, a third on its way, answers at chance while its unsigned maps agree more than before."""
+def collapsed(series: Series, score: str, constant: float, steps: int) -> bool:
+    """Tell whether a student, a third on its way, does as one answer for all while its unsigned maps agree more."""
     scores, cosines = series.get(score, ()), series.get("agreement/cosine", ())
     if len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < steps / 3:
         return False
-    return abs(scores[-1][1] - chance) <= COLLAPSED and cosines[-1][1] > cosines[0][1]
+    return abs(scores[-1][1] - constant) <= COLLAPSED and cosines[-1][1] > cosines[0][1]
 
 
 def _log(store: Store, run: Run) -> None:

@@ -15,7 +15,10 @@ SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a nu
 
 @dataclass(frozen=True)
 class Prediction:
-    """One model's answer: its class names with their probabilities, and what is to be said of its map."""
+    """One model's answer: its class names with their probabilities, and what is to be said of its map.
+
+    `span`: lowest and highest score of a regression, whose `prediction` is the score and which has no classes.
+    """
 
     label: str
     color: str
@@ -25,6 +28,7 @@ class Prediction:
     gold: str | None
     remark: str = ""
     warning: str = ""
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,28 @@ def percent(share: float) -> str:
 
 
 def _prediction(card: Prediction) -> str:
+    bar, verdict = _score(card) if card.span else _classes(card)
+    notes = f'<span class="dl-remark" title="{_COMPLETENESS}">{escape(card.remark)}</span>' if card.remark else ""
+    notes += f'<span class="dl-warning" title="{_COMPLETENESS}">{escape(card.warning)}</span>' if card.warning else ""
+    return (
+        f'<div class="dl-model" style="--dot:{card.color}" title="{escape(card.model_id, quote=True)}">'
+        f'<div class="dl-answer"><b class="dl-name"><bdi>{escape(card.label)}</bdi></b>'
+        f"<span><bdi>{escape(card.prediction)}</bdi> {verdict}</span></div>{bar}{notes}</div>"
+    )
+
+
+def _score(card: Prediction) -> tuple[str, str]:
+    """Return a score's bar on its span, and the gold score beside it."""
+    low, high = card.span or (0.0, 1.0)
+    share = min(1.0, max(0.0, (float(card.prediction) - low) / (high - low)))
+    parts = f'<i class="dl-chosen" style="flex-grow:{share:.4f}"></i><i style="flex-grow:{1 - share:.4f}"></i>'
+    ends = f"<span>{low:g}</span><span>{high:g}</span>"
+    verdict = "" if card.gold is None else f"<em>label {escape(card.gold)}</em>"
+    return f'<div class="dl-bar">{parts}</div><div class="dl-shares">{ends}</div>', verdict
+
+
+def _classes(card: Prediction) -> tuple[str, str]:
+    """Return the classes' probabilities as a bar, and whether the answer is right."""
     parts = "".join(
         f'<i class="{"dl-chosen" if name == card.prediction else ""}" style="flex-grow:{max(share, 0.004):.4f}"'
         f' title="{escape(name)} {percent(share)}"></i>'
@@ -73,14 +99,7 @@ def _prediction(card: Prediction) -> str:
     verdict = ""
     if card.gold is not None:
         verdict = "<em>✓ right</em>" if card.prediction == card.gold else '<em class="dl-wrong">✗ wrong</em>'
-    notes = f'<span class="dl-remark" title="{_COMPLETENESS}">{escape(card.remark)}</span>' if card.remark else ""
-    notes += f'<span class="dl-warning" title="{_COMPLETENESS}">{escape(card.warning)}</span>' if card.warning else ""
-    return (
-        f'<div class="dl-model" style="--dot:{card.color}" title="{escape(card.model_id, quote=True)}">'
-        f'<div class="dl-answer"><b class="dl-name"><bdi>{escape(card.label)}</bdi></b>'
-        f"<span><bdi>{escape(card.prediction)}</bdi> {verdict}</span></div>"
-        f'<div class="dl-bar">{parts}</div><div class="dl-shares">{shares}</div>{notes}</div>'
-    )
+    return f'<div class="dl-bar">{parts}</div><div class="dl-shares">{shares}</div>', verdict
 
 
 def _number(name: str, sentence: str, students: Sequence[Agreement]) -> str:

@@ -26,6 +26,7 @@ class View:
 
     task: str
     text: str
+    text_pair: str | None
     example: int | None
     teacher: str
     students: tuple[str, ...]
@@ -38,12 +39,15 @@ class View:
     def picked(self, dataset: Dataset) -> bool:
         """Tell whether the text is, still, the example it was picked as."""
         known = self.example is not None and 0 <= self.example < len(dataset.examples)
-        return known and dataset.examples[self.example or 0].text == self.text
+        if not known:
+            return False
+        example = dataset.examples[self.example or 0]
+        return (example.text, example.text_pair) == (self.text, self.text_pair)
 
     def gold(self, dataset: Dataset) -> str | None:
         """Return the gold label's name, None for a text of one's own or an example without label."""
         label = dataset.examples[self.example or 0].label if self.picked(dataset) else None
-        return None if label is None else get_task(self.task).labels[label]
+        return None if label is None else get_task(self.task).label_name(label)
 
 
 def first_view(dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
@@ -53,14 +57,17 @@ def first_view(dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
     teacher, *others = models
     bundled = [model for model in others if models[model].kind == "bundled"]
     students = tuple(bundled or others)[:2] or (teacher,)
-    text = FIRST_TEXTS.get(dataset.task, dataset.examples[0].text)
-    example = next((example.index for example in dataset.examples if example.text == text), None)
-    return View(dataset.task, text, example, teacher, students)
+    first = dataset.examples[0]
+    text = FIRST_TEXTS.get(dataset.task, first.text)
+    number = next((example.index for example in dataset.examples if example.text == text), None)
+    return View(dataset.task, text, first.text_pair, number, teacher, students)
 
 
 def to_address(view: View) -> dict[str, str | list[str]]:
     """Return a view's query parameters, so that a link opens the same view whatever the defaults become."""
     address: dict[str, str | list[str]] = {"task": view.task, "text": view.text, "teacher": view.teacher}
+    if view.text_pair is not None:
+        address["text_pair"] = view.text_pair
     if view.example is not None:
         address["example"] = str(view.example + 1)
     address["student"] = list(view.students)
@@ -99,10 +106,16 @@ def task_in(address: Mapping[str, Sequence[str]]) -> str:
 def _with_sentence(view: View, given: Mapping[str, str], dataset: Dataset) -> View:
     example = _example_number(given["example"], len(dataset.examples)) if "example" in given else None
     if "text" not in given:
-        return view if example is None else replace(view, example=example, text=dataset.examples[example].text)
-    if example is not None and dataset.examples[example].text != given["text"]:
-        example = None  # the link is from a machine with other examples
-    return replace(view, text=given["text"], example=example)
+        return view if example is None else with_example(view, dataset, example)
+    pair = given.get("text_pair", "") if get_task(view.task).pair else None
+    typed = replace(view, text=given["text"], text_pair=pair, example=example)
+    return typed if typed.picked(dataset) else replace(typed, example=None)  # else from a machine with other examples
+
+
+def with_example(view: View, dataset: Dataset, at: int) -> View:
+    """Return the view of another example."""
+    chosen = dataset.examples[at]
+    return replace(view, text=chosen.text, text_pair=chosen.text_pair, example=at)
 
 
 def _example_number(value: str, count: int) -> int:

@@ -38,3 +38,9 @@ def test_gradient_equals_the_formula(classes: int) -> None:
 def test_label_loss_is_the_mean_cross_entropy() -> None:
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]])
     assert label_loss(logits, torch.tensor([0, 1])).item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def test_a_regression_has_squared_errors() -> None:
+    student, teacher = torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [2.0]])
+    assert label_loss(student, torch.tensor([3.0, 4.5])).item() == pytest.approx((4.0 + 0.25) / 2)
+    assert soft_target_loss(student, teacher, 2.0).item() == pytest.approx((0.25 + 1.0) / 2)

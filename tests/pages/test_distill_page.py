@@ -192,7 +192,7 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     assert not page.exception
     shown = html(page)
     assert "dl-finished" in shown
-    assert "Accuracy went from .50 to .90" in shown
+    assert "Validation accuracy went from .50 to .90" in shown
     assert "narrowed from 1.0 to .60" in shown
     assert f"student=run%2F{run.id}" in links(page)["Explain with this student"]
     assert any("a note for the log" in code.value for code in page.code)
@@ -309,7 +309,8 @@ def test_the_list_leads_to_every_run(store: Store) -> None:
 
 
 def test_a_student_that_guesses_while_its_maps_agree_is_called_out(store: Store) -> None:
-    run, recorder = running(store, evaluated(0, 0.5, unsigned=0.885), evaluated(100, 0.51, unsigned=0.96))
+    guess = Measured(0, {"constant/accuracy": 0.5})
+    run, recorder = running(store, guess, evaluated(0, 0.5, unsigned=0.885), evaluated(100, 0.51, unsigned=0.96))
     assert "such agreement says little" in html(opened(run.id))
     recorder.record(evaluated(120, 0.8, unsigned=0.96))
     recorder.flush()
@@ -324,7 +325,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_end() -> None:
 
 
 def test_curves_stand_in_a_frame_as_wide_as_the_run() -> None:
-    figure = run_view.curves({"agreement/signed_cosine": [(0, -0.2), (20, 0.3)]}, 200, chance=0.5)
+    figure = run_view.curves({"agreement/signed_cosine": [(0, -0.2), (20, 0.3)]}, 200, bounded=True, constant=0.5)
     low, high = figure.layout.xaxis.range
     assert low < 0 < 200 < high < 210
     assert figure.layout.yaxis.range[0] < -0.2

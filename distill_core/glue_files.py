@@ -1,0 +1,109 @@
+"""GLUE as it lies on a disk: parquet, the original archive's TSV, the cache of `datasets`; rows as on the hub."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distill_core.errors import DataError
+from distill_core.tasks import Task
+
+HUB_ID = "nyu-mll/glue"
+_COLUMNS = {  # of the original archive's files that are called otherwise on the hub
+    "#1 String": "sentence1",
+    "#2 String": "sentence2",
+    "Quality": "label",
+    "is_duplicate": "label",
+    "gold_label": "label",
+    "score": "label",
+}
+_HEADERS = {"cola": ("source", "label", "mark", "sentence")}  # of files without a header line
+
+
+def read_folder(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a split in a GLUE folder; DataError where it is not there or cannot be read."""
+    if not folder.is_dir():
+        raise DataError(f"The GLUE folder {folder} does not exist; correct GLUE_DIR or the setting, or unset it.")
+    wanted = _plain(task.name)
+    homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and _plain(child.name) == wanted]
+    for home in homes:
+        parquet, tsv = home / f"{split}.parquet", home / _tsv_name(split)
+        if parquet.is_file():
+            return _read_parquet(parquet)
+        if tsv.is_file():
+            return [_as_on_the_hub(task, row) for row in _read_tsv(tsv, _HEADERS.get(task.name))]
+    raise DataError(
+        f"{folder} has no {split} split of {task.name}: looked for "
+        f"{task.name}/{split}.parquet and the original archive's {_tsv_name(split)} in a folder of that name."
+    )
+
+
+def _tsv_name(split: str) -> str:
+    """Return a split's file in the original archive."""
+    return split.replace("validation", "dev") + ".tsv"
+
+
+def _as_on_the_hub(task: Task, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of an original file with the hub's column names and labels."""
+    renamed = {_COLUMNS.get(name, name): value for name, value in row.items()}
+    for place, column in enumerate(task.columns, start=1):
+        renamed.setdefault(column, renamed.get(f"sentence{place}"))  # MNLI's premise and hypothesis
+    label = str(renamed.get("label", "")).strip()
+    if label in task.labels:
+        return renamed | {"label": task.label_index(label)}
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", label):
+        return renamed  # refused, as it is, where labels are checked
+    return renamed | {"label": float(label) if task.span else int(label) if label.isdecimal() else label}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is not a readable parquet file ({error}).") from error
+    return rows
+
+
+def _read_tsv(path: Path, header: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Read an original GLUE file: tab-separated, a header line unless given, quotation marks and lone CRs are text."""
+    try:
+        text = path.read_bytes().decode("utf-8")  # as it is: Python's lines would also end at a CR
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as tab-separated UTF-8 text ({error}).") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    names, *cells = [*([list(header)] if header else []), *(line.split("\t") for line in lines if line)] or [[]]
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: the header line names a column twice ({', '.join(names)[:200]}); rename one.")
+    rows: list[dict[str, Any]] = []
+    for number, row in enumerate(cells, start=1):
+        if len(row) > len(names):
+            raise DataError(f"{path}: row {number} has {len(row)} cells, the header line {len(names)}; mend the row.")
+        rows.append(dict(zip(names, row, strict=False)))  # a cell that lacks is told from its column
+    return rows
+
+
+def hub_cache_folder(task: Task) -> Path | None:
+    """Return the folder of `datasets`' local cache that holds this task, found without importing it."""
+    hub_home = os.environ.get("HF_HOME") or str(Path("~/.cache/huggingface").expanduser())
+    cache = Path(os.environ.get("HF_DATASETS_CACHE") or f"{hub_home}/datasets").expanduser()
+    found = sorted(cache.glob(f"nyu-mll___glue/{task.name}/*/*/glue-train.arrow"))
+    return found[-1].parent if found else None
+
+
+def read_hub_cache(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a split in a folder of `datasets`' local cache; DataError where it cannot be read."""
+    import datasets
+
+    try:
+        rows: list[dict[str, Any]] = datasets.Dataset.from_file(str(folder / f"glue-{split}.arrow")).to_list()
+    except Exception as error:  # pyarrow and datasets raise many kinds here; all mean the same to the user
+        raise DataError(f"The cached {HUB_ID} {task.name} in {folder} cannot be read ({error}).") from error
+    return rows
