@@ -131,8 +131,8 @@ def _folder_info(model_id: str, folder: Path, kind: str) -> ModelInfo:
         task=str(record.get("task", "")),
         path=folder,
         kind=kind,
-        layers=_count(config, "num_hidden_layers", folder),
-        hidden_size=_count(config, "hidden_size", folder),
+        layers=_count(config, "num_hidden_layers", folder) or _count(config, "n_layers", folder),  # DistilBERT's name
+        hidden_size=_count(config, "hidden_size", folder) or _count(config, "dim", folder),
         parameters=_count(record, "parameters", folder),
         description=str(record.get("description", "")),
     )

@@ -147,6 +147,13 @@ def mean_agreements(explanation: Explanation) -> tuple[Agreement, ...]:
 
 
 def _piece_text(explanation: Explanation, position: int, first: int) -> str:
-    """Return a piece as part of its word: the mark of a continued word piece is taken off."""
+    """Return a piece as part of its word: without the mark of a continued word ("##") or a word's start ("Ġ", "▁").
+
+    A first piece that is the mark alone is nothing where the word goes on, and itself where it is the whole word.
+    """
     token = explanation.tokens[position]
-    return token if position == first else token.removeprefix("##")
+    if position != first:
+        return token.removeprefix("##") or token
+    goes_on = explanation.words[position] is not None and explanation.words[position] in explanation.words[first + 1 :]
+    bare = token.lstrip("Ġ▁")
+    return bare if bare or goes_on else token

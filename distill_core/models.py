@@ -1,22 +1,24 @@
 """Load a sequence classifier from a plain Hugging Face folder and run it from its embeddings.
 
-The one place that knows architectures. Every network here is a `transformers` encoder with an
-`embeddings` block; x, the point all attributions and AD-KD act on, is that block's output (after
-LayerNorm). `logits_from_embeddings` runs the rest through a shallow copy whose embedding block hands
-a given tensor on, so no hook is set on, and nothing changed in, the network itself: threads may share it.
+The one place that knows architectures. Every network here is a `transformers` encoder of one of FAMILIES, with an
+`embeddings` block; x, the point all attributions and AD-KD act on, is that block's output (after LayerNorm, before
+the projection some have to the encoder's width). `logits_from_embeddings` runs the rest through a shallow copy whose
+embedding block hands a given tensor on: no hook is set on, and nothing changed in, the network: threads may share it.
 """
 
 import copy
 import hashlib
+import inspect
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -27,6 +29,17 @@ from distill_core.errors import ModelError
 transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
 
 WEIGHTS = "model.safetensors"
+FAMILIES = (  # config.model_type; each has its tests, others may compute something else from their embeddings
+    "albert",
+    "bert",
+    "camembert",
+    "deberta-v2",  # and v3, which is the same code
+    "distilbert",
+    "electra",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+)
 RECORD = "distill.json"  # written by save_model: where the model is from, and its weights' sha256
 
 
@@ -49,7 +62,9 @@ class LoadedModel:
     @property
     def max_length(self) -> int:
         """The most tokens the network can take, special ones included."""
-        return int(min(self.network.config.max_position_embeddings, self.tokenizer.model_max_length))
+        padding = _padding_in_positions(self.network)
+        unused = 0 if padding is None else padding + 1  # the first token's position is the one after the padding's
+        return int(min(self.network.config.max_position_embeddings - unused, self.tokenizer.model_max_length))
 
     @property
     def pad_id(self) -> int:
@@ -58,10 +73,14 @@ class LoadedModel:
 
 
 class _Given(nn.Module):
-    """Stands where an embedding block stood and hands `inputs_embeds` on unchanged."""
+    """Stands where an embedding block stood and answers with a given tensor, whatever it is asked."""
 
-    def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> Tensor:
-        return inputs_embeds
+    def __init__(self, embeddings: Tensor) -> None:
+        super().__init__()
+        self._embeddings = embeddings
+
+    def forward(self, *_: object, **__: object) -> Tensor:
+        return self._embeddings
 
 
 def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> LoadedModel:
@@ -69,7 +88,8 @@ def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> 
 
     A checkpoint that replaces the folder meanwhile is loaded in its stead, never a mixture of both.
     Raises ModelError naming the file when the folder is incomplete or damaged, when weights are not
-    those the folder's record promises, or when any weight would have to be made up.
+    those the folder's record promises, when any weight would have to be made up, or for another architecture
+    than FAMILIES.
     """
     name = model_id or str(path)
     for _ in range(3):
@@ -104,6 +124,7 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
             f"Model {name}: {path / WEIGHTS} is damaged (its checksum is not the one recorded when it was written). "
             f"Delete the folder {path}; a bundled model is then unpacked afresh."
         )
+    _check_family(path, name)
     try:
         network, info = AutoModelForSequenceClassification.from_pretrained(
             path,
@@ -112,23 +133,40 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
             trust_remote_code=False,
             dtype=torch.float32,
             attn_implementation="eager",  # fused kernels lack the double backward that AD-KD needs
+            return_dict=True,  # whatever its config says; and recording would set hooks
+            output_attentions=False,
+            output_hidden_states=False,
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a damaged folder raises a dozen classes in there; all mean the same to the user
         raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
-    unused = sorted(key for key in info["unexpected_keys"] if ".layer." in key)
+    unused = sorted(key for key in info["unexpected_keys"] if re.search(r"layer\w*\.\d", key))
     if unused:
         raise ModelError(f"Model {name}: its config describes fewer layers than its weights have ({unused[0]}, …).")
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
         raise ModelError(f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; made-up weights are not used.")
     network = network.to(device).eval().requires_grad_(False)
+    if _tells_segments(network) and "model_input_names" not in tokenizer.init_kwargs:
+        # transformers 5 took segment ids from ALBERT's tokenizer (its issue 48128); what a folder says itself counts
+        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     names = network.config.id2label
     if sorted(names) != list(range(network.config.num_labels)) or tokenizer.pad_token_id is None:
         raise ModelError(f"Model {name}: its config names classes {names}, or its tokenizer has no padding token.")
     labels = tuple(names[index] for index in sorted(names))
     return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
+
+
+def _check_family(path: Path, name: str) -> None:
+    try:
+        family = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"Model {name}: {path / 'config.json'} is damaged or names no model_type ({error})."
+        ) from error
+    if family not in FAMILIES:
+        raise ModelError(f"Model {name} is of type {family!r:.60}; this library knows: {', '.join(FAMILIES)}.")
 
 
 def output_count(network: PreTrainedModel) -> int:
@@ -171,15 +209,46 @@ def save_model(
 
 
 def keep_layers(network: PreTrainedModel, layers: int) -> PreTrainedModel:
-    """Return a copy of a classifier with only its first `layers` encoder layers; ModelError if it has fewer."""
+    """Return a copy of a classifier with only its first `layers` encoder layers.
+
+    Where layers share weights (ALBERT), they still do: fewer repetitions of the same. Raises ModelError when it has
+    fewer layers, or when its config could not describe that many of them.
+    """
     own = int(network.config.num_hidden_layers)
     if not 1 <= layers <= own:
         raise ModelError(f"A student of this teacher can have 1 to {own} layers, not {layers}.")
     student = copy.deepcopy(network)
-    encoder = _base(student).encoder
-    encoder.layer = encoder.layer[:layers]
+    stack: Any = getattr(_base(student), "encoder", None) or getattr(_base(student), "transformer", None)
+    if hasattr(stack, "albert_layer_groups"):
+        groups = _groups_of_first(own, int(student.config.num_hidden_groups), layers)
+        stack.albert_layer_groups = stack.albert_layer_groups[:groups]
+        student.config.num_hidden_groups = groups
+    elif hasattr(stack, "layer"):
+        stack.layer = stack.layer[:layers]
+    else:
+        raise ModelError(f"{type(network).__name__} has no list of layers this library knows.")
     student.config.num_hidden_layers = layers
     return student
+
+
+def _groups_of_first(own: int, groups: int, layers: int) -> int:
+    """Return how many of an ALBERT's groups its first `layers` layers use, each group as often as in the whole.
+
+    Layer i of n uses group ⌊i / (n / groups)⌋, so not every beginning can be described by another n and groups.
+    """
+
+    def plan(count: int, among: int) -> list[int]:
+        return [int(layer / (count / among)) for layer in range(count)]  # as transformers computes it
+
+    whole = plan(own, groups)
+    used = {count: whole[count - 1] + 1 for count in range(1, own + 1)}
+    possible = [count for count in used if plan(count, used[count]) == whole[:count]]
+    if layers not in possible:
+        raise ModelError(
+            f"A student of this teacher cannot have {layers} layers: its {own} layers share {groups} groups of weights "
+            f"evenly; choose one of: {', '.join(map(str, possible))}."
+        )
+    return used[layers]
 
 
 def make_trainable(network: PreTrainedModel) -> PreTrainedModel:
@@ -215,10 +284,23 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def embed(network: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch token width"]:
-    """Return the embedding block's output for a batch: word, position and segment summed and normalised."""
-    keywords = {} if inputs.token_type_ids is None else {"token_type_ids": inputs.token_type_ids}
-    return cast(Tensor, embedding_block(network)(input_ids=inputs.input_ids, **keywords))
+def embed(
+    network: PreTrainedModel, inputs: Inputs, ids: Int[Tensor, "batch token"] | None = None
+) -> Float[Tensor, "batch token width"]:
+    """Return the embedding block's output for a batch: word, position and segment summed and normalised.
+
+    `ids`: other tokens to put in the places of the batch's own. Positions, segments and mask stay those of `inputs`,
+    also in a network that counts positions by the tokens that are no padding (RoBERTa, MPNet).
+    """
+    block = embedding_block(network)
+    keywords = _segments(network, inputs)
+    padding = _padding_in_positions(network)
+    if padding is not None:
+        counted = (inputs.input_ids != padding).long()
+        keywords["position_ids"] = counted.cumsum(dim=1) * counted + padding
+    if "mask" in inspect.signature(block.forward).parameters:  # DeBERTa: zero at padding
+        keywords["mask"] = inputs.attention_mask
+    return cast(Tensor, block(input_ids=inputs.input_ids if ids is None else ids, **keywords))
 
 
 def logits_from_embeddings(
@@ -228,7 +310,7 @@ def logits_from_embeddings(
     tail = copy.copy(network)
     tail._modules = dict(network._modules)
     base = copy.copy(_base(network))
-    base._modules = {**_base(network)._modules, "embeddings": _Given()}
+    base._modules = {**_base(network)._modules, "embeddings": _Given(embeddings)}
     tail._modules[network.base_model_prefix] = base
     output = tail(inputs_embeds=embeddings, attention_mask=inputs.attention_mask)
     return cast(Tensor, output.logits)
@@ -236,9 +318,27 @@ def logits_from_embeddings(
 
 def logits(network: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch class"]:
     """Return the class logits of a batch."""
-    keywords = {} if inputs.token_type_ids is None else {"token_type_ids": inputs.token_type_ids}
+    keywords = _segments(network, inputs)
     output = network(input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, **keywords)
     return cast(Tensor, output.logits)
+
+
+def _segments(network: PreTrainedModel, inputs: Inputs) -> dict[str, Tensor]:
+    """Return the segment ids as a keyword, for a network that tells segments apart: one of a tokenizer's may not."""
+    if inputs.token_type_ids is None or not _tells_segments(network):
+        return {}
+    return {"token_type_ids": inputs.token_type_ids}
+
+
+def _tells_segments(network: PreTrainedModel) -> bool:
+    table = getattr(embedding_block(network), "token_type_embeddings", None)
+    return isinstance(table, nn.Embedding) and table.num_embeddings > 1
+
+
+def _padding_in_positions(network: PreTrainedModel) -> int | None:
+    """Return the token that has no position of its own, and so where positions begin; None where they begin at 0."""
+    padding = getattr(embedding_block(network), "padding_idx", None)
+    return padding if isinstance(padding, int) else None
 
 
 def embedding_block(network: PreTrainedModel) -> nn.Module:

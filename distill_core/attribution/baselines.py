@@ -32,4 +32,4 @@ def baseline_embeddings(
     if not isinstance(token, int):
         raise AttributionError(f"The model's tokenizer has no {baseline} token; choose another baseline.")
     ids = inputs.input_ids.masked_fill(~inputs.special & inputs.mask, token)
-    return embed(network, Inputs(ids, inputs.attention_mask, inputs.token_type_ids, inputs.special))
+    return embed(network, inputs, ids)

@@ -111,7 +111,7 @@ def word_groups(words: Sequence[int | None]) -> list[list[int]]:
 def shown_token(token: str, joined: bool) -> str:
     """Return a token as read: without the marker of a continued word ("##") or of a word's start ("Ġ", "▁")."""
     if joined and token.startswith("##"):
-        return token.removeprefix("##")
+        return token.removeprefix("##") or token
     return token.lstrip("Ġ▁") or token
 
 
