@@ -31,6 +31,11 @@ class Task:
         return self.metrics[0]
 
     @property
+    def short_title(self) -> str:
+        """The name GLUE's papers use."""
+        return self.title.rsplit("(", 1)[-1].rstrip(")")
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """All splits that can be read; `validation` is the first of several to evaluate on."""
         return tuple(dict.fromkeys(("train", "validation", *self.evaluations)))

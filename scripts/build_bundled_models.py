@@ -92,9 +92,8 @@ def recipes() -> dict[str, Recipe]:
     """Return the recipe of every model by name, in the order of the manifest."""
     found = {}
     for task, plan in PLANS.items():
-        glue_name = get_task(task).title.rsplit("(", 1)[1].rstrip(")")
         phases = tuple((steps, plan.rate, 0.0) for steps in plan.teacher)
-        words = f"6 layers, fine-tuned on {glue_name}"
+        words = f"6 layers, fine-tuned on {get_task(task).short_title}"
         found[f"{task}-teacher"] = Recipe("Teacher", words, task, bundle.BASE, 6, None, phases)
         for method, title in (("kd", "plain KD"), ("ad_kd", "AD-KD")):
             phases = tuple(zip(plan.student, RATES, WEIGHTS, strict=True))

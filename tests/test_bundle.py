@@ -19,8 +19,11 @@ from distill_core.models import file_sha256
 BUNDLED = ("bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd")
 
 
-def test_the_three_bundled_models_are_there_and_small_enough() -> None:
-    assert tuple(f"bundled/{name}" for name in catalogue.bundled_models()) == BUNDLED
+def test_each_task_with_a_bundled_teacher_has_both_students_and_all_are_small_enough() -> None:
+    entries = catalogue.bundled_models()
+    tasks = list(dict.fromkeys(entry.task for entry in entries.values()))
+    assert tasks[0] == "sst2"
+    assert list(entries) == [f"{task}-{kind}" for task in tasks for kind in ("teacher", "kd", "ad-kd")]
     sizes = [file.stat().st_size for file in catalogue.BUNDLE.rglob("*.safetensors")]
     assert max(sizes) < 50_000_000
     assert sum(sizes) <= 100_000_000

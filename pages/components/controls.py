@@ -101,13 +101,13 @@ def _sentence_line(task: str, dataset: Dataset, names: Mapping[str, str]) -> Non
         st.selectbox(
             "Task",
             [name for name in TASKS if name == task or models_of(name)],
-            format_func=lambda name: TASKS[name].title,
+            format_func=lambda name: TASKS[name].short_title,
             label_visibility="collapsed",
-            width=190,
+            width=104,
             key="explain.task",
             on_change=_change_task,
         )
-        with st.container(gap="xsmall"):
+        with st.container(key="texts", gap="xsmall"):
             hint = f"Type a {columns[0]}"
             st.text_input(columns[0].capitalize(), label_visibility="collapsed", placeholder=hint, **_keyed("text"))
             if len(columns) > 1:
