@@ -87,7 +87,7 @@ def test_the_tree_in_architecture_is_the_tree() -> None:
 
 def test_no_task_name_decides_anything() -> None:
     for path in CORE.rglob("*.py"):
-        if path.name not in ("tasks.py", "config.py", "cli.py"):  # the list itself, and defaults
+        if path.name not in ("tasks.py", "config.py") and path.parent.name != "cli":  # the list itself, and defaults
             assert not re.search(r"[=!]= *[\"'](sst2|mnli|cola|stsb)", path.read_text(encoding="utf-8")), path
 
 

@@ -1,0 +1,29 @@
+"""The command line: the functions the pages call, for scripts and people without a browser.
+
+Every command prints a table for people, or with `--json` one JSON document on standard output.
+Progress and messages go to standard error. A DistillError ends with its message and exit code 2.
+"""
+
+import sys
+
+import typer
+
+from distill_core.cli.models import models
+from distill_core.cli.output import error_console
+from distill_core.cli.reading import evaluate, examples, explain
+from distill_core.cli.runs import distill, runs_app
+from distill_core.errors import DistillError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+for command in (explain, evaluate, distill, models, examples):
+    app.command()(command)
+app.add_typer(runs_app, name="runs")
+
+
+def main() -> None:
+    """Run the command line; a DistillError becomes one line on standard error and exit code 2."""
+    try:
+        app()
+    except DistillError as error:
+        error_console.print(f"Error: {error}", style="red", soft_wrap=True)
+        sys.exit(2)

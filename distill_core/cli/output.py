@@ -1,0 +1,67 @@
+"""What the commands print: tables and progress for people, one JSON document for scripts."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+# Text from outside is never markup.
+error_console = Console(stderr=True, markup=False, highlight=False)
+output_console = Console(markup=False, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+TaskName = Annotated[str, typer.Option(help="The task.")]
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show a spinner on a terminal's standard error while something takes a while."""
+    with error_console.status(f"{what}…"):
+        yield
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error; yields `update(done, total)`."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=error_console, transient=True) as bar:
+        task_id = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task_id, completed=done, total=total)
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document on standard output."""
+    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+_IDS = ("run", "model", "id")
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print rows as a table, a column for each key of the first."""
+    if not rows:
+        error_console.print("nothing to show")
+        return
+    table = Table()
+    for name in rows[0]:  # an id that is cut off, or broken over lines, cannot be given to the next command
+        table.add_column(name, no_wrap=name in _IDS, overflow="ignore" if name in _IDS else "fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    output_console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def finite(value: float) -> float | None:
+    """Return None for a value that is undefined (nan), since JSON has no word for it."""
+    return value if value == value and abs(value) != float("inf") else None

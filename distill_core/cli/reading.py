@@ -1,0 +1,109 @@
+"""Commands that look: explain a text, measure a model, show examples."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from distill_core.cli.output import Json, TaskName, bar, busy, error_console, output_console, print_json, print_rows
+from distill_core.data import load_split
+from distill_core.tasks import get_task
+
+
+def explain(
+    text: Annotated[str, typer.Option(help="The text to explain.")],
+    student: Annotated[list[str] | None, typer.Option(help="Student model id or folder; may be repeated.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Second text, for tasks of pairs.")] = None,
+    task: TaskName = "sst2",
+    teacher: Annotated[str | None, typer.Option(help="Teacher model id or folder; the task's bundled one.")] = None,
+    method: Annotated[str, typer.Option(help="Attribution method.")] = "integrated_gradients",
+    target: Annotated[str, typer.Option(help="pred, all, or a class name.")] = "pred",
+    baseline: Annotated[str | None, typer.Option(help="zero, pad or mask; the method's own if left out.")] = None,
+    output: Annotated[str, typer.Option(help="What is explained: logit or log_probability.")] = "logit",
+    as_json: Json = False,
+) -> None:
+    """Explain one text through a teacher and its students, and say how far they agree."""
+    from distill_core.explanation_cache import ExplanationCache
+    from distill_core.explanations import explain as explain_text
+
+    get_task(task)
+    teacher = teacher or f"bundled/{task}-teacher"
+    with busy("Explaining"):
+        explanation = explain_text(
+            task, text, text_pair,
+            teacher=_open(teacher, task), students=[_open(one, task) for one in student or []],
+            method=method, target=target, baseline=baseline, output=output, cache=ExplanationCache(),
+        )  # fmt: skip
+    content = explanation.to_json()
+    if as_json:
+        print_json(content)
+        return
+    for position, label in enumerate(dict.fromkeys(m.target for m in explanation.models[0].attributions)):
+        table = Table("token", *(model.id for model in explanation.models), title=f"{method} · {label}")
+        for index, token in enumerate(explanation.tokens):
+            scores = (f"{model.attributions[position].scores[index]:+.4f}" for model in explanation.models)
+            table.add_row(token, *scores)
+        output_console.print(table)
+    for model in explanation.models:
+        output_console.print(f"{model.id}: {model.prediction} ({max(model.probabilities):.3f})")
+    for row in explanation.consistency:
+        error_console.print(f"agreement of {row.student} on {row.target}")
+        print_rows(
+            [{"measure": n, "value": v, "undefined because": row.undefined.get(n)} for n, v in row.values.items()]
+        )
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="Model id or folder.")],
+    task: TaskName = "sst2",
+    split: Annotated[str, typer.Option(help="train, validation, or another split of the task.")] = "validation",
+    source: Annotated[str, typer.Option(help="auto, bundled, hub, or a GLUE folder.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a model on a split with the task's GLUE metric."""
+    from distill_core.evaluation import evaluate as measure
+
+    data = load_split(task, split, source)
+    loaded = _open(model, task)
+    with bar(f"Evaluating {model}") as progress:
+        metrics = measure(loaded, data, progress=progress)
+    result = {"task": task, "model": model, "source": data.source, "n": len(data.examples), "metrics": metrics}
+    print_json(result) if as_json else print_rows([_evaluation_row(result, split)])
+
+
+def _evaluation_row(result: dict[str, Any], split: str) -> dict[str, Any]:
+    """Return an evaluation as one row: what was asked, then its metrics."""
+    row = {name: value for name, value in result.items() if name != "metrics"} | {"split": split}
+    return {**row, **result["metrics"]}
+
+
+def examples(
+    task: TaskName = "sst2",
+    split: Annotated[str, typer.Option(help="train, validation, or another split of the task.")] = "validation",
+    source: Annotated[str, typer.Option(help="auto, bundled, hub, or a GLUE folder.")] = "auto",
+    limit: Annotated[int, typer.Option(min=1, help="How many to print.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Print the first examples of a split and where they come from."""
+    data = load_split(task, split, source)
+    names = get_task(task).label_name
+    rows = [
+        {
+            "index": one.index,
+            "text": one.text,
+            "text_pair": one.text_pair,
+            "label": None if one.label is None else names(one.label),
+        }
+        for one in data.examples[:limit]
+    ]  # fmt: skip
+    if as_json:
+        print_json({"task": task, "split": split, "source": data.source, "n": len(data.examples), "examples": rows})
+    else:
+        error_console.print(f"{len(data.examples)} examples from {data.source}")
+        print_rows(rows)
+
+
+def _open(model_id: str, task: str) -> Any:
+    from distill_core.bundle import open_model
+
+    return open_model(model_id, task=task)
