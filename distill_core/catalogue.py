@@ -1,34 +1,68 @@
-"""Which models there are: the bundled ones and the students of finished runs; found without loading any."""
+"""Which models there are: bundled, students of runs, added by the user; found and described without loading any."""
 
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from distill_core.added import Added, list_added
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError
 from distill_core.paths import ASSETS, home
+from distill_core.tasks import get_task
 
 BUNDLE = ASSETS / "models"
 UNPACKED = "models"  # folder in home() that holds unpacked bundled models
+_MOST_HEADER = 25_000_000  # bytes; the hub's own limit
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One model that can be picked. `path`: its plain Hugging Face folder (bundled: once unpacked)."""
+    """One model that can be picked. `path`: its plain Hugging Face folder (bundled: once unpacked).
+
+    `kind`: bundled, run, hub, folder or converted. `task`: empty where none is known. `layers`, `hidden_size`,
+    `parameters`: 0 where the folder does not say. `architecture`: its config's model_type. `labels`: in the order
+    of the outputs. `repo`: hub id, or the folder that was converted. `revision`: the full commit on the hub.
+    """
 
     id: str
     title: str
     task: str
     path: Path
-    kind: str  # bundled, run or folder
+    kind: str
     layers: int
     hidden_size: int
     parameters: int
     description: str
+    architecture: str = ""
+    labels: tuple[str, ...] = ()
+    repo: str = ""
+    revision: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where the model is from, in words."""
+        names = {
+            "bundled": "bundled with the app",
+            "run": "distilled in a run",
+            "hub": f"Hugging Face hub, {self.repo} at {self.revision[:8]}",
+            "folder": "a folder of yours",
+            "converted": f"converted from {self.repo}",
+        }
+        return names[self.kind]
+
+    @property
+    def size(self) -> int:
+        """Bytes its folder takes on disk; 0 for a bundled model that is not unpacked yet."""
+        try:
+            return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+        except OSError:  # not unpacked, or just being replaced
+            return 0
 
 
 @dataclass(frozen=True)
@@ -59,19 +93,29 @@ def bundled_models() -> dict[str, BundledModel]:
 
 
 def list_models() -> list[ModelInfo]:
-    """Return all bundled models, then the students of runs, newest run first; damaged ones are left out, and logged."""
-    bundled = [_bundled_info(entry) for entry in bundled_models().values()]
-    found = []
+    """Return all bundled models, the students of runs, newest run first, and the models added, newest first.
+
+    One that is damaged or gone is left out, and logged: it must not take the others from sight.
+    """
+    found = [_bundled_info(entry) for entry in bundled_models().values()]
     for file in sorted((home() / "runs").glob("*/student/config.json"), reverse=True):
         try:
-            found.append(_folder_info(f"run/{file.parent.parent.name}", file.parent, "run"))
-        except ModelError as error:  # one damaged student must not take the others from sight
-            logging.getLogger(__name__).warning("left out of the list: %s", error)
-    return bundled + found
+            found.append(folder_info(f"run/{file.parent.parent.name}", file.parent, "run"))
+        except ModelError as error:
+            _LOG.warning("left out of the list: %s", error)
+    for entry in _added():
+        try:
+            found.append(_added_info(entry))
+        except ModelError as error:
+            _LOG.warning("left out of the list: %s", error)
+    return found
 
 
 def find_model(model_id: str) -> ModelInfo:
-    """Return one model by id: `bundled/NAME`, `run/RUN` or a folder; ModelError naming the valid ids."""
+    """Return one model by id: `bundled/NAME`, `run/RUN`, one that was added, or any folder; else ModelError.
+
+    Its message names the valid ids.
+    """
     kind, _, name = model_id.partition("/")
     if kind == "bundled" and name in bundled_models():
         return _bundled_info(bundled_models()[name])
@@ -80,13 +124,26 @@ def find_model(model_id: str) -> ModelInfo:
         if not folder.exists():  # a checkpoint is replaced by two renames: look again
             time.sleep(0.05)
         if (folder / "config.json").is_file():
-            return _folder_info(model_id, folder, "run")
+            return folder_info(model_id, folder, "run")
     elif kind != "bundled" and model_id:
-        named = _existing_folder(model_id)
+        named = existing_folder(model_id)
+        own_names = {model_id} if named is None else {model_id, str(named.absolute()), str(named.resolve())}
+        entry = next((one for one in _added() if one.id in own_names), None)
+        if entry is not None:
+            return _added_info(entry)
         if named is not None:
-            return _folder_info(model_id, named, "folder")
+            return folder_info(model_id, named, "folder")
     known = ", ".join(model.id for model in list_models())
     raise ModelError(f"Unknown model {model_id[:200]!r}; choose one of: {known}, or the path of a Hugging Face folder.")
+
+
+def _added() -> list[Added]:
+    """Return the models added; none, and a warning in the log, where the list of them is damaged."""
+    try:
+        return list_added()
+    except ModelError as error:
+        _LOG.warning("%s", error)
+        return []
 
 
 def find_teacher(config: RunConfig) -> ModelInfo:
@@ -100,7 +157,7 @@ def find_teacher(config: RunConfig) -> ModelInfo:
     return teacher
 
 
-def _existing_folder(text: str) -> Path | None:
+def existing_folder(text: str) -> Path | None:
     """Return the folder a text names, None where it names none that holds a model and can be looked into."""
     try:
         folder = Path(text).expanduser()
@@ -120,22 +177,78 @@ def _bundled_info(entry: BundledModel) -> ModelInfo:
         hidden_size=entry.hidden_size,
         parameters=entry.parameters,
         description=entry.description,
+        architecture="bert",
+        labels=get_task(entry.task).labels,
     )
 
 
-def _folder_info(model_id: str, folder: Path, kind: str) -> ModelInfo:
-    config, record = _read_json(folder / "config.json"), _read_json(folder / "distill.json")
+def _added_info(entry: Added) -> ModelInfo:
+    if existing_folder(entry.path) is None:
+        raise ModelError(f"Model {entry.id}: its folder {entry.path} is gone; add the model again, or remove it.")
+    return folder_info(entry.id, Path(entry.path), entry.origin, entry)
+
+
+def folder_info(model_id: str, folder: Path, kind: str, entry: Added | None = None) -> ModelInfo:
+    """Describe the model in a folder by its config, record and header of weights; `entry` goes before the record.
+
+    Raises ModelError naming the file that is damaged.
+    """
+    config, record = read_json(folder / "config.json"), read_json(folder / "distill.json")
+    title, task = (entry.title, entry.task) if entry else ("", "")
     return ModelInfo(
         id=model_id,
-        title=str(record.get("title") or model_id),
-        task=str(record.get("task", "")),
+        title=title or str(record.get("title") or model_id),
+        task=task or str(record.get("task", "")),
         path=folder,
         kind=kind,
         layers=_count(config, "num_hidden_layers", folder) or _count(config, "n_layers", folder),  # DistilBERT's name
         hidden_size=_count(config, "hidden_size", folder) or _count(config, "dim", folder),
-        parameters=_count(record, "parameters", folder),
+        parameters=_count(record, "parameters", folder) or _count_parameters(folder / "model.safetensors"),
         description=str(record.get("description", "")),
+        architecture=str(config.get("model_type", "")),
+        labels=_labels(config, folder),
+        repo=entry.repo if entry else "",
+        revision=entry.revision if entry else "",
     )
+
+
+def _labels(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """Return the classes' names in the order of the outputs, as transformers would read them from a config."""
+    names = config.get("id2label")
+    if names is None:
+        return tuple(f"LABEL_{index}" for index in range(_count(config, "num_labels", folder) or 2))
+    try:
+        return tuple(str(names[index]) for index in sorted(names, key=int))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'} is damaged (id2label is {names!r:.80}).") from error
+
+
+def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return each tensor's type and shape by name from a safetensors file's header; empty where there is no file.
+
+    The format begins with the header's length, 8 bytes little-endian, and the header in JSON. ModelError where it
+    is damaged.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > min(_MOST_HEADER, path.stat().st_size):
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(stream.read(length))
+        return {
+            name: (str(one["dtype"]), tuple(map(int, one["shape"])))
+            for name, one in header.items()
+            if name != "__metadata__"
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
+
+
+def _count_parameters(path: Path) -> int:
+    """Return how many weights a safetensors file holds; whole numbers are buffers (positions), not weights."""
+    return sum(math.prod(shape) for kind, shape in weight_shapes(path).values() if "F" in kind)
 
 
 def _count(values: dict[str, Any], name: str, folder: Path) -> int:
@@ -146,8 +259,8 @@ def _count(values: dict[str, Any], name: str, folder: Path) -> int:
     return value
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object, empty where the file is missing; ModelError where it is damaged."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file, empty where the file is missing; ModelError where it is damaged."""
     if not path.is_file():
         return {}
     try:

@@ -4,6 +4,7 @@ DistillError
 ├── ConfigError        a setting, task, method or class name that cannot be used
 ├── DataError          examples that are missing, damaged or empty
 ├── ModelError         a model that is unknown, damaged or does not fit
+│   └── NeedsConversion   its weights are a pickle: they are converted only if the user says so
 ├── AttributionError   a map that cannot be computed for this input
 ├── StoreError         the run store cannot be read or written
 └── RunError           a run that is unknown, or that had to end
@@ -24,6 +25,10 @@ class DataError(DistillError):
 
 class ModelError(DistillError):
     """A model that is unknown, damaged or does not fit its use."""
+
+
+class NeedsConversion(ModelError):
+    """A model whose weights are a pickle, which is converted to safetensors only if the user says so."""
 
 
 class AttributionError(DistillError):

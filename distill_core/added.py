@@ -1,0 +1,101 @@
+"""Which models a user has added, one JSON file in the application's folder: written in one step, safe under processes.
+
+Where the model is a copy the application made (from the hub, or converted), forgetting it deletes the copy; a
+folder of the user's own is never touched.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from distill_core.errors import ModelError
+from distill_core.paths import home
+
+ORIGINS = ("hub", "folder", "converted")
+
+
+@dataclass(frozen=True)
+class Added:
+    """One model a user added.
+
+    `path`: its absolute folder. `origin`: one of ORIGINS. `repo`: hub id, or the folder that was converted.
+    `revision`: the full commit on the hub.
+    """
+
+    id: str
+    path: str
+    task: str
+    origin: str
+    title: str = ""
+    repo: str = ""
+    revision: str = ""
+
+    def __post_init__(self) -> None:
+        if self.origin not in ORIGINS or not all(isinstance(value, str) for value in asdict(self).values()):
+            raise ValueError(f"no entry of an added model: {self}")
+
+
+def list_added() -> list[Added]:
+    """Return the models added, newest first; ModelError where the file is damaged."""
+    path = _file()
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return [Added(**entry) for entry in stored["models"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"The list of added models {path} cannot be read ({error}); mend it, or delete it and add the models again."
+        ) from error
+
+
+def remember(entry: Added) -> None:
+    """Put a model first in the list, in place of one of the same id; ModelError where the file is damaged."""
+    with _writing() as entries:
+        entries[:] = [entry, *(other for other in entries if other.id != entry.id)]
+
+
+def forget(model_id: str) -> Added:
+    """Take a model off the list, delete its folder where that is the application's own, and return what it was.
+
+    Raises ModelError for an id that was not added, naming those that were.
+    """
+    with _writing() as entries:
+        entry = next((one for one in entries if one.id == model_id), None)
+        if entry is None:
+            known = ", ".join(one.id for one in entries) or "none"
+            raise ModelError(f"Model {model_id[:200]!r} was not added by you; those that were: {known}.")
+        entries.remove(entry)
+        if is_own(entry) and Path(entry.path).exists():
+            aside = Path(entry.path).with_name(f"{Path(entry.path).name}.{secrets.token_hex(4)}.old")
+            Path(entry.path).rename(aside)  # what a kill leaves of it must not pass for the model
+            shutil.rmtree(aside)
+    return entry
+
+
+def is_own(entry: Added) -> bool:
+    """Tell whether a model's folder is a copy in the application's folder, which goes with its entry."""
+    return entry.origin != "folder" and home().resolve() / "models" in Path(entry.path).resolve().parents
+
+
+@contextmanager
+def _writing() -> Iterator[list[Added]]:
+    """Read the list, let it be changed and write it back; no other process does so meanwhile."""
+    path = _file()
+    with FileLock(path.with_suffix(".lock")):
+        entries = list_added()
+        yield entries
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps({"models": [asdict(entry) for entry in entries]}, indent=2), encoding="utf-8")
+        part.replace(path)
+
+
+def _file() -> Path:
+    return home() / "added.json"

@@ -1,0 +1,153 @@
+"""Turn a pickled checkpoint into safetensors: `python -m distill_core.conversion SOURCE TARGET`.
+
+A pickle can run code when it is read. So it is read in a process of its own, by PyTorch's restricted unpickler,
+which makes nothing but tensors and plain containers, with bounded memory and time; the caller never reads it.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill_core.errors import ModelError
+from distill_core.events import Step
+from distill_core.paths import ASSETS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "distill_core.conversion")
+SECONDS = 900.0  # a gigabyte takes half a minute on a slow disk
+SPARE = 2**30  # bytes of memory beyond what weights of the file's size take
+COPIES = 4  # of the weights at most in memory: as read, contiguous, and twice while they are written
+REFUSED = 3  # exit code of a process that says why it refused
+
+
+def convert(source: Path, target: Path) -> Iterator[Step]:
+    """Write a pickled checkpoint's tensors to `target` as safetensors, all or nothing; yield progress.
+
+    The process ends when the generator is closed. Raises ModelError with the reason when the file holds anything
+    but named tensors, is damaged, or takes too much memory or time.
+    """
+    what, total = f"Converting {source.name}", source.stat().st_size
+    part = _part(target)
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(
+            (*COMMAND, str(source.resolve()), str(target.resolve())),
+            cwd=ASSETS.parent, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + SECONDS
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise ModelError(f"{source} was not converted within {SECONDS:.0f} seconds; is the machine busy?")
+                yield Step(what, min(part.stat().st_size if part.exists() else 0, total), total)
+                _wait(process)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            part.unlink(missing_ok=True)
+        told.seek(0)
+        _tell(source, process.returncode, told.read().decode(errors="replace"))
+    yield Step(what, total, total)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process' end, at most a fifth of a second."""
+    try:
+        process.wait(0.2)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _tell(source: Path, code: int, output: str) -> None:
+    """Raise ModelError with the reason unless the process has succeeded."""
+    said = " ".join((output.strip().splitlines() or ["nothing"])[-1:])[:400]
+    if code == REFUSED:
+        raise ModelError(f"{source} is not converted: {said}")
+    if code < 0:
+        raise ModelError(
+            f"{source} is not converted: the process that reads it was killed (signal {-code}), by someone, or by the "
+            "system for lack of memory. Close other programs and try again."
+        )
+    if code:
+        raise ModelError(f"{source} is not converted: the process that reads it ended with code {code}: {said}")
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f"{target.name}.part")
+
+
+def main(source: Path, target: Path) -> int:
+    """Convert, in a process of its own, and return its exit code; REFUSED after printing why."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        _limit_memory(SPARE + COPIES * source.stat().st_size)
+        content = torch.load(source, weights_only=True, map_location="cpu")
+        part = _part(target)
+        save_file(_named_tensors(content), part, metadata={"format": "pt"})
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(target)
+    except ModelError as error:
+        print(error)
+    except MemoryError:
+        print("it takes more memory than a file of its size should.")
+    except (OSError, SafetensorError) as error:
+        print(f"it cannot be read or written ({error}); is the disk full?")
+    except Exception as error:  # the unpickler raises what it stumbles upon
+        print(_reason(str(error)))
+    else:
+        return 0
+    return REFUSED
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process take at most so many bytes of address space more than it has."""
+    import resource
+
+    import psutil
+
+    most = psutil.Process().memory_info().vms + more
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _named_tensors(content: object) -> "dict[str, Tensor]":
+    """Return contiguous copies, none sharing memory; ModelError for anything but plain tensors by name."""
+    import torch
+
+    if not isinstance(content, Mapping) or not content:
+        raise ModelError(f"it holds a {type(content).__name__}; wanted a mapping of weight names to tensors.")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise ModelError(
+                f"its entry {name!r:.80} is a {type(value).__name__}; wanted a flat mapping of weight names to tensors. "
+                "Save the model's state_dict() alone."
+            )
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise ModelError(f"its tensor {name!r:.80} is sparse, quantised or empty; wanted plain numbers.")
+    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in content.items()}
+
+
+def _reason(error: str) -> str:
+    """Return in one line what the unpickler stumbled upon."""
+    forbidden = re.search(r"GLOBAL ([\w.]+)", error)
+    if forbidden:
+        return f"its pickle asks for {forbidden[1]}, which is not a tensor and could run code. Do not use this file."
+    if "can't allocate memory" in error or "not enough memory" in error:
+        return "it takes more memory than a file of its size should."
+    operand = re.search(r"Unsupported \w+ \w+", error)
+    return f"it is damaged or no PyTorch checkpoint ({operand[0] if operand else ' '.join(error.split())[:200]})."
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
