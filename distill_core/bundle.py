@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -44,7 +45,7 @@ def open_model(model_id: str, device: str = "cpu", task: str | None = None) -> L
     unpack(info)
     model = load_model(info.path, model_id, device)
     for name in {task, info.task} - {None, ""}:
-        _check_labels(model, str(name))
+        check_labels(model_id, model.labels, str(name))
     return model
 
 
@@ -153,14 +154,15 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         raise ModelError(f"The bundled file {path} cannot be read ({error}); reinstall the app.") from error
 
 
-def _check_labels(model: LoadedModel, task: str) -> None:
-    """Refuse a model with another number of classes, or with the task's in another order: it would be misread."""
+def check_labels(model_id: str, labels: Sequence[str], task: str) -> None:
+    """Refuse, with ModelError, another number of classes than the task's, or its classes in another order."""
     wanted = get_task(task).labels
-    if len(model.labels) != len(wanted):
-        raise ModelError(f"Model {model.id} has {len(model.labels)} classes; task {task} has {len(wanted)}.")
-    named = tuple(label.lower() for label in model.labels)
+    if len(labels) != len(wanted):
+        raise ModelError(f"Model {model_id} has {len(labels)} classes; task {task} has {len(wanted)}.")
+    named = tuple(label.lower() for label in labels)
     if named != wanted and sorted(named) == sorted(wanted):
         raise ModelError(
-            f"Model {model.id} orders its classes {', '.join(model.labels)}; task {task} orders them "
-            f"{', '.join(wanted)}. Correct id2label in its config.json."
+            f"Model {model_id} orders its classes {', '.join(labels)}; task {task} orders them "
+            f"{', '.join(wanted)}. Correct id2label in its config.json if only the names are wrong, else put the rows "
+            "of its classifier in that order."
         )

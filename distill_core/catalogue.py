@@ -206,21 +206,24 @@ def folder_info(model_id: str, folder: Path, kind: str, entry: Added | None = No
         parameters=_count(record, "parameters", folder) or _count_parameters(folder / "model.safetensors"),
         description=str(record.get("description", "")),
         architecture=str(config.get("model_type", "")),
-        labels=_labels(config, folder),
+        labels=class_names(config, folder / "config.json"),
         repo=entry.repo if entry else "",
         revision=entry.revision if entry else "",
     )
 
 
-def _labels(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """Return the classes' names in the order of the outputs, as transformers would read them from a config."""
+def class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:
+    """Return the classes' names in the order of the outputs, as transformers reads them from a config, or ModelError.
+
+    `file`: where the config is from, for the message.
+    """
     names = config.get("id2label")
     if names is None:
-        return tuple(f"LABEL_{index}" for index in range(_count(config, "num_labels", folder) or 2))
+        return tuple(f"LABEL_{index}" for index in range(_count(config, "num_labels", file) or 2))
     try:
         return tuple(str(names[index]) for index in sorted(names, key=int))
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} is damaged (id2label is {names!r:.80}).") from error
+        raise ModelError(f"{file} is damaged (id2label is {names!r:.80}).") from error
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -25,6 +25,7 @@ COMMAND: tuple[str, ...] = (sys.executable, "-m", "distill_core.conversion")
 SECONDS = 900.0  # a gigabyte takes half a minute on a slow disk
 SPARE = 2**30  # bytes of memory beyond what weights of the file's size take
 COPIES = 4  # of the weights at most in memory: as read, contiguous, and twice while they are written
+TOO_MUCH = "it takes more memory than a file of its size should."
 REFUSED = 3  # exit code of a process that says why it refused
 
 
@@ -87,28 +88,35 @@ def _part(target: Path) -> Path:
 def main(source: Path, target: Path) -> int:
     """Convert, in a process of its own, and return its exit code; REFUSED after printing why."""
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     try:
         _limit_memory(SPARE + COPIES * source.stat().st_size)
-        content = torch.load(source, weights_only=True, map_location="cpu")
-        part = _part(target)
-        save_file(_named_tensors(content), part, metadata={"format": "pt"})
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        part.replace(target)
+        tensors = _named_tensors(torch.load(source, weights_only=True, map_location="cpu"))
+        _write(tensors, target)
     except ModelError as error:
         print(error)
     except MemoryError:
-        print("it takes more memory than a file of its size should.")
-    except (OSError, SafetensorError) as error:
-        print(f"it cannot be read or written ({error}); is the disk full?")
+        print(TOO_MUCH)
     except Exception as error:  # the unpickler raises what it stumbles upon
         print(_reason(str(error)))
     else:
         return 0
     return REFUSED
+
+
+def _write(tensors: "dict[str, Tensor]", target: Path) -> None:
+    """Write safetensors, all or nothing; ModelError where they cannot be written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    part = _part(target)
+    try:
+        save_file(tensors, part, metadata={"format": "pt"})
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(target)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{target} cannot be written ({error}); free some space on that disk.") from error
 
 
 def _limit_memory(more: int) -> None:
@@ -130,8 +138,8 @@ def _named_tensors(content: object) -> "dict[str, Tensor]":
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ModelError(
-                f"its entry {name!r:.80} is a {type(value).__name__}; wanted a flat mapping of weight names to tensors. "
-                "Save the model's state_dict() alone."
+                f"its entry {name!r:.80} is a {type(value).__name__}; wanted a flat mapping of weight names to "
+                "tensors. Save the model's state_dict() alone."
             )
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise ModelError(f"its tensor {name!r:.80} is sparse, quantised or empty; wanted plain numbers.")
@@ -144,7 +152,7 @@ def _reason(error: str) -> str:
     if forbidden:
         return f"its pickle asks for {forbidden[1]}, which is not a tensor and could run code. Do not use this file."
     if "can't allocate memory" in error or "not enough memory" in error:
-        return "it takes more memory than a file of its size should."
+        return TOO_MUCH
     operand = re.search(r"Unsupported \w+ \w+", error)
     return f"it is damaged or no PyTorch checkpoint ({operand[0] if operand else ' '.join(error.split())[:200]})."
 

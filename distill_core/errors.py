@@ -27,7 +27,7 @@ class ModelError(DistillError):
     """A model that is unknown, damaged or does not fit its use."""
 
 
-class NeedsConversion(ModelError):
+class NeedsConversion(ModelError):  # noqa: N818 - a question to the user rather than a fault
     """A model whose weights are a pickle, which is converted to safetensors only if the user says so."""
 
 

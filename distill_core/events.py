@@ -32,7 +32,7 @@ Event = Phase | Measured | Note
 
 @dataclass(frozen=True)
 class Step:
-    """An import is at work on `what`: `done` of `total` bytes."""
+    """An import is at work on `what`: `done` of `total` bytes, a total of 0 where it is not known."""
 
     what: str
     done: int

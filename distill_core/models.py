@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +40,11 @@ FAMILIES = (  # config.model_type; each has its tests, others may compute someth
     "mpnet",
     "roberta",
     "xlm-roberta",
+)
+TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # either is enough
+TOKENIZER_FILES = (
+    *(name for files in TOKENIZERS for name in files),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
 RECORD = "distill.json"  # written by save_model: where the model is from, and its weights' sha256
 
@@ -114,15 +120,16 @@ def _inode(path: Path) -> int | None:
 
 
 def _load(path: Path, name: str, device: str) -> LoadedModel:
-    for needed in ("config.json", WEIGHTS, "tokenizer.json"):
+    for needed in ("config.json", WEIGHTS):
         if not (path / needed).is_file():
             raise ModelError(f"Model {name}: {path / needed} is missing; a plain Hugging Face folder is wanted.")
+    check_tokenizer_files({file.name for file in path.iterdir()}, f"Model {name}: {path}")
     weights_sha = file_sha256(path / WEIGHTS)
     recorded = read_record(path).get("weights_sha256")
     if recorded is not None and recorded != weights_sha:
         raise ModelError(
             f"Model {name}: {path / WEIGHTS} is damaged (its checksum is not the one recorded when it was written). "
-            f"Delete the folder {path}; a bundled model is then unpacked afresh."
+            f"Delete the folder {path}; a bundled model is then unpacked afresh, another must be added again."
         )
     _check_family(path, name)
     try:
@@ -151,11 +158,33 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
     if _tells_segments(network) and "model_input_names" not in tokenizer.init_kwargs:
         # transformers 5 took segment ids from ALBERT's tokenizer (its issue 48128); what a folder says itself counts
         tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    if not tokenizer.is_fast or len(tokenizer) > network.config.vocab_size:
+        raise ModelError(
+            f"Model {name}: its tokenizer ({len(tokenizer)} tokens) is not one for its network "
+            f"({network.config.vocab_size} tokens); take both from the same place."
+        )
     names = network.config.id2label
     if sorted(names) != list(range(network.config.num_labels)) or tokenizer.pad_token_id is None:
         raise ModelError(f"Model {name}: its config names classes {names}, or its tokenizer has no padding token.")
     labels = tuple(names[index] for index in sorted(names))
     return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
+
+
+def check_tokenizer_files(names: Collection[str], where: str) -> None:
+    """Refuse, with ModelError, file names among which there is no tokenizer: transformers would make an empty one up.
+
+    `where` begins the message.
+    """
+    if any(set(files) <= set(names) for files in TOKENIZERS):
+        return
+    pieces = sorted(name for name in names if name.endswith(".model"))
+    if pieces:
+        raise ModelError(
+            f"{where} has its tokenizer only as {pieces[0]}, which takes the package sentencepiece, not part of this "
+            "app. Where it is installed, AutoTokenizer.from_pretrained(...).save_pretrained(...) writes the "
+            "tokenizer.json that is wanted."
+        )
+    raise ModelError(f"{where}: tokenizer.json is missing, and so is vocab.txt, or vocab.json with merges.txt.")
 
 
 def _check_family(path: Path, name: str) -> None:
@@ -177,7 +206,7 @@ def output_count(network: PreTrainedModel) -> int:
 def fingerprint(path: Path, weights_sha256: str) -> str:
     """Return a sha256 over everything in a model folder that its answers depend on."""
     digest = hashlib.sha256(weights_sha256.encode())
-    for part in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for part in ("config.json", *TOKENIZER_FILES):
         if (path / part).is_file():
             digest.update(part.encode() + (path / part).read_bytes())
     return digest.hexdigest()

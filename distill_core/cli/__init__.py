@@ -8,15 +8,16 @@ import sys
 
 import typer
 
-from distill_core.cli.models import models
+from distill_core.cli.models import models_app
 from distill_core.cli.output import error_console
 from distill_core.cli.reading import evaluate, examples, explain
 from distill_core.cli.runs import distill, runs_app
 from distill_core.errors import DistillError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (explain, evaluate, distill, models, examples):
+for command in (explain, evaluate, distill, examples):
     app.command()(command)
+app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 
 

@@ -1,14 +1,25 @@
-"""Commands about models."""
+"""Commands about models: list them, add one from the hub or a folder, check, remove, show what is published."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from distill_core.catalogue import ModelInfo, list_models
-from distill_core.cli.output import Json, busy, print_json, print_rows
+import typer
+
+from distill_core.added import forget, is_own, list_added
+from distill_core.catalogue import ModelInfo, existing_folder, find_model, list_models
+from distill_core.cli.output import Json, busy, byte_bar, error_console, print_json, print_rows
+from distill_core.events import Finding, Step
+
+models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
+Task = Annotated[str, typer.Option(help="The task it is for.")]
 
 
-def models(as_json: Json = False) -> None:
-    """List the bundled models and the students of runs, each with its plain Hugging Face folder."""
+@models_app.callback()
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """List the bundled models, the students of runs and those added, each with its plain Hugging Face folder."""
+    if context.invoked_subcommand is not None:
+        return
     from distill_core.bundle import unpack
 
     found = list_models()
@@ -18,9 +29,77 @@ def models(as_json: Json = False) -> None:
     if as_json:
         print_json([_model_json(info) for info in found])
     else:
-        shown = ("id", "task", "layers", "hidden_size", "parameters", "description")
+        shown = ("id", "task", "architecture", "layers", "parameters", "origin")
         print_rows([{name: row[name] for name in shown} for row in map(_model_json, found)])
 
 
+@models_app.command()
+def add(
+    model: Annotated[str, typer.Argument(help="A folder, or ORG/NAME on the Hugging Face hub.")],
+    task: Task,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    convert: Annotated[bool, typer.Option(help="Consent to convert weights that are a pickle.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Add a model for a task after checking it; one on the hub is downloaded. Ctrl-C leaves nothing behind."""
+    from distill_core.importing import add_folder, add_from_hub
+
+    if existing_folder(model) is not None or model.startswith((".", "/", "~")):
+        added = _follow(add_folder(model, task, convert))
+    else:
+        added = _follow(add_from_hub(model, task, revision, convert))
+    if as_json and added is not None:
+        print_json(_model_json(added))
+    elif added is not None:
+        error_console.print(f"added as {added.id}")
+
+
+@models_app.command()
+def check(model: Annotated[str, typer.Argument(help="Model id or folder.")], task: Task) -> None:
+    """Say what is found about a model for a task, without adding it."""
+    from distill_core.bundle import unpack
+    from distill_core.checks import check_folder
+
+    info = find_model(model)
+    _follow(check_folder(unpack(info), task, info.id))
+
+
+@models_app.command()
+def remove(
+    model: Annotated[str, typer.Argument(help="Id of a model that was added.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take an added model off the list; its files are deleted only where they are the app's own copy."""
+    entry = next((one for one in list_added() if one.id in (model, str(existing_folder(model) or ""))), None)
+    if entry is not None and is_own(entry) and not yes:
+        typer.confirm(f"Delete {entry.path}?", abort=True, err=True)
+    gone = forget(entry.id if entry else model)
+    error_console.print(f"removed {gone.id}" + ("" if is_own(gone) else f"; {gone.path} is left as it is"))
+
+
+@models_app.command()
+def presets(as_json: Json = False) -> None:
+    """List published teachers and students that can be added by name; asks no server."""
+    from distill_core.hub import PRESETS
+
+    rows = [
+        {"id": one.repo, "task": one.task, "kind": one.kind, "description": one.words} for one in PRESETS
+    ]  # fmt: skip
+    print_json(rows) if as_json else print_rows(rows)
+
+
+def _follow(progress: Iterator[Step | Finding | ModelInfo] | Iterator[Finding]) -> ModelInfo | None:
+    """Show what an import says, and return the model it ends with."""
+    with byte_bar() as update:
+        for event in progress:
+            if isinstance(event, Step):
+                update(event.what, event.done, event.total)
+            elif isinstance(event, Finding) and event.passed:  # a failed one is said as the error that follows
+                error_console.print(f"{'warning' if event.warning else 'ok'}: {event.check}: {event.words}")
+            elif isinstance(event, ModelInfo):
+                return event
+    return None
+
+
 def _model_json(info: ModelInfo) -> dict[str, Any]:
-    return {**asdict(info), "path": str(info.path)}
+    return {**asdict(info), "path": str(info.path), "origin": info.origin, "size": info.size}

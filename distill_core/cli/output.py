@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 # Text from outside is never markup.
@@ -24,6 +24,15 @@ def busy(what: str) -> Iterator[None]:
     """Show a spinner on a terminal's standard error while something takes a while."""
     with error_console.status(f"{what}…"):
         yield
+
+
+@contextmanager
+def byte_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a progress bar of bytes on standard error; yields `update(what, done, total)`."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=error_console, transient=True) as bar:
+        task_id = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task_id, description=what, completed=done, total=total or None)
 
 
 @contextmanager

@@ -1,0 +1,172 @@
+"""What a model is checked for before it is used: one finding a check, in words, the first failed one is the last.
+
+In the order in which they can be told: by the names of its files, by its config, by its weights' header, by loading
+it, by what it answers.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from distill_core.bundle import check_labels
+from distill_core.catalogue import class_names, read_json, weight_shapes
+from distill_core.errors import ModelError, NeedsConversion
+from distill_core.events import Finding
+from distill_core.label_order import standing
+from distill_core.models import FAMILIES, WEIGHTS, check_tokenizer_files, load_model
+from distill_core.tasks import get_task
+
+PICKLE = "pytorch_model.bin"
+_FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.ckpt.index": "TensorFlow"}
+
+
+def check_folder(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
+    """Check the model in a folder for a task; ModelError of the finding's words after a failed one."""
+    yield from check_names(file_names(folder, model_id), model_id)
+    yield from check_config(folder, task, model_id)
+    yield from check_weights(folder, task, model_id)
+
+
+def file_names(folder: Path, model_id: str) -> set[str]:
+    """Return the names of the files in a folder; ModelError where it cannot be read."""
+    try:
+        return {file.name for file in folder.iterdir() if file.is_file()}
+    except OSError as error:
+        raise ModelError(f"Model {model_id}: {folder} cannot be read ({error}).") from error
+
+
+def check_names(names: Collection[str], model_id: str, convert: bool = False) -> Iterator[Finding]:
+    """Check by the names of its files: there are a config, weights that can be read, a tokenizer.
+
+    NeedsConversion where its weights are a pickle, unless `convert`.
+    """
+    yield from _find("files", lambda: _config_words(names, model_id))
+    yield from _find("weights", lambda: _weights_words(names, model_id, convert))
+    yield from _find("tokenizer", lambda: _tokenizer_words(names, model_id))
+
+
+def check_config(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
+    """Check by its config: a known architecture, no code of its own that would be needed, a head for this task."""
+    yield from _find("architecture", lambda: _family_words(folder, model_id))
+    if read_json(folder / "config.json").get("auto_map"):
+        yield Finding(
+            "own code",
+            True,
+            "It brings code of its own, which is not run: transformers' own code is used.",
+            warning=True,
+        )
+    yield from _find("head", lambda: _head_words(folder, model_id))
+    yield from _find("labels", lambda: _label_words(folder, task, model_id))
+    labels = _labels(folder)
+    if not _unnamed(labels) and tuple(map(str.lower, labels)) != get_task(task).labels:
+        words = f"Its classes are named {', '.join(labels)}, taken to be {', '.join(get_task(task).labels)}."
+        yield Finding("label names", True, words, warning=True)
+
+
+def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
+    """Check by its weights: a classifier is among them, all of them load, and its answers are in the task's order."""
+    yield from _find("classifier", lambda: _classifier_words(folder, model_id))
+    try:
+        model = load_model(folder, model_id)
+    except ModelError as error:
+        yield Finding("loads", False, str(error))
+        raise
+    yield Finding("loads", True, f"All its weights and its tokenizer ({len(model.tokenizer)} tokens) are loaded.")
+    try:
+        found = standing(model, task)
+    except ModelError as error:  # its logits are not finite
+        yield Finding("answers", False, str(error))
+        raise
+    if found.doubt is not None:
+        yield Finding("answers", False, found.doubt)
+        raise ModelError(found.doubt)
+    weak = "; it may know little of this task, or another one" if found.weak else ""
+    yield Finding("answers", True, f"{found.words[:1].upper()}{found.words[1:]}{weak}.", warning=found.weak)
+
+
+def _find(check: str, look: Callable[[], str]) -> Iterator[Finding]:
+    """Yield what a check found; a failed one raises its ModelError after."""
+    try:
+        words = look()
+    except ModelError as error:
+        yield Finding(check, False, str(error))
+        raise
+    yield Finding(check, True, words)
+
+
+def _config_words(names: Collection[str], model_id: str) -> str:
+    if "config.json" not in names:
+        raise ModelError(f"Model {model_id}: config.json is missing; a plain Hugging Face model is wanted.")
+    return "It has a config.json."
+
+
+def _weights_words(names: Collection[str], model_id: str, convert: bool) -> str:
+    if WEIGHTS in names:
+        return f"Its weights are in {WEIGHTS}, which cannot run code."
+    if PICKLE in names:
+        if convert:
+            return f"Its weights are in {PICKLE}, to be converted to {WEIGHTS}."
+        raise NeedsConversion(
+            f"Model {model_id} has its weights only as {PICKLE}, a format that can run code. With your consent (the "
+            "option to convert) a copy is made as safetensors, read in a process of its own that makes only tensors."
+        )
+    if any(name.endswith(".index.json") for name in names):
+        raise ModelError(
+            f"Model {model_id} has its weights in several files; wanted one {WEIGHTS}. Load it with transformers and "
+            "save it again with save_pretrained(..., max_shard_size='50GB')."
+        )
+    foreign = next((_FOREIGN[name] for name in sorted(names) if name in _FOREIGN), None)
+    if foreign is not None:
+        raise ModelError(f"Model {model_id} has its weights only for {foreign}; wanted {WEIGHTS} or {PICKLE}.")
+    raise ModelError(f"Model {model_id} has no weights: {WEIGHTS} is missing.")
+
+
+def _tokenizer_words(names: Collection[str], model_id: str) -> str:
+    check_tokenizer_files(names, f"Model {model_id}")
+    return "It has a tokenizer."
+
+
+def _family_words(folder: Path, model_id: str) -> str:
+    config = read_json(folder / "config.json")
+    family = config.get("model_type")
+    if family in FAMILIES:
+        return f"Its architecture is {family}."
+    own = " It would run code of its own, which is never done." if config.get("auto_map") else ""
+    raise ModelError(f"Model {model_id} is of type {family!r:.60}; this app knows: {', '.join(FAMILIES)}.{own}")
+
+
+def _head_words(folder: Path, model_id: str) -> str:
+    named = [str(name) for name in read_json(folder / "config.json").get("architectures") or []]
+    if named and not any(name.endswith("ForSequenceClassification") for name in named):
+        raise ModelError(
+            f"Model {model_id} is a {named[0]:.60}, which does not classify texts: fine-tune it first "
+            "(AutoModelForSequenceClassification)."
+        )
+    return f"It is a {named[0]}." if named else "Its config does not name its head."
+
+
+def _unnamed(labels: Collection[str]) -> bool:
+    return all(label == f"LABEL_{index}" for index, label in enumerate(labels))
+
+
+def _labels(folder: Path) -> tuple[str, ...]:
+    return class_names(read_json(folder / "config.json"), folder / "config.json")
+
+
+def _label_words(folder: Path, task: str, model_id: str) -> str:
+    labels = _labels(folder)
+    check_labels(model_id, labels, task)
+    if get_task(task).span:
+        return "It has one output, a score."
+    names = "without names" if _unnamed(labels) else f"named {', '.join(labels)}"
+    return f"It has {len(labels)} classes, {names}."
+
+
+def _classifier_words(folder: Path, model_id: str) -> str:
+    shapes = weight_shapes(folder / WEIGHTS)
+    head = [name for name in shapes if name.startswith("classifier.")]
+    if not head:
+        raise ModelError(
+            f"Model {model_id} has no classifier among its {len(shapes)} tensors, it is a bare encoder or a language "
+            "model: fine-tune it first (AutoModelForSequenceClassification)."
+        )
+    return "A classifier is among its weights."

@@ -1,0 +1,144 @@
+"""Add a model, from the hub or a folder: fetched or converted where need be, checked, then put on the list.
+
+What is fetched or converted is made in a folder apart and renamed when it is complete and has passed every check: an
+error, a kill or a cancel leaves no half a model, and only in the last two cases something to be swept up a day later.
+"""
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distill_core.added import Added, remember
+from distill_core.catalogue import UNPACKED, ModelInfo, existing_folder, find_model
+from distill_core.checks import PICKLE, check_config, check_folder, check_names, check_weights, file_names
+from distill_core.conversion import convert as convert_weights
+from distill_core.errors import ModelError
+from distill_core.events import Finding, Step
+from distill_core.hub import Listing, download, look_up
+from distill_core.models import RECORD, TOKENIZER_FILES, WEIGHTS, file_sha256, remove_folder
+from distill_core.paths import home
+from distill_core.tasks import get_task
+
+Progress = Step | Finding | ModelInfo
+LEFT_AFTER = 86400.0  # seconds after which what lies in the folder apart is what a killed process left
+
+
+def add_folder(path: str | Path, task: str, convert: bool = False) -> Iterator[Progress]:
+    """Add the model in a folder for a task: yield steps and findings, and last the ModelInfo of the added model.
+
+    A folder of safetensors is used where it lies. With `convert` one that has only a pickle is converted into a copy
+    in the application's folder. Raises ModelError after a failed finding, NeedsConversion where consent is wanted.
+    """
+    get_task(task)
+    folder = existing_folder(str(path))
+    if folder is None:
+        raise ModelError(f"{str(path)[:200]!r} is no folder with a config.json; name the folder of a model.")
+    folder = folder.resolve()
+    names = file_names(folder, str(folder))
+    if WEIGHTS in names or PICKLE not in names or not convert:
+        yield from check_folder(folder, task, str(folder))
+        yield _added(Added(str(folder), str(folder), task, "folder", title=folder.name))
+        return
+    yield from check_names(names, str(folder), convert)
+    yield from check_config(folder, task, str(folder))
+    name = f"{folder.name}-{file_sha256(folder / PICKLE)[:8]}"
+    entry = Added(
+        f"converted/{name}", str(_place("converted", name)), task, "converted", title=folder.name, repo=str(folder)
+    )
+    with _staging() as staging:
+        for file in sorted(names & {"config.json", *TOKENIZER_FILES}):
+            shutil.copyfile(folder / file, staging / file)
+        yield from convert_weights(folder / PICKLE, staging / WEIGHTS)
+        yield from check_weights(staging, task, entry.id)
+        _complete(staging, entry)
+    yield _added(entry)
+
+
+def add_from_hub(
+    repo: str, task: str, revision: str | None = None, convert: bool = False, endpoint: str | None = None
+) -> Iterator[Progress]:
+    """Add a model of the hub for a task: yield steps and findings, and last the ModelInfo of the added model.
+
+    `revision`: a branch, tag or commit, `main` for None; what is added is the commit it means now. `convert`: consent
+    to convert a pickle. `endpoint`: see `hub.look_up`. Closing the generator ends the transfer and leaves nothing.
+    Raises ModelError with the next step, NeedsConversion where consent is wanted.
+    """
+    get_task(task)
+    yield Step(f"Asking for {repo[:200]}", 0, 0)
+    listing = look_up(repo, revision, endpoint)
+    name = f"{repo.replace('/', '--')}@{listing.sha}"
+    entry = Added(
+        f"hub/{repo}@{listing.sha[:8]}", str(_place("hub", name)), task, "hub", repo, repo=repo, revision=listing.sha
+    )
+    if Path(entry.path).exists():
+        yield from check_folder(Path(entry.path), task, entry.id)
+    else:
+        with _staging() as staging:
+            yield from _fetch(listing, entry.id, task, convert, staging)
+            yield from check_weights(staging, task, entry.id)
+            _complete(staging, entry)
+    yield _added(entry)
+
+
+def _fetch(listing: Listing, model_id: str, task: str, convert: bool, staging: Path) -> Iterator[Progress]:
+    """Fetch config and tokenizer, check them, and only then the weights; convert those where need be."""
+    names = set(listing.files)
+    yield from check_names(names, model_id, convert)
+    yield from download(listing, sorted(names & {"config.json", *TOKENIZER_FILES}), staging)
+    yield from check_config(staging, task, model_id)
+    weights = WEIGHTS if WEIGHTS in names else PICKLE
+    yield from download(listing, [weights], staging)
+    if weights == PICKLE:
+        yield from convert_weights(staging / PICKLE, staging / WEIGHTS)
+        (staging / PICKLE).unlink()
+
+
+def _place(kind: str, name: str) -> Path:
+    return home() / UNPACKED / kind / name
+
+
+def _added(entry: Added) -> ModelInfo:
+    remember(entry)
+    return find_model(entry.id)
+
+
+def _complete(staging: Path, entry: Added) -> None:
+    """Note the weights' checksum and give the folder its name; one that has it already is as good."""
+    record = {"title": entry.title, "repo": entry.repo, "revision": entry.revision}
+    record["weights_sha256"] = file_sha256(staging / WEIGHTS)
+    (staging / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+    target = Path(entry.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staging.rename(target)
+    except OSError as error:
+        if not target.exists():
+            raise ModelError(f"Model {entry.id} cannot be put at {target} ({error}).") from error
+
+
+@contextmanager
+def _staging() -> Iterator[Path]:
+    """Return an empty folder beside the models; what is left in it is deleted, and what killed processes left."""
+    root = _place("staging", "")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for rest in root.iterdir():
+            if time.time() - rest.stat().st_mtime > LEFT_AFTER:
+                remove_folder(rest)
+        folder = root / secrets.token_hex(8)
+        folder.mkdir()
+    except OSError as error:
+        raise ModelError(f"{root} cannot be used ({error}); set DISTILL_HOME to a folder elsewhere.") from error
+    try:
+        yield folder
+    except OSError as error:
+        raise ModelError(
+            f"The model cannot be written to {folder} ({error}): free some space, or set DISTILL_HOME to a folder "
+            "elsewhere."
+        ) from error
+    finally:
+        remove_folder(folder)

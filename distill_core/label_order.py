@@ -1,0 +1,104 @@
+"""Whether a model's outputs stand for the task's classes in the task's order, judged by what it answers.
+
+A config often names its classes LABEL_0, LABEL_1: then only answers tell. They are counted on the bundled examples;
+a doubt is raised where chance would give such a count less than once in a thousand models (RARE), so that a weak
+model, which a small sample cannot tell from guessing, is called weak and not refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from scipy.stats import binomtest, pearsonr
+
+from distill_core.bundle import check_labels
+from distill_core.data import load_split
+from distill_core.encoding import encode_all
+from distill_core.evaluation import answers, gold_labels, predict_logits
+from distill_core.models import LoadedModel
+from distill_core.tasks import Answer, get_task
+
+RARE = 0.001
+LIKELY = 0.05  # above it, an accuracy or correlation may well be chance
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a model does on the bundled examples. `words`: its accuracy or correlation, in words.
+
+    `weak`: no better than chance. `doubt`: why its outputs seem to be in another order, None where they do not.
+    """
+
+    words: str
+    weak: bool
+    doubt: str | None
+
+
+def label_order_doubt(model: LoadedModel, task: str) -> str | None:
+    """Return why a model's outputs seem not to be in the order of the task's classes, None where they seem right.
+
+    72 examples or more are run through it. ModelError where it has another number of outputs than the task.
+    """
+    check_labels(model.id, model.labels, task)
+    return standing(model, task).doubt
+
+
+def standing(model: LoadedModel, task: str) -> Standing:
+    """Run a model over the task's bundled examples and judge its answers."""
+    data = load_split(task, "validation", "bundled")
+    rows = encode_all(model.tokenizer, data.examples, min(128, model.max_length))
+    found = answers(predict_logits(model.network, rows, model.pad_id))
+    gold = gold_labels(data)
+    if get_task(task).span:
+        return _judge_scores(model.id, task, gold, found)
+    return _judge_classes(model.id, task, [int(label) for label in gold], [int(answer) for answer in found])
+
+
+def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequence[int]) -> Standing:
+    labels, count = get_task(task).labels, len(gold)
+    right = {order: _right(gold, found, order) for order in permutations(range(len(labels)))}
+    chance = {order: _chance(gold, found, order) for order in right}
+    given = tuple(range(len(labels)))
+    best = max(right, key=lambda order: (len(right[order]), order == given))
+    hits = len(right[given])
+    words = f"{hits} of {count} bundled examples right ({hits / count:.0%}; guessing: {chance[given]:.0%})"
+    weak = binomtest(hits, count, chance[given], alternative="greater").pvalue > LIKELY
+    lost, won = len(right[given] - right[best]), len(right[best] - right[given])
+    below = binomtest(hits, count, chance[given], alternative="less").pvalue < RARE
+    better = lost + won > 0 and binomtest(won, lost + won, alternative="greater").pvalue < RARE / len(right)
+    best_is_real = binomtest(len(right[best]), count, chance[best], alternative="greater").pvalue < RARE
+    doubt = None
+    if best != given and (below or (better and best_is_real)):
+        fitting, wanted = ", ".join(labels[index] for index in best), ", ".join(labels)
+        doubt = (
+            f"Model {model_id}: its labels seem to be in another order. It has {words}; were its outputs {fitting}, it "
+            f"would have {len(right[best])} ({len(right[best]) / count:.0%}). Put the rows of its classifier in the "
+            f"order of task {task} ({wanted}), or choose another model."
+        )
+    return Standing(words, weak, doubt)
+
+
+def _right(gold: Sequence[int], found: Sequence[int], order: tuple[int, ...]) -> set[int]:
+    """Return which examples are right when output i stands for class order[i]."""
+    return {index for index, (label, answer) in enumerate(zip(gold, found, strict=True)) if order[answer] == label}
+
+
+def _chance(gold: Sequence[int], found: Sequence[int], order: tuple[int, ...]) -> float:
+    """Return the accuracy of the same answers dealt out blindly: a model that says one thing always has just this."""
+    said = [order[answer] for answer in found]
+    return sum(gold.count(label) * said.count(label) for label in order) / len(gold) ** 2
+
+
+def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], found: Sequence[Answer]) -> Standing:
+    extent = f"its scores go from {min(found):.2f} to {max(found):.2f}"
+    if len(set(found)) == 1:
+        return Standing(f"the same score for all {len(gold)} bundled examples", True, None)
+    together = pearsonr(gold, found, alternative="greater")
+    words = f"correlation with the {len(gold)} bundled examples' scores {together.statistic:.2f}; {extent}"
+    doubt = None
+    if pearsonr(gold, found, alternative="less").pvalue < RARE:
+        doubt = (
+            f"Model {model_id}: its score seems to run the other way: {words}. Task {task} wants the higher score for "
+            "the more alike; turn the sign of its classifier, or choose another model."
+        )
+    return Standing(words, together.pvalue > LIKELY, doubt)

@@ -1,0 +1,53 @@
+"""How a tokenizer cuts text, as one digest: whether two models read the same tokens, told without trying every text."""
+
+import hashlib
+import json
+from functools import cache
+
+from transformers import PreTrainedTokenizerBase
+
+from distill_core.data import load_split
+from distill_core.models import LoadedModel
+from distill_core.tasks import TASKS
+
+HARD = (  # where tokenizers of the same vocabulary part ways
+    "Upper lower CAPITALS camelCase McDonald",
+    "naïve café Ünïcödé Straße İstanbul e\u0301 combining",
+    "don't won't it's they'll o'clock rock'n'roll",
+    "  two  spaces\tand a tab\nand a line ",
+    "1,234.56 $5 3.14 1e-9 2nd 50% 007",
+    "U.S.A. e.g. state-of-the-art and/or http://a.b/c?d=e&f=g me@b.org",
+    "[CLS] [SEP] [MASK] [PAD] [UNK] <s> </s> <mask> ##ing ▁word Ġword",
+    "日本語 中文 한국어 العربية עברית русский Ελληνικά हिन्दी ไทย",
+    "😀 👩‍👩‍👧 ♥ → … – — “quoted” ‘single’ «guillemets» ½ ² ™",
+    "zero\u200bwidth soft\u00adhyphen no\u00a0break control\u0007 replacement\ufffd",
+    "antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis",
+    "x" * 150,
+)
+
+
+def token_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a sha256 over the tokens, and their numbers, of all bundled texts and of HARD ones, alone and as a pair.
+
+    Equal digests: a text becomes the same tokens, and one model can read what was cut for the other.
+    """
+    digest = hashlib.sha256()
+    texts = [*HARD, *_bundled_texts()]
+    rows = tokenizer(texts, split_special_tokens=True, verbose=False)["input_ids"]
+    rows += [tokenizer(HARD[0], HARD[1], split_special_tokens=True)["input_ids"]]
+    for row in rows:
+        digest.update(json.dumps([row, tokenizer.convert_ids_to_tokens(row)]).encode())
+    return digest.hexdigest()
+
+
+def same_tokens(one: LoadedModel, other: LoadedModel) -> bool:
+    """Tell whether two models cut text into the same tokens under the same numbers, as teacher and student must."""
+    return token_digest(one.tokenizer) == token_digest(other.tokenizer)
+
+
+@cache
+def _bundled_texts() -> tuple[str, ...]:
+    """Return every text of the bundled examples, both of a pair."""
+    splits = (load_split(task, split, "bundled") for task in TASKS for split in ("train", "validation"))
+    examples = (example for split in splits for example in split.examples)
+    return tuple(text for example in examples for text in (example.text, example.text_pair) if text)

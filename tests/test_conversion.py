@@ -1,0 +1,129 @@
+"""Pickled checkpoints: tensors become safetensors, anything else is refused unread, and death is told in words."""
+
+import os
+import pickle
+import signal
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distill_core import conversion
+from distill_core.conversion import convert
+from distill_core.errors import ModelError
+from distill_core.events import Step
+
+
+class Runs:
+    """An object whose unpickling runs a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+def as_pickle(folder: Path) -> Path:
+    """Put a folder's weights into pytorch_model.bin and delete its safetensors."""
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return folder / "pytorch_model.bin"
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_become_safetensors_bit_by_bit(zipped: bool, tmp_path: Path) -> None:
+    whole = torch.arange(12.0).reshape(3, 4)
+    content = OrderedDict(a=whole, part=whole[:, 1:3], turned=whole.T, half=whole.half(), count=torch.tensor([1, 2]))
+    torch.save(content, tmp_path / "m.bin", _use_new_zipfile_serialization=zipped)
+    events = list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
+    assert events[-1] == Step("Converting m.bin", *[(tmp_path / "m.bin").stat().st_size] * 2)
+    found = load_file(tmp_path / "m.safetensors")
+    assert found.keys() == content.keys()
+    for name, tensor in found.items():
+        assert torch.equal(tensor, content[name])
+        assert tensor.dtype == content[name].dtype
+    assert {file.name for file in tmp_path.iterdir()} == {"m.bin", "m.safetensors"}
+
+
+@pytest.mark.parametrize("way", ["zip", "old", "plain"])
+def test_a_pickle_that_would_run_a_command_runs_nothing(way: str, tmp_path: Path) -> None:
+    content = {"weight": torch.ones(2), "evil": Runs(f"touch {tmp_path / 'ran'}")}
+    if way == "plain":
+        (tmp_path / "m.bin").write_bytes(pickle.dumps(content["evil"], protocol=2))
+    else:
+        torch.save(content, tmp_path / "m.bin", _use_new_zipfile_serialization=way == "zip")
+    with pytest.raises(ModelError, match=r"asks for posix\.system, .* could run code\. Do not use this file"):
+        list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
+    assert [file.name for file in tmp_path.iterdir()] == ["m.bin"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([torch.ones(2)], "it holds a list; wanted a mapping"),
+        ({}, "it holds a dict; wanted a mapping"),
+        ({"state_dict": {"a": torch.ones(2)}}, r"'state_dict' is a dict; wanted a flat .* state_dict\(\) alone"),
+        ({1: torch.ones(2)}, "entry 1 is a Tensor; wanted a flat"),
+        ({"a": torch.eye(3).to_sparse()}, "tensor 'a' is sparse"),
+    ],
+)
+def test_anything_but_named_tensors_is_refused(content: object, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        conversion._named_tensors(content)
+
+
+def test_a_small_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1).expand(10**11)}, tmp_path / "m.bin")
+    with pytest.raises(ModelError, match=r"m\.bin is not converted: it takes more memory than a file of its size"):
+        list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
+    assert [file.name for file in tmp_path.iterdir()] == ["m.bin"]
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1000)}, tmp_path / "m.bin")
+    (tmp_path / "m.bin").write_bytes((tmp_path / "m.bin").read_bytes()[:-500])
+    with pytest.raises(ModelError, match=r"m\.bin is not converted: it is damaged or no PyTorch checkpoint"):
+        list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
+
+
+def doing(code: str) -> tuple[str, ...]:
+    """Return the command of a process that does something else than convert."""
+    return (sys.executable, "-c", f"import os, sys, time; open(sys.argv[2] + '.part', 'w').write('half'); {code}")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", r"was killed \(signal 9\), .* lack of memory"),
+        ("sys.exit('a library is missing')", "ended with code 1: a library is missing"),
+        ("time.sleep(60)", "was not converted within 1 seconds"),
+    ],
+)
+def test_the_death_of_the_process_is_told(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.bin").write_bytes(b"x")
+    monkeypatch.setattr(conversion, "COMMAND", doing(code))
+    monkeypatch.setattr(conversion, "SECONDS", 1.0 if "sleep" in code else 60.0)
+    with pytest.raises(ModelError, match=words):
+        list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
+    assert [file.name for file in tmp_path.iterdir()] == ["m.bin"]
+
+
+def test_closing_the_generator_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.bin").write_bytes(b"x")
+    code = "open(sys.argv[2] + '.pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    monkeypatch.setattr(conversion, "COMMAND", doing(code))
+    progress = convert(tmp_path / "m.bin", tmp_path / "t")
+    for _ in progress:
+        if (tmp_path / "t.pid").exists() and (tmp_path / "t.pid").read_text():
+            break
+    progress.close()  # type: ignore[attr-defined]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "t.pid").read_text()), 0)
+    assert not (tmp_path / "t.part").exists()
