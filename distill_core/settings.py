@@ -10,9 +10,14 @@ from distill_core.paths import home
 
 @dataclass(frozen=True)
 class Settings:
-    """`glue_dir`: a folder of GLUE files, None to use the hub's cache or the bundled sample."""
+    """What may be set.
+
+    `glue_dir`: a folder of GLUE files, None to use the hub's cache or the bundled sample. `model_memory_mb`: the most
+    memory that open models may take, 10^6 bytes; None for a quarter of the machine's.
+    """
 
     glue_dir: str | None = None
+    model_memory_mb: int | None = None
 
 
 def read_settings() -> Settings:
@@ -25,7 +30,10 @@ def read_settings() -> Settings:
         folder = stored.get("glue_dir")
         if folder is not None and not isinstance(folder, str):
             raise ValueError(f"glue_dir is {folder!r}")
-        return Settings(glue_dir=folder)
+        memory = stored.get("model_memory_mb")
+        if memory is not None and (not isinstance(memory, int) or isinstance(memory, bool) or memory < 1):
+            raise ValueError(f"model_memory_mb is {memory!r}, not a whole number from 1")
+        return Settings(folder, memory)
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"The settings file {path} cannot be read ({error}); mend or delete it.") from error
 

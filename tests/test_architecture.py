@@ -18,8 +18,8 @@ SOURCES.append(ROOT / "app.py")
 # Each module may import only modules named before it.
 ORDER = (
     "errors paths settings tasks glue_files data events config devices migrations store recorder runner catalogue "
-    "encoding models bundle evaluation attribution consistency explanation explanation_cache model_source explanations "
-    "objectives teacher_cache trainer probe distillation worker cli __main__"
+    "encoding models bundle open_models evaluation attribution consistency explanation explanation_cache model_source "
+    "explanations objectives teacher_cache trainer probe distillation worker cli __main__"
 ).split()
 LIGHT = ORDER[: ORDER.index("encoding")]
 

@@ -65,10 +65,10 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_folder(path: Path, *, layers: int = 2, seed: int = 0, task: str = "sst2") -> Path:
+def tiny_folder(path: Path, *, layers: int = 2, seed: int = 0, task: str = "sst2", width: int = 16) -> Path:
     """Save a tiny model with the task's classes as a plain Hugging Face folder and return the folder."""
     labels = get_task(task).labels
-    network = tiny_network(layers=layers, seed=seed, classes=len(labels))
+    network = tiny_network(layers=layers, seed=seed, classes=len(labels), width=width)
     network.config.id2label = dict(enumerate(labels))
     network.config.label2id = {label: index for index, label in enumerate(labels)}
     save_model(network, tiny_tokenizer(), path, {"task": task})

@@ -1,6 +1,6 @@
 """What all visitors share: open models, examples, predictions, the explanation cache and the run store.
 
-Models are kept by id, weights on disk and device, never by object, and only a few at a time. Torch is
+Models are kept by id, weights on disk and device, never by object, as many as the memory set for them holds. Torch is
 imported inside the functions that need it: a page that only watches runs opens without it.
 """
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from distill_core.explanation_cache import ExplanationCache
     from distill_core.model_source import ModelSource
     from distill_core.models import LoadedModel
+    from distill_core.open_models import OpenModels
     from pages.components.view import View
-
-MODELS_KEPT = 6
 
 
 def run_store() -> Store:
@@ -49,7 +48,7 @@ def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
 
     with st.spinner(f"Preparing {plain(info.title)} …"):
         path = unpack(info)
-        return source_in(info.id, path, lambda: _model(info.id, _stamp(path), device), explanation_cache())
+        return source_in(info.id, path, lambda: _open(info, path, device), explanation_cache())
 
 
 def predicted(model_id: str, dataset: Dataset) -> tuple[tuple[float, ...], ...]:
@@ -113,12 +112,19 @@ def _stamp(path: Path) -> tuple[str, int, int]:
     return str(path), found.st_mtime_ns, found.st_size
 
 
-@st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading a model …")
-def _model(model_id: str, stamp: tuple[str, int, int], device: str) -> LoadedModel:
+def _open(info: ModelInfo, path: Path, device: str) -> LoadedModel:
     from distill_core.bundle import open_model
 
-    del stamp  # part of the key: weights that changed on disk are another model
-    return open_model(model_id, device)
+    with st.spinner("Loading a model …"):  # weights that changed on disk are another model
+        return open_models().get((info.id, _stamp(path), device), path, lambda: open_model(info.id, device))
+
+
+@st.cache_resource(show_spinner=False)
+def open_models() -> OpenModels:
+    """Return the models that are open, for all visitors."""
+    from distill_core.open_models import OpenModels
+
+    return OpenModels()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the sentences …")

@@ -1,0 +1,138 @@
+"""Open models stay within their budget, the least recently used leave first, and no memory is lost on the way."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from distill_core.errors import ConfigError, ModelError
+from distill_core.models import WEIGHTS, LoadedModel, load_model
+from distill_core.open_models import OpenModels, default_budget, size
+from distill_core.paths import home
+from distill_core.settings import Settings, write_settings
+from tests.tiny import tiny_folder
+
+ROOT = Path(__file__).parent.parent
+FLAT = 1.05  # memory after all explanations against memory after every model was open once
+
+
+class Folder:
+    """A model folder that counts how often it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.opened = tiny_folder(path), 0
+
+    def load(self) -> LoadedModel:
+        self.opened += 1
+        return load_model(self.path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Folder]:
+    return [Folder(tmp_path / str(number)) for number in range(3)]
+
+
+def test_the_least_recently_used_leaves_first(folders: list[Folder]) -> None:
+    first, second, third = folders
+    room = int(2.5 * (first.path / WEIGHTS).stat().st_size)
+    models = OpenModels(lambda: room)
+    for one in (first, second, first, third):  # the second is now the one not asked for longest
+        models.get(one.path, one.path, one.load)
+    assert (len(models), models.bytes_held() <= room) == (2, True)
+    models.get(first.path, first.path, first.load)
+    models.get(third.path, third.path, third.load)
+    assert [one.opened for one in folders] == [1, 1, 1]
+    models.get(second.path, second.path, second.load)
+    assert [one.opened for one in folders] == [1, 2, 1]
+
+
+def test_a_model_larger_than_the_budget_is_open_alone(folders: list[Folder]) -> None:
+    models = OpenModels(lambda: 1)
+    for one in folders:
+        assert models.get(one.path, one.path, one.load).path == one.path
+        assert len(models) == 1
+
+
+def test_the_bytes_are_those_of_the_weights(folders: list[Folder]) -> None:
+    models = OpenModels()
+    model = models.get(1, folders[0].path, folders[0].load)
+    weights = (folders[0].path / WEIGHTS).stat().st_size
+    assert models.bytes_held() == size(model) == pytest.approx(weights, rel=0.2)  # the file has a header
+
+
+def test_two_threads_that_want_one_model_open_it_once(folders: list[Folder]) -> None:
+    models, one, found = OpenModels(), folders[0], []
+    both_ask = threading.Barrier(2)
+
+    def ask() -> None:
+        both_ask.wait()
+        found.append(models.get(1, one.path, one.load))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert one.opened == 1
+    assert found[0] is found[1]
+
+
+def test_a_model_that_cannot_be_opened_leaves_no_lock_behind(folders: list[Folder]) -> None:
+    models, one = OpenModels(), folders[0]
+
+    def fail() -> LoadedModel:
+        raise ModelError("damaged")
+
+    for _ in range(2):
+        with pytest.raises(ModelError, match="damaged"):
+            models.get(1, one.path, fail)
+    assert models.get(1, one.path, one.load).path == one.path
+
+
+def test_the_budget_can_be_set() -> None:
+    assert default_budget() > 100_000_000
+    write_settings(Settings(model_memory_mb=300))
+    assert default_budget() == 300_000_000
+    (home() / "settings.json").write_text('{"model_memory_mb": -1}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="model_memory_mb"):
+        default_budget()
+
+
+EXPLAIN_MANY = """
+import json, sys
+from pathlib import Path
+import psutil
+from distill_core.explanations import explain
+from distill_core.models import load_model
+from distill_core.open_models import OpenModels
+
+folders = [Path(one) for one in sys.argv[1:]]
+models = OpenModels(lambda: 60_000_000)
+resident = []
+for number in range(200):
+    path = folders[number % len(folders)]
+    model = models.get(path, path, lambda: load_model(path))
+    method = "gradient" if number % 7 else "integrated_gradients"
+    explain("sst2", "a slow but good film", teacher=model, method=method)
+    del model
+    resident.append(psutil.Process().memory_info().rss)
+print(json.dumps({"resident": resident, "open": len(models), "held": models.bytes_held()}))
+"""
+
+
+@pytest.mark.slow
+def test_two_hundred_explanations_over_twenty_models_leave_memory_flat(tmp_path: Path) -> None:
+    first = tiny_folder(tmp_path / "0", layers=4, width=256)  # 12 MB each: twenty of them would show
+    folders = [first, *(Path(shutil.copytree(first, tmp_path / str(number))) for number in range(1, 20))]
+    command = [sys.executable, "-c", EXPLAIN_MANY, *map(str, folders)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["held"] <= 60_000_000
+    assert 1 < told["open"] < 20
+    settled = max(told["resident"][:20])
+    assert max(told["resident"][20:]) <= FLAT * settled, (settled, told["resident"][-1])
