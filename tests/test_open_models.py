@@ -11,9 +11,9 @@ import pytest
 
 from distill_core.errors import ConfigError, ModelError
 from distill_core.models import WEIGHTS, LoadedModel, load_model
-from distill_core.open_models import OpenModels, default_budget, size
+from distill_core.open_models import OpenModels, size
 from distill_core.paths import home
-from distill_core.settings import Settings, write_settings
+from distill_core.settings import Settings, model_memory, write_settings
 from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent
@@ -94,12 +94,12 @@ def test_a_model_that_cannot_be_opened_leaves_no_lock_behind(folders: list[Folde
 
 
 def test_the_budget_can_be_set() -> None:
-    assert default_budget() > 100_000_000
+    assert model_memory() > 100_000_000
     write_settings(Settings(model_memory_mb=300))
-    assert default_budget() == 300_000_000
+    assert model_memory() == 300_000_000
     (home() / "settings.json").write_text('{"model_memory_mb": -1}', encoding="utf-8")
     with pytest.raises(ConfigError, match="model_memory_mb"):
-        default_budget()
+        model_memory()
 
 
 EXPLAIN_MANY = """

@@ -1,0 +1,44 @@
+"""The tasks that are unlike SST-2, in a browser: explained on bundled models, and a student distilled."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from distill_core.store import Store
+from distill_core.tasks import get_task
+from tests.browser.conftest import Visitor
+from tests.browser.test_whole_story import maps_of, start
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", ["stsb"])
+def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None:
+    page, task = visitor.page, get_task(name)
+    page.goto(f"{app}/explain?target=all")
+    choose(page, "Task", task.short_title)
+    page.wait_for_url(re.compile(f"task={name}"))
+    expect(page.get_by_role("textbox", name=re.compile("^Second"))).not_to_be_empty()
+    maps_of(page, models=3)
+    expect(page.locator(".dl-map")).to_have_count(2 * (1 if task.classes == 1 else task.classes))
+    for label in task.labels:
+        expect(page.get_by_text(label, exact=False).first).to_be_visible()
+    visitor.keep(f"6-explain-{name}")
+
+    page.get_by_role("link", name="Distill", exact=True).first.click()
+    choose(page, "Task", task.title)
+    expect(page.get_by_role("combobox", name="Teacher")).to_have_value(re.compile("Teacher"))
+    run_id = start(page, steps=4, batch_size=4, evaluate_every=2)
+    page.locator(".dl-chip.dl-finished").first.wait_for()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    assert Store().get(run_id).config.task == name
+    assert Store().latest(run_id).keys() >= {f"validation/{metric}" for metric in task.metrics}
+    visitor.keep(f"7-distilled-{name}")
+    assert visitor.outside() == []
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Pick an option of a select box by its words."""
+    page.get_by_role("combobox", name=label).first.click()
+    page.get_by_role("option", name=option, exact=True).click()
