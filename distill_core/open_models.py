@@ -7,18 +7,8 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-import psutil
-
 from distill_core.models import WEIGHTS, LoadedModel
-from distill_core.settings import read_settings
-
-SHARE = 0.25  # of the machine's memory, where the settings name no budget
-
-
-def default_budget() -> int:
-    """Return the bytes that open models may take: as set, else a quarter of the machine's memory."""
-    chosen = read_settings().model_memory_mb
-    return int(psutil.virtual_memory().total * SHARE) if chosen is None else chosen * 1_000_000
+from distill_core.settings import model_memory
 
 
 class OpenModels:
@@ -28,7 +18,7 @@ class OpenModels:
     the same, alone. One that left while a thread still works with it is freed when that thread is done.
     """
 
-    def __init__(self, budget: Callable[[], int] = default_budget) -> None:
+    def __init__(self, budget: Callable[[], int] = model_memory) -> None:
         self._budget = budget
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()
         self._turns: dict[Hashable, tuple[threading.Lock, int]] = {}  # key -> its lock, threads that want it

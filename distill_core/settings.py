@@ -4,8 +4,12 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
+import psutil
+
 from distill_core.errors import ConfigError
 from distill_core.paths import home
+
+SHARE = 0.25  # of the machine's memory that open models may take, where nothing is set
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ def read_settings() -> Settings:
         return Settings(folder, memory)
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"The settings file {path} cannot be read ({error}); mend or delete it.") from error
+
+
+def model_memory() -> int:
+    """Return the bytes that open models may take: as set, else a quarter of the machine's memory."""
+    chosen = read_settings().model_memory_mb
+    return int(psutil.virtual_memory().total * SHARE) if chosen is None else chosen * 1_000_000
 
 
 def write_settings(settings: Settings) -> None:

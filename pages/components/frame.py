@@ -12,6 +12,7 @@ NAME = "Distillation Lens"
 PAGES = {  # script -> label; a page that is not there yet gets no link
     "pages/explain.py": "Explain",
     "pages/distill.py": "Distill",
+    "pages/models.py": "Models",
 }
 _ROOT = ASSETS.parent
 

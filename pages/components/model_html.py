@@ -1,0 +1,59 @@
+"""A model's facts and the checks of a new one as escaped HTML; styled by assets/models.css."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from distill_core.catalogue import ModelInfo
+from distill_core.events import Finding
+from distill_core.tasks import TASKS
+
+MISSING = "–"
+
+
+def facts(info: ModelInfo) -> Mapping[str, str]:
+    """Return what the page lists of a model, in words, by heading."""
+    return {
+        "Task": TASKS[info.task].short_title if info.task in TASKS else info.task or MISSING,
+        "From": info.origin,
+        "Architecture": info.architecture or MISSING,
+        "Layers": _count(info.layers),
+        "Width": _count(info.hidden_size),
+        "Parameters": millions(info.parameters),
+        "Classes": ", ".join(info.labels) or MISSING,
+        "On disk": megabytes(info.size),
+    }
+
+
+def card(info: ModelInfo) -> str:
+    """Return one model: its name, id and facts, and where it lies."""
+    rows = {**facts(info), "Revision": info.revision or MISSING, "Folder": str(info.path)}
+    cells = "".join(f"<dt>{escape(name)}</dt><dd><bdi>{escape(value)}</bdi></dd>" for name, value in rows.items())
+    about = f"<p>{escape(info.description)}</p>" if info.description else ""
+    return (
+        f'<div class="dl-model-card"><h3><bdi>{escape(info.title)}</bdi></h3><code>{escape(info.id)}</code>{about}'
+        f"<dl>{cells}</dl></div>"
+    )
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """Return the checks a model went through: passed, in doubt, or failed, each in words."""
+    rows = "".join(
+        f'<li class="dl-{kind}"><b>{escape(one.check)}</b> <span><bdi>{escape(one.words)}</bdi></span></li>'
+        for one in found
+        for kind in ("failed" if not one.passed else "doubtful" if one.warning else "passed",)
+    )
+    return f'<ul class="dl-findings">{rows}</ul>'
+
+
+def millions(parameters: int) -> str:
+    """Return a number of parameters in millions."""
+    return f"{parameters * 1e-6:.1f} M" if parameters else MISSING
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes in MB, 10^6 bytes."""
+    return f"{size * 1e-6:,.1f} MB" if size else MISSING
+
+
+def _count(number: int) -> str:
+    return str(number) if number else MISSING

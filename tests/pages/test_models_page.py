@@ -1,0 +1,119 @@
+"""The Models page through the app's entry: the list, one model's card, and bringing a folder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from streamlit.testing.v1 import AppTest
+
+from distill_core.added import list_added
+from distill_core.catalogue import bundled_models
+from distill_core.models import WEIGHTS
+from distill_core.settings import read_settings
+from pages.components.model_add import FOLDER, imports
+from tests.tiny import tiny_folder
+
+ROOT = Path(__file__).parent.parent.parent
+ADDING_SECONDS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def fresh_imports() -> None:
+    """Forget what another test's server has imported."""
+    imports.clear()
+
+
+def opened(model: str | None = None) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    page.switch_page("pages/models.py")
+    if model is not None:
+        page.query_params["model"] = model
+    return sound(page.run())
+
+
+def sound(page: AppTest) -> AppTest:
+    assert not page.exception, page.exception[0].value
+    return page
+
+
+def html(page: AppTest) -> str:
+    return "".join(block.value for block in page.html)
+
+
+def add_folder(page: AppTest, folder: Path) -> AppTest:
+    page.segmented_control(key="models.where").set_value(FOLDER).run()
+    page.text_input(key="models.folder").set_value(str(folder)).run()
+    page.button(key="models.add").click().run()
+    return ended(page)
+
+
+def ended(page: AppTest) -> AppTest:
+    job = imports().job
+    assert job is not None
+    assert job.wait(ADDING_SECONDS)
+    return sound(page.run())
+
+
+def test_every_bundled_model_is_listed() -> None:
+    page = opened()
+    shown = page.dataframe[0].value
+    assert list(shown["Id"]) == [f"bundled/{name}" for name in bundled_models()]
+    assert set(shown["Architecture"]) == {"bert"}
+    page.selectbox(key="models.of_task").set_value("stsb").run()
+    assert set(sound(page).dataframe[0].value["Task"]) == {"STS-B"}
+    page.text_input(key="models.search").set_value("nothing of this name").run()
+    assert not page.dataframe
+
+
+def test_a_model_has_its_card_and_its_address() -> None:
+    page = opened("bundled/sst2-kd")
+    assert "<code>bundled/sst2-kd</code>" in html(page)
+    assert "17.4 M" in html(page)
+    assert not [button for button in page.button if button.key == "models.remove"]
+    assert "Unknown model" in opened("run/<b>none</b>").error[0].value
+
+
+def test_a_folder_is_checked_added_and_removed(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "<b>mine</b>")
+    page = add_folder(opened(), folder)
+    assert page.success, [one.value for one in page.error]
+    assert "&lt;b&gt;" in html(page) or "<b>mine" not in html(page)
+    for check in ("weights", "architecture", "loads", "answers"):
+        assert f"<b>{check}</b>" in html(page)
+    assert str(folder) in list(page.dataframe[0].value["Id"])
+    assert [one.id for one in list_added()] == [str(folder)]
+    page.button(key="models.dismiss").click().run()
+    assert not page.success
+    page = opened(str(folder))
+    page.button(key="models.remove").click().run()
+    assert list_added() == []
+    assert str(folder) not in list(sound(page).dataframe[0].value["Id"])
+    assert (folder / WEIGHTS).is_file(), "a folder of one's own is never deleted"
+
+
+def test_a_folder_that_is_none_says_what_is_wanted(tmp_path: Path) -> None:
+    page = add_folder(opened(), tmp_path)
+    assert "is no folder with a config" in page.error[0].value
+    assert list_added() == []
+
+
+def test_a_pickle_is_converted_after_consent_only(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "old")
+    torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+    (folder / "distill.json").unlink()
+    page = add_folder(opened(), folder)
+    assert "pytorch" in page.warning[0].value
+    assert list_added() == []
+    page.button(key="models.convert").click().run()
+    page = ended(page)
+    assert page.success, [one.value for one in page.error]
+    assert list_added()[0].id.startswith("converted/old-")
+
+
+def test_the_memory_for_open_models_can_be_set() -> None:
+    page = opened()
+    page.number_input[0].set_value(700).run()
+    assert read_settings().model_memory_mb == 700
+    assert sound(opened()).number_input[0].value == 700
