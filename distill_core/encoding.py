@@ -1,5 +1,13 @@
-"""Texts to token ids, and rows of ids to padded batches of similar length."""
+"""Texts to token ids, the words they belong to and how they read; rows of ids to padded batches of similar length.
 
+A word is a stretch of text between blanks (ours), whatever tokenizer reads it: blanks are the only places where every
+tokenizer cuts, so no piece is of two words, and models that cut a text differently still share its words. With a
+tokenizer's own words ("don't" is three in BERT, one in XLM-R) they would not.
+"""
+
+import re
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,19 +15,28 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from distill_core.data import Example
 from distill_core.errors import ConfigError, DataError
+
+BLANK = "␣"  # how a piece that is nothing but blanks is shown
+# Blanks are the spaces of Unicode and the ends of lines. BERT deletes the other control characters that \s matches
+# without cutting there, so these are part of a word.
+_WORD = re.compile(r"(?:\S|[\x0b\x0c\x1c-\x1f\x85])+")
+_BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}  # byte-level tokenizers' letter for each byte
 
 
 @dataclass(frozen=True)
 class Encoded:
     """One tokenised example, T tokens, unpadded.
 
-    `special`: True at [CLS], [SEP] and the like. `words[t]`: running number of the word that piece t
-    belongs to (counted through both segments), None at special tokens. `segments[t]`: 0 in the first text, 1 in
-    the second, None at special tokens. `left_out`: tokens cut off.
+    `special`: True at [CLS], [SEP] and the like. `words[t]`: place in `written_words` of the word that piece t
+    belongs to, None at special tokens. `segments[t]`: 0 in the first text, 1 in
+    the second, None at special tokens. `shown`: the tokens as people read them (see `_shown`). `left_out`: tokens
+    cut off. `cut`: words they are of, wholly or in part. `unread`: words the vocabulary lacks something of: a piece
+    is the unknown token, or there is no piece at all.
     """
 
     ids: tuple[int, ...]
@@ -28,7 +45,10 @@ class Encoded:
     words: tuple[int | None, ...]
     segments: tuple[int | None, ...]
     tokens: tuple[str, ...]
+    shown: tuple[str, ...]
     left_out: int
+    cut: tuple[int, ...]
+    unread: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -73,27 +93,81 @@ def encode(
     if not text.strip() or (text_pair is not None and not text_pair.strip()):
         raise DataError("There is no text to explain; type at least one word.")
     plain: dict[str, Any] = {"text": text, "text_pair": text_pair, "split_special_tokens": True, "verbose": False}
-    cut = tokenizer(**plain, truncation=True, max_length=max_length, return_special_tokens_mask=True)
-    special = tuple(bool(flag) for flag in cut["special_tokens_mask"])
+    plain |= {"return_special_tokens_mask": True, "return_offsets_mapping": True}
+    found = tokenizer(**plain, truncation=True, max_length=max_length)
+    special = tuple(bool(flag) for flag in found["special_tokens_mask"])
     if all(special):
         raise DataError("The text has no words the model can read (only blank or control characters).")
-    left_out = 0
-    if len(cut["input_ids"]) == max_length:
-        left_out = len(tokenizer(**plain, truncation=False)["input_ids"]) - max_length
-    numbers: dict[tuple[int | None, int | None], int] = {}
-    words: list[int | None] = []
-    for sequence, word, is_special in zip(cut.sequence_ids(), cut.word_ids(), special, strict=True):
-        words.append(None if is_special else numbers.setdefault((sequence, word), len(numbers)))
-    types = cut.get("token_type_ids")
+    texts = (text,) if text_pair is None else (text, text_pair)
+    words = _words_of_pieces(found, texts)
+    whole, left_out = words, 0
+    if len(words) == max_length:
+        whole = _words_of_pieces(tokenizer(**plain, truncation=False), texts)
+        left_out = len(whole) - max_length
+    unknown = {word for word, id_ in zip(words, found["input_ids"], strict=True) if id_ == tokenizer.unk_token_id}
+    everything = range(len(written_words(text, text_pair)))
+    types = found.get("token_type_ids")
     return Encoded(
-        ids=tuple(cut["input_ids"]),
+        ids=tuple(found["input_ids"]),
         types=tuple(types) if types is not None else None,
         special=special,
-        words=tuple(words),
-        segments=tuple(None if apart else part for part, apart in zip(cut.sequence_ids(), special, strict=True)),
-        tokens=tuple(tokenizer.convert_ids_to_tokens(cut["input_ids"])),
+        words=words,
+        segments=tuple(None if apart else part for part, apart in zip(found.sequence_ids(), special, strict=True)),
+        tokens=tuple(tokenizer.convert_ids_to_tokens(found["input_ids"])),
+        shown=_shown(tokenizer, found),
         left_out=left_out,
+        cut=tuple(sorted(word for word in Counter(whole) - Counter(words) if word is not None)),
+        unread=tuple(word for word in everything if word in unknown or word not in whole),
     )
+
+
+def written_words(text: str, text_pair: str | None = None) -> tuple[str, ...]:
+    """Return the words of a text, or of a pair one after the other, as they are written."""
+    return tuple(word for given in (text, text_pair or "") for word in _WORD.findall(given))
+
+
+def legible(text: str) -> str:
+    """Return text without blanks around it; where nothing is left to see, a mark or the characters' numbers."""
+    bare = text.strip()
+    if any(map(str.isprintable, bare)):
+        return bare
+    return " ".join(f"U+{ord(letter):04X}" for letter in bare) or BLANK
+
+
+def _words_of_pieces(found: BatchEncoding, texts: Sequence[str]) -> tuple[int | None, ...]:
+    """Return each piece's word: the one it begins in, between words the next, after the last the last."""
+    ends = [[word.end() for word in _WORD.finditer(text)] for text in texts]
+    before = (0, len(ends[0]))
+    parts = zip(found.sequence_ids(), found["offset_mapping"], found["special_tokens_mask"], strict=True)
+    return tuple(
+        None if special or part is None else before[part] + min(bisect_right(ends[part], start), len(ends[part]) - 1)
+        for part, (start, _), special in parts
+    )
+
+
+def _shown(tokenizer: PreTrainedTokenizerBase, found: BatchEncoding) -> tuple[str, ...]:
+    """Return the tokens as people read them: bytes decoded, without the marks of a word's start or continuation.
+
+    A byte of a character that a piece has only a part of reads "\ufffd". Special tokens stay as they are.
+    """
+    core: Any = tokenizer.backend_tokenizer
+    by_bytes = "ByteLevel" in str(core.pre_tokenizer)
+    mark = getattr(core.model, "continuing_subword_prefix", None)
+    texts: list[str] = []
+    before: object = None
+    tokens = tokenizer.convert_ids_to_tokens(found["input_ids"])
+    parts = zip(found.sequence_ids(), found.word_ids(), strict=True)
+    for token, word, special in zip(tokens, parts, found["special_tokens_mask"], strict=True):
+        if special:
+            texts.append(token)
+        elif by_bytes and all(letter in _BYTES for letter in token):
+            texts.append(legible(bytes(_BYTES[letter] for letter in token).decode("utf-8", "replace")))
+        elif mark:
+            texts.append((token.removeprefix(mark) if word == before else token) or token)
+        else:
+            texts.append(legible(token.replace("▁", " ")))
+        before = word
+    return tuple(texts)
 
 
 def check_text(text: str, text_pair: str | None = None) -> None:

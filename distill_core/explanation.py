@@ -1,11 +1,12 @@
 """What an explanation is: the maps of several models for one text, as pieces or words, and how far they agree."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from distill_core import consistency
-from distill_core.attribution.reduce import sum_groups, word_groups
 from distill_core.consistency import METRICS, Undefined, Value
+
+UNITS = ("pieces", "words")  # what scores can be of
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class ModelExplanation:
     """What one model says of the text. `cached`: it was not called, all is from the cache.
 
     A regression has one label, one logit, which is the score, no probabilities, and its score as prediction.
+    `unread`: the words, as written, that the model's vocabulary lacks something of: it sees its unknown token in
+    place of a piece, or nothing of the word, which then scores 0.
     """
 
     id: str
@@ -33,6 +36,7 @@ class ModelExplanation:
     probabilities: tuple[float, ...]
     prediction: str
     attributions: tuple[TokenMap, ...]
+    unread: tuple[str, ...]
     cached: bool
 
 
@@ -50,10 +54,12 @@ class Agreement:
 class Explanation:
     """One text through a teacher (the first of `models`) and its students.
 
-    `tokens`, `words`, `special` and every map's scores have one entry a token. `words`: running number of
-    the whole word a piece belongs to, `segments`: 0 in the first text and 1 in the second, both None at special
-    tokens. `baseline`: the one used, None where the
-    method has none. `left_out`: tokens cut off at the end because the models cannot take more.
+    `units`: what a token is here. By `pieces`, the models' tokens, alike in all of them; by `words`, the words as
+    written (see `encoding`), no special tokens, a word's score being the sum of its pieces'.
+    `tokens`, `shown`, `words`, `segments`, `special` and every map's scores have one entry a token. `shown`: the
+    token as people read it. `words`: place in the text of the word a piece belongs to, `segments`: 0 in the first
+    text and 1 in the second, both None at special tokens. `baseline`: the one used, None where the method has none.
+    `left_out`: tokens cut off because the models cannot take more; by words, those that not all models see entirely.
     """
 
     task: str
@@ -64,7 +70,9 @@ class Explanation:
     output: str
     signed: bool
     include_special: bool
+    units: str
     tokens: tuple[str, ...]
+    shown: tuple[str, ...]
     words: tuple[int | None, ...]
     segments: tuple[int | None, ...]
     special: tuple[bool, ...]
@@ -73,35 +81,17 @@ class Explanation:
     consistency: tuple[Agreement, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Return it as JSON values; the agreement's measures stand beside `student` and `target`."""
+        """Return it as JSON values; an agreement's measures stand beside `student` and `target`.
+
+        `consistency` has it class by class, `mean_consistency` averaged over the classes explained.
+        """
         content = asdict(self)
-        content["consistency"] = [
-            {"student": row.student, "target": row.target, **row.values, "undefined": dict(row.undefined)}
-            for row in self.consistency
-        ]
+        for name, rows in (("consistency", self.consistency), ("mean_consistency", mean_agreements(self))):
+            content[name] = [
+                {"student": row.student, "target": row.target, **row.values, "undefined": dict(row.undefined)}
+                for row in rows
+            ]
         return content
-
-
-def by_word(explanation: Explanation) -> Explanation:
-    """Return the same explanation over whole words: pieces joined, scores summed, agreement taken anew."""
-    groups = word_groups(explanation.words)
-
-    def joined(map_: TokenMap) -> TokenMap:
-        return replace(map_, scores=sum_groups(map_.scores, groups))
-
-    models = tuple(
-        replace(model, attributions=tuple(joined(map_) for map_ in model.attributions)) for model in explanation.models
-    )
-    tokens = tuple("".join(_piece_text(explanation, at, group[0]) for at in group) for group in groups)
-    whole = replace(
-        explanation,
-        tokens=tokens,
-        words=tuple(explanation.words[group[0]] for group in groups),
-        segments=tuple(explanation.segments[group[0]] for group in groups),
-        special=tuple(explanation.special[group[0]] for group in groups),
-        models=models,
-    )
-    return replace(whole, consistency=agreements(whole))
 
 
 def agreements(explanation: Explanation) -> tuple[Agreement, ...]:
@@ -144,16 +134,3 @@ def mean_agreements(explanation: Explanation) -> tuple[Agreement, ...]:
             reasons |= {name: why[0]} if why else {}
         rows.append(Agreement(model.id, "mean", values, reasons))
     return tuple(rows)
-
-
-def _piece_text(explanation: Explanation, position: int, first: int) -> str:
-    """Return a piece as part of its word: without the mark of a continued word ("##") or a word's start ("Ġ", "▁").
-
-    A first piece that is the mark alone is nothing where the word goes on, and itself where it is the whole word.
-    """
-    token = explanation.tokens[position]
-    if position != first:
-        return token.removeprefix("##") or token
-    goes_on = explanation.words[position] is not None and explanation.words[position] in explanation.words[first + 1 :]
-    bare = token.lstrip("Ġ▁")
-    return bare if bare or goes_on else token

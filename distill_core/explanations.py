@@ -1,4 +1,4 @@
-"""Explain one text through a teacher and its students: predictions, maps aligned by token, agreement.
+"""Explain one text through a teacher and its students: predictions, maps aligned by piece or by word, agreement.
 
 Everything a model says is kept in the explanation cache under its weights' fingerprint, each model and
 each class by itself: a second look opens no model, and a changed student recomputes only that student.
@@ -14,19 +14,19 @@ import torch
 
 from distill_core.attribution import Attribution, Method, attribute_each, get_method
 from distill_core.attribution.base import baseline_used, check_output
-from distill_core.attribution.reduce import word_numbers
+from distill_core.attribution.reduce import sum_words, word_numbers
 from distill_core.attribution.targets import choose_targets
 from distill_core.data import Dataset
-from distill_core.encoding import Encoded, check_text, collate, encode, encode_all
-from distill_core.errors import DataError, ModelError
+from distill_core.encoding import Encoded, check_text, collate, encode, encode_all, legible, written_words
+from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
 from distill_core.evaluation import predict_logits
-from distill_core.explanation import Explanation, ModelExplanation, TokenMap, agreements, by_word
+from distill_core.explanation import UNITS, Explanation, ModelExplanation, TokenMap, agreements
 from distill_core.explanation_cache import ExplanationCache, cache_key
 from distill_core.model_source import ModelSource, source_of
 from distill_core.models import LoadedModel, logits
 from distill_core.tasks import get_task
 
-ENGINE = 4  # part of every cache key: raise it when the tokens of a text or the numbers of a method change
+ENGINE = 5  # part of every cache key: raise it when the tokens of a text or the numbers of a method change
 
 
 def explain(
@@ -40,6 +40,7 @@ def explain(
     target: str = "pred",
     baseline: str | None = None,
     output: str = "logit",
+    units: str = UNITS[0],
     include_special: bool = False,
     max_length: int | None = None,
     cache: ExplanationCache | None = None,
@@ -48,27 +49,32 @@ def explain(
     """Explain a text (or pair) through a teacher and its students.
 
     `target`: `pred` (the teacher's predicted class, for every model, so that maps are comparable), `all`,
-    or a class name. `baseline`: None for the method's own. `include_special`: compare special tokens too.
-    A method that scores whole words answers in words.
-    `max_length`: tokens at most; None for the shortest of the models' limits. `cache`: None to compute afresh.
+    or a class name. `baseline`: None for the method's own. `units`: one of UNITS; by `words` also models that cut the
+    text into different tokens can be compared. A method that scores whole words answers in words whatever is asked.
+    `include_special`: compare special tokens too, by pieces.
+    `max_length`: tokens at most; None for the shortest of the models' limits, or each its own where tokens differ.
+    `cache`: None to compute afresh.
     `progress(done, total)` is called before each model's maps, with the number of models done.
+    Classes go by the task's names where a model has the same in other letters, or only LABEL_0, LABEL_1, ….
     Raises ConfigError for unknown names, DataError for text without a word or a number of texts that is not the
-    task's, ModelError for models that cut the text into different tokens or know other classes.
+    task's, ModelError for models that know other classes, TokensDifferError for maps by pieces where the pieces differ.
     """
     _check_texts(task, text, text_pair)
     chosen = get_method(method)
     used = baseline_used(chosen, baseline)
     check_output(output, get_task(task).classes)
+    units = _check_units("words" if chosen.by_word else units, include_special)
     readers = [_Reader(source_of(model), cache, text, text_pair) for model in (teacher, *students)]
-    readings = _read_alike(readers, max_length)
+    readings = _same_classes(readers, _read(readers, max_length), task)
+    layout = _by_words(text, text_pair, readings) if units == "words" else _by_pieces(readers, readings)
     first = readings[0]
     classes = choose_targets(target, first.labels, torch.tensor([first.logits]))[0].tolist()
     models: list[ModelExplanation] = []
     for reader, reading in zip(readers, readings, strict=True):
         if progress is not None:
             progress(len(models), len(readers))
-        models.append(reader.explain(reading, _MapSettings(method, chosen, used, output), classes))
-    encoded = first.encoded
+        said = reader.explain(reading, _MapSettings(method, chosen, used, output), classes)
+        models.append(_summed(said, reading, layout.words) if units == "words" else said)
     explanation = Explanation(
         task=task,
         text=text,
@@ -78,15 +84,25 @@ def explain(
         output=output,
         signed=chosen.signed,
         include_special=include_special,
-        tokens=encoded.tokens,
-        words=encoded.words,
-        segments=encoded.segments,
-        special=encoded.special,
-        left_out=encoded.left_out,
+        units=units,
+        tokens=layout.tokens,
+        shown=layout.shown,
+        words=layout.words,
+        segments=layout.segments,
+        special=layout.special,
+        left_out=layout.left_out,
         models=tuple(models),
         consistency=(),
     )
-    return by_word(explanation) if chosen.by_word else replace(explanation, consistency=agreements(explanation))
+    return replace(explanation, consistency=agreements(explanation))
+
+
+def _check_units(units: str, include_special: bool) -> str:
+    if units not in UNITS:
+        raise ConfigError(f"Unknown units {units!r}; choose one of: {', '.join(UNITS)}.")
+    if units == "words" and include_special:
+        raise ConfigError("Special tokens are no words: explain by pieces, or leave include_special out.")
+    return units
 
 
 def _check_texts(task: str, text: str, text_pair: str | None) -> None:
@@ -189,7 +205,8 @@ class _Reader:
             logits=reading.logits,
             probabilities=tuple(probabilities),
             prediction=f"{score:.2f}" if score is not None else reading.labels[probabilities.index(max(probabilities))],
-            attributions=tuple(_map_from_json(known[keys[index]]) for index in classes),
+            attributions=tuple(_map_from_json(known[keys[index]], reading.labels[index]) for index in classes),
+            unread=tuple(written_words(*self._texts)[word] for word in encoded.unread),
             cached=self._model is None,
         )
 
@@ -219,23 +236,82 @@ class _Reader:
             self._cache.put(texts)
 
 
-def _read_alike(readers: Sequence[_Reader], max_length: int | None) -> list[_Reading]:
-    """Read the text with every model, cut at the shortest limit; ModelError unless all see the same tokens."""
+def _read(readers: Sequence[_Reader], max_length: int | None) -> list[_Reading]:
+    """Read the text with every model, all cut at the shortest limit where that makes their tokens the same."""
     readings = [reader.read(max_length) for reader in readers]
     shortest = min(reading.limit for reading in readings)
     if any(len(reading.encoded.ids) > shortest for reading in readings):
-        readings = [reader.read(shortest) for reader in readers]
-    first = readings[0]
-    for reader, reading in zip(readers[1:], readings[1:], strict=True):
-        names = f"{readers[0].source.id} and {reader.source.id}"
-        if reading.encoded.tokens != first.encoded.tokens:
-            raise ModelError(f"{names} cut the text into different tokens, so their maps cannot be compared.")
-        if reading.labels != first.labels:
-            raise ModelError(
-                f"{names} know different classes ({', '.join(first.labels)}; {', '.join(reading.labels)}), "
-                "so their maps cannot be compared."
-            )
+        shorter = [reader.read(shortest) for reader in readers]
+        return shorter if len({reading.encoded.tokens for reading in shorter}) == 1 else readings
     return readings
+
+
+def _same_classes(readers: Sequence[_Reader], readings: Sequence[_Reading], task: str) -> list[_Reading]:
+    """Return the readings with the teacher's class names; ModelError where a student knows other classes."""
+    first, *others = (_named(reading.labels, get_task(task).labels) for reading in readings)
+    for reader, own in zip(readers[1:], others, strict=True):
+        if list(map(str.casefold, own)) != list(map(str.casefold, first)):
+            raise ModelError(
+                f"{readers[0].source.id} and {reader.source.id} know different classes ({', '.join(first)}; "
+                f"{', '.join(own)}), so their maps cannot be compared."
+            )
+    return [replace(reading, labels=first) for reading in readings]
+
+
+def _named(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the task's names for classes that are these in other letters or that have none of their own."""
+    generic = tuple(f"label_{index}" for index in range(len(names)))
+    same = (tuple(map(str.casefold, names)), generic)
+    return names if tuple(map(str.casefold, labels)) in same else labels
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the scores are of; the fields as in Explanation."""
+
+    tokens: tuple[str, ...]
+    shown: tuple[str, ...]
+    words: tuple[int | None, ...]
+    segments: tuple[int | None, ...]
+    special: tuple[bool, ...]
+    left_out: int
+
+
+def _by_pieces(readers: Sequence[_Reader], readings: Sequence[_Reading]) -> _Layout:
+    """Return the tokens all models see; TokensDifferError unless they are the same."""
+    first = readings[0].encoded
+    for reader, reading in zip(readers, readings, strict=True):
+        if reading.encoded.tokens != first.tokens:
+            raise TokensDifferError(
+                f"{readers[0].source.id} and {reader.source.id} cut the text into different tokens, so their maps "
+                "cannot be compared by pieces; compare them by words (units: words)."
+            )
+    return _Layout(first.tokens, first.shown, first.words, first.segments, first.special, first.left_out)
+
+
+def _by_words(text: str, text_pair: str | None, readings: Sequence[_Reading]) -> _Layout:
+    """Return the words that some model sees and all see entirely; a word no model has a piece of is nothing to show."""
+    written, first = written_words(text, text_pair), len(written_words(text))
+    cut = {word for reading in readings for word in reading.encoded.cut}
+    whole = {word for reading in readings for word in reading.encoded.words} - cut
+    words = [word for word in range(len(written)) if word in whole]
+    if not words:
+        raise DataError("No word of the text is seen entirely by all models; let them take more tokens (max_length).")
+    tokens = tuple(written[word] for word in words)
+    return _Layout(
+        tokens=tokens,
+        shown=tuple(map(legible, tokens)),
+        words=tuple(words),
+        segments=tuple(int(word >= first) for word in words),
+        special=(False,) * len(words),
+        left_out=len(cut),
+    )
+
+
+def _summed(said: ModelExplanation, reading: _Reading, words: Sequence[int | None]) -> ModelExplanation:
+    """Return what a model says with its maps over words."""
+    maps = (replace(map_, scores=sum_words(map_.scores, reading.encoded.words, words)) for map_ in said.attributions)
+    return replace(said, attributions=tuple(maps))
 
 
 def _softmax(values: Sequence[float]) -> list[float]:
@@ -258,9 +334,10 @@ def _token_map(one: Attribution, target: str) -> TokenMap:
     )
 
 
-def _map_from_json(text: str) -> TokenMap:
+def _map_from_json(text: str, target: str) -> TokenMap:
+    """Return a kept map under the name its class has now: another task may name it otherwise."""
     values = json.loads(text)
-    return TokenMap(**{**values, "scores": tuple(values["scores"])})
+    return TokenMap(**{**values, "scores": tuple(values["scores"]), "target": target})
 
 
 def _reading_from_json(text: str) -> _Reading:

@@ -7,13 +7,14 @@ from pages.components.frame import errors_shown, footer, frame, plain, show_erro
 frame("Explain")
 with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
     from distill_core.catalogue import find_model
-    from distill_core.errors import DataError, DistillError
+    from distill_core.encoding import legible
+    from distill_core.errors import DataError, DistillError, TokensDifferError
     from distill_core.explanation import Explanation
     from pages.components import charts, exports, figure, resources
-    from pages.components.controls import controls, forget, model_names, publish, settle
+    from pages.components.controls import choose_words, controls, forget, model_names, publish, settle
     from pages.components.view import View, first_view, task_in, to_address
 
-UNKNOWN = ("[UNK]", "<unk>")  # what tokenizers put where their vocabulary has nothing
+NAMED = 8  # words listed of those a model cannot read
 
 
 def main() -> None:
@@ -31,7 +32,12 @@ def main() -> None:
     publish(view)
     if not view.students:
         raise DataError("Choose one to three students to lay beside the teacher.")
-    explanation = resources.explained(view)
+    try:
+        explanation = resources.explained(view)
+    except TokensDifferError as error:
+        show_error(error)
+        st.button("Show by words", icon=":material/match_word:", on_click=choose_words, key="by_words")
+        return
     draw(explanation, view, view.gold(dataset))
     footer(f"Examples: {dataset.source}." if view.picked(dataset) else "A sentence of your own.")
 
@@ -41,15 +47,14 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
     names = model_names({model.id: find_model(model.id) for model in explanation.models})
     labels = [names[model.id] for model in explanation.models]
     if explanation.left_out:
+        what = "words" if explanation.units == "words" else "tokens"
         st.warning(
-            f"The text is longer than the models can read: its last {explanation.left_out} tokens were left out.",
+            f"The text is longer than the models can read: its last {explanation.left_out} {what} were left out.",
             icon=":material/content_cut:",
         )
-    if any(token in UNKNOWN for token in explanation.tokens):
-        st.caption(
-            "\\[UNK\\] stands where the models’ vocabulary has no piece for what was written (emoji, rare scripts); "
-            "all such places look alike to them."
-        )
+    for unread in dict.fromkeys(model.unread for model in explanation.models if model.unread):
+        who = [label for label, model in zip(labels, explanation.models, strict=True) if model.unread == unread]
+        st.caption(plain(unread_words(who, unread)))
     st.html(figure.predictions_html(explanation, labels, gold))
     for at, _ in enumerate(figure.targets(explanation)):
         st.html(figure.maps_html(explanation, labels, gold, at))
@@ -62,9 +67,18 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         rows = figure.model_rows(explanation, labels, at)
         if len(figure.targets(explanation)) > 1:
             st.markdown(f"For **{plain(target)}**")
-        bars = charts.score_bars(explanation.tokens, explanation.words, rows)
+        bars = charts.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
         st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
+
+
+def unread_words(models: list[str], words: tuple[str, ...]) -> str:
+    """Say which words models cannot read, and what that means."""
+    named = ", ".join(map(legible, words[:NAMED])) + (f" and {len(words) - NAMED} more" * (len(words) > NAMED))
+    return (
+        f"The vocabulary of {', '.join(models)} lacks pieces of: {named}. In their place stands an unknown token, "
+        "[UNK], alike for all, or nothing, and then the word scores 0."
+    )
 
 
 def download(explanation: Explanation, labels: list[str], gold: str | None, view: View) -> None:

@@ -49,6 +49,10 @@ def word_groups(words: Sequence[int | None]) -> list[list[int]]:
     return groups
 
 
-def sum_groups(scores: Sequence[float], groups: Sequence[Sequence[int]]) -> tuple[float, ...]:
-    """Return each group's summed score; the total over the text stays the same."""
-    return tuple(sum(scores[position] for position in group) for group in groups)
+def sum_words(scores: Sequence[float], words: Sequence[int | None], wanted: Sequence[int | None]) -> tuple[float, ...]:
+    """Return the summed score of each wanted word's pieces; 0 for a word without any, as it cannot matter."""
+    totals = dict.fromkeys(wanted, 0.0)
+    for score, word in zip(scores, words, strict=True):
+        if word in totals:
+            totals[word] += score
+    return tuple(totals.values())

@@ -1,6 +1,6 @@
 """Commands that look: explain a text, measure a model, show examples."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -8,6 +8,9 @@ from rich.table import Table
 from distill_core.cli.output import Json, TaskName, bar, busy, error_console, output_console, print_json, print_rows
 from distill_core.data import load_split
 from distill_core.tasks import get_task
+
+if TYPE_CHECKING:
+    from distill_core.explanation import Explanation
 
 
 def explain(
@@ -20,6 +23,7 @@ def explain(
     target: Annotated[str, typer.Option(help="pred, all, or a class name.")] = "pred",
     baseline: Annotated[str | None, typer.Option(help="zero, pad or mask; the method's own if left out.")] = None,
     output: Annotated[str, typer.Option(help="What is explained: logit or log_probability.")] = "logit",
+    units: Annotated[str, typer.Option(help="pieces or words; words also where models cut differently.")] = "pieces",
     as_json: Json = False,
 ) -> None:
     """Explain one text through a teacher and its students, and say how far they agree."""
@@ -32,21 +36,31 @@ def explain(
         explanation = explain_text(
             task, text, text_pair,
             teacher=_open(teacher, task), students=[_open(one, task) for one in student or []],
-            method=method, target=target, baseline=baseline, output=output, cache=ExplanationCache(),
+            method=method, target=target, baseline=baseline, output=output, units=units, cache=ExplanationCache(),
         )  # fmt: skip
-    content = explanation.to_json()
-    if as_json:
-        print_json(content)
-        return
-    for position, label in enumerate(dict.fromkeys(m.target for m in explanation.models[0].attributions)):
-        table = Table("token", *(model.id for model in explanation.models), title=f"{method} · {label}")
-        for index, token in enumerate(explanation.tokens):
+    print_json(explanation.to_json()) if as_json else _print_explanation(explanation)
+
+
+def _print_explanation(explanation: "Explanation") -> None:
+    """Print scores, predictions, agreement by class and, for several, their mean."""
+    from distill_core.explanation import mean_agreements
+
+    if explanation.left_out:
+        error_console.print(f"{explanation.left_out} {explanation.units} left out: the models cannot take more")
+    several = len(explanation.models[0].attributions) > 1
+    for position, label in enumerate(one.target for one in explanation.models[0].attributions):
+        title = f"{explanation.method} · {label}"
+        table = Table(explanation.units, *(model.id for model in explanation.models), title=title)
+        for index, token in enumerate(explanation.shown):
             scores = (f"{model.attributions[position].scores[index]:+.4f}" for model in explanation.models)
             table.add_row(token, *scores)
         output_console.print(table)
     for model in explanation.models:
-        output_console.print(f"{model.id}: {model.prediction} ({max(model.probabilities):.3f})")
-    for row in explanation.consistency:
+        share = f" ({max(model.probabilities):.3f})" if model.probabilities else ""  # a regression has none
+        output_console.print(f"{model.id}: {model.prediction}{share}")
+        if model.unread:
+            error_console.print(f"{model.id} lacks pieces of: {' '.join(model.unread)}")
+    for row in (*explanation.consistency, *(mean_agreements(explanation) if several else ())):
         error_console.print(f"agreement of {row.student} on {row.target}")
         print_rows(
             [{"measure": n, "value": v, "undefined because": row.undefined.get(n)} for n, v in row.values.items()]

@@ -10,7 +10,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from pages.components.heatmap import MapRow, shown_token, word_groups
+from distill_core.attribution.reduce import word_groups
+from pages.components.heatmap import MapRow
 from pages.components.palette import STUDENTS, TEACHER, TERMS
 
 Points = Sequence[tuple[int, float]]
@@ -73,8 +74,13 @@ def metric_color(name: str) -> str:
     return _COLORS.get(name.removeprefix("weighted/"), TEACHER)
 
 
-def score_bars(tokens: Sequence[str], words: Sequence[int | None], rows: Sequence[MapRow]) -> go.Figure:
-    """Return grouped bars, one group a token and one bar a model, of the values the map colours."""
+def score_bars(
+    tokens: Sequence[str], shown: Sequence[str], words: Sequence[int | None], rows: Sequence[MapRow]
+) -> go.Figure:
+    """Return grouped bars, one group a token and one bar a model, of the values the map colours.
+
+    `tokens`, `shown` and `words` as in `Explanation`; the hover names the token itself.
+    """
     figure = _figure(300)
     for row in rows:
         raw = row.raw if row.raw is not None else row.values
@@ -91,10 +97,8 @@ def score_bars(tokens: Sequence[str], words: Sequence[int | None], rows: Sequenc
             hoverinfo="text",
         )
     joined = [at > group[0] for group in word_groups(words) for at in group]
-    words_shown = (("·" if joined[at] else "") + shown_token(token, joined[at]) for at, token in enumerate(tokens))
-    figure.update_xaxes(
-        tickmode="array", tickvals=list(range(len(tokens))), ticktext=[_escaped(word) for word in words_shown]
-    )
+    names = [("·" if inside else "") + _escaped(text) for text, inside in zip(shown, joined, strict=True)]
+    figure.update_xaxes(tickmode="array", tickvals=list(range(len(tokens))), ticktext=names)
     if len(tokens) > TOKENS_AT_ONCE:  # more would smear: a window to move and widen
         figure.update_xaxes(range=[-0.5, TOKENS_AT_ONCE - 0.5], rangeslider={"visible": True, "thickness": 0.12})
         figure.update_layout(height=380)

@@ -15,10 +15,11 @@ import streamlit as st
 from distill_core.attribution import BASELINES, METHODS
 from distill_core.catalogue import ModelInfo, find_model
 from distill_core.data import Dataset
+from distill_core.explanation import UNITS
 from distill_core.tasks import TASKS, get_task
 from pages.components.picker import pick_sentence
 from pages.components.resources import models_of
-from pages.components.view import DEFAULT, MOST_STUDENTS, UNITS, View, from_address, to_address
+from pages.components.view import DEFAULT, MOST_STUDENTS, View, from_address, to_address
 
 _FIELDS = ("text", "text_pair", "example", "teacher", "students", "method", "target", "baseline", "output", "units")
 _OUTPUTS = {"logit": "Logit", "log_probability": "Log-probability"}
@@ -44,6 +45,12 @@ def publish(view: View) -> None:
     st.session_state[_SHOWN] = {name: [value] if isinstance(value, str) else value for name, value in address.items()}
     if {name: st.query_params.get_all(name) for name in st.query_params} != st.session_state[_SHOWN]:
         st.query_params.from_dict(address)
+
+
+def choose_words() -> None:
+    """Ask for scores of words."""
+    st.session_state["explain.units"] = UNITS[-1]
+    _touch()
 
 
 def forget() -> None:

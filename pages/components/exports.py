@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from distill_core.explanation import Explanation
 from pages.components.heatmap import normalised
 
-COLUMNS = ("position", "token", "word", "special", "model", "target", "score", "normalised")
+COLUMNS = ("position", "token", "shown", "word", "special", "model", "target", "score", "normalised")
 
 
 def to_csv(explanation: Explanation) -> str:
-    """Return one line a token, model and class, with the raw score and the one the map colours."""
+    """Return one line a token, model and class, with the raw score and the one the map colours.
+
+    `token` is the model's own, marks and bytes as its vocabulary has them; `shown` is how it reads.
+    """
     lines = io.StringIO()
     writer = csv.writer(lines)
     writer.writerow(COLUMNS)
@@ -21,8 +24,8 @@ def to_csv(explanation: Explanation) -> str:
             shares = normalised(token_map.scores, explanation.special)
             for at, (token, score, share) in enumerate(zip(explanation.tokens, token_map.scores, shares, strict=True)):
                 word = explanation.words[at]
-                row = (at, token, "" if word is None else word, int(explanation.special[at]))
-                writer.writerow((*row, model.id, token_map.target, repr(score), f"{share:.6f}"))
+                about = (at, token, explanation.shown[at], "" if word is None else word, int(explanation.special[at]))
+                writer.writerow((*about, model.id, token_map.target, repr(score), f"{share:.6f}"))
     return lines.getvalue()
 
 

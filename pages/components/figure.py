@@ -59,6 +59,7 @@ def maps_html(explanation: Explanation, labels: Sequence[str], gold: str | None,
         (_in_sum(explanation, segment, at) if explanation.text_pair is not None else "")
         + heatmap(
             explanation.tokens[part],
+            explanation.shown[part],
             explanation.words[part],
             explanation.special[part],
             [row.part(part) for row in rows],

@@ -7,7 +7,7 @@ Each cell also carries its row's label; `assets/figure.css` pins it to the left 
 one band's columns fall on each other and read as one. Colours come for both papers, `light-dark(...)`, so
 the map follows the theme without being drawn again.
 
-Word pieces lose their marker ("##ing" is shown "ing") and stand without a gap after the piece before, over
+Word pieces are shown as they read ("##ing" as "ing") and stand without a gap after the piece before, over
 one line a word, so the sentence reads, and copies, as it was written; the hover names the piece itself.
 Words follow each other in the direction of the sentence, pieces in that of their word.
 """
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
+from distill_core.attribution.reduce import word_groups
 from pages.components.palette import shade
 
 PRINTED_FROM = 0.05  # smaller scores show their colour only
@@ -61,25 +62,26 @@ def difference(teacher: MapRow, student: MapRow) -> MapRow:
 
 def heatmap(
     tokens: Sequence[str],
+    shown: Sequence[str],
     words: Sequence[int | None],
     special: Sequence[bool],
     rows: Sequence[MapRow],
 ) -> str:
     """Return the map as HTML; every token and label is escaped, right-to-left text isolated.
 
-    `words`: number of the word a piece belongs to, None at special tokens. All sequences, and the values of
-    all rows, have one length; ValueError otherwise.
+    `tokens`, `shown`, `words` and `special` as in `Explanation`. All sequences, and the values of all rows, have
+    one length; ValueError otherwise.
     """
-    if any(len(part) != len(tokens) for part in (words, special, *(row.values for row in rows))):
-        raise ValueError(f"{len(tokens)} tokens, but words, special flags or a row have another length.")
+    if any(len(part) != len(tokens) for part in (shown, words, special, *(row.values for row in rows))):
+        raise ValueError(f"{len(tokens)} tokens, but texts, words, special flags or a row have another length.")
     units: list[list[str]] = []
     for group in word_groups(words):
-        follows = len(group) == 1 and (special[group[0]] or tokens[group[0]] in _CLOSING)
+        follows = len(group) == 1 and (special[group[0]] or shown[group[0]] in _CLOSING)
         if not (follows and units and len(units[-1]) < _LONGEST_UNIT):
             units.append([])
-        units[-1].append(_word(group, tokens, special, rows))
+        units[-1].append(_word(group, tokens, shown, special, rows))
     drawn = "".join(f'<div class="dl-unit">{"".join(unit)}</div>' for unit in units)
-    direction = _direction("".join(token for token, apart in zip(tokens, special, strict=True) if not apart))
+    direction = _direction("".join(text for text, apart in zip(shown, special, strict=True) if not apart))
     return f'<div class="dl-map" dir="{direction}">{drawn}</div>'
 
 
@@ -97,24 +99,6 @@ def legend(target: str, signed: bool, title: str) -> str:
     )
 
 
-def word_groups(words: Sequence[int | None]) -> list[list[int]]:
-    """Return the positions of each word's pieces, in order; a special token stands alone."""
-    groups: list[list[int]] = []
-    for at, word in enumerate(words):
-        if groups and word is not None and word == words[groups[-1][-1]]:
-            groups[-1].append(at)
-        else:
-            groups.append([at])
-    return groups
-
-
-def shown_token(token: str, joined: bool) -> str:
-    """Return a token as read: without the marker of a continued word ("##") or of a word's start ("Ġ", "▁")."""
-    if joined and token.startswith("##"):
-        return token.removeprefix("##") or token
-    return token.lstrip("Ġ▁") or token
-
-
 def number(value: float) -> str:
     """Return a value with two decimals, a true minus sign and no leading zero: 0.5 is ".50", -1 is "−1.0".
 
@@ -126,14 +110,20 @@ def number(value: float) -> str:
     return f"−{short}" if value < 0 and float(text) != 0 else short
 
 
-def _word(group: Sequence[int], tokens: Sequence[str], special: Sequence[bool], rows: Sequence[MapRow]) -> str:
+def _word(
+    group: Sequence[int],
+    tokens: Sequence[str],
+    shown: Sequence[str],
+    special: Sequence[bool],
+    rows: Sequence[MapRow],
+) -> str:
     kind = "dl-word dl-special" if special[group[0]] else "dl-word dl-pieces" if len(group) > 1 else "dl-word"
     columns = ""
     for at in group:
-        shown = escape(shown_token(tokens[at], joined=at > group[0]), quote=True)
+        text = escape(shown[at], quote=True)
         cells = "".join(_cell(tokens[at], row, at) for row in rows)
-        columns += f'<div class="dl-column"><bdi class="dl-token" dir="auto">{shown}</bdi>{cells}</div>'
-    return f'<div class="{kind}" dir="{_direction("".join(tokens[at] for at in group))}">{columns}</div>'
+        columns += f'<div class="dl-column"><bdi class="dl-token" dir="auto">{text}</bdi>{cells}</div>'
+    return f'<div class="{kind}" dir="{_direction("".join(shown[at] for at in group))}">{columns}</div>'
 
 
 def _cell(token: str, row: MapRow, at: int) -> str:

@@ -59,7 +59,6 @@ def predicted(model_id: str, dataset: Dataset) -> tuple[tuple[float, ...], ...]:
 
 def explained(view: View) -> Explanation:
     """Explain a view's text through its models; nothing is computed that was looked at before."""
-    from distill_core.explanation import by_word
     from distill_core.explanations import explain
     from pages.components.view import DEFAULT
 
@@ -81,11 +80,12 @@ def explained(view: View) -> Explanation:
             target=view.target,
             baseline=None if view.baseline == DEFAULT else view.baseline,
             output=view.output,
+            units=view.units,
             cache=explanation_cache(),
             progress=progress,
         )
     wait.empty()
-    return by_word(explanation) if view.units == "words" else explanation
+    return explanation
 
 
 def explanation_cache() -> ExplanationCache:

@@ -11,9 +11,9 @@ from distill_core.attribution import BASELINES, METHODS, OUTPUTS
 from distill_core.catalogue import ModelInfo, find_model
 from distill_core.data import Dataset
 from distill_core.errors import ConfigError, DistillError, ModelError
+from distill_core.explanation import UNITS
 from distill_core.tasks import get_task
 
-UNITS = ("pieces", "words")
 DEFAULT = "default"  # the baseline that is the method's own
 MOST_STUDENTS = 3
 FIRST_TASK = "sst2"

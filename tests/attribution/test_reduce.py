@@ -2,7 +2,7 @@
 
 import torch
 
-from distill_core.attribution.reduce import l2_norm, signed_sum, sum_groups, unit_norm, word_groups, word_numbers
+from distill_core.attribution.reduce import l2_norm, signed_sum, sum_words, unit_norm, word_groups, word_numbers
 from distill_core.encoding import encode
 from tests.tiny import tiny_tokenizer
 
@@ -22,9 +22,12 @@ def test_unit_norm_scales_each_map_and_keeps_zeros() -> None:
 
 def test_words_gather_their_pieces_and_specials_stay_alone() -> None:
     words = (None, 0, 1, 1, None, 2, 2, 2, None)
-    groups = word_groups(words)
-    assert groups == [[0], [1], [2, 3], [4], [5, 6, 7], [8]]
-    assert sum_groups([1, 2, 3, 4, 5, 6, 7, 8, 9], groups) == (1, 2, 7, 5, 21, 9)
+    assert word_groups(words) == [[0], [1], [2, 3], [4], [5, 6, 7], [8]]
+    assert sum_words([1, 2, 3, 4, 5, 6, 7, 8, 9], words, (0, 1, 2)) == (2, 7, 21)
+
+
+def test_a_word_without_a_piece_scores_nothing_and_one_not_wanted_is_left_out() -> None:
+    assert sum_words([1, 2, 3, 4], (None, 0, 2, None), (1, 2)) == (0, 3)
 
 
 def test_special_tokens_side_by_side_are_not_one_word() -> None:

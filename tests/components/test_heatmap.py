@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised, number, shown_token, word_groups
+from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised, number
 from pages.components.palette import contrast, shade
 
 VOID = {"meta", "br"}
@@ -50,7 +50,7 @@ class Reader(HTMLParser):
 def drawn(*tokens: str, label: str = "Teacher", rows: int = 2) -> str:
     values = tuple(0.5 for _ in tokens)
     made = [MapRow(label, ("#6f7785",), values, values) for _ in range(rows)]
-    return heatmap(tokens, range(len(tokens)), [False] * len(tokens), made)
+    return heatmap(tokens, tokens, range(len(tokens)), [False] * len(tokens), made)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_every_column_has_one_cell_a_row() -> None:
 
 def test_rows_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="3 tokens"):
-        heatmap(["a", "b", "c"], [0, 1, 2], [False] * 3, [MapRow("Teacher", ("#6f7785",), (0.1, 0.2))])
+        heatmap("abc", "abc", [0, 1, 2], [False] * 3, [MapRow("Teacher", ("#6f7785",), (0.1, 0.2))])
 
 
 def test_the_map_reads_in_the_direction_of_its_sentence() -> None:
@@ -104,12 +104,12 @@ def test_pieces_of_a_word_stand_together_without_their_marker() -> None:
         [True, *[False] * 3, True],
     )
     row = MapRow("Teacher", ("#6f7785",), (0.0,) * 5, (0.0,) * 5)
-    html = heatmap(tokens, words, special, [row])
+    shown = ["[CLS]", "un", "forced", "charm", "[SEP]"]
+    html = heatmap(tokens, shown, words, special, [row])
     assert Reader(html).tokens == ["[CLS]", "un", "forced", "charm", "[SEP]"]
     assert html.count("dl-pieces") == 1
     assert html.count("dl-special") == 2
     assert "##forced" in html  # in the hover
-    assert word_groups(words) == [[0], [1, 2], [3], [4]]
 
 
 def test_no_band_begins_with_a_mark_that_closes() -> None:
@@ -117,12 +117,12 @@ def test_no_band_begins_with_a_mark_that_closes() -> None:
     assert [unit.count("dl-token") for unit in html.split("dl-unit")[1:]] == [2, 1, 1, 3]
 
 
-def test_a_marker_that_was_typed_stays() -> None:
-    assert shown_token("##", joined=False) == "##"
-    assert shown_token("##ing", joined=False) == "##ing"
-    assert shown_token("##ing", joined=True) == "ing"
-    assert shown_token("Ġgood", joined=False) == "good"
-    assert shown_token("▁", joined=False) == "▁"
+def test_the_direction_is_that_of_the_text_not_of_its_bytes() -> None:
+    row = MapRow("Teacher", ("#6f7785",), (0.0,), (0.0,))
+    html = heatmap(["×©×ľ"], ["של"], [0], [False], [row])
+    assert html.startswith('<div class="dl-map" dir="rtl">')
+    assert '<div class="dl-word" dir="rtl">' in html
+    assert "×©×ľ" in html  # in the hover
 
 
 def test_a_map_is_divided_by_its_largest_score_outside_special_tokens() -> None:
