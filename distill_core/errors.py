@@ -1,18 +1,10 @@
 """The exceptions this library raises on purpose; each message says what came, what was wanted and what to do.
 
 DistillError
-├── ConfigError        a setting, task, method or class name that cannot be used
-├── DataError          examples that are missing, damaged or empty
-├── ModelError         a model that is unknown, damaged or does not fit
-│   └── NeedsConversion   its weights are a pickle: they are converted only if the user says so
-├── AttributionError   a map that cannot be computed for this input
-├── StoreError         the run store cannot be read or written
-└── RunError           a run that is unknown, or that had to end
-
-
 ├── ConfigError              a setting, task, method or class name that cannot be used
 ├── DataError                examples that are missing, damaged or empty
 ├── ModelError               a model that is unknown, damaged or does not fit
+│   ├── NeedsConversion      its weights are a pickle: they are converted only if the user says so
 │   └── TokensDifferError    models whose maps can be compared by words, not by pieces
 ├── AttributionError         a map that cannot be computed for this input
 ├── StoreError               the run store cannot be read or written
@@ -38,7 +30,8 @@ class ModelError(DistillError):
 
 class NeedsConversion(ModelError):  # noqa: N818 - a question to the user rather than a fault
     """A model whose weights are a pickle, which is converted to safetensors only if the user says so."""
-=======
+
+
 class TokensDifferError(ModelError):
     """Models that cut a text into different tokens: their maps can be compared by words, not by pieces."""
 

@@ -36,7 +36,14 @@ from distill_core.models import (
 )
 from pages.components.heatmap import shown_token
 from tests.attribution import test_contract as contract
-from tests.tiny_architectures import FAMILIES, family_inputs, family_model, family_network, family_rows
+from tests.tiny_architectures import (
+    FAMILIES,
+    family_inputs,
+    family_model,
+    family_network,
+    family_rows,
+    sentiment_folder,
+)
 
 COUNTING = ("roberta", "xlm-roberta", "camembert", "mpnet")  # positions are counted by what is no padding
 each_family = pytest.mark.parametrize("name", FAMILIES)
@@ -308,11 +315,8 @@ def sentiment(name: str, seed: int = 0) -> LoadedModel:
 
 @each_family
 def test_a_student_is_distilled_from_a_teacher_of_its_family(name: str, tmp_path: Path) -> None:
-    teacher = sentiment(name)
-    teacher.network.config.id2label = dict(enumerate(teacher.labels))
-    teacher.network.config.label2id = {label: index for index, label in enumerate(teacher.labels)}
-    save_model(teacher.network, teacher.tokenizer, tmp_path / "teacher", {"task": "sst2"})
-    values = {"task": "sst2", "teacher": str(tmp_path / "teacher"), "student_layers": 1, "source": "bundled"}
+    teacher = load_model(sentiment_folder(tmp_path / "teacher", name))
+    values = {"task": "sst2", "teacher": str(teacher.path), "student_layers": 1, "source": "bundled"}
     sizes = {"steps": 2, "batch_size": 4, "evaluate_every": 2, "device": "cpu", "max_length": 32}
     session = prepare(RunConfig.from_values(values | sizes | {"method": "ad_kd"}))
     losses = [

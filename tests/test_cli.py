@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.tiny_architectures import sentiment_folder
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,6 +48,30 @@ def test_explain_prints_the_promised_document() -> None:
         assert metrics <= row.keys()
         if row["student"] == "bundled/sst2-teacher":
             assert [row[name] for name in sorted(metrics)] == [1.0] * len(metrics)
+
+
+def test_explain_prints_the_score_of_a_regression() -> None:
+    done = call(
+        "explain", "--task", "stsb", "--text", "A man sings.", "--text-pair", "A man is singing.",
+        "--student", "bundled/stsb-teacher", "--method", "gradient", "--units", "words",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^bundled/stsb-teacher: \d\.\d\d$", done.stdout, re.MULTILINE)
+    assert "singing." in done.stdout
+    assert "agreement of bundled/stsb-teacher on similarity" in done.stderr
+
+
+def test_models_that_cut_differently_are_explained_by_words(tmp_path: Path) -> None:
+    folders = [str(sentiment_folder(tmp_path / name, name)) for name in ("bert", "roberta")]
+    asked = ["explain", "--text", "the actings was good", "--teacher", folders[0], "--student", folders[1]]
+    refused = call(*asked)
+    assert refused.returncode == 2
+    assert "compare them by words (units: words)" in " ".join(refused.stderr.split())
+    told = call_json(*asked, "--units", "words", "--target", "all")
+    assert (told["units"], told["tokens"]) == ("words", ["the", "actings", "was", "good"])
+    assert [row["target"] for row in told["consistency"]] == ["negative", "positive"]
+    (mean,) = told["mean_consistency"]
+    assert mean["cosine"] == pytest.approx(sum(row["cosine"] for row in told["consistency"]) / 2)
 
 
 def test_undefined_is_null_not_a_number() -> None:
@@ -106,6 +133,7 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["explain", "--text", "good", "--method", "magic"], "integrated_gradients"),
         (["explain", "--text", "good", "--target", "neutral"], "negative, positive"),
         (["explain", "--text", "good", "--baseline", "ones"], "zero, pad, mask"),
+        (["explain", "--text", "good", "--units", "letters"], "pieces, words"),
         (["explain", "--text", "good", "--task", "sst3"], "sst2"),
         (["explain", "--text", "good", "--text-pair", "bad"], "takes one text"),
         (["evaluate", "--model", "bundled/sst2-kd", "--task", "nope"], "sst2"),

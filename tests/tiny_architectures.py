@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from distill_core.encoding import Encoded, Inputs, collate, encode
-from distill_core.models import LoadedModel
+from distill_core.models import LoadedModel, save_model
+from distill_core.tasks import get_task
 from tests.tiny import WORDS
 
 TEXTS: tuple[tuple[str, str | None], ...] = (
@@ -186,6 +187,15 @@ def family_model(name: str, **settings: Any) -> LoadedModel:
     network = family_network(name, **settings).requires_grad_(False)
     labels = tuple(f"class {index}" for index in range(network.config.num_labels))
     return LoadedModel(name, Path("nowhere"), network, FAMILIES[name].sort.tokenizer(), labels, name)
+
+
+def sentiment_folder(path: Path, name: str, seed: int = 0) -> Path:
+    """Save a network of the family with SST-2's classes and its tokenizer as a plain folder, and return the folder."""
+    network = family_network(name, classes=2, seed=seed)
+    network.config.id2label = dict(enumerate(get_task("sst2").labels))
+    network.config.label2id = {label: index for index, label in network.config.id2label.items()}
+    save_model(network, FAMILIES[name].sort.tokenizer(), path, {"task": "sst2"})
+    return path
 
 
 def family_rows(model: LoadedModel) -> list[Encoded]:
