@@ -19,9 +19,8 @@ from distill_core.catalogue import find_model
 from distill_core.config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.encoding import Inputs, collate, encode
-from distill_core.errors import ModelError
+from distill_core.errors import ModelError, TokensDifferError
 from distill_core.events import Measured
-from distill_core.explanation import by_word
 from distill_core.explanations import explain
 from distill_core.models import (
     LoadedModel,
@@ -34,7 +33,6 @@ from distill_core.models import (
     make_trainable,
     save_model,
 )
-from pages.components.heatmap import shown_token
 from tests.attribution import test_contract as contract
 from tests.tiny_architectures import (
     FAMILIES,
@@ -333,41 +331,18 @@ def test_a_student_is_distilled_from_a_teacher_of_its_family(name: str, tmp_path
 
 
 @each_family
-def test_words_are_shown_and_joined_without_the_marks_of_their_pieces(name: str) -> None:
+def test_pieces_are_shown_without_their_marks_and_words_as_written(name: str) -> None:
     text = "the actings was slowly good !"
-    found = explain("sst2", text, teacher=sentiment(name), students=[sentiment(name, 1)], method="gradient")
-    start = FAMILIES[name].start or "##"
-    assert any(token.startswith(start) for token in found.tokens)
-    shown = [shown_token(token, joined=False) for token in by_word(found).tokens]
-    assert [*by_word(found).tokens] == shown
-    assert shown[1:-1] == text.split()
-    pieces = [
-        shown_token(token, joined=at > 0 and found.words[at] == found.words[at - 1])
-        for at, token in enumerate(found.tokens[1:-1], start=1)
-    ]
-    assert "".join(pieces).replace(start, "") == text.replace(" ", "")
+    about = {"teacher": sentiment(name), "students": [sentiment(name, 1)], "method": "gradient"}
+    pieces, words = explain("sst2", text, **about), explain("sst2", text, units="words", **about)
+    assert any(token.startswith(FAMILIES[name].start or "##") for token in pieces.tokens)
+    assert "".join(pieces.shown[1:-1]).replace("␣", "") == text.replace(" ", "")
+    assert words.tokens == words.shown == tuple(text.split())
 
 
-def test_a_piece_that_is_nothing_but_a_mark_is_not_lost() -> None:
-    assert shown_token("##", joined=True) == "##"
-    marks = ["<s>", "Ġ", "C", "##", "Ġ", "</s>"]
-    found = explain("sst2", "the film", teacher=sentiment("bert"), method="gradient")
-    numbers = (None, 0, 0, 0, 1, None)
-    scores = replace(found.models[0].attributions[0], scores=(1.0,) * 6)
-    odd = replace(
-        found,
-        tokens=tuple(marks),
-        words=numbers,
-        segments=(None, 0, 0, 0, 0, None),
-        special=tuple(number is None for number in numbers),
-        models=(replace(found.models[0], attributions=(scores,)),),
-    )
-    assert by_word(odd).tokens == ("<s>", "C##", "Ġ", "</s>")
-
-
-def test_models_that_cut_the_text_differently_are_not_compared() -> None:
+def test_models_that_cut_the_text_differently_are_not_compared_by_pieces() -> None:
     for one, other in (("bert", "roberta"), ("roberta", "albert"), ("deberta-v3", "distilbert"), ("bert", "mpnet")):
-        with pytest.raises(ModelError, match=f"{one} 0 and {other} 0 cut the text into different tokens"):
+        with pytest.raises(TokensDifferError, match=f"{one} 0 and {other} 0 cut the text into different tokens"):
             explain("sst2", "the actings", teacher=sentiment(one), students=[sentiment(other)], method="gradient")
     found = explain("sst2", "the actings", teacher=sentiment("bert"), students=[sentiment("distilbert")])
     assert [model.id for model in found.models] == ["bert 0", "distilbert 0"]

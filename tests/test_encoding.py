@@ -1,16 +1,97 @@
 """Tokens, words, truncation, padding and batches of similar length."""
 
+import json
+
 import pytest
 import torch
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from distill_core.attribution.reduce import word_groups
 from distill_core.catalogue import BUNDLE
 from distill_core.data import Example, load_split
-from distill_core.encoding import check_text, collate, encode, encode_all, length_batches
+from distill_core.encoding import check_text, collate, encode, encode_all, legible, length_batches, written_words
 from distill_core.errors import ConfigError, DataError
 from tests.tiny import tiny_tokenizer
+from tests.tiny_architectures import FAMILIES
 
 TOKENIZER = tiny_tokenizer()
+SORTS = ("bert", "roberta", "albert")  # word pieces, bytes, Unigram
+each_sort = pytest.mark.parametrize("sort", SORTS)
+
+
+def joined(sort: str, text: str, text_pair: str | None = None) -> dict[str, str]:
+    """Return the text's words as written, each with its pieces as shown."""
+    row = encode(FAMILIES[sort].sort.tokenizer(), text, text_pair)
+    found = dict.fromkeys(written_words(text, text_pair), "")
+    for shown, word in zip(row.shown, row.words, strict=True):
+        if word is not None:
+            found[written_words(text, text_pair)[word]] += shown
+    return found
+
+
+@each_sort
+def test_a_word_is_a_stretch_between_blanks_for_every_tokenizer(sort: str) -> None:
+    for blank in (" ", "\t", "\r\n", "\u00a0", "\u2003", "\u2028", "\u3000", "   "):
+        text = f"{blank}the actings{blank}was, slowly!"
+        assert written_words(text, "not good.") == ("the", "actings", "was,", "slowly!", "not", "good.")
+        found = encode(FAMILIES[sort].sort.tokenizer(), text, "not good.")
+        assert sorted({word for word in found.words if word is not None}) == list(range(6))
+        for word in range(6):
+            assert {found.segments[at] for at, own in enumerate(found.words) if own == word} == {int(word > 3)}
+
+
+@each_sort
+def test_the_pieces_of_a_word_read_as_the_word(sort: str) -> None:
+    text = "the actings was slowly, good!"
+    assert joined(sort, text, "loves music") == {word: word for word in (*text.split(), "loves", "music")}
+
+
+def test_control_characters_do_not_part_words_as_some_tokenizers_delete_them() -> None:
+    bert = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
+    for control in "\x0b\x0c\x1c\x1d\x1e\x1f\x85\u200b\u202e":
+        assert written_words(f"a{control}b c") == (f"a{control}b", "c")
+        assert encode(bert, f"a{control}b c").words == (None, 0, 1, None)
+
+
+def test_blanks_of_their_own_go_with_the_word_they_lead_to() -> None:
+    row = encode(FAMILIES["roberta"].sort.tokenizer(), "the  film\n ")
+    assert row.tokens == ("<s>", "the", "Ġ", "Ġfilm", "Ċ", "Ġ", "</s>")
+    assert row.words == (None, 0, 1, 1, 1, 1, None)  # after the last word, with the last
+    assert row.shown == ("<s>", "the", "␣", "film", "␣", "␣", "</s>")
+
+
+def test_bytes_read_as_text_and_a_part_of_a_character_as_a_placeholder() -> None:
+    assert joined("roberta", "the café")["café"] == "␣caf��"  # a lone blank, letters, and two pieces of a byte each
+    tokenizer = FAMILIES["roberta"].sort.tokenizer()
+    core = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = [["Ã", "©"], ["Ġ", "Ã©"], ["ð", "Ł"], ["Ġ", "ðŁ"]]
+    core["model"]["merges"] += merges
+    core["model"]["vocab"] |= {"".join(pair): 400 + at for at, pair in enumerate(merges)}
+    row = encode(PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(core))), "é é 😀")
+    assert row.tokens[1:-1] == ("Ã©", "ĠÃ©", "ĠðŁ", "ĺ", "Ģ")
+    assert row.shown[1:-1] == ("é", "é", "�", "�", "�")
+
+
+def test_a_typed_mark_is_text() -> None:
+    bert = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
+    assert encode(bert, "C## ##ing").shown[1:-1] == ("c", "#", "#", "#", "#", "ing")
+    assert joined("roberta", "Ġgood ▁bad")["Ġgood"].endswith("good")
+    assert encode(FAMILIES["bert"].sort.tokenizer(), "good").shown == ("[CLS]", "good", "[SEP]")
+
+
+def test_what_cannot_be_seen_is_named() -> None:
+    assert [legible(text) for text in (" good ", " ", "\n", "\u200b", "\u200b\u202e", "a\u200b")] == [
+        "good", "␣", "␣", "U+200B", "U+200B U+202E", "a\u200b",
+    ]  # fmt: skip
+
+
+def test_words_a_vocabulary_lacks_are_named() -> None:
+    bert = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
+    text = "good \u200b film \U0001f9ff !"
+    assert [written_words(text)[word] for word in encode(bert, text).unread] == ["\u200b", "\U0001f9ff"]
+    assert encode(FAMILIES["roberta"].sort.tokenizer(), text).unread == ()
+    assert encode(bert, "good film " * 20, max_length=10).unread == ()  # cut off, not unreadable
 
 
 def test_a_pair_keeps_segments_words_and_special_tokens() -> None:
@@ -22,10 +103,19 @@ def test_a_pair_keeps_segments_words_and_special_tokens() -> None:
     assert row.left_out == 0
 
 
+def test_a_word_cut_in_its_middle_counts_as_cut() -> None:
+    row = encode(TOKENIZER, "good films was bad", max_length=4)
+    assert (row.tokens[1:-1], row.left_out, row.cut) == (("good", "film"), 3, (1, 2, 3))
+    pair = encode(TOKENIZER, "good films", "films good bad", max_length=7)  # the longer text is cut first
+    assert [pair.tokens[at] for at in (1, 2, 4, 5)] == ["good", "film", "film", "##s"]
+    assert pair.cut == (1, 3, 4)
+
+
 def test_truncation_says_how_much_was_left_out() -> None:
     row = encode(TOKENIZER, "good " * 30, max_length=10)
     assert len(row.ids) == 10
     assert row.left_out == 22
+    assert row.cut == tuple(range(8, 30))
     assert encode(TOKENIZER, "good " * 8, max_length=10).left_out == 0
 
 
@@ -70,7 +160,8 @@ def test_ordinary_text_is_cut_as_the_tokenizer_alone_does() -> None:
         row, plain = encode(tokenizer, example.text), tokenizer(example.text)
         assert list(row.ids) == plain["input_ids"]
         assert [word is None for word in row.words] == [word is None for word in plain.word_ids()]
-        assert [word for word in row.words if word is not None] == plain.word_ids()[1:-1]
+        pieces = ["".join(row.shown[at] for at in group) for group in word_groups(row.words)[1:-1]]
+        assert pieces == [word.lower() for word in example.text.split()]
 
 
 def test_batches_pad_on_the_right_and_select_cuts_padding() -> None:

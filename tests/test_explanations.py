@@ -13,8 +13,7 @@ from distill_core.attribution import METHODS, attribute
 from distill_core.consistency import METRICS
 from distill_core.data import Dataset, Example
 from distill_core.encoding import collate, encode
-from distill_core.errors import ConfigError, DataError, ModelError
-from distill_core.explanation import by_word
+from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain, predict_all
 from distill_core.model_source import ModelSource, source_in
@@ -124,6 +123,18 @@ def test_a_model_against_itself_agrees_exactly(models: list[Counted]) -> None:
     assert found.consistency[0].undefined == {}
 
 
+def test_the_document_has_the_agreement_of_each_class_and_their_mean(models: list[Counted]) -> None:
+    found = ask(models, target="all").to_json()
+    classes, means = found["consistency"], found["mean_consistency"]
+    assert isinstance(classes, list)
+    assert isinstance(means, list)
+    assert [(row["student"], row["target"]) for row in means] == [("kd", "mean"), ("ad-kd", "mean")]
+    for row in means:
+        for name in METRICS:
+            own = [one[name] for one in classes if one["student"] == row["student"]]
+            assert row[name] == pytest.approx(sum(own) / 2)
+
+
 def test_one_word_has_no_agreement_but_a_reason(models: list[Counted]) -> None:
     row = ask(models, text="great").consistency[0]
     assert row.values["spearman"] is None
@@ -150,7 +161,8 @@ def test_a_second_look_opens_and_calls_no_model(models: list[Counted], cache: Ex
     assert all(model.cached for model in again.models)
     assert replace(again, models=first.models) == first
     assert [model.attributions for model in again.models] == [model.attributions for model in first.models]
-    by_word(again)
+    words = ask(models, cache, method="integrated_gradients", units="words")
+    assert all(model.cached for model in words.models)
     assert [counted.called for counted in models] == calls
 
 
@@ -184,6 +196,17 @@ def test_another_class_and_another_student_compute_only_themselves(
     assert [model.cached for model in changed.models] == [True, True, False]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_all_classes_come_from_the_forward_passes_of_one(method: str, make: Callable[[str, int], Counted]) -> None:
+    calls = {}
+    for target in ("negative", "positive", "all"):
+        counted = make(target, 0)
+        ask([counted], method=method, target=target)
+        calls[target] = counted.called
+    # Integrated gradients refine each class where it needs it, in rounds that all classes share.
+    assert calls["all"] == max(calls["negative"], calls["positive"])
+
+
 def test_a_damaged_cache_is_computed_again(models: list[Counted], cache: ExplanationCache) -> None:
     first = ask(models, cache)
     cache.path.write_bytes(b"rubbish" * 999)
@@ -191,26 +214,30 @@ def test_a_damaged_cache_is_computed_again(models: list[Counted], cache: Explana
 
 
 def test_words_join_pieces_and_keep_the_sum(models: list[Counted]) -> None:
-    pieces = ask(models)
-    words = by_word(pieces)
+    pieces, words = ask(models), ask(models, units="words")
+    assert (pieces.units, words.units) == ("pieces", "words")
     assert "##ly" in pieces.tokens
-    assert words.tokens[4] == "slowly"
-    assert len(words.tokens) == len(set(pieces.words) - {None}) + 2
-    assert len(words.special) == len(words.words) == len(words.tokens)
+    assert words.tokens == words.shown == tuple(TEXT.split())
+    assert words.words == tuple(range(len(words.tokens)))
+    assert not any(words.special)
     for ours, theirs in zip(words.models, pieces.models, strict=True):
-        assert sum(ours.attributions[0].scores) == pytest.approx(sum(theirs.attributions[0].scores))
+        scores = theirs.attributions[0].scores
+        assert sum(ours.attributions[0].scores) == pytest.approx(sum(scores[1:-1]))  # all but [CLS] and [SEP]
         position = pieces.tokens.index("##ly")
-        both = theirs.attributions[0].scores[position - 1] + theirs.attributions[0].scores[position]
-        assert ours.attributions[0].scores[4] == pytest.approx(both)
+        assert ours.attributions[0].scores[3] == pytest.approx(scores[position - 1] + scores[position])
     assert words.consistency != pieces.consistency
-    assert by_word(words) == words
+    with pytest.raises(ConfigError, match="Special tokens are no words"):
+        ask(models, units="words", include_special=True)
+    with pytest.raises(ConfigError, match="Unknown units 'letters'; choose one of: pieces, words"):
+        ask(models, units="letters")
 
 
 def test_occlusion_by_word_gives_the_words_score_once(models: list[Counted]) -> None:
     words = ask(models, method="occlusion_word")
     assert "slowly" in words.tokens  # no piece has a score of its own, so none is shown or compared
     single = ask(models, method="occlusion").models[0].attributions[0].scores
-    assert words.models[0].attributions[0].scores[1] == pytest.approx(single[1], abs=1e-5)  # a word of one piece
+    assert words.models[0].attributions[0].scores[0] == pytest.approx(single[1], abs=1e-5)  # a word of one piece
+    assert words == ask(models, method="occlusion_word", units="words")
 
 
 def test_pairs_keep_their_segments(models: list[Counted], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +260,10 @@ def test_a_long_text_is_cut_at_the_shortest_limit_and_says_so(models: list[Count
     found = ask([models[0], Counted(short)], text="good " * 100)
     assert (len(found.tokens), found.left_out) == (16, 86)
     assert len(ask(models, text="good " * 100, max_length=10).tokens) == 10
+    for units in ("words", "pieces"):  # the same models' limits give the same answers in both
+        assert (
+            ask([models[0], Counted(short)], text="good " * 100, units=units).models[0].logits == found.models[0].logits
+        )
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t "])
@@ -268,7 +299,7 @@ def test_models_that_cannot_be_compared_are_refused(models: list[Counted]) -> No
     other = PreTrainedTokenizerFast.from_pretrained(model.path)
     other.backend_tokenizer.normalizer = None
     cased = Counted(replace(model, tokenizer=other, fingerprint="cased"))
-    with pytest.raises(ModelError, match="teacher and kd cut the text into different tokens"):
+    with pytest.raises(TokensDifferError, match=r"teacher and kd cut the text into different tokens.*by words"):
         ask([models[0], cased], text="The film")
     named = Counted(replace(model, labels=("bad", "good"), fingerprint="named"))
     with pytest.raises(ModelError, match="know different classes"):
