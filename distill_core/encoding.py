@@ -104,8 +104,10 @@ def encode(
     if len(words) == max_length:
         whole = _words_of_pieces(tokenizer(**plain, truncation=False), texts)
         left_out = len(whole) - max_length
-    unknown = {word for word, id_ in zip(words, found["input_ids"], strict=True) if id_ == tokenizer.unk_token_id}
-    everything = range(len(written_words(text, text_pair)))
+    tokens = tuple(tokenizer.convert_ids_to_tokens(found["input_ids"]))
+    unknown = tokenizer.unk_token
+    lacking = {word for token, word in zip(tokens, words, strict=True) if token == unknown}
+    lacking |= set(range(len(written_words(text, text_pair)))) - set(whole)
     types = found.get("token_type_ids")
     return Encoded(
         ids=tuple(found["input_ids"]),
@@ -113,11 +115,11 @@ def encode(
         special=special,
         words=words,
         segments=tuple(None if apart else part for part, apart in zip(found.sequence_ids(), special, strict=True)),
-        tokens=tuple(tokenizer.convert_ids_to_tokens(found["input_ids"])),
-        shown=_shown(tokenizer, found),
+        tokens=tokens,
+        shown=_shown(tokenizer, tokens, found),
         left_out=left_out,
         cut=tuple(sorted(word for word in Counter(whole) - Counter(words) if word is not None)),
-        unread=tuple(word for word in everything if word in unknown or word not in whole),
+        unread=tuple(sorted(word for word in lacking if word is not None)),
     )
 
 
@@ -145,7 +147,7 @@ def _words_of_pieces(found: BatchEncoding, texts: Sequence[str]) -> tuple[int | 
     )
 
 
-def _shown(tokenizer: PreTrainedTokenizerBase, found: BatchEncoding) -> tuple[str, ...]:
+def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], found: BatchEncoding) -> tuple[str, ...]:
     """Return the tokens as people read them: bytes decoded, without the marks of a word's start or continuation.
 
     A byte of a character that a piece has only a part of reads "\ufffd". Special tokens stay as they are.
@@ -155,7 +157,6 @@ def _shown(tokenizer: PreTrainedTokenizerBase, found: BatchEncoding) -> tuple[st
     mark = getattr(core.model, "continuing_subword_prefix", None)
     texts: list[str] = []
     before: object = None
-    tokens = tokenizer.convert_ids_to_tokens(found["input_ids"])
     parts = zip(found.sequence_ids(), found.word_ids(), strict=True)
     for token, word, special in zip(tokens, parts, found["special_tokens_mask"], strict=True):
         if special:

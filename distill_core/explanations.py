@@ -51,9 +51,8 @@ def explain(
     `target`: `pred` (the teacher's predicted class, for every model, so that maps are comparable), `all`,
     or a class name. `baseline`: None for the method's own. `units`: one of UNITS; by `words` also models that cut the
     text into different tokens can be compared. A method that scores whole words answers in words whatever is asked.
-    `include_special`: compare special tokens too, by pieces.
+    `include_special`: compare special tokens too, by pieces. `cache`: None to compute afresh.
     `max_length`: tokens at most; None for the shortest of the models' limits, or each its own where tokens differ.
-    `cache`: None to compute afresh.
     `progress(done, total)` is called before each model's maps, with the number of models done.
     Classes go by the task's names where a model has the same in other letters, or only LABEL_0, LABEL_1, ….
     Raises ConfigError for unknown names, DataError for text without a word or a number of texts that is not the
@@ -85,14 +84,9 @@ def explain(
         signed=chosen.signed,
         include_special=include_special,
         units=units,
-        tokens=layout.tokens,
-        shown=layout.shown,
-        words=layout.words,
-        segments=layout.segments,
-        special=layout.special,
-        left_out=layout.left_out,
         models=tuple(models),
         consistency=(),
+        **vars(layout),
     )
     return replace(explanation, consistency=agreements(explanation))
 
@@ -296,7 +290,10 @@ def _by_words(text: str, text_pair: str | None, readings: Sequence[_Reading]) ->
     whole = {word for reading in readings for word in reading.encoded.words} - cut
     words = [word for word in range(len(written)) if word in whole]
     if not words:
-        raise DataError("No word of the text is seen entirely by all models; let them take more tokens (max_length).")
+        raise DataError(
+            "The first word is longer than the models can take, so none is seen entirely by all of them; shorten it, "
+            "raise max_length if you set it, or explain by pieces."
+        )
     tokens = tuple(written[word] for word in words)
     return _Layout(
         tokens=tokens,

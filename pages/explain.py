@@ -74,7 +74,8 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
 
 def unread_words(models: list[str], words: tuple[str, ...]) -> str:
     """Say which words models cannot read, and what that means."""
-    named = ", ".join(map(legible, words[:NAMED])) + (f" and {len(words) - NAMED} more" * (len(words) > NAMED))
+    named = ", ".join(f"“{legible(word)}”" for word in words[:NAMED])
+    named += f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
     return (
         f"The vocabulary of {', '.join(models)} lacks pieces of: {named}. In their place stands an unknown token, "
         "[UNK], alike for all, or nothing, and then the word scores 0."

@@ -111,7 +111,7 @@ def test_only_words_that_all_models_see_entirely_are_compared() -> None:
     alone = explain("sst2", text, teacher=bert, units="words", method="gradient")
     assert (len(alone.words), alone.left_out) == (40, 0)
     assert alone.models[0].logits == found.models[0].logits  # each reads as much as it can
-    with pytest.raises(DataError, match="No word of the text is seen entirely by all models"):
+    with pytest.raises(DataError, match="none is seen entirely by all of them; shorten it"):
         explain("sst2", "xylophones good", teacher=bert, students=[roberta], units="words", max_length=3)
 
 

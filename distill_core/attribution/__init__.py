@@ -61,7 +61,8 @@ def attribute_each(
 ) -> list[Attribution]:
     """Return the maps of a batch for several classes an example, one Attribution a column of `targets`.
 
-    The columns share forward passes, so all classes cost little more than one.
+    The columns share forward passes, so all classes cost little more than one; integrated gradients refine the path
+    in as many rounds as the class that needs most, each round serving all classes that still want one.
     """
     chosen = get_method(method)
     return chosen.maps(pose(chosen, model, inputs, targets, baseline=baseline, output=output, words=words))

@@ -56,9 +56,8 @@ def test_one_click_shows_by_words_what_cannot_be_shown_by_pieces(folders: list[s
     assert "undefined" not in html
     assert len(page.get("plotly_chart")) == 1
     assert len(page.download_button) == 3
-    assert any(
-        "The vocabulary of bert lacks pieces of: café. " in text.value.replace("\\", "") for text in page.caption
-    )
+    captions = " ".join(caption.value for caption in page.caption).replace("\\", "")
+    assert "The vocabulary of bert lacks pieces of: “café”. " in captions
     page.segmented_control(key="explain.units").set_value("pieces").run()
     assert "cut the text into different tokens" in page.error[0].value
 
