@@ -9,7 +9,9 @@ from distill_core import catalogue
 from distill_core.catalogue import find_model, find_teacher
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError
+from distill_core.models import load_model
 from distill_core.paths import run_folder
+from tests.tiny import tiny_folder
 
 
 def test_a_teacher_with_fewer_layers_than_the_student_is_refused() -> None:
@@ -37,3 +39,37 @@ def test_a_student_whose_checkpoint_is_just_being_replaced_is_found(monkeypatch:
     (aside / "config.json").write_text("{}")
     monkeypatch.setattr(catalogue.time, "sleep", lambda _: aside.rename(run_folder("one") / "student"))
     assert find_model("run/one").path == run_folder("one") / "student"
+
+
+def test_a_folder_is_described_from_its_headers_alone(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m", task="mnli")
+    info, network = find_model(str(folder)), load_model(folder).network
+    assert info.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert (info.architecture, info.labels) == ("bert", ("entailment", "neutral", "contradiction"))
+    assert info.size == sum(file.stat().st_size for file in folder.iterdir())
+    assert (info.kind, info.origin, info.task) == ("folder", "a folder of yours", "mnli")
+
+
+def test_a_bundled_model_is_described_before_it_is_unpacked() -> None:
+    info = find_model("bundled/stsb-kd")
+    assert (info.architecture, info.labels, info.size) == ("bert", ("similarity",), 0)
+    assert info.origin == "bundled with the app"
+
+
+def test_classes_are_named_as_transformers_would(tmp_path: Path) -> None:
+    for config, names in (
+        ({}, ("LABEL_0", "LABEL_1")),
+        ({"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"id2label": {"1": "b", "0": "a"}}, ("a", "b")),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert find_model(str(tmp_path)).labels == names
+
+
+def test_a_damaged_header_is_named_and_its_student_left_out_of_the_list(caplog: pytest.LogCaptureFixture) -> None:
+    folder = tiny_folder(run_folder("one") / "student")
+    (folder / "model.safetensors").write_bytes(b"\xff" * 40)
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged or cannot be read"):
+        find_model("run/one")
+    assert "run/one" not in [info.id for info in catalogue.list_models()]
+    assert "left out of the list" in caplog.text

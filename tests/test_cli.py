@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +98,23 @@ def test_models_lists_plain_folders() -> None:
         assert {"task", "layers", "hidden_size", "parameters"} <= one.keys()
 
 
+def test_a_folder_is_added_checked_and_removed(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "mine")
+    done = call("models", "check", str(folder), "--task", "sst2")
+    assert done.returncode == 0, done.stderr
+    assert "ok: architecture: Its architecture is bert." in done.stderr
+    assert call_json("models", "add", str(folder), "--task", "sst2")["kind"] == "folder"
+    done = call("models", "remove", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert f"{folder} is left as it is" in " ".join(done.stderr.split())
+    assert (folder / "config.json").exists()
+
+
+def test_presets_are_listed_without_a_network() -> None:
+    told = call_json("models", "presets")
+    assert {"id": "textattack/bert-base-uncased-SST-2", "task": "sst2", "kind": "teacher"}.items() <= told[0].items()
+
+
 @pytest.mark.slow
 def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     told = call_json("distill", "--method", "ad_kd", "--steps", "4", "--batch-size", "8", "--source", "bundled")
@@ -143,6 +161,9 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["distill", "--method", "magic"], "kd, ad_kd"),
         (["distill", "--teacher", "bundled/nope"], "bundled/sst2-teacher"),
         (["distill", "--student-layers", "7"], "the teacher bundled/sst2-teacher has 6 layers: wanted 1 to 6"),
+        (["models", "add", "./nowhere", "--task", "sst2"], "no folder with a config.json"),
+        (["models", "add", "org/name", "--task", "sst2"], "HF_HUB_OFFLINE is set"),
+        (["models", "remove", "bundled/sst2-kd"], "was not added by you"),
         (["runs", "show", "nope"], "nope"),
         (["runs", "stop", "nope"], "nope"),
     ],

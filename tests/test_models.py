@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from distill_core import models
 from distill_core.errors import ModelError
 from distill_core.models import embed, keep_layers, load_model, logits, logits_from_embeddings, read_record, save_model
-from tests.tiny import random_inputs, tiny_folder, tiny_model, tiny_network
+from tests.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
+from tests.tiny_architectures import FAMILIES, family_network
 
 
 @pytest.mark.parametrize("pair", [False, True])
@@ -133,4 +134,35 @@ def test_a_config_of_fewer_layers_than_the_weights_is_refused(tmp_path: Path) ->
     save_file(load_file(deeper / "model.safetensors"), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "distill.json").unlink()
     with pytest.raises(ModelError, match="fewer layers than its weights"):
+        load_model(folder)
+
+
+def test_a_folder_without_a_tokenizer_is_refused_where_transformers_makes_an_empty_one_up(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"tokenizer\.json is missing, and so is vocab\.txt"):
+        load_model(folder)
+
+
+def test_a_byte_pair_vocabulary_of_years_ago_is_enough(tmp_path: Path) -> None:
+    network, tokenizer = family_network("roberta"), FAMILIES["roberta"].sort.tokenizer()
+    save_model(network, tokenizer, tmp_path / "m", {})
+    new = load_model(tmp_path / "m")
+    made = json.loads((tmp_path / "m" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    for file in (tmp_path / "m").glob("tokenizer*"):
+        file.unlink()
+    (tmp_path / "m" / "vocab.json").write_text(json.dumps(made["vocab"]), encoding="utf-8")
+    merges = "\n".join(" ".join(pair) for pair in made["merges"])
+    (tmp_path / "m" / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", encoding="utf-8")
+    old = load_model(tmp_path / "m")
+    assert old.tokenizer("the film is great")["input_ids"] == new.tokenizer("the film is great")["input_ids"]
+    assert old.fingerprint != new.fingerprint
+
+
+def test_a_tokenizer_of_another_network_is_refused(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    (folder / "vocab.txt").write_text("\n".join([*WORDS, *map(str, range(50))]) + "\n")
+    with pytest.raises(ModelError, match=r"its tokenizer \(94 tokens\) is not one for its network \(44 tokens\)"):
         load_model(folder)

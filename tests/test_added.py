@@ -1,0 +1,67 @@
+"""The list of models a user added: kept across processes, whole under many of them, damage told."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from distill_core.added import Added, forget, list_added, remember
+from distill_core.errors import ModelError
+
+
+def entry(name: str, path: str = "/m", **values: str) -> Added:
+    return Added(**{"id": name, "path": path, "task": "sst2", "origin": "folder", **values})
+
+
+def test_nothing_is_added_at_first() -> None:
+    assert list_added() == []
+
+
+def test_the_newest_is_first_and_an_id_stands_once() -> None:
+    remember(entry("a"))
+    remember(entry("b"))
+    remember(entry("a", task="rte"))
+    assert [(one.id, one.task) for one in list_added()] == [("a", "rte"), ("b", "sst2")]
+
+
+def test_an_unknown_one_cannot_be_forgotten() -> None:
+    remember(entry("a"))
+    with pytest.raises(ModelError, match="'bundled/sst2-kd' was not added by you; those that were: a"):
+        forget("bundled/sst2-kd")
+
+
+@pytest.mark.parametrize(
+    ("origin", "place", "goes"),
+    [("hub", "models/hub/x", True), ("folder", "models/x", False), ("hub", "elsewhere", False)],
+)
+def test_only_the_apps_own_copy_is_deleted(origin: str, place: str, goes: bool, own_home: Path) -> None:
+    folder = own_home / place
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    remember(entry("a", str(folder), origin=origin))
+    assert forget("a").path == str(folder)
+    assert list_added() == []
+    assert folder.exists() != goes
+    assert not list(own_home.rglob("*.old"))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"models": [{"id": 1}]}', '{"models": 3}', "\x00"])
+def test_a_damaged_list_is_named_with_the_next_step(content: str, own_home: Path) -> None:
+    remember(entry("a"))
+    (own_home / "added.json").write_text(content)
+    with pytest.raises(ModelError, match=r"added\.json cannot be read .* delete it and add the models again"):
+        list_added()
+    with pytest.raises(ModelError, match="cannot be read"):
+        remember(entry("b"))
+    assert (own_home / "added.json").read_text() == content
+
+
+def _remember_many(name: str) -> None:
+    for number in range(20):
+        remember(entry(f"{name}{number}"))
+
+
+def test_two_processes_lose_none_of_each_others() -> None:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(_remember_many, ["a", "b"])
+    assert {one.id for one in list_added()} == {f"{name}{number}" for name in "ab" for number in range(20)}

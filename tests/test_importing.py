@@ -1,0 +1,220 @@
+"""Models from folders: checked one thing after another, the cause named, nothing changed in the user's folder."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from distill_core import catalogue
+from distill_core.added import forget, list_added
+from distill_core.bundle import open_model
+from distill_core.catalogue import ModelInfo, find_model, list_models
+from distill_core.errors import ConfigError, ModelError, NeedsConversion
+from distill_core.events import Finding
+from distill_core.importing import add_folder
+from distill_core.models import load_model
+from tests.test_conversion import Runs, as_pickle
+from tests.tiny import WORDS, tiny_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder as a stranger would bring it: no record of ours."""
+    made = tiny_folder(tmp_path / "mine")
+    (made / "distill.json").unlink()
+    return made
+
+
+def change_config(folder: Path, **values: object) -> None:
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | values
+    file.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def plain_vocabulary(folder: Path) -> None:
+    """Leave only the tokenizer files of years ago."""
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+
+
+def test_a_folder_is_used_where_it_lies(folder: Path, own_home: Path) -> None:
+    before = sorted(file.name for file in folder.iterdir())
+    *findings, info = add_folder(str(folder), "sst2")
+    assert isinstance(info, ModelInfo)
+    assert (info.id, info.kind, info.task, info.title) == (str(folder), "folder", "sst2", "mine")
+    assert [one.check for one in findings if isinstance(one, Finding)] == [
+        "files", "weights", "tokenizer", "architecture", "head", "labels", "classifier", "loads", "answers",
+    ]  # fmt: skip
+    assert info in list_models()
+    assert find_model(info.id) == info == find_model(f"{folder}/../{folder.name}")
+    assert open_model(info.id).labels == ("negative", "positive")
+    forget(info.id)
+    assert sorted(file.name for file in folder.iterdir()) == before
+    assert find_model(str(folder)).task == ""
+    assert not (own_home / "models" / "converted").exists()
+
+
+def test_a_folder_that_vanished_is_left_out_and_told_when_asked_for(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    list(add_folder(folder, "sst2"))
+    shutil.rmtree(folder)
+    assert str(folder) not in [info.id for info in list_models()]
+    assert "is gone; add the model again, or remove it" in caplog.text
+    with pytest.raises(ModelError, match=r"its folder .* is gone"):
+        find_model(str(folder))
+
+
+def test_a_damaged_list_does_not_take_the_other_models_from_sight(own_home: Path) -> None:
+    own_home.mkdir()
+    (own_home / "added.json").write_text("nonsense")
+    assert len(list_models()) == len(catalogue.bundled_models())
+
+
+def test_a_tokenizer_of_years_ago_is_enough(folder: Path) -> None:
+    new = load_model(folder)
+    plain_vocabulary(folder)
+    *_, info = add_folder(folder, "sst2")
+    old = open_model(info.id)
+    text = "The film was never boring, but awful!"
+    assert old.tokenizer(text)["input_ids"] == new.tokenizer(text)["input_ids"]
+    first = old.fingerprint
+    (folder / "vocab.txt").write_text("\n".join([*WORDS[:-1], "other"]) + "\n")
+    assert load_model(folder).fingerprint != first
+
+
+FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
+    (lambda f: (f / "tokenizer.json").unlink(), "tokenizer", r"tokenizer\.json is missing, and so is vocab\.txt, or"),
+    (
+        lambda f: (f / "tokenizer.json").rename(f / "spiece.model"), "tokenizer",
+        r"only as spiece\.model, which takes the package sentencepiece",
+    ),
+    (lambda f: (f / "model.safetensors").unlink(), "weights", r"has no weights: model\.safetensors is missing"),
+    (
+        lambda f: (f / "model.safetensors").rename(f / "tf_model.h5"), "weights",
+        r"only for TensorFlow; wanted model\.safetensors or pytorch_model\.bin",
+    ),
+    (
+        lambda f: (f / "model.safetensors").rename(f / "model.safetensors.index.json"), "weights",
+        r"in several files; wanted one .* max_shard_size",
+    ),
+    (as_pickle, "weights", r"only as pytorch_model\.bin, a format that can run code\. With your consent"),
+    (lambda f: change_config(f, model_type="gpt2"), "architecture", "of type 'gpt2'; this app knows: albert, bert"),
+    (
+        lambda f: change_config(f, model_type="mine", auto_map={"AutoConfig": "x.Y"}), "architecture",
+        "code of its own, which is never done",
+    ),
+    (lambda f: (f / "config.json").write_text("{"), "architecture", r"config\.json is damaged"),
+    (lambda f: change_config(f, architectures=["BertForMaskedLM"]), "head", "a BertForMaskedLM, .* fine-tune it first"),
+    (lambda f: change_config(f, id2label={"0": "x", "1": "y", "2": "z"}), "labels", "has 3 classes; task sst2 has 2"),
+    (lambda f: change_config(f, id2label={"zero": "x"}), "labels", r"config\.json is damaged \(id2label"),
+    (
+        lambda f: change_config(f, id2label={"0": "Positive", "1": "Negative"}), "labels",
+        "orders its classes Positive, Negative; task sst2 orders them negative, positive",
+    ),
+    (
+        lambda f: change_weights(f, lambda t: [t.pop(name) for name in list(t) if name.startswith("classifier")]),
+        "classifier", "no classifier among its .* tensors, .* fine-tune it first",
+    ),
+    (
+        lambda f: change_weights(f, lambda t: t.pop("bert.pooler.dense.bias")), "loads",
+        r"lacks bert\.pooler\.dense\.bias; made-up weights are not used",
+    ),
+    (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 40), "classifier", r"model\.safetensors is damaged"),
+    (
+        lambda f: change_weights(f, lambda t: t["classifier.bias"].fill_(float("nan"))), "answers",
+        "logits are not finite",
+    ),
+    (lambda f: (f / "tokenizer.json").write_text("{}"), "loads", "cannot be loaded"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "check", "words"), FAULTS)
+def test_each_fault_is_the_last_finding_and_named(
+    spoil: Callable[[Path], object], check: str, words: str, folder: Path
+) -> None:
+    spoil(folder)
+    findings: list[Finding] = []
+    with pytest.raises(ModelError, match=words) as told:
+        findings.extend(event for event in add_folder(folder, "sst2") if isinstance(event, Finding))
+    assert list_added() == []
+    assert isinstance(told.value, NeedsConversion) == (spoil is as_pickle)
+    last = findings[-1]
+    assert (last.check, last.passed, last.words) == (check, False, str(told.value))
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "words"),
+    [
+        ({"auto_map": {"AutoConfig": "x.Y"}}, "own code", "code of its own, which is not run"),
+        ({"id2label": {"0": "bad", "1": "good"}}, "label names", "bad, good, taken to be negative, positive"),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, None, ""),
+        ({"id2label": None}, None, ""),
+        ({"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}, None, ""),
+        ({"architectures": None}, None, ""),
+    ],
+)
+def test_what_can_be_used_with_a_warning(
+    values: dict[str, object], check: str | None, words: str, folder: Path
+) -> None:
+    change_config(folder, **values)
+    *events, info = add_folder(folder, "sst2")
+    warnings = {one.check: one.words for one in events if isinstance(one, Finding) and one.warning}
+    assert isinstance(info, ModelInfo)
+    assert set(warnings) - {"answers"} == ({check} if check else set())  # a random model is a weak one
+    assert words in warnings.get(check or "", "")
+
+
+def test_a_regression_takes_one_output(tmp_path: Path) -> None:
+    *_, info = add_folder(tiny_folder(tmp_path / "m", task="stsb"), "stsb")
+    assert isinstance(info, ModelInfo)
+    with pytest.raises(ModelError, match="has 1 classes; task rte has 2"):
+        list(add_folder(tmp_path / "m", "rte"))
+
+
+def test_what_is_no_folder_and_no_task(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere' is no folder with a config\.json"):
+        list(add_folder(tmp_path / "nowhere", "sst2"))
+    with pytest.raises(ConfigError, match="Unknown task 'sst3'"):
+        list(add_folder(folder, "sst3"))
+
+
+def test_a_pickle_becomes_a_copy_of_the_apps_own(folder: Path, own_home: Path) -> None:
+    before = load_model(folder)
+    as_pickle(folder)
+    plain_vocabulary(folder)
+    *_, info = add_folder(folder, "sst2", convert=True)
+    assert isinstance(info, ModelInfo)
+    assert info.id.startswith("converted/mine-")
+    assert (info.kind, info.path.parent) == ("converted", own_home / "models" / "converted")
+    assert info.origin == f"converted from {folder}"
+    assert sorted(file.name for file in info.path.iterdir()) == [
+        "config.json", "distill.json", "model.safetensors", "vocab.txt",
+    ]  # fmt: skip
+    after = open_model(info.id, task="sst2")
+    for name, tensor in before.network.state_dict().items():
+        assert torch.equal(tensor, after.network.state_dict()[name])
+    assert not any((own_home / "models" / "staging").iterdir())
+    forget(info.id)
+    assert not info.path.exists()
+    assert (folder / "pytorch_model.bin").exists()
+
+
+def test_a_pickle_that_would_run_a_command_is_refused_and_leaves_nothing(folder: Path, own_home: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"classifier.weight": Runs(f"touch {own_home / 'ran'}")}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"asks for posix\.system"):
+        list(add_folder(folder, "sst2", convert=True))
+    assert list_added() == []
+    assert [file.name for file in own_home.rglob("*") if file.is_file()] == []

@@ -1,0 +1,111 @@
+"""Labels in another order are told from what a model answers, and weakness is not taken for it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from distill_core import label_order
+from distill_core.bundle import open_model
+from distill_core.data import Dataset, Example
+from distill_core.errors import ModelError
+from distill_core.importing import add_folder
+from distill_core.label_order import label_order_doubt, standing
+from distill_core.models import LoadedModel, load_model
+from tests.tiny import tiny_folder, tiny_model
+
+
+def without_names(model_id: str, folder: Path, rows: tuple[int, ...]) -> Path:
+    """Copy a bundled model, the rows of its classifier in another order and its classes without names."""
+    shutil.copytree(open_model(model_id).path, folder)
+    tensors = load_file(folder / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        tensors[name] = tensors[name][list(rows)].contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["id2label"] = {str(index): f"LABEL_{index}" for index in range(len(rows))}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "distill.json").unlink()
+    return folder
+
+
+def test_two_swapped_classes_are_noticed_and_refused(tmp_path: Path) -> None:
+    swapped = without_names("bundled/sst2-teacher", tmp_path / "swapped", (1, 0))
+    doubt = label_order_doubt(load_model(swapped), "sst2")
+    assert doubt is not None
+    assert "were its outputs positive, negative, it would have 119 (74%)" in doubt
+    with pytest.raises(ModelError, match="its labels seem to be in another order"):
+        list(add_folder(swapped, "sst2"))
+    right = without_names("bundled/sst2-teacher", tmp_path / "right", (0, 1))
+    assert label_order_doubt(load_model(right), "sst2") is None
+
+
+def knowing(folder: Path, rows: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    """Return a network whose output i is sure of class rows[i], on examples whose first word tells the class."""
+    words = ("good", "slow", "bad")
+    examples = tuple(Example(at, words[at % 3], "the film", at % 3 if at % 12 else 1) for at in range(72))
+    data = Dataset("mnli", "validation_matched", "made up", examples, "made up")
+    monkeypatch.setattr(label_order, "load_split", lambda *_: data)
+    model = tiny_model(folder, task="mnli")
+    network = model.network
+    with torch.no_grad():
+        inputs = model.tokenizer([*words], ["the film"] * 3, return_tensors="pt")
+        pooled = network.bert(**inputs).pooler_output
+        wanted = torch.linalg.pinv(pooled) @ torch.eye(3)  # solves pooled @ wanted = 1 for each word's own class
+        network.classifier.weight.copy_(wanted.T[list(rows)])
+        network.classifier.bias.zero_()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("rows", "order"),
+    [
+        ((0, 1, 2), None),
+        ((2, 0, 1), "contradiction, entailment, neutral"),
+        ((1, 0, 2), "neutral, entailment, contradiction"),
+    ],
+)
+def test_three_classes_in_any_order(
+    rows: tuple[int, int, int], order: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubt = label_order_doubt(knowing(tmp_path / "m", rows, monkeypatch), "mnli")
+    if order is None:
+        assert doubt is None
+    else:
+        assert f"were its outputs {order}, it would have 66 (92%)" in str(doubt)
+        assert "order of task mnli (entailment, neutral, contradiction)" in str(doubt)
+
+
+def test_a_score_that_runs_the_other_way_is_noticed(tmp_path: Path) -> None:
+    model = load_model(without_names("bundled/stsb-teacher", tmp_path / "m", (0,)))
+    assert label_order_doubt(model, "stsb") is None
+    with torch.no_grad():
+        model.network.classifier.weight.neg_()
+    assert "its score seems to run the other way: correlation" in str(label_order_doubt(model, "stsb"))
+
+
+@pytest.mark.parametrize("task", ["sst2", "mnli", "stsb"])
+@pytest.mark.parametrize("same", [True, False])
+def test_a_model_that_knows_nothing_is_weak_and_not_refused(task: str, same: bool, tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "m", task=task, seed=3)
+    if same:
+        with torch.no_grad():
+            model.network.classifier.weight.zero_()
+    found = standing(model, task)
+    assert found.weak
+    assert found.doubt is None
+
+
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has 2 classes; task mnli has 3"):
+        label_order_doubt(load_model(tiny_folder(tmp_path / "m")), "mnli")
+
+
+@pytest.mark.parametrize(("right", "doubtful"), [(36, False), (30, False), (24, False), (22, True), (0, True)])
+def test_how_far_below_chance_is_doubtful(right: int, doubtful: bool) -> None:
+    gold = [0, 1] * 36
+    found = [label if at < right else 1 - label for at, label in enumerate(gold)]
+    assert (label_order._judge_classes("m", "rte", gold, found).doubt is not None) == doubtful

@@ -1,0 +1,31 @@
+"""Whether two tokenizers cut text alike: told by one digest."""
+
+from pathlib import Path
+
+from tokenizers.normalizers import Sequence
+from transformers import AutoTokenizer
+
+from distill_core.tokens import same_tokens, token_digest
+from tests.tiny import WORDS, tiny_model, tiny_tokenizer
+
+
+def test_the_same_tokenizer_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+    one, other = tiny_model(tmp_path / "a", seed=1), tiny_model(tmp_path / "b", seed=2, layers=1)
+    assert same_tokens(one, other)
+    assert token_digest(one.tokenizer) == token_digest(tiny_tokenizer())
+
+
+def test_the_same_vocabulary_with_other_casing_is_another() -> None:
+    cased = tiny_tokenizer()
+    cased.backend_tokenizer.normalizer = Sequence([])
+    assert token_digest(cased) != token_digest(tiny_tokenizer())
+
+
+def test_a_vocabulary_file_makes_the_same_tokens_as_what_it_was_saved_from(tmp_path: Path) -> None:
+    for name, words in (("a", WORDS), ("b", WORDS), ("c", [*WORDS[:-2], WORDS[-1], WORDS[-2]])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vocab.txt").write_text("\n".join(words) + "\n")
+        (tmp_path / name / "config.json").write_text('{"model_type": "bert"}')
+    one, same, swapped = (token_digest(AutoTokenizer.from_pretrained(tmp_path / name)) for name in "abc")
+    assert one == same
+    assert one != swapped
