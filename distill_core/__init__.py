@@ -12,15 +12,19 @@ _HOME = {
     "DistillError": "errors",
     "RunConfig": "config",
     "Store": "store",
+    "add_folder": "importing",
+    "add_from_hub": "importing",
     "attribute": "attribution",
     "distill": "trainer",
     "evaluate": "evaluation",
     "explain": "explanations",
     "find_model": "catalogue",
     "get_task": "tasks",
+    "label_order_doubt": "label_order",
     "list_models": "catalogue",
     "load_split": "data",
     "open_model": "bundle",
+    "same_tokens": "tokens",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -57,7 +57,7 @@ def list_added() -> list[Added]:
 
 
 def remember(entry: Added) -> None:
-    """Put a model first in the list, in place of one of the same id; ModelError where the file is damaged."""
+    """Put a model first in the list, in place of one of the same id; ModelError where the file cannot be used."""
     with _writing() as entries:
         entries[:] = [entry, *(other for other in entries if other.id != entry.id)]
 
@@ -89,12 +89,15 @@ def is_own(entry: Added) -> bool:
 def _writing() -> Iterator[list[Added]]:
     """Read the list, let it be changed and write it back; no other process does so meanwhile."""
     path = _file()
-    with FileLock(path.with_suffix(".lock")):
-        entries = list_added()
-        yield entries
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({"models": [asdict(entry) for entry in entries]}, indent=2), encoding="utf-8")
-        part.replace(path)
+    try:
+        with FileLock(path.with_suffix(".lock")):
+            entries = list_added()
+            yield entries
+            part = path.with_suffix(f".{os.getpid()}.part")
+            part.write_text(json.dumps({"models": [asdict(entry) for entry in entries]}, indent=2), encoding="utf-8")
+            part.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written ({error}); free some space, or set DISTILL_HOME.") from error
 
 
 def _file() -> Path:

@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from distill_core.catalogue import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
-from distill_core.errors import ModelError
+from distill_core.errors import ModelError, NeedsReordering
 from distill_core.models import LoadedModel, file_sha256, keep_layers, load_model, remove_folder, save_model
 from distill_core.tasks import get_task
 
@@ -155,14 +155,23 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def check_labels(model_id: str, labels: Sequence[str], task: str) -> None:
-    """Refuse, with ModelError, another number of classes than the task's, or its classes in another order."""
+    """Refuse another number of classes than the task's (ModelError), or its classes in another order.
+
+    The latter is NeedsReordering, since a copy can have them in the task's.
+    """
     wanted = get_task(task).labels
     if len(labels) != len(wanted):
         raise ModelError(f"Model {model_id} has {len(labels)} classes; task {task} has {len(wanted)}.")
-    named = tuple(label.lower() for label in labels)
-    if named != wanted and sorted(named) == sorted(wanted):
-        raise ModelError(
+    order = named_order(labels, task)
+    if order is not None and order != tuple(range(len(order))):
+        raise NeedsReordering(
             f"Model {model_id} orders its classes {', '.join(labels)}; task {task} orders them "
-            f"{', '.join(wanted)}. Correct id2label in its config.json if only the names are wrong, else put the rows "
-            "of its classifier in that order."
+            f"{', '.join(wanted)}. Correct id2label in its config.json if only the names are wrong, else add the model "
+            "with its classes reordered (the option reorder)."
         )
+
+
+def named_order(labels: Sequence[str], task: str) -> tuple[int, ...] | None:
+    """Return which of the task's classes each output is by its name, None where they are not the task's names."""
+    wanted, named = get_task(task).labels, [label.lower() for label in labels]
+    return tuple(map(wanted.index, named)) if sorted(named) == sorted(wanted) else None

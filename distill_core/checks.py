@@ -4,14 +4,14 @@ In the order in which they can be told: by the names of its files, by its config
 it, by what it answers.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 
-from distill_core.bundle import check_labels
+from distill_core.bundle import check_labels, named_order
 from distill_core.catalogue import class_names, read_json, weight_shapes
-from distill_core.errors import ModelError, NeedsConversion
-from distill_core.events import Finding
-from distill_core.label_order import standing
+from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
+from distill_core.events import Finding, Step
+from distill_core.label_order import reorder, standing
 from distill_core.models import FAMILIES, WEIGHTS, check_tokenizer_files, load_model
 from distill_core.tasks import get_task
 
@@ -19,7 +19,7 @@ PICKLE = "pytorch_model.bin"
 _FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.ckpt.index": "TensorFlow"}
 
 
-def check_folder(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
+def check_folder(folder: Path, task: str, model_id: str) -> Generator[Step | Finding, None, None]:
     """Check the model in a folder for a task; ModelError of the finding's words after a failed one."""
     yield from check_names(file_names(folder, model_id), model_id)
     yield from check_config(folder, task, model_id)
@@ -44,8 +44,11 @@ def check_names(names: Collection[str], model_id: str, convert: bool = False) ->
     yield from _find("tokenizer", lambda: _tokenizer_words(names, model_id))
 
 
-def check_config(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
-    """Check by its config: a known architecture, no code of its own that would be needed, a head for this task."""
+def check_config(folder: Path, task: str, model_id: str, reordered: bool = False) -> Iterator[Finding]:
+    """Check by its config: a known architecture, no code of its own that would be needed, a head for this task.
+
+    NeedsReordering where it names the task's classes in another order, unless they are to be `reordered`.
+    """
     yield from _find("architecture", lambda: _family_words(folder, model_id))
     if read_json(folder / "config.json").get("auto_map"):
         yield Finding(
@@ -55,22 +58,24 @@ def check_config(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
             warning=True,
         )
     yield from _find("head", lambda: _head_words(folder, model_id))
-    yield from _find("labels", lambda: _label_words(folder, task, model_id))
+    yield from _find("labels", lambda: _label_words(folder, task, model_id, reordered))
     labels = _labels(folder)
-    if not _unnamed(labels) and tuple(map(str.lower, labels)) != get_task(task).labels:
+    if not _unnamed(labels) and named_order(labels, task) is None:
         words = f"Its classes are named {', '.join(labels)}, taken to be {', '.join(get_task(task).labels)}."
         yield Finding("label names", True, words, warning=True)
 
 
-def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
+def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Step | Finding]:
     """Check by its weights: a classifier is among them, all of them load, and its answers are in the task's order."""
     yield from _find("classifier", lambda: _classifier_words(folder, model_id))
+    yield Step("Loading the model", 0, 0)
     try:
         model = load_model(folder, model_id)
     except ModelError as error:
         yield Finding("loads", False, str(error))
         raise
     yield Finding("loads", True, f"All its weights and its tokenizer ({len(model.tokenizer)} tokens) are loaded.")
+    yield Step("Asking it the bundled examples", 0, 0)
     try:
         found = standing(model, task)
     except ModelError as error:  # its logits are not finite
@@ -78,9 +83,19 @@ def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
         raise
     if found.doubt is not None:
         yield Finding("answers", False, found.doubt)
-        raise ModelError(found.doubt)
+        raise NeedsReordering(found.doubt) if found.order else ModelError(found.doubt)
     weak = "; it may know little of this task, or another one" if found.weak else ""
     yield Finding("answers", True, f"{found.words[:1].upper()}{found.words[1:]}{weak}.", warning=found.weak)
+
+
+def put_in_order(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
+    """Put the classes of the copy in a folder in the task's order: as they are named, else as its answers tell."""
+    labels, wanted = _labels(folder), get_task(task).labels
+    order = named_order(labels, task) or standing(load_model(folder, model_id), task).order
+    if order is not None and order != tuple(range(len(order))):
+        reorder(folder, task, order)
+        words = f"Its outputs were {', '.join(wanted[label] for label in order)}; in the copy: {', '.join(wanted)}."
+        yield Finding("order", True, words, warning=True)
 
 
 def _find(check: str, look: Callable[[], str]) -> Iterator[Finding]:
@@ -152,9 +167,9 @@ def _labels(folder: Path) -> tuple[str, ...]:
     return class_names(read_json(folder / "config.json"), folder / "config.json")
 
 
-def _label_words(folder: Path, task: str, model_id: str) -> str:
+def _label_words(folder: Path, task: str, model_id: str, reordered: bool) -> str:
     labels = _labels(folder)
-    check_labels(model_id, labels, task)
+    check_labels(model_id, get_task(task).labels if reordered and named_order(labels, task) else labels, task)
     if get_task(task).span:
         return "It has one output, a score."
     names = "without names" if _unnamed(labels) else f"named {', '.join(labels)}"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ TOO_MUCH = "it takes more memory than a file of its size should."
 REFUSED = 3  # exit code of a process that says why it refused
 
 
-def convert(source: Path, target: Path) -> Iterator[Step]:
+def convert(source: Path, target: Path) -> Generator[Step, None, None]:
     """Write a pickled checkpoint's tensors to `target` as safetensors, all or nothing; yield progress.
 
     The process ends when the generator is closed. Raises ModelError with the reason when the file holds anything

@@ -9,6 +9,16 @@ DistillError
 ├── AttributionError         a map that cannot be computed for this input
 ├── StoreError               the run store cannot be read or written
 └── RunError                 a run that is unknown, or that had to end
+
+
+├── ConfigError        a setting, task, method or class name that cannot be used
+├── DataError          examples that are missing, damaged or empty
+├── ModelError         a model that is unknown, damaged or does not fit
+│   ├── NeedsConversion   its weights are a pickle: they are converted only if the user says so
+│   └── NeedsReordering   its classes are in another order: they are put right only if the user says so
+├── AttributionError   a map that cannot be computed for this input
+├── StoreError         the run store cannot be read or written
+└── RunError           a run that is unknown, or that had to end
 """
 
 
@@ -34,6 +44,10 @@ class NeedsConversion(ModelError):  # noqa: N818 - a question to the user rather
 
 class TokensDifferError(ModelError):
     """Models that cut a text into different tokens: their maps can be compared by words, not by pieces."""
+
+
+class NeedsReordering(ModelError):  # noqa: N818 - as above
+    """A model whose classes are in another order than the task's, put right in a copy if the user says so."""
 
 
 class AttributionError(DistillError):

@@ -8,13 +8,21 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from distill_core.added import Added, remember
 from distill_core.catalogue import UNPACKED, ModelInfo, existing_folder, find_model
-from distill_core.checks import PICKLE, check_config, check_folder, check_names, check_weights, file_names
+from distill_core.checks import (
+    PICKLE,
+    check_config,
+    check_folder,
+    check_names,
+    check_weights,
+    file_names,
+    put_in_order,
+)
 from distill_core.conversion import convert as convert_weights
 from distill_core.errors import ModelError
 from distill_core.events import Finding, Step
@@ -27,11 +35,14 @@ Progress = Step | Finding | ModelInfo
 LEFT_AFTER = 86400.0  # seconds after which what lies in the folder apart is what a killed process left
 
 
-def add_folder(path: str | Path, task: str, convert: bool = False) -> Iterator[Progress]:
+def add_folder(
+    path: str | Path, task: str, convert: bool = False, reorder: bool = False
+) -> Generator[Progress, None, None]:
     """Add the model in a folder for a task: yield steps and findings, and last the ModelInfo of the added model.
 
-    A folder of safetensors is used where it lies. With `convert` one that has only a pickle is converted into a copy
-    in the application's folder. Raises ModelError after a failed finding, NeedsConversion where consent is wanted.
+    A folder of safetensors is used where it lies. With `convert` one that has only a pickle becomes a copy in the
+    application's folder; with `reorder` any becomes a copy, its classes in the task's order. Raises ModelError after a
+    failed finding; NeedsConversion or NeedsReordering where one of these two is what is wanted.
     """
     get_task(task)
     folder = existing_folder(str(path))
@@ -39,62 +50,82 @@ def add_folder(path: str | Path, task: str, convert: bool = False) -> Iterator[P
         raise ModelError(f"{str(path)[:200]!r} is no folder with a config.json; name the folder of a model.")
     folder = folder.resolve()
     names = file_names(folder, str(folder))
-    if WEIGHTS in names or PICKLE not in names or not convert:
+    if not reorder and (WEIGHTS in names or not convert):
         yield from check_folder(folder, task, str(folder))
         yield _added(Added(str(folder), str(folder), task, "folder", title=folder.name))
         return
     yield from check_names(names, str(folder), convert)
-    yield from check_config(folder, task, str(folder))
-    name = f"{folder.name}-{file_sha256(folder / PICKLE)[:8]}"
+    yield from check_config(folder, task, str(folder), reorder)
+    weights = WEIGHTS if WEIGHTS in names else PICKLE
+    name = f"{folder.name}-{file_sha256(folder / weights)[:8]}{_reordered(task, reorder)}"
     entry = Added(
         f"converted/{name}", str(_place("converted", name)), task, "converted", title=folder.name, repo=str(folder)
     )
     with _staging() as staging:
-        for file in sorted(names & {"config.json", *TOKENIZER_FILES}):
+        for file in sorted(names & {"config.json", *TOKENIZER_FILES} | {weights} - {PICKLE}):
             shutil.copyfile(folder / file, staging / file)
-        yield from convert_weights(folder / PICKLE, staging / WEIGHTS)
-        yield from check_weights(staging, task, entry.id)
-        _complete(staging, entry)
+        if weights == PICKLE:
+            yield from convert_weights(folder / PICKLE, staging / WEIGHTS)
+        yield from _finish(staging, entry, reorder)
     yield _added(entry)
 
 
 def add_from_hub(
-    repo: str, task: str, revision: str | None = None, convert: bool = False, endpoint: str | None = None
-) -> Iterator[Progress]:
+    repo: str,
+    task: str,
+    revision: str | None = None,
+    convert: bool = False,
+    reorder: bool = False,
+    endpoint: str | None = None,
+) -> Generator[Progress, None, None]:
     """Add a model of the hub for a task: yield steps and findings, and last the ModelInfo of the added model.
 
     `revision`: a branch, tag or commit, `main` for None; what is added is the commit it means now. `convert`: consent
-    to convert a pickle. `endpoint`: see `hub.look_up`. Closing the generator ends the transfer and leaves nothing.
-    Raises ModelError with the next step, NeedsConversion where consent is wanted.
+    to convert a pickle. `reorder`: put its classes in the task's order. `endpoint`: see `hub.look_up`. Closing the
+    generator ends the transfer and leaves nothing. Raises ModelError with the next step; NeedsConversion or
+    NeedsReordering where one of these two is what is wanted.
     """
     get_task(task)
     yield Step(f"Asking for {repo[:200]}", 0, 0)
     listing = look_up(repo, revision, endpoint)
-    name = f"{repo.replace('/', '--')}@{listing.sha}"
+    which = _reordered(task, reorder)
+    path = _place("hub", f"{repo.replace('/', '--')}@{listing.sha}{which}")
     entry = Added(
-        f"hub/{repo}@{listing.sha[:8]}", str(_place("hub", name)), task, "hub", repo, repo=repo, revision=listing.sha
+        f"hub/{repo}@{listing.sha[:8]}{which}", str(path), task, "hub", title=repo, repo=repo, revision=listing.sha
     )
-    if Path(entry.path).exists():
-        yield from check_folder(Path(entry.path), task, entry.id)
+    if path.exists():
+        yield from check_folder(path, task, entry.id)
     else:
         with _staging() as staging:
-            yield from _fetch(listing, entry.id, task, convert, staging)
-            yield from check_weights(staging, task, entry.id)
-            _complete(staging, entry)
+            yield from _fetch(listing, entry, convert, reorder, staging)
+            yield from _finish(staging, entry, reorder)
     yield _added(entry)
 
 
-def _fetch(listing: Listing, model_id: str, task: str, convert: bool, staging: Path) -> Iterator[Progress]:
+def _reordered(task: str, reorder: bool) -> str:
+    """Return what the name of a copy ends with: one reordered for a task is another model."""
+    return f"-{task}" if reorder else ""
+
+
+def _fetch(listing: Listing, entry: Added, convert: bool, reorder: bool, staging: Path) -> Iterator[Progress]:
     """Fetch config and tokenizer, check them, and only then the weights; convert those where need be."""
     names = set(listing.files)
-    yield from check_names(names, model_id, convert)
+    yield from check_names(names, entry.id, convert)
     yield from download(listing, sorted(names & {"config.json", *TOKENIZER_FILES}), staging)
-    yield from check_config(staging, task, model_id)
+    yield from check_config(staging, entry.task, entry.id, reorder)
     weights = WEIGHTS if WEIGHTS in names else PICKLE
     yield from download(listing, [weights], staging)
     if weights == PICKLE:
         yield from convert_weights(staging / PICKLE, staging / WEIGHTS)
         (staging / PICKLE).unlink()
+
+
+def _finish(staging: Path, entry: Added, reorder: bool) -> Iterator[Progress]:
+    """Reorder where that is wanted, check the weights and put the folder in its place."""
+    if reorder:
+        yield from put_in_order(staging, entry.task, entry.id)
+    yield from check_weights(staging, entry.task, entry.id)
+    _complete(staging, entry)
 
 
 def _place(kind: str, name: str) -> Path:

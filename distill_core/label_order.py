@@ -5,17 +5,21 @@ a doubt is raised where chance would give such a count less than once in a thous
 model, which a small sample cannot tell from guessing, is called weak and not refused.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 
+from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest, pearsonr
 
 from distill_core.bundle import check_labels
+from distill_core.catalogue import read_json
 from distill_core.data import load_split
 from distill_core.encoding import encode_all
 from distill_core.evaluation import answers, gold_labels, predict_logits
-from distill_core.models import LoadedModel
+from distill_core.models import WEIGHTS, LoadedModel
 from distill_core.tasks import Answer, get_task
 
 RARE = 0.001
@@ -27,11 +31,13 @@ class Standing:
     """How a model does on the bundled examples. `words`: its accuracy or correlation, in words.
 
     `weak`: no better than chance. `doubt`: why its outputs seem to be in another order, None where they do not.
+    `order`: the class each output seems to be, where that is doubtful and there are classes.
     """
 
     words: str
     weak: bool
     doubt: str | None
+    order: tuple[int, ...] | None = None
 
 
 def label_order_doubt(model: LoadedModel, task: str) -> str | None:
@@ -72,10 +78,29 @@ def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequenc
         fitting, wanted = ", ".join(labels[index] for index in best), ", ".join(labels)
         doubt = (
             f"Model {model_id}: its labels seem to be in another order. It has {words}; were its outputs {fitting}, it "
-            f"would have {len(right[best])} ({len(right[best]) / count:.0%}). Put the rows of its classifier in the "
-            f"order of task {task} ({wanted}), or choose another model."
+            f"would have {len(right[best])} ({len(right[best]) / count:.0%}). Add it with its classes reordered as "
+            f"task {task} has them, {wanted} (the option reorder), or choose another model."
         )
-    return Standing(words, weak, doubt)
+    return Standing(words, weak, doubt, best if doubt else None)
+
+
+def reorder(folder: Path, task: str, order: Sequence[int]) -> None:
+    """Put the outputs of the model in a folder in the order of the task's classes; `order[i]`: the class output i is.
+
+    The last layer's rows change places in the weights, and the config names the classes; nothing else changes.
+    """
+    rows = [order.index(label) for label in range(len(order))]
+    tensors = load_file(folder / WEIGHTS)
+    last = "classifier.out_proj" if "classifier.out_proj.weight" in tensors else "classifier"
+    for name in (f"{last}.weight", f"{last}.bias"):
+        tensors[name] = tensors[name][rows].contiguous()
+    part = folder / f"{WEIGHTS}.part"
+    save_file(tensors, part, metadata={"format": "pt"})
+    part.replace(folder / WEIGHTS)
+    labels = get_task(task).labels
+    config = read_json(folder / "config.json")
+    config |= {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _right(gold: Sequence[int], found: Sequence[int], order: tuple[int, ...]) -> set[int]:

@@ -123,7 +123,7 @@ def test_closing_the_generator_ends_the_process(tmp_path: Path, monkeypatch: pyt
     for _ in progress:
         if (tmp_path / "t.pid").exists() and (tmp_path / "t.pid").read_text():
             break
-    progress.close()  # type: ignore[attr-defined]
+    progress.close()
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "t.pid").read_text()), 0)
     assert not (tmp_path / "t.part").exists()

@@ -1,5 +1,6 @@
 """Models from a hub: fetched, verified and added whole or not at all, whatever goes wrong on the way."""
 
+import json
 import os
 import resource
 import subprocess
@@ -15,7 +16,7 @@ from distill_core import hub as hub_module
 from distill_core.added import list_added
 from distill_core.bundle import open_model
 from distill_core.catalogue import ModelInfo, find_model, list_models
-from distill_core.errors import ModelError, NeedsConversion
+from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 from distill_core.hub import PRESETS
 from distill_core.importing import Progress, add_from_hub
@@ -154,7 +155,7 @@ def test_cancelling_in_the_middle_ends_the_transfer_and_leaves_nothing(hub: Smal
         if isinstance(event, Step) and event.what == "Downloading model.safetensors" and event.done:
             break
     assert event.done < event.total / 2
-    progress.close()  # type: ignore[attr-defined]
+    progress.close()
     assert nothing_is_left(own_home)
     hub.files["model.safetensors"] = hub.files["model.safetensors"][:-50_000_000]
     assert isinstance(add(hub)[-1], ModelInfo)
@@ -207,6 +208,18 @@ def test_a_pickle_is_fetched_only_with_consent_and_becomes_safetensors(hub: Smal
     info = add(hub, convert=True)[-1]
     assert isinstance(info, ModelInfo)
     assert {file.suffix for file in info.path.iterdir()} == {".json", ".safetensors"}
+    open_model(info.id, task="sst2")
+
+
+def test_classes_in_another_order_are_put_right_only_if_wanted(hub: SmallHub) -> None:
+    turned = {"id2label": {"0": "positive", "1": "negative"}, "label2id": {"positive": 0, "negative": 1}}
+    hub.files["config.json"] = json.dumps(json.loads(hub.files["config.json"]) | turned).encode()
+    with pytest.raises(NeedsReordering, match="orders its classes positive, negative"):
+        add(hub)
+    assert "model.safetensors" not in hub.sent
+    info = add(hub, reorder=True)[-1]
+    assert isinstance(info, ModelInfo)
+    assert (info.id, info.labels) == ("hub/org/tiny@c0ffee00-sst2", ("negative", "positive"))
     open_model(info.id, task="sst2")
 
 

@@ -10,12 +10,16 @@ from safetensors.torch import load_file, save_file
 
 from distill_core import label_order
 from distill_core.bundle import open_model
+from distill_core.catalogue import ModelInfo
 from distill_core.data import Dataset, Example
-from distill_core.errors import ModelError
+from distill_core.encoding import collate, encode
+from distill_core.errors import ModelError, NeedsReordering
+from distill_core.events import Finding
 from distill_core.importing import add_folder
 from distill_core.label_order import label_order_doubt, standing
-from distill_core.models import LoadedModel, load_model
+from distill_core.models import LoadedModel, load_model, logits, save_model
 from tests.tiny import tiny_folder, tiny_model
+from tests.tiny_architectures import FAMILIES, family_network
 
 
 def without_names(model_id: str, folder: Path, rows: tuple[int, ...]) -> Path:
@@ -37,8 +41,17 @@ def test_two_swapped_classes_are_noticed_and_refused(tmp_path: Path) -> None:
     doubt = label_order_doubt(load_model(swapped), "sst2")
     assert doubt is not None
     assert "were its outputs positive, negative, it would have 119 (74%)" in doubt
-    with pytest.raises(ModelError, match="its labels seem to be in another order"):
+    with pytest.raises(NeedsReordering, match="its labels seem to be in another order"):
         list(add_folder(swapped, "sst2"))
+    *events, info = add_folder(swapped, "sst2", reorder=True)
+    assert isinstance(info, ModelInfo)
+    assert info.id.startswith("converted/swapped-")
+    assert info.id.endswith("-sst2")
+    warned = [event.words for event in events if isinstance(event, Finding) and event.warning]
+    assert warned == ["Its outputs were positive, negative; in the copy: negative, positive."]
+    original, copy = open_model("bundled/sst2-teacher"), open_model(info.id, task="sst2")
+    assert copy.labels == original.labels
+    assert torch.equal(copy.network.classifier.weight, original.network.classifier.weight)
     right = without_names("bundled/sst2-teacher", tmp_path / "right", (0, 1))
     assert label_order_doubt(load_model(right), "sst2") is None
 
@@ -76,7 +89,24 @@ def test_three_classes_in_any_order(
         assert doubt is None
     else:
         assert f"were its outputs {order}, it would have 66 (92%)" in str(doubt)
-        assert "order of task mnli (entailment, neutral, contradiction)" in str(doubt)
+        assert "as task mnli has them, entailment, neutral, contradiction (the option reorder)" in str(doubt)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_classes_named_in_another_order_are_put_right_in_a_copy(family: str, tmp_path: Path) -> None:
+    network = family_network(family, classes=3)
+    names = {0: "CONTRADICTION", 1: "entailment", 2: "neutral"}
+    network.config.id2label, network.config.label2id = names, {name: index for index, name in names.items()}
+    save_model(network, FAMILIES[family].sort.tokenizer(), tmp_path / "m", {})
+    (tmp_path / "m" / "distill.json").unlink()
+    with pytest.raises(NeedsReordering, match="orders its classes CONTRADICTION, entailment, neutral"):
+        list(add_folder(tmp_path / "m", "mnli"))
+    *_, info = add_folder(tmp_path / "m", "mnli", reorder=True)
+    assert isinstance(info, ModelInfo)
+    before, after = load_model(tmp_path / "m"), open_model(info.id, task="mnli")
+    assert after.labels == ("entailment", "neutral", "contradiction")
+    inputs = collate([encode(before.tokenizer, "the film is good", "bad")], before.pad_id)
+    torch.testing.assert_close(logits(after.network, inputs), logits(before.network, inputs)[:, [1, 2, 0]])
 
 
 def test_a_score_that_runs_the_other_way_is_noticed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Commands about models: list them, add one from the hub or a folder, check, remove, show what is published."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -39,15 +40,16 @@ def add(
     task: Task,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     convert: Annotated[bool, typer.Option(help="Consent to convert weights that are a pickle.")] = False,
+    reorder: Annotated[bool, typer.Option(help="Copy it with its classes in the task's order.")] = False,
     as_json: Json = False,
 ) -> None:
     """Add a model for a task after checking it; one on the hub is downloaded. Ctrl-C leaves nothing behind."""
     from distill_core.importing import add_folder, add_from_hub
 
     if existing_folder(model) is not None or model.startswith((".", "/", "~")):
-        added = _follow(add_folder(model, task, convert))
+        added = _follow(add_folder(model, task, convert, reorder))
     else:
-        added = _follow(add_from_hub(model, task, revision, convert))
+        added = _follow(add_from_hub(model, task, revision, convert, reorder))
     if as_json and added is not None:
         print_json(_model_json(added))
     elif added is not None:
@@ -70,7 +72,9 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Take an added model off the list; its files are deleted only where they are the app's own copy."""
-    entry = next((one for one in list_added() if one.id in (model, str(existing_folder(model) or ""))), None)
+    folder = existing_folder(model)
+    names = {model, str(folder.resolve()) if folder else model}
+    entry = next((one for one in list_added() if one.id in names), None)
     if entry is not None and is_own(entry) and not yes:
         typer.confirm(f"Delete {entry.path}?", abort=True, err=True)
     gone = forget(entry.id if entry else model)
@@ -88,9 +92,11 @@ def presets(as_json: Json = False) -> None:
     print_json(rows) if as_json else print_rows(rows)
 
 
-def _follow(progress: Iterator[Step | Finding | ModelInfo] | Iterator[Finding]) -> ModelInfo | None:
+def _follow(
+    progress: Generator[Step | Finding | ModelInfo, None, None] | Generator[Step | Finding, None, None],
+) -> ModelInfo | None:
     """Show what an import says, and return the model it ends with."""
-    with byte_bar() as update:
+    with closing(progress), byte_bar() as update:
         for event in progress:
             if isinstance(event, Step):
                 update(event.what, event.done, event.total)
