@@ -4,6 +4,7 @@ A pickle can run code when it is read. So it is read in a process of its own, by
 which makes nothing but tensors and plain containers, with bounded memory and time; the caller never reads it.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -47,7 +48,7 @@ def convert(source: Path, target: Path) -> Generator[Step, None, None]:
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     raise ModelError(f"{source} was not converted within {SECONDS:.0f} seconds; is the machine busy?")
-                yield Step(what, min(part.stat().st_size if part.exists() else 0, total), total)
+                yield Step(what, min(_written(part, target), total), total)
                 _wait(process)
         finally:
             if process.poll() is None:
@@ -57,6 +58,14 @@ def convert(source: Path, target: Path) -> Generator[Step, None, None]:
         told.seek(0)
         _tell(source, process.returncode, told.read().decode(errors="replace"))
     yield Step(what, total, total)
+
+
+def _written(*places: Path) -> int:
+    """Return the size of the first of these files that is there, 0 where none is."""
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):  # not begun, or just renamed to the next
+            return place.stat().st_size
+    return 0
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -68,7 +68,7 @@ def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequenc
     best = max(right, key=lambda order: (len(right[order]), order == given))
     hits = len(right[given])
     words = f"{hits} of {count} bundled examples right ({hits / count:.0%}; guessing: {chance[given]:.0%})"
-    weak = binomtest(hits, count, chance[given], alternative="greater").pvalue > LIKELY
+    weak = bool(binomtest(hits, count, chance[given], alternative="greater").pvalue > LIKELY)
     lost, won = len(right[given] - right[best]), len(right[best] - right[given])
     below = binomtest(hits, count, chance[given], alternative="less").pvalue < RARE
     better = lost + won > 0 and binomtest(won, lost + won, alternative="greater").pvalue < RARE / len(right)
@@ -126,4 +126,4 @@ def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], found: Seque
             f"Model {model_id}: its score seems to run the other way: {words}. Task {task} wants the higher score for "
             "the more alike; turn the sign of its classifier, or choose another model."
         )
-    return Standing(words, together.pvalue > LIKELY, doubt)
+    return Standing(words, bool(together.pvalue > LIKELY), doubt)
