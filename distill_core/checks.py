@@ -14,6 +14,7 @@ from distill_core.events import Finding, Step
 from distill_core.label_order import reorder, standing
 from distill_core.models import FAMILIES, WEIGHTS, check_tokenizer_files, load_model
 from distill_core.tasks import get_task
+from distill_core.tokens import loses_capitals
 
 PICKLE = "pytorch_model.bin"
 _FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.ckpt.index": "TensorFlow"}
@@ -75,6 +76,9 @@ def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Step | Fin
         yield Finding("loads", False, str(error))
         raise
     yield Finding("loads", True, f"All its weights and its tokenizer ({len(model.tokenizer)} tokens) are loaded.")
+    if loses_capitals(model.tokenizer):
+        words = 'Its tokenizer lowers capitals, which its vocabulary has: put "do_lower_case": false into its '
+        yield Finding("casing", True, f"{words}tokenizer_config.json if the model is a cased one.", warning=True)
     yield Step("Asking it the bundled examples", 0, 0)
     try:
         found = standing(model, task)

@@ -1,7 +1,7 @@
 """Add a model, from the hub or a folder: fetched or converted where need be, checked, then put on the list.
 
-What is fetched or converted is made in a folder apart and renamed when it is complete and has passed every check: an
-error, a kill or a cancel leaves no half a model, and only in the last two cases something to be swept up a day later.
+What is fetched or converted is made in a folder apart and renamed when it is complete and has passed every check. An
+error or a cancel leaves nothing; what a kill leaves is never taken for a model and is swept up a day later.
 """
 
 import json

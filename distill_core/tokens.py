@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from functools import cache
 
 from transformers import PreTrainedTokenizerBase
@@ -25,6 +26,8 @@ HARD = (  # where tokenizers of the same vocabulary part ways
     "x" * 150,
 )
 
+CASED = 100  # words with a capital that no vocabulary of lowered text has
+
 
 def token_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a sha256 over the tokens, and their numbers, of all bundled texts and of HARD ones, alone and as a pair.
@@ -43,6 +46,16 @@ def token_digest(tokenizer: PreTrainedTokenizerBase) -> str:
 def same_tokens(one: LoadedModel, other: LoadedModel) -> bool:
     """Tell whether two models cut text into the same tokens under the same numbers, as teacher and student must."""
     return token_digest(one.tokenizer) == token_digest(other.tokenizer)
+
+
+def loses_capitals(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether a tokenizer lowers all text though its vocabulary has words with capitals, as cased models' have.
+
+    So a cased BERT comes out of a folder with vocab.txt and no word of its casing: transformers then lowers.
+    """
+    capital = sum(1 for token in tokenizer.get_vocab() if re.fullmatch("[A-Z][a-z]+", token))
+    same = tokenizer("The Film Is Good")["input_ids"] == tokenizer("the film is good")["input_ids"]
+    return same and capital >= CASED
 
 
 @cache

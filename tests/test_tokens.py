@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers.normalizers import Sequence
 from transformers import AutoTokenizer
 
-from distill_core.tokens import same_tokens, token_digest
+from distill_core.tokens import loses_capitals, same_tokens, token_digest
 from tests.tiny import WORDS, tiny_model, tiny_tokenizer
 
 
@@ -29,3 +29,13 @@ def test_a_vocabulary_file_makes_the_same_tokens_as_what_it_was_saved_from(tmp_p
     one, same, swapped = (token_digest(AutoTokenizer.from_pretrained(tmp_path / name)) for name in "abc")
     assert one == same
     assert one != swapped
+
+
+def test_a_cased_vocabulary_that_is_lowered_is_noticed(tmp_path: Path) -> None:
+    capitals = [f"W{first}{second}" for first in "abcdefghijkl" for second in "abcdefghijkl"]
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "vocab.txt").write_text("\n".join([*WORDS, "Good", *capitals]) + "\n")
+    assert loses_capitals(AutoTokenizer.from_pretrained(tmp_path))
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert not loses_capitals(AutoTokenizer.from_pretrained(tmp_path))
+    assert not loses_capitals(tiny_tokenizer())
