@@ -58,10 +58,13 @@ class ModelInfo:
 
     @property
     def size(self) -> int:
-        """Bytes its folder takes on disk; 0 for a bundled model that is not unpacked yet."""
+        """Bytes its folder takes on disk, or, of a bundled model not unpacked yet, what it adds to the bundle."""
+        packed = BUNDLE / f"{self.id.removeprefix('bundled/')}.safetensors"
         try:
+            if self.kind == "bundled" and not self.path.exists():
+                return packed.stat().st_size
             return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
-        except OSError:  # not unpacked, or just being replaced
+        except OSError:  # just being replaced
             return 0
 
 

@@ -14,9 +14,14 @@ from distill_core.events import Finding, Step
 from distill_core.label_order import reorder, standing
 from distill_core.models import FAMILIES, WEIGHTS, check_tokenizer_files, load_model
 from distill_core.tasks import get_task
-from distill_core.tokens import loses_capitals
+from distill_core.tokens import loses_capitals, same_as_bundled
 
 PICKLE = "pytorch_model.bin"
+SAME_TOKENS = "It cuts text into the same tokens as the bundled models."
+OTHER_TOKENS = (
+    "It cuts text into other tokens than the bundled models: beside them it is explained by words, and neither can be "
+    "distilled from the other."
+)
 _FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.ckpt.index": "TensorFlow"}
 
 
@@ -76,6 +81,8 @@ def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Step | Fin
         yield Finding("loads", False, str(error))
         raise
     yield Finding("loads", True, f"All its weights and its tokenizer ({len(model.tokenizer)} tokens) are loaded.")
+    same = same_as_bundled(model.tokenizer)
+    yield Finding("tokens", True, SAME_TOKENS if same else OTHER_TOKENS, warning=not same)
     if loses_capitals(model.tokenizer):
         words = 'Its tokenizer lowers capitals, which its vocabulary has: put "do_lower_case": false into its '
         yield Finding("casing", True, f"{words}tokenizer_config.json if the model is a cased one.", warning=True)

@@ -5,20 +5,11 @@ DistillError
 ├── DataError                examples that are missing, damaged or empty
 ├── ModelError               a model that is unknown, damaged or does not fit
 │   ├── NeedsConversion      its weights are a pickle: they are converted only if the user says so
+│   ├── NeedsReordering      its classes are in another order: they are put right only if the user says so
 │   └── TokensDifferError    models whose maps can be compared by words, not by pieces
 ├── AttributionError         a map that cannot be computed for this input
 ├── StoreError               the run store cannot be read or written
 └── RunError                 a run that is unknown, or that had to end
-
-
-├── ConfigError        a setting, task, method or class name that cannot be used
-├── DataError          examples that are missing, damaged or empty
-├── ModelError         a model that is unknown, damaged or does not fit
-│   ├── NeedsConversion   its weights are a pickle: they are converted only if the user says so
-│   └── NeedsReordering   its classes are in another order: they are put right only if the user says so
-├── AttributionError   a map that cannot be computed for this input
-├── StoreError         the run store cannot be read or written
-└── RunError           a run that is unknown, or that had to end
 """
 
 

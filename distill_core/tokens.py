@@ -5,8 +5,9 @@ import json
 import re
 from functools import cache
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from distill_core.catalogue import BUNDLE
 from distill_core.data import load_split
 from distill_core.models import LoadedModel
 from distill_core.tasks import TASKS
@@ -56,6 +57,16 @@ def loses_capitals(tokenizer: PreTrainedTokenizerBase) -> bool:
     capital = sum(1 for token in tokenizer.get_vocab() if re.fullmatch("[A-Z][a-z]+", token))
     same = tokenizer("The Film Is Good")["input_ids"] == tokenizer("the film is good")["input_ids"]
     return same and capital >= CASED
+
+
+def same_as_bundled(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether a tokenizer cuts text into the tokens, under the numbers, that all bundled models read."""
+    return token_digest(tokenizer) == _bundled_digest()
+
+
+@cache
+def _bundled_digest() -> str:
+    return token_digest(AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True))
 
 
 @cache

@@ -54,7 +54,7 @@ def test_a_folder_is_used_where_it_lies(folder: Path, own_home: Path) -> None:
     assert isinstance(info, ModelInfo)
     assert (info.id, info.kind, info.task, info.title) == (str(folder), "folder", "sst2", "mine")
     assert [one.check for one in findings if isinstance(one, Finding)] == [
-        "files", "weights", "tokenizer", "architecture", "head", "labels", "classifier", "loads", "answers",
+        "files", "weights", "tokenizer", "architecture", "head", "labels", "classifier", "loads", "tokens", "answers",
     ]  # fmt: skip
     assert info in list_models()
     assert find_model(info.id) == info == find_model(f"{folder}/../{folder.name}")
@@ -172,7 +172,8 @@ def test_what_can_be_used_with_a_warning(
     *events, info = add_folder(folder, "sst2")
     warnings = {one.check: one.words for one in events if isinstance(one, Finding) and one.warning}
     assert isinstance(info, ModelInfo)
-    assert set(warnings) - {"answers"} == ({check} if check else set())  # a random model is a weak one
+    found = set(warnings) - {"answers", "tokens"}  # a random model is a weak one, and reads other words
+    assert found == ({check} if check else set())
     assert words in warnings.get(check or "", "")
 
 
@@ -218,3 +219,12 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_leaves_nothing(folder:
         list(add_folder(folder, "sst2", convert=True))
     assert list_added() == []
     assert [file.name for file in own_home.rglob("*") if file.is_file()] == []
+
+
+def test_it_is_told_whether_a_model_reads_the_bundled_models_tokens(folder: Path, tmp_path: Path) -> None:
+    same = tmp_path / "same"
+    shutil.copytree(open_model("bundled/sst2-kd").path, same)
+    for path, warned in ((folder, True), (same, False)):
+        (found,) = [one for one in add_folder(path, "sst2") if isinstance(one, Finding) and one.check == "tokens"]
+        assert (found.passed, found.warning) == (True, warned)
+        assert ("explained by words" in found.words) == warned

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from distill_core.catalogue import ModelInfo
-from distill_core.errors import NeedsConversion
+from distill_core.errors import DistillError, NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 from distill_core.tasks import TASKS
 from pages.components.frame import plain, show_error
@@ -18,7 +19,7 @@ WATCH_SECONDS = 0.5
 HUB, FOLDER = "From the Hugging Face hub", "From a folder"
 OWN = "Another model"
 Progress = Step | Finding | ModelInfo
-Work = Callable[[bool], Iterator[Progress]]  # given whether a pickle may be converted
+Work = Callable[[frozenset[str]], Iterator[Progress]]  # given what the user has agreed to: "convert", "reorder"
 
 
 class Imports:
@@ -27,24 +28,25 @@ class Imports:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.job: Job[Progress] | None = None
-        self._last: tuple[str, Work] | None = None
+        self._last: tuple[str, Work, frozenset[str]] | None = None
 
     @property
     def under_way(self) -> bool:
         """Whether an import has begun and not ended."""
         return self.job is not None and not self.job.over
 
-    def begin(self, title: str, work: Work, convert: bool = False) -> None:
-        """Begin an import, unless one is under way."""
+    def begin(self, title: str, work: Work, agreed: frozenset[str] = frozenset()) -> None:
+        """Begin an import, unless one is under way; `agreed`: see Work."""
         with self._lock:
             if not self.under_way:
-                self._last = title, work
-                self.job = Job(title, lambda: work(convert))
+                self._last = title, work, agreed
+                self.job = Job(title, lambda: work(agreed))
 
-    def convert(self) -> None:
-        """Begin the last import again, with consent to convert."""
+    def agree(self, consent: str) -> None:
+        """Begin the last import again with one consent more."""
         if self._last is not None:
-            self.begin(*self._last, convert=True)
+            title, work, agreed = self._last
+            self.begin(title, work, agreed | {consent})
 
     def dismiss(self) -> None:
         """Forget the last import."""
@@ -95,7 +97,7 @@ def _from_hub(task: str) -> None:
             repo = fitting[chosen]
             st.text_input("Model id", repo, disabled=True, width=420)
         revision = st.text_input("Revision", placeholder="main", key="models.revision", width=180).strip()
-        _button(f"Adding {repo}", repo, lambda convert: _hub_work(repo, task, revision or None, convert))
+        _button(f"Adding {repo}", repo, partial(_hub_work, repo, task, revision or None))
     st.caption("This asks huggingface.co (or HF_ENDPOINT) for the model and keeps a copy in the app’s folder.")
 
 
@@ -104,7 +106,7 @@ def _from_folder(task: str) -> None:
         folder = st.text_input(
             "Folder", placeholder="with config.json, model.safetensors and a tokenizer", key="models.folder", width=620
         ).strip()
-        _button(f"Adding {folder}", folder, lambda convert: _folder_work(folder, task, convert))
+        _button(f"Adding {folder}", folder, partial(_folder_work, folder, task))
 
 
 def _button(title: str, named: str, work: Work) -> None:
@@ -119,16 +121,16 @@ def _button(title: str, named: str, work: Work) -> None:
     )
 
 
-def _hub_work(repo: str, task: str, revision: str | None, convert: bool) -> Iterator[Progress]:
+def _hub_work(repo: str, task: str, revision: str | None, agreed: frozenset[str]) -> Iterator[Progress]:
     from distill_core.importing import add_from_hub
 
-    return add_from_hub(repo, task, revision, convert=convert)
+    return add_from_hub(repo, task, revision, convert="convert" in agreed, reorder="reorder" in agreed)
 
 
-def _folder_work(folder: str, task: str, convert: bool) -> Iterator[Progress]:
+def _folder_work(folder: str, task: str, agreed: frozenset[str]) -> Iterator[Progress]:
     from distill_core.importing import add_folder
 
-    return add_folder(Path(folder).expanduser(), task, convert=convert)
+    return add_folder(Path(folder).expanduser(), task, convert="convert" in agreed, reorder="reorder" in agreed)
 
 
 def _progress(drawn_under_way: bool) -> None:
@@ -159,14 +161,19 @@ def _words(step: Step) -> str:
 def _outcome(job: Job[Progress]) -> None:
     added = [event for event in job.events if isinstance(event, ModelInfo)]
     if isinstance(job.error, NeedsConversion):
-        st.warning(plain(str(job.error)), icon=":material/lock_open:")
-        st.button(
+        _ask(
+            job.error,
+            "convert",
             "Convert and add",
-            icon=":material/transform:",
-            key="models.convert",
-            on_click=imports().convert,
-            help="PyTorch’s restricted unpickler reads the file once, in a process of its own; anything in it but "
-            "numbers is refused. What is kept is safetensors.",
+            "PyTorch’s restricted unpickler reads the file once, in a process of its own; anything in it but numbers "
+            "is refused. What is kept is safetensors.",
+        )
+    elif isinstance(job.error, NeedsReordering):
+        _ask(
+            job.error,
+            "reorder",
+            "Reorder and add",
+            "A copy is made whose classifier gives the classes in the task’s order; the answers stay the same.",
         )
     elif job.error is not None:
         show_error(job.error)
@@ -175,3 +182,9 @@ def _outcome(job: Job[Progress]) -> None:
     else:
         st.info("Cancelled; nothing was kept.", icon=":material/info:")
     st.button("Close", key="models.dismiss", on_click=imports().dismiss)
+
+
+def _ask(error: DistillError, consent: str, words: str, help_text: str) -> None:
+    st.warning(plain(str(error)), icon=":material/help:")
+    agree = imports().agree
+    st.button(words, icon=":material/check:", key=f"models.{consent}", on_click=agree, args=(consent,), help=help_text)
