@@ -148,7 +148,7 @@ def _progress(drawn_under_way: bool) -> None:
             _outcome(job)
             return
         steps = [event for event in events if isinstance(event, Step)]
-        words = "Cancelling …" if job.cancelled else _words(steps[-1]) if steps else "Starting …"
+        words = "Cancelling …" if job.cancelled else _words(steps[-1]) if steps else "Working …"
         share = min(1.0, steps[-1].done / steps[-1].total) if steps and steps[-1].total else 0.0
         st.progress(share, text=plain(words))
         st.button("Cancel", icon=":material/close:", key="models.cancel", disabled=job.cancelled, on_click=job.cancel)
