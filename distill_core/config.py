@@ -107,7 +107,7 @@ def _setting(
 class RunConfig:
     """Everything that decides a run, one value a field; ConfigError on the first value that cannot be used.
 
-    `teacher` is a model id; `source` is `auto`, `bundled`, `hub` or a GLUE folder. Whether they exist
+    `teacher` is a model id; `source` is `auto`, `bundled`, `hub`, `own/ID` or a GLUE folder. Whether they exist
     is checked where they are opened.
     """
 

@@ -1,4 +1,4 @@
-"""Where examples come from: a GLUE folder, the hub or its cache, or the bundled sample; no tokens yet.
+"""Where examples come from: GLUE in a folder, on the hub or in its cache, the bundled sample, own data; no tokens yet.
 
 `auto` takes the first that is there, without touching the network: the folder named by `GLUE_DIR` or
 in the settings, GLUE in the local Hugging Face cache, the bundled sample.
@@ -15,6 +15,7 @@ from typing import Any
 
 from distill_core.errors import DataError
 from distill_core.glue_files import HUB_ID, hub_cache_folder, read_folder, read_hub_cache
+from distill_core.own_data import PREFIX, OwnData, find_own, read_own
 from distill_core.paths import ASSETS
 from distill_core.settings import read_settings
 from distill_core.tasks import Answer, Task, get_task
@@ -55,7 +56,9 @@ def glue_folder() -> Path | None:
 
 
 def describe_source(task_name: str, source: str = "auto") -> str:
-    """Say in a few words where `load_split` would read from; loads nothing."""
+    """Say in a few words where `load_split` would read from; loads no example. DataError for own data not there."""
+    if source.startswith(PREFIX):
+        return find_own(source).title
     kind, folder = _resolve(get_task(task_name), source)
     return _source_name(kind, folder)
 
@@ -63,12 +66,14 @@ def describe_source(task_name: str, source: str = "auto") -> str:
 def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     """Read all examples of a split.
 
-    `source`: `auto` (see the module), `bundled`, `hub` (downloads on first use) or a GLUE folder.
+    `source`: `auto` (see the module), `bundled`, `hub` (downloads on first use), `own/ID` or a GLUE folder.
     Raises DataError when the source lacks the split or a row cannot be used; nothing is half-loaded.
     """
     task = get_task(task_name)
     if split not in task.splits:
         raise DataError(f"Unknown split {split!r} of {task.name}; choose one of: {', '.join(task.splits)}.")
+    if source.startswith(PREFIX):
+        return _load_own(task, split, find_own(source))
     if split == "validation":
         split = task.evaluations[0]
     kind, folder = _resolve(task, source)
@@ -85,6 +90,16 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     else:
         raise DataError(f"Unknown kind of source {kind!r}.")
     return _dataset(task.name, split, _source_name(kind, folder), _examples(task, rows, f"{task.name} {split}"))
+
+
+def _load_own(task: Task, split: str, data: OwnData) -> Dataset:
+    if data.task != task.name:
+        raise DataError(f"{data.title} was added for {data.task}, not for {task.name}; choose that task or other data.")
+    if split not in ("train", "validation", task.evaluations[0]):
+        raise DataError(f"{data.title} has no {split} split; choose one of: train, validation.")
+    split = "train" if split == "train" else "validation"
+    examples = _examples(task, read_own(data, split), f"{data.source} {split}", data.labelled)
+    return _dataset(task.name, split, data.title, examples)
 
 
 def _resolve(task: Task, source: str) -> tuple[str, Path | None]:
@@ -126,18 +141,18 @@ def _dataset(task: str, split: str, source: str, examples: tuple[Example, ...]) 
     return Dataset(task, split, source, examples, digest.hexdigest())
 
 
-def _examples(task: Task, rows: Iterable[Mapping[str, Any]], where: str) -> tuple[Example, ...]:
+def _examples(task: Task, rows: Iterable[Mapping[str, Any]], where: str, labelled: bool = True) -> tuple[Example, ...]:
     examples = []
     for index, row in enumerate(rows):
         texts = [row.get(column) for column in task.columns]
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise DataError(f"{where}: row {index + 1} has no text in {' or '.join(task.columns)}.")
         label: Any = row.get("label")
-        if not _fits(task, label):
+        if labelled and not _fits(task, label):
             low, high = task.span or (0, task.classes - 1)
             raise DataError(f"{where}: row {index + 1} has label {repr(label)[:80]}; wanted {low} to {high}.")
         text_pair = str(texts[1]).strip() if len(texts) > 1 else None
-        gold = float(label) if task.span else label
+        gold = float(label) if task.span and labelled else label
         examples.append(Example(index, str(texts[0]).strip(), text_pair, gold))
     if not examples:
         raise DataError(f"{where}: no examples.")

@@ -13,7 +13,7 @@ from distill_core.data import Dataset, load_split
 from distill_core.encoding import encode_all
 from distill_core.errors import RunError
 from distill_core.evaluation import answers, gold_labels, predict_logits
-from distill_core.events import Event, Measured, Note, Phase
+from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.models import LoadedModel, keep_layers, make_trainable, save_model
 from distill_core.objectives import make_method
 from distill_core.probe import Probe
@@ -44,8 +44,8 @@ class Session:
         length = min(config.max_length, teacher.max_length)
         yield Phase("loading", "examples")
         train, validation = self._data()
-        yield Note(f"training on {len(train.examples)} examples from {train.source}")
-        yield Note(f"validating on {len(validation.examples)} examples from {validation.source}")
+        for data in (train, validation):
+            yield DataUsed(data.split, data.source, len(data.examples), data.fingerprint)
         rows = encode_all(teacher.tokenizer, train.examples, length)
         training = TrainingSet(rows, torch.tensor(gold_labels(train)), teacher.pad_id)
         held_out = encode_all(teacher.tokenizer, validation.examples, length)

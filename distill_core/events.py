@@ -27,7 +27,26 @@ class Note:
     text: str
 
 
-Event = Phase | Measured | Note
+@dataclass(frozen=True)
+class DataUsed:
+    """The run trains (`split` is train) or validates on these examples.
+
+    `source`: where they are from, in words; `fingerprint`: SHA-256 of texts and labels in their order.
+    """
+
+    split: str
+    source: str
+    examples: int
+    fingerprint: str
+
+    @property
+    def text(self) -> str:
+        """The same in one line."""
+        doing = "training" if self.split == "train" else "validating"
+        return f"{doing} on {self.examples} examples from {self.source} ({self.fingerprint[:8]})"
+
+
+Event = Phase | Measured | Note | DataUsed
 
 
 @dataclass(frozen=True)

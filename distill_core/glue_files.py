@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,13 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_tsv(path: Path, header: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Read an original GLUE file: tab-separated, a header line unless given, quotation marks and lone CRs are text."""
+    """Read an original GLUE file: tab-separated, with a header line unless one is given."""
     try:
         text = path.read_bytes().decode("utf-8")  # as it is: Python's lines would also end at a CR
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as tab-separated UTF-8 text ({error}).") from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    names, *cells = [*([list(header)] if header else []), *(line.split("\t") for line in lines if line)] or [[]]
+    cells = [found for _, found in tsv_lines(text) if found]
+    names, *cells = [*([list(header)] if header else []), *cells] or [[]]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: the header line names a column twice ({', '.join(names)[:200]}); rename one.")
     rows: list[dict[str, Any]] = []
@@ -88,6 +88,13 @@ def _read_tsv(path: Path, header: Sequence[str] | None) -> list[dict[str, Any]]:
             raise DataError(f"{path}: row {number} has {len(row)} cells, the header line {len(names)}; mend the row.")
         rows.append(dict(zip(names, row, strict=False)))  # a cell that lacks is told from its column
     return rows
+
+
+def tsv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each line, none for a blank one; quotation marks and lone CRs are text."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        cells = line.removesuffix("\r")
+        yield number, cells.split("\t") if cells else []
 
 
 def hub_cache_folder(task: Task) -> Path | None:

@@ -41,6 +41,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX metrics_by_run ON metrics (run_number, cursor)",
     ),
+    (
+        """
+        CREATE TABLE data_used (                       -- none for runs of before this step
+            run_number INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+            split TEXT NOT NULL,
+            source TEXT NOT NULL,                      -- in words
+            examples INTEGER NOT NULL,
+            fingerprint TEXT NOT NULL,                 -- SHA-256 of the examples
+            PRIMARY KEY (run_number, split)
+        )
+        """,
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from distill_core.events import Event, Measured, Phase
+from distill_core.events import DataUsed, Event, Measured, Phase
 from distill_core.store import Run, Store
 
 FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
@@ -12,7 +12,7 @@ FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
 class Recorder:
     """A worker's pen: gathers points and writes them in batches, each with a heartbeat; threads may share it.
 
-    Points are written at most FLUSH_SECONDS apart while events come, and at once on a phase or note;
+    Points are written at most FLUSH_SECONDS apart while events come, and at once on anything else;
     what could not be written stays for the next time.
     """
 
@@ -22,6 +22,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._points: list[tuple[int, str, float]] = []
         self._phase: Phase | None = None
+        self._data: list[DataUsed] = []
         self._flushed = 0.0
 
     def record(self, event: Event) -> None:
@@ -31,6 +32,8 @@ class Recorder:
                 self._points.extend((event.step, name, float(value)) for name, value in event.values.items())
             elif isinstance(event, Phase):
                 self._phase = event
+            elif isinstance(event, DataUsed):
+                self._data.append(event)
             due = not isinstance(event, Measured) or time.monotonic() - self._flushed >= FLUSH_SECONDS
         if due:
             self.flush()
@@ -38,7 +41,7 @@ class Recorder:
     def flush(self) -> Run | None:
         """Write what is gathered and a heartbeat; returns the run, None where it is no longer this worker's."""
         with self._lock:
-            run = self._store.write(self._run_id, self._token, self._points, self._phase)
-            self._points, self._phase = [], None
+            run = self._store.write(self._run_id, self._token, self._points, self._phase, self._data)
+            self._points, self._phase, self._data = [], None, []
             self._flushed = time.monotonic()
             return run

@@ -30,8 +30,10 @@ import psutil
 from distill_core.config import RunConfig
 from distill_core.data import glue_folder
 from distill_core.devices import resolve_device
+from distill_core.errors import DataError
+from distill_core.own_data import PREFIX, remove_own
 from distill_core.paths import ASSETS, home, run_folder
-from distill_core.store import LOG_NAME, Run, Store
+from distill_core.store import ACTIVE, LOG_NAME, Run, Store
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # begins the token of a run that works inside the process of its caller
@@ -95,6 +97,18 @@ def wait(store: Store, run_id: str, seconds: float, command: Sequence[str] | Non
         pump(store, command)
         time.sleep(0.2)
     return run
+
+
+def remove_data(store: Store, data_id: str) -> None:
+    """Remove own data; DataError where there is none, or while a run waits or works that reads it.
+
+    Runs that have ended keep their record of it, but cannot be started again.
+    """
+    source = PREFIX + data_id.removeprefix(PREFIX)
+    readers = [run.title for run in store.runs(ACTIVE) if run.config.source == source]
+    if readers:
+        raise DataError(f"{source} is read by {', '.join(readers)}; stop the run first, or wait for its end.")
+    remove_own(data_id)
 
 
 def worker_process(run: Run) -> psutil.Process | None:
@@ -280,4 +294,6 @@ def _pinned_source(source: str) -> str:
     if source == "auto":
         named = glue_folder()
         return "auto" if named is None else str(named.resolve())
-    return source if source in ("bundled", "hub") else str(Path(source).expanduser().resolve())
+    if source in ("bundled", "hub") or source.startswith(PREFIX):
+        return source
+    return str(Path(source).expanduser().resolve())

@@ -12,13 +12,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, RunError, StoreError
-from distill_core.events import Phase
+from distill_core.events import DataUsed, Phase
 from distill_core.migrations import VERSION, migrate
 from distill_core.paths import home, run_folder
 
@@ -29,6 +29,7 @@ ENDED: tuple[RunState, ...] = ("finished", "failed", "stopped", "lost")
 BUSY_SECONDS = 15.0  # how long a call waits for another process's write to end
 LOG_NAME = "log.txt"
 _LOG_TAIL_BYTES = 64 * 1024
+_OF_RUN = "run_number = (SELECT number FROM runs WHERE id = ?)"
 _OUR_BUGS = (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
 
 
@@ -125,22 +126,23 @@ class Store:
     def metrics(self, run_id: str, after: int = 0, names: Sequence[str] | None = None) -> list[MetricPoint]:
         """Return the points written after the cursor `after`, in the order of writing, of all names or of these."""
         chosen = "" if names is None else f" AND name IN ({_marks(names)})"
-        query = (
-            "SELECT cursor, step, name, value FROM metrics"
-            f" WHERE run_number = (SELECT number FROM runs WHERE id = ?) AND cursor > ?{chosen} ORDER BY cursor"
-        )
+        columns = "cursor, step, name, value"
+        query = f"SELECT {columns} FROM metrics WHERE {_OF_RUN} AND cursor > ?{chosen} ORDER BY cursor"
         with self._connection() as connection:
             rows = connection.execute(query, (run_id, after, *(names or ()))).fetchall()
         return [MetricPoint(row["cursor"], row["step"], row["name"], _number(row["value"])) for row in rows]
 
     def latest(self, run_id: str) -> dict[str, float]:
         """Return the last value of every metric of a run, by name."""
-        query = (
-            "SELECT name, value, MAX(cursor) FROM metrics"
-            " WHERE run_number = (SELECT number FROM runs WHERE id = ?) GROUP BY name ORDER BY name"
-        )
+        query = f"SELECT name, value, MAX(cursor) FROM metrics WHERE {_OF_RUN} GROUP BY name ORDER BY name"
         with self._connection() as connection:
             return {row["name"]: _number(row["value"]) for row in connection.execute(query, (run_id,))}
+
+    def data_of(self, run_id: str) -> list[DataUsed]:
+        """Return what a run trained and validated on, once it has loaded it; none for runs of older versions."""
+        query = f"SELECT split, source, examples, fingerprint FROM data_used WHERE {_OF_RUN} ORDER BY split"
+        with self._connection() as connection:
+            return [DataUsed(**row) for row in connection.execute(query, (run_id,))]
 
     def log_tail(self, run_id: str, lines: int = 40) -> list[str]:
         """Return the last lines of a run's log, none while there is no log; RunError for an unknown run."""
@@ -224,9 +226,14 @@ class Store:
             return connection.execute(query, (str(path), run_id, token)).rowcount == 1
 
     def write(
-        self, run_id: str, token: str, points: Sequence[tuple[int, str, float]], phase: Phase | None
+        self,
+        run_id: str,
+        token: str,
+        points: Sequence[tuple[int, str, float]],
+        phase: Phase | None,
+        data: Sequence[DataUsed] = (),
     ) -> Run | None:
-        """Write points (step, name, value), the phase (None: unchanged) and a heartbeat in one transaction.
+        """Write points (step, name, value), the phase (None: unchanged), data and a heartbeat in one transaction.
 
         Returns the run as it then is (so a worker sees a requested stop), None where it is not this
         token's any more; then nothing was written.
@@ -244,6 +251,10 @@ class Store:
             connection.executemany(
                 "INSERT INTO metrics (run_number, step, name, value) VALUES (?, ?, ?, ?)",
                 [(row["number"], *point) for point in points],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO data_used VALUES (?, ?, ?, ?, ?)",
+                [(row["number"], *astuple(used)) for used in data],
             )
             return _run(row)
 

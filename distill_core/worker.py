@@ -26,7 +26,7 @@ import psutil
 from distill_core.config import RunConfig
 from distill_core.devices import resolve_device
 from distill_core.errors import DistillError, StoreError
-from distill_core.events import Event, Measured, Note, Phase
+from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
 from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy_checkpoints
@@ -62,6 +62,7 @@ class _Work:
         self._log, self._on_event = log, on_event
         self._student = run_folder(run.id) / "student"
         self._step = 0
+        self._data: list[DataUsed] = []
 
     def say(self, text: str) -> None:
         """Append one line to the run's log; on a full disk the store still gets the run's end and its reason."""
@@ -126,6 +127,7 @@ class _Work:
             "method": config.method,
             "step": self._step,
             "config": asdict(config),
+            "data": [asdict(used) for used in self._data],
         }
         session.save(self._student, record)
         self.store.set_model(self.run.id, self.token, self._student)
@@ -133,8 +135,10 @@ class _Work:
     def _emit(self, event: Event) -> None:
         if isinstance(event, Phase):
             self.say(f"{event.name}: {event.detail}" if event.detail else event.name)
-        elif isinstance(event, Note):
+        elif isinstance(event, Note | DataUsed):
             self.say(event.text)
+            if isinstance(event, DataUsed):
+                self._data.append(event)
         elif any(name.startswith(EVALUATION) for name in event.values):
             self.say(f"step {event.step}: " + ", ".join(f"{name} {value:.4f}" for name, value in event.values.items()))
         self.recorder.record(event)

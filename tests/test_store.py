@@ -181,9 +181,9 @@ def test_points_are_written_in_batches_and_phases_at_once(store: Store, monkeypa
     writes: list[int] = []
     write = store.write
 
-    def counting(run_id: str, token: str, points: list[tuple[int, str, float]], phase: Phase | None) -> object:
+    def counting(run_id: str, token: str, points: list[tuple[int, str, float]], *rest: object) -> object:
         writes.append(len(points))
-        return write(run_id, token, points, phase)
+        return write(run_id, token, points, *rest)
 
     monkeypatch.setattr(store, "write", counting)
     for step in range(500):

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from distill_core.cli.data import data_app
 from distill_core.cli.models import models_app
 from distill_core.cli.output import error_console
 from distill_core.cli.reading import evaluate, examples, explain
@@ -19,6 +20,7 @@ for command in (explain, evaluate, distill, examples):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ error_console = Console(stderr=True, markup=False, highlight=False)
 output_console = Console(markup=False, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Source = Annotated[str, typer.Option(help="auto, bundled, hub, own/ID (see `data list`), or a GLUE folder.")]
 TaskName = Annotated[str, typer.Option(help="The task.")]
 
 

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from distill_core.cli.output import Json, TaskName, bar, busy, error_console, output_console, print_json, print_rows
+from distill_core.cli.output import (
+    Json,
+    Source,
+    TaskName,
+    bar,
+    busy,
+    error_console,
+    output_console,
+    print_json,
+    print_rows,
+)
 from distill_core.data import load_split
 from distill_core.tasks import get_task
 
@@ -71,7 +81,7 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Model id or folder.")],
     task: TaskName = "sst2",
     split: Annotated[str, typer.Option(help="train, validation, or another split of the task.")] = "validation",
-    source: Annotated[str, typer.Option(help="auto, bundled, hub, or a GLUE folder.")] = "auto",
+    source: Source = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure a model on a split with the task's GLUE metric."""
@@ -94,7 +104,7 @@ def _evaluation_row(result: dict[str, Any], split: str) -> dict[str, Any]:
 def examples(
     task: TaskName = "sst2",
     split: Annotated[str, typer.Option(help="train, validation, or another split of the task.")] = "validation",
-    source: Annotated[str, typer.Option(help="auto, bundled, hub, or a GLUE folder.")] = "auto",
+    source: Source = "auto",
     limit: Annotated[int, typer.Option(min=1, help="How many to print.")] = 20,
     as_json: Json = False,
 ) -> None:

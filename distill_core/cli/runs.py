@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from distill_core.catalogue import find_teacher
-from distill_core.cli.output import Json, TaskName, bar, busy, error_console, finite, print_json, print_rows
+from distill_core.cli.output import Json, Source, TaskName, bar, busy, error_console, finite, print_json, print_rows
 from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.data import load_split
-from distill_core.events import Event, Measured, Note, Phase
+from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.store import Run, Store
 
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, or stop one.")
@@ -21,7 +22,7 @@ def distill(
     teacher: Annotated[str | None, typer.Option(help=f"{FIELDS['teacher'].help} The task's bundled one.")] = None,
     method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = RunConfig().method,
     student_layers: Annotated[int, typer.Option(help=FIELDS["student_layers"].help)] = RunConfig().student_layers,
-    source: Annotated[str, typer.Option(help=FIELDS["source"].help)] = RunConfig().source,
+    source: Source = "auto",
     train_examples: Annotated[int | None, typer.Option(help=FIELDS["train_examples"].help)] = None,
     steps: Annotated[int, typer.Option(help=FIELDS["steps"].help)] = RunConfig().steps,
     batch_size: Annotated[int, typer.Option(help=FIELDS["batch_size"].help)] = RunConfig().batch_size,
@@ -47,7 +48,8 @@ def distill(
     config = RunConfig(**values | {"teacher": teacher or f"bundled/{task}-teacher"})
     find_teacher(config)
     if config.source != "hub":  # whose failure the run tells, once it has asked
-        load_split(config.task, "validation", config.source)
+        for split in ("train", "validation"):
+            load_split(config.task, split, config.source)
     store = Store()
     run_id = submit(store, config)
     with bar(f"Run {run_id}") as progress:
@@ -77,9 +79,13 @@ def show(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = Fa
     if as_json:
         points = [{"step": p.step, "name": p.name, "value": finite(p.value)} for p in store.metrics(run)]
         config = json.loads(found.config.to_json())
-        print_json({"run": run, "state": found.state, "reason": found.reason, "config": config, "metrics": points})
+        data = [asdict(used) for used in store.data_of(run)]
+        shown = {"run": run, "state": found.state, "reason": found.reason, "config": config, "data": data}
+        print_json(shown | {"metrics": points})
     else:
         print_result(store, found, as_json=False)
+        data = [asdict(used) for used in store.data_of(run)]
+        print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
 
 
@@ -129,7 +135,7 @@ def event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[
     def show_event(event: Event) -> None:
         if isinstance(event, Phase):
             error_console.print(f"{event.name} {event.detail}")
-        elif isinstance(event, Note):
+        elif isinstance(event, Note | DataUsed):
             error_console.print(event.text)
         elif isinstance(event, Measured):
             progress(event.step, steps)

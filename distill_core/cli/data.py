@@ -1,0 +1,109 @@
+"""Commands about data sets of one's own: add a file, list, remove."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from distill_core.cli.output import Json, TaskName, busy, error_console, print_json, print_rows
+from distill_core.errors import ConfigError, DataError
+from distill_core.own_data import HELD_OUT, OwnData, add_own, find_own, list_own
+from distill_core.own_files import KINDS, MOST_MEGABYTES, check_size, read_table
+from distill_core.own_mapping import DataMapping, guess_mapping, labels_of
+from distill_core.tasks import get_task
+
+data_app = typer.Typer(no_args_is_help=True, help="Add, list or remove data sets of your own.")
+
+
+@data_app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help=f"A {', '.join(KINDS)} file of at most {MOST_MEGABYTES} MB.")],
+    task: TaskName = "sst2",
+    name: Annotated[str, typer.Option(help="What it is called; empty for the file's name.")] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="TASK_COLUMN=FILE_COLUMN, such as sentence=review; may be repeated.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="VALUE=CLASS, such as pos=positive; may be repeated.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="The column of labels; found by its name if left out.")
+    ] = None,
+    split_column: Annotated[str | None, typer.Option(help="A column that says train or validation.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the rows that is kept for validation.")] = HELD_OUT,
+    as_json: Json = False,
+) -> None:
+    """Check a file's rows and keep them; `--source own/ID` then reads them."""
+    with busy(f"Reading {file.name}"):
+        table = read_table(file.name, _content(file))
+        guessed = guess_mapping(get_task(task), table)
+        labels_in = label_column or guessed.label
+        mapping = DataMapping(
+            columns={**guessed.columns, **_pairs("--column", column)},
+            label=labels_in,
+            labels={**labels_of(get_task(task), table, labels_in), **_pairs("--label", label)},
+            split=split_column or guessed.split,
+        )
+        data = add_own(table, task, mapping, name=name, held_out=held_out)
+    _print([data], as_json, single=True)
+    if data.no_training:
+        error_console.print(data.no_training)
+
+
+@data_app.command("list")
+def list_data(as_json: Json = False) -> None:
+    """List the data sets, newest first."""
+    _print(list_own(), as_json)
+
+
+@data_app.command()
+def remove(
+    data: Annotated[str, typer.Argument(help="The data set's ID.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a data set; runs that used it keep their record and their student."""
+    from distill_core.runner import remove_data
+    from distill_core.store import Store
+
+    if not yes:
+        typer.confirm(f"Remove {_called(data)}? It cannot be undone", abort=True, err=True)
+    remove_data(Store(), data)
+    error_console.print(f"{data} removed")
+
+
+def _called(data_id: str) -> str:
+    """Say what a data set is called; its ID where it is damaged."""
+    try:
+        return find_own(data_id).title
+    except DataError:
+        return data_id
+
+
+def _content(file: Path) -> bytes:
+    """Return a file's bytes, its size checked first."""
+    try:
+        check_size(file.name, file.stat().st_size)
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); name a file that is there.") from error
+
+
+def _pairs(option: str, given: Sequence[str] | None) -> Mapping[str, str]:
+    """Return what NAME=VALUE options say; ConfigError for one without an equals sign."""
+    for one in given or []:
+        if "=" not in one:
+            raise ConfigError(f"{option} is {one!r}; wanted two names with an equals sign between: {option} A=B.")
+    halves = [one.split("=", 1) for one in given or []]
+    return {name.strip(): value.strip() for name, value in halves}
+
+
+def _print(found: Sequence[OwnData], as_json: bool, single: bool = False) -> None:
+    if as_json:
+        documents = [{"id": data.id, "source": data.source} | asdict(data) for data in found]
+        print_json(documents[0] if single else documents)
+        return
+    rows: list[dict[str, Any]] = [
+        {"id": data.id, "task": data.task, "name": data.name, "file": data.file, **data.rows, "labelled": data.labelled}
+        for data in found
+    ]
+    print_rows(rows)

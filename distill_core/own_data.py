@@ -1,0 +1,235 @@
+"""Data sets of one's own, kept as checked rows: DISTILL_HOME/data/ID, read as the source `own/ID`.
+
+ID is made of name, content and settings: the same file added twice the same way is one data set. Which rows are held
+out depends on the texts alone, and equal texts are on one side. A folder appears whole or not at all.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from distill_core.errors import ConfigError, DataError
+from distill_core.own_files import Table
+from distill_core.own_mapping import DataMapping, OwnRow, checked_rows
+from distill_core.paths import home
+from distill_core.tasks import get_task
+
+PREFIX = "own/"
+HELD_OUT = 0.2  # share of the rows, where nothing else is said
+MOST_NAME = 80  # characters
+SPLIT_NAMES = ("train", "validation")
+_META = "meta.json"
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What is known of a data set: the file it is from, how it was read, its rows by split, when it was added.
+
+    `held_out`: share of the rows, None where a column said it. `fingerprint`: of content and settings.
+    `digests`: SHA-256 of the file of each split. `added`: seconds since the epoch.
+    """
+
+    id: str
+    name: str
+    task: str
+    file: str
+    mapping: DataMapping
+    held_out: float | None
+    labelled: bool
+    rows: Mapping[str, int]
+    digests: Mapping[str, str]
+    fingerprint: str
+    added: float
+
+    @property
+    def source(self) -> str:
+        """What a run or a page is given to read it."""
+        return PREFIX + self.id
+
+    @property
+    def title(self) -> str:
+        """What it is called, with the file it is from."""
+        return f"{self.name} (own data, {self.file})"
+
+    @property
+    def no_training(self) -> str:
+        """Why nothing can be trained on it; empty where it can."""
+        if not self.labelled:
+            return f"{self.title} has no labels: it can be explained, but not trained on. Add it with a label column."
+        few = f"{self.title} has no rows to train on: wanted two labelled rows with different texts, or a split column "
+        return "" if self.rows["train"] else few + "that says train."
+
+
+def add_own(
+    table: Table, task_name: str, mapping: DataMapping, *, name: str = "", held_out: float = HELD_OUT
+) -> OwnData:
+    """Check all of a file's rows and keep them; returns the data set that was there before if it is the same.
+
+    `held_out`: share of the rows kept for validation, between 0 and 1; a `mapping.split` decides instead. `name`:
+    empty for the file's. DataError or ConfigError for what cannot be used; then nothing was kept.
+    """
+    task = get_task(task_name)
+    if not 0.0 < held_out < 1.0:  # nan too
+        raise ConfigError(f"The held-out share is {held_out}; wanted a number between 0 and 1, such as {HELD_OUT}.")
+    rows, settled = checked_rows(task, table, mapping)
+    share = None if settled.split is not None else held_out
+    shown = "".join(letter for letter in " ".join((name or Path(table.file).stem).split()) if letter.isprintable())
+    shown = shown[:MOST_NAME] or "data"
+    fingerprint = _digest(json.dumps([table.digest, task.name, asdict(settled), share], sort_keys=True).encode())
+    data_id = f"{_slug(shown)}-{fingerprint[:8]}"
+    try:
+        return find_own(data_id)
+    except DataError as error:  # not there, or damaged: kept anew
+        logging.getLogger(__name__).debug("%s", error)
+    labelled = rows[0].label is not None
+    parted = _parted(rows, share, labelled)
+    if not parted["validation"]:
+        raise DataError(f"Column {settled.split!r} of {table.file} says train in every row; wanted validation in some.")
+    parts = {split: "".join(_line(task.columns, row) for row in found).encode() for split, found in parted.items()}
+    data = OwnData(
+        id=data_id,
+        name=shown,
+        task=task.name,
+        file=table.file,
+        mapping=settled,
+        held_out=share,
+        labelled=labelled,
+        rows={split: part.count(b"\n") for split, part in parts.items()},
+        digests={split: _digest(part) for split, part in parts.items()},
+        fingerprint=fingerprint,
+        added=time.time(),
+    )
+    _keep(data, parts)
+    return find_own(data_id)
+
+
+def find_own(data_id: str) -> OwnData:
+    """Return a data set by its ID, with or without `own/`; DataError where it is not there or damaged."""
+    folder = own_folder(data_id)
+    try:
+        values = json.loads((folder / _META).read_text(encoding="utf-8"))
+        return OwnData(**values | {"mapping": DataMapping(**values["mapping"]), "id": folder.name})
+    except FileNotFoundError as error:
+        if folder.exists():
+            raise _damaged(folder, f"it has no {_META}") from error
+        known = ", ".join(data.source for data in list_own()[:5]) or "none"
+        raise DataError(
+            f"There is no own data {PREFIX + folder.name}: it was removed or never added here; there is: {known}."
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _damaged(folder, f"{_META} cannot be read: {error}") from error
+
+
+def list_own(task_name: str | None = None) -> list[OwnData]:
+    """Return the data sets of a task (all for None), newest first; damaged ones are left out, and logged."""
+    found = []
+    for file in (home() / "data").glob(f"[!.]*/{_META}"):
+        try:
+            found.append(find_own(file.parent.name))
+        except DataError as error:  # one must not take the others from sight
+            logging.getLogger(__name__).warning("left out of the list: %s", error)
+    chosen = [data for data in found if task_name in (None, data.task)]
+    return sorted(chosen, key=lambda data: data.added, reverse=True)
+
+
+def read_own(data: OwnData, split: str) -> list[dict[str, Any]]:
+    """Return the rows of `train` or `validation`, as GLUE's; DataError where there is none, or it is damaged."""
+    if split == "train" and data.no_training:
+        raise DataError(data.no_training)
+    path = own_folder(data.id) / f"{split}.jsonl"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path.parent, f"{path.name} cannot be read: {error}") from error
+    if _digest(content) != data.digests.get(split):
+        raise _damaged(path.parent, f"{path.name} is not as it was written")
+    return [json.loads(line) for line in content.decode().split("\n") if line]
+
+
+def remove_own(data_id: str) -> None:
+    """Delete a data set, damaged or not; DataError where there is none. Runs keep their record of it."""
+    folder = own_folder(data_id)
+    if not folder.is_dir():
+        find_own(data_id)  # says which there are
+    gone = folder.with_name(f".gone-{folder.name}-{os.getpid()}")
+    try:
+        folder.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise DataError(f"{folder} could not be removed ({error}); check its rights, or delete it by hand.") from error
+
+
+def own_folder(data_id: str) -> Path:
+    """Return the folder of a data set, there or not; DataError for what cannot be an ID."""
+    name = data_id.removeprefix(PREFIX)
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,78}[a-z0-9])?", name):
+        raise DataError(f"{data_id[:80]!r} is no ID of own data; IDs look like own/film-reviews-1a2b3c4d.")
+    return home() / "data" / name
+
+
+def _parted(rows: Sequence[OwnRow], share: float | None, labelled: bool) -> dict[str, list[OwnRow]]:
+    """Return the rows of each split, in the file's order; all are for validation where none can be trained on."""
+    if share is None:
+        return {split: [row for row in rows if row.split == split] for split in SPLIT_NAMES}
+    keys = [_digest(json.dumps(row.texts).encode()) for row in rows]
+    counts = Counter(keys)
+    trainable = labelled and len(counts) > 1
+    order = sorted(counts)[:-1]  # one text at least is left to train on
+    before = accumulate(counts[key] for key in order)
+    wanted = max(1, round(share * len(rows)))
+    held_out = {key for key, so_far in zip(order, before, strict=True) if so_far - counts[key] < wanted}
+    sides = ["train" if trainable and key not in held_out else "validation" for key in keys]
+    both = list(zip(rows, sides, strict=True))
+    return {split: [row for row, side in both if side == split] for split in SPLIT_NAMES}
+
+
+def _keep(data: OwnData, parts: Mapping[str, bytes]) -> None:
+    """Write a data set to a folder beside its place, then rename it there; what is damaged there is replaced."""
+    folder = own_folder(data.id)
+    part = folder.with_name(f".part-{data.id}-{os.getpid()}-{time.monotonic_ns()}")
+    try:
+        part.mkdir(parents=True)
+        for split, content in parts.items():
+            (part / f"{split}.jsonl").write_bytes(content)
+        (part / _META).write_text(json.dumps(asdict(data), ensure_ascii=False, indent=2), encoding="utf-8")
+        if folder.is_dir():
+            remove_own(data.id)
+        part.rename(folder)
+    except OSError as error:
+        if not folder.is_dir():  # else another process was first with the same
+            raise DataError(
+                f"{data.name} could not be kept in {folder} ({error}); check its rights and space."
+            ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _line(columns: Sequence[str], row: OwnRow) -> str:
+    return json.dumps(dict(zip(columns, row.texts, strict=True)) | {"label": row.label}, ensure_ascii=False) + "\n"
+
+
+def _damaged(folder: Path, cause: str) -> DataError:
+    return DataError(
+        f"The own data {PREFIX + folder.name} is damaged ({cause}). Remove it "
+        f"(python -m distill_core data remove {folder.name}) and add its file again."
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _slug(name: str) -> str:
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_name)[:40].strip("-") or "data"

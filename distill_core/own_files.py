@@ -1,0 +1,165 @@
+"""A file of one's own, read: CSV, TSV or JSONL bytes -> rows of named cells, every fault named by its place.
+
+A *row* is a data row, counted from 1; a *line* is one of the file, the header being line 1. CSV may be quoted, its
+cells apart by commas, semicolons or tabs (whatever its header has most of); TSV is unquoted, as GLUE's is; JSONL has
+one object a line. Text is UTF-8, with or without a byte order mark; blank lines at the end are no rows.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_core.errors import DataError
+from distill_core.glue_files import tsv_lines
+
+MOST_MEGABYTES = 50
+KINDS = ("csv", "tsv", "jsonl")
+_NAMED = 3  # faults that a message names; the rest it counts
+
+csv.field_size_limit(MOST_MEGABYTES * 2**20)  # a text may be as long as a file
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's rows: cells by column (text; in JSONL any value), the line each begins at, SHA-256 of the bytes."""
+
+    file: str
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    lines: tuple[int, ...]
+    digest: str
+
+    def place(self, at: int) -> str:
+        """Say where the row at an index is, as messages do."""
+        return _place(at + 1, self.lines[at])
+
+
+def read_table(file: str, content: bytes) -> Table:
+    """Read a whole file, called `file`, or nothing; DataError naming every kind of fault with row and line."""
+    kind = Path(file).suffix.lower().removeprefix(".")
+    if kind not in KINDS:
+        raise DataError(f"{file} is not called .csv, .tsv or .jsonl; export it as one of these.")
+    check_size(file, len(content))
+    text = _decoded(file, content)
+    if kind == "jsonl":
+        columns, rows = _objects(file, text)
+    else:
+        columns, rows = _cells(file, tsv_lines(text) if kind == "tsv" else _csv_lines(file, text))
+    if not rows:
+        raise DataError(f"{file} has no rows; wanted {'a' if kind == 'jsonl' else 'a header line and a'} row at least.")
+    lines, found = zip(*rows, strict=True)
+    return Table(file, columns, found, lines, hashlib.sha256(content).hexdigest())
+
+
+def check_size(file: str, size: int) -> None:
+    """Refuse a file that is too large, before it is read; `size` in bytes."""
+    if size > MOST_MEGABYTES * 2**20:
+        raise DataError(f"{file} has {size / 2**20:,.1f} MB; wanted at most {MOST_MEGABYTES} MB. Use fewer rows.")
+
+
+def refuse(file: str, faults: Sequence[str], advice: str) -> None:
+    """Raise a DataError that names the first faults, counts the others and says what to do; nothing for no fault."""
+    if faults:
+        others = len(faults) - _NAMED
+        more = f"; and {others:,} more like these" if others > 0 else ""
+        raise DataError(f"{file}: {'; '.join(faults[:_NAMED])}{more}. {advice}")
+
+
+def _place(row: int, line: int) -> str:
+    return f"row {row:,} (line {line:,})"
+
+
+def _decoded(file: str, content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{file} is not UTF-8: byte {error.start + 1:,} (line {line:,}) is 0x{content[error.start]:02x}; "
+            "save the file as UTF-8."
+        ) from error
+    before, nul, _ = text.partition("\0")
+    if nul:
+        line = before.count("\n") + 1
+        raise DataError(f"{file}: line {line:,} holds a NUL character, which no text has; save the file as UTF-8 text.")
+    return text
+
+
+def _csv_lines(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line at which each record begins, and its cells; none for a blank line."""
+    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line, row = 1, 0
+    try:
+        for cells in reader:
+            yield line, cells
+            line, row = reader.line_num + 1, row + 1
+    except csv.Error as error:
+        where = _place(row, line) if row else "the header line"
+        raise DataError(
+            f"{file}: {where} has a quotation mark out of place ({error}); put a text that holds quotation marks in "
+            'quotation marks and double those inside: "a ""good"" film".'
+        ) from error
+
+
+def _cells(
+    file: str, found: Iterable[tuple[int, list[str]]]
+) -> tuple[tuple[str, ...], list[tuple[int, dict[str, Any]]]]:
+    """Return column names and rows, each with its line, of records whose first is the header."""
+    records = list(found)
+    while records and not any(records[-1][1]):
+        records.pop()
+    if not records:
+        return (), []
+    header = [name.strip() or f"column {at}" for at, name in enumerate(records[0][1], start=1)]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{file}: the header line names {_quoted(twice)} twice; rename one.")
+    faults, rows = [], []
+    for row, (line, cells) in enumerate(records[1:], start=1):
+        if not any(cells):
+            faults.append(f"{_place(row, line)} is empty")
+        elif len(cells) != len(header):
+            faults.append(f"{_place(row, line)} has {len(cells)} cells, the header line {len(header)}")
+        rows.append((line, dict(zip(header, cells, strict=False))))
+    refuse(file, faults, "Mend or remove them; in CSV, a text that holds the separator stands in quotation marks.")
+    return tuple(header), rows
+
+
+def _objects(file: str, text: str) -> tuple[tuple[str, ...], list[tuple[int, dict[str, Any]]]]:
+    """Return all names that occur, and the rows, each with its line, of JSON objects."""
+    faults: list[str] = []
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for line, source in enumerate(text.rstrip().split("\n"), start=1):
+        try:
+            value = json.loads(source, object_pairs_hook=_once)
+            if not isinstance(value, dict):
+                raise ValueError(f"it is {source.strip()[:40]}, not an object")
+            rows.append((line, value))
+        except RecursionError:
+            faults.append(f"{_place(line, line)} is nested too deeply")
+        except ValueError as error:
+            words = f"is no JSON object ({error})" if source.strip() else "is empty"
+            faults.append(f"{_place(line, line)} {words}")
+    if not text.strip():
+        return (), []
+    refuse(file, faults, 'Each line must be one object, such as {"sentence": "A fine film.", "label": "positive"}.')
+    return tuple(dict.fromkeys(name for _, row in rows for name in row)), rows
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object; ValueError where a name comes twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it names {_quoted(sorted({name for name in names if names.count(name) > 1}))} twice")
+    return found
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(name[:60]) for name in names)

@@ -1,0 +1,165 @@
+"""Data sets of one's own: kept whole, found again, split the same way, and named when they are gone or damaged."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill_core.data import describe_source, load_split
+from distill_core.errors import ConfigError, DataError
+from distill_core.own_data import OwnData, add_own, find_own, list_own, remove_own
+from distill_core.own_files import read_table
+from distill_core.own_mapping import guess_mapping
+from distill_core.tasks import TASKS
+
+REVIEWS = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in range(20))
+
+
+def added(content: str = REVIEWS, task: str = "sst2", file: str = "Reviews.csv", **options: object) -> OwnData:
+    table = read_table(file, content.encode())
+    return add_own(table, task, guess_mapping(TASKS[task], table), **options)  # type: ignore[arg-type]
+
+
+def test_a_data_set_is_read_by_its_id_as_any_other_source() -> None:
+    data = added(name="Film reviews <2>")
+    assert data.id.startswith("film-reviews-2-")
+    assert data.source == f"own/{data.id}"
+    train, look = load_split("sst2", "train", data.source), load_split("sst2", "validation", data.source)
+    assert (len(train.examples), len(look.examples)) == (16, 4) == (data.rows["train"], data.rows["validation"])
+    texts = {example.text: example.label for part in (train, look) for example in part.examples}
+    assert texts == {f"film number {at}": at % 2 for at in range(20)}
+    assert describe_source("sst2", data.source) == train.source == "Film reviews <2> (own data, Reviews.csv)"
+    assert find_own(data.id) == find_own(data.source) == data
+    assert list_own("sst2") == list_own() == [data]
+    assert list_own("cola") == []
+
+
+def test_the_same_file_read_the_same_way_is_one_data_set() -> None:
+    first = added()
+    assert added() == first
+    assert added(held_out=0.5).id != first.id
+    assert added(REVIEWS + "one more,1\n").id != first.id
+    assert len(list_own()) == 3
+
+
+def test_what_is_held_out_depends_on_the_texts_alone() -> None:
+    def held_out(data: OwnData) -> set[str]:
+        return {example.text for example in load_split("sst2", "validation", data.source).examples}
+
+    header, *lines = REVIEWS.splitlines(keepends=True)
+    assert held_out(added()) == held_out(added(header + "".join(reversed(lines)), name="other way round"))
+    assert len(held_out(added(held_out=0.5))) == 10
+
+
+def test_equal_texts_are_on_one_side() -> None:
+    data = added("text,label\n" + "same,1\n" * 5 + "other,0\nthird,1\n", held_out=0.5)
+    sides = [{example.text for example in load_split("sst2", split, data.source).examples}
+             for split in ("train", "validation")]  # fmt: skip
+    assert sides[0] | sides[1] == {"same", "other", "third"}
+    assert not sides[0] & sides[1]
+
+
+def test_a_column_of_splits_decides() -> None:
+    data = added("text,label,split\na,1,train\nb,0,dev\nc,0,train\n")
+    assert data.held_out is None
+    assert [example.text for example in load_split("sst2", "train", data.source).examples] == ["a", "c"]
+    with pytest.raises(DataError, match=r"Column 'split' of Reviews\.csv says train in every row"):
+        added("text,label,split\na,1,train\nb,0,train\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("text\na\nb\nc\n", "has no labels: it can be explained, but not trained on"),
+        ("text,label\nonly one,1\n", "two labelled rows with different texts"),
+        ("text,label\ntwice,1\ntwice,1\n", "two labelled rows with different texts"),
+    ],
+)
+def test_what_cannot_be_trained_on_can_be_looked_at(content: str, words: str) -> None:
+    data = added(content)
+    look = load_split("sst2", "validation", data.source)
+    assert len(look.examples) == content.count("\n") - 1
+    assert data.labelled is (look.examples[0].label is not None)
+    with pytest.raises(DataError, match=words):
+        load_split("sst2", "train", data.source)
+
+
+def test_scores_and_pairs_are_kept() -> None:
+    data = added("sentence1,sentence2,score\nאחד,<b>b</b>,2.5\nc,d,5\n", "stsb")
+    examples = [
+        example for split in ("train", "validation") for example in load_split("stsb", split, data.source).examples
+    ]
+    assert {(e.text, e.text_pair, e.label) for e in examples} == {("אחד", "<b>b</b>", 2.5), ("c", "d", 5.0)}
+
+
+def test_a_task_of_several_evaluations_has_one_here() -> None:
+    data = added("premise,hypothesis,label\na,b,neutral\nc,d,0\n", "mnli")
+    assert load_split("mnli", "validation_matched", data.source) == load_split("mnli", "validation", data.source)
+    with pytest.raises(DataError, match="no validation_mismatched split; choose one of: train, validation"):
+        load_split("mnli", "validation_mismatched", data.source)
+
+
+def test_other_tasks_and_unknown_ids_are_answered_with_what_there_is() -> None:
+    data = added()
+    with pytest.raises(DataError, match="was added for sst2, not for cola"):
+        load_split("cola", "train", data.source)
+    with pytest.raises(DataError, match=rf"no own data own/gone-12345678.*there is: {data.source}"):
+        describe_source("sst2", "own/gone-12345678")
+    for nasty in ("own/../runs", "own/", "own/a/b", "own/.hidden"):
+        with pytest.raises(DataError, match="is no ID of own data"):
+            load_split("sst2", "train", nasty)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match="held-out share"):
+        added(held_out=share)
+
+
+def test_nothing_is_kept_of_what_is_refused(own_home: Path) -> None:
+    with pytest.raises(DataError):
+        added("text,label\na,1\nb,meh\n")
+    assert not (own_home / "data").exists()
+
+
+def test_what_is_damaged_names_the_cause_and_hides_nothing_else(own_home: Path) -> None:
+    whole, cut, broken, gone = (added(name=name) for name in ("whole", "cut", "broken", "gone"))
+    (own_home / "data" / cut.id / "train.jsonl").write_text("")
+    (own_home / "data" / gone.id / "train.jsonl").unlink()
+    (own_home / "data" / broken.id / "meta.json").write_text("{")
+    with pytest.raises(
+        DataError, match=rf"own/{cut.id} is damaged \(train.jsonl is not as it was written\). Remove it"
+    ):
+        load_split("sst2", "train", cut.source)
+    with pytest.raises(DataError, match=r"damaged \(train.jsonl cannot be read"):
+        load_split("sst2", "train", gone.source)
+    with pytest.raises(DataError, match=r"damaged \(meta.json cannot be read"):
+        load_split("sst2", "train", broken.source)
+    assert {data.id for data in list_own()} == {whole.id, cut.id, gone.id}
+    assert added(name="broken").id == broken.id  # added again, it is whole again
+    assert len(load_split("sst2", "train", broken.source).examples) == 16
+
+
+def test_a_folder_half_written_is_none(own_home: Path) -> None:
+    data = added()
+    (own_home / "data" / data.id).rename(own_home / "data" / ".part-x")
+    (own_home / "data" / "empty").mkdir()
+    assert list_own() == []
+    with pytest.raises(DataError, match=r"damaged \(it has no meta.json\)"):
+        find_own("empty")
+
+
+def test_removing_leaves_nothing(own_home: Path) -> None:
+    data = added()
+    remove_own(data.source)
+    assert list((own_home / "data").iterdir()) == []
+    with pytest.raises(DataError, match="removed or never added"):
+        remove_own(data.id)
+
+
+def test_the_record_is_plain_json(own_home: Path) -> None:
+    data = added()
+    record = json.loads((own_home / "data" / data.id / "meta.json").read_text())
+    assert record["mapping"]["columns"] == {"sentence": "text"}
+    assert record["rows"] == {"train": 16, "validation": 4}
+    assert len(record["fingerprint"]) == 64

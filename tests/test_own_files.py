@@ -1,0 +1,91 @@
+"""Files of one's own, read whole or refused with the place of each fault."""
+
+import pytest
+
+from distill_core.errors import DataError
+from distill_core.own_files import MOST_MEGABYTES, check_size, read_table
+
+
+def rows(file: str, content: str | bytes) -> list[dict[str, object]]:
+    table = read_table(file, content.encode() if isinstance(content, str) else content)
+    return [dict(row) for row in table.rows]
+
+
+def test_csv_is_read_as_it_is_quoted() -> None:
+    content = 'review,label\r\n"Good, ""really"" good",1\r\n"two\nlines",0\r\nplain "inside",1\r\n\r\n,\r\n'
+    table = read_table("a.csv", content.encode())
+    assert [row["review"] for row in table.rows] == ['Good, "really" good', "two\nlines", 'plain "inside"']
+    assert table.lines == (2, 3, 5)
+    assert table.place(2) == "row 3 (line 5)"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_is_apart_by_what_its_header_has_most_of(separator: str) -> None:
+    assert rows("a.csv", f"text{separator}label\na{separator}1\n") == [{"text": "a", "label": "1"}]
+
+
+def test_tsv_is_unquoted_and_ends_lines_at_line_feeds() -> None:
+    content = 'sentence\tlabel\r\n"the "best" film\t1\r\none\rrow\u2028more\t0\r\n'
+    assert rows("a.TSV", content) == [
+        {"sentence": '"the "best" film', "label": "1"},
+        {"sentence": "one\rrow\u2028more", "label": "0"},
+    ]
+
+
+def test_jsonl_has_an_object_a_line() -> None:
+    table = read_table("a.jsonl", b'{"text": "a\\nb", "label": 1}\n{"label": null, "text": "c", "more": [2]}\n\n')
+    assert table.columns == ("text", "label", "more")
+    assert dict(table.rows[0]) == {"text": "a\nb", "label": 1}
+
+
+def test_a_byte_order_mark_other_scripts_html_and_long_texts_are_fine() -> None:
+    text = "שלום 你好 <b>&amp;</b> 😀"
+    content = b"\xef\xbb\xbf" + f"text,label\n{text},1\n{'very ' * 100_000},0\n".encode()
+    table = read_table("a.csv", content)
+    assert table.columns == ("text", "label")
+    assert table.rows[0]["text"] == text
+    assert len(table.rows[1]["text"]) == 500_000
+
+
+def test_a_column_without_a_name_gets_one() -> None:
+    assert rows("a.csv", ",text\n0,fine\n") == [{"column 1": "0", "text": "fine"}]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("a.xlsx", b"PK", r"a\.xlsx is not called \.csv, \.tsv or \.jsonl; export"),
+        ("a.csv", b"", "a.csv has no rows; wanted a header line and a row"),
+        ("a.csv", b"text,label\n\n\n", "has no rows"),
+        ("a.jsonl", b"\n\n", "has no rows; wanted a row"),
+        ("a.csv", b"text,label\nfine,1\ncaf\xe9,0\n", r"not UTF-8: byte 22 \(line 3\) is 0xe9; save the file as"),
+        ("a.csv", "text,label\na,1\n".encode("utf-16"), r"byte 1 \(line 1\) is 0xff"),
+        ("a.tsv", b"text\tlabel\na\0b\t1\n", "line 2 holds a NUL character"),
+        ("a.csv", b"text,label\na,1\nb,c,0\n", r"row 2 \(line 3\) has 3 cells, the header line 2"),
+        ("a.csv", b"text,label\na\n", r"row 1 \(line 2\) has 1 cells, the header line 2"),
+        ("a.csv", b"text,label\na,1\n\nb,0\n", r"row 2 \(line 3\) is empty"),
+        ("a.csv", b"text,label\na,1\n,\nb,0\n", r"row 2 \(line 3\) is empty"),
+        ("a.csv", b"text,label,text\na,1,b\n", "the header line names 'text' twice; rename one"),
+        ("a.csv", b'text,label\na,1\n"open,1\nb,0\n', r"row 2 \(line 3\) has a quotation mark out of place"),
+        ("a.csv", b'text,label\n"a" b,1\n', r"row 1 \(line 2\) has a quotation mark out of place"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"row 2 \(line 2\) is no JSON object \(Expecting value"),
+        ("a.jsonl", b'{"text": "a"}\n["a"]\n', r'row 2 \(line 2\) is no JSON object \(it is \["a"\], not an object'),
+        ("a.jsonl", b'{"text": "a", "text": "b"}\n', r"row 1 \(line 1\) .*names 'text' twice"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": "b"}\n', r"row 2 \(line 2\) is empty"),
+        ("a.jsonl", b"[" * 100_000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_named_with_its_place(file: str, content: bytes, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read_table(file, content)
+
+
+def test_many_faults_are_counted() -> None:
+    with pytest.raises(DataError, match=r"row 1 .*; row 2 .*; row 3 .*; and 7 more like these\. Mend"):
+        read_table("a.csv", b"text,label\n" + b"a\n" * 10)
+
+
+def test_a_large_file_is_refused_before_it_is_read() -> None:
+    with pytest.raises(DataError, match=r"a\.csv has 50\.0 MB; wanted at most 50 MB"):
+        check_size("a.csv", MOST_MEGABYTES * 2**20 + 1)
+    check_size("a.csv", MOST_MEGABYTES * 2**20)

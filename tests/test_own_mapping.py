@@ -1,0 +1,120 @@
+"""A file's columns and labels as a task's: what is guessed, what is checked."""
+
+from dataclasses import replace
+
+import pytest
+
+from distill_core.errors import ConfigError, DataError
+from distill_core.own_files import Table, read_table
+from distill_core.own_mapping import DataMapping, OwnRow, checked_rows, guess_mapping, value_counts
+from distill_core.tasks import TASKS
+
+
+def table(content: str, kind: str = "csv") -> Table:
+    return read_table(f"a.{kind}", content.encode())
+
+
+def checked(task: str, content: str, kind: str = "csv", **changes: object) -> list[OwnRow]:
+    found = table(content, kind)
+    mapping = replace(guess_mapping(TASKS[task], found), **changes)
+    return checked_rows(TASKS[task], found, mapping)[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "columns", "label"),
+    [
+        ("sst2", "sentence,label\na b,1\n", {"sentence": "sentence"}, "label"),
+        ("sst2", "id,Review,Sentiment\n1,a b,pos\n", {"sentence": "Review"}, "Sentiment"),
+        ("sst2", "id,what they said,stars\n1,a b,positive\n2,c,negative\n", {"sentence": "what they said"}, "stars"),
+        ("sst2", "text\na b\n", {"sentence": "text"}, None),
+        ("sst2", "one,other\na b,c d\n", {}, None),
+        ("mrpc", "text_a,text_b,class\na b,c d,0\n", {"sentence1": "text_a", "sentence2": "text_b"}, "class"),
+        ("qnli", "Question,sentence,label\na b,c d,0\n", {"question": "Question", "sentence": "sentence"}, "label"),
+        ("mnli", "left,right,label\na b,c d,neutral\n", {"premise": "left", "hypothesis": "right"}, "label"),
+        ("stsb", "sentence1,sentence2,score\na,b,2.5\n", {"sentence1": "sentence1", "sentence2": "sentence2"}, "score"),
+    ],
+)
+def test_the_common_case_is_guessed(task: str, content: str, columns: dict[str, str], label: str | None) -> None:
+    found = guess_mapping(TASKS[task], table(content))
+    assert (found.columns, found.label) == (columns, label)
+
+
+def test_labels_are_class_names_indices_beginnings_or_what_is_said() -> None:
+    content = "text,label\na,1\nb,0.0\nc,Positive\nd, NEG \ne,meh\n"
+    assert [row.label for row in checked("sst2", content, labels={"NEG": "negative", "meh": "negative"})] == [
+        1, 0, 1, 0, 0,
+    ]  # fmt: skip
+    assert guess_mapping(TASKS["sst2"], table(content)).labels == {
+        "1": "positive", "0.0": "negative", "Positive": "positive", "NEG": "negative",
+    }  # fmt: skip
+    assert [row.label for row in checked("rte", "sentence1,sentence2,label\na,b,not entailment\n")] == [1]
+    assert value_counts(table(content), "label") == {"1": 1, "0.0": 1, "Positive": 1, "NEG": 1, "meh": 1}
+
+
+def test_json_values_mean_what_they_say() -> None:
+    content = '{"text": "a", "label": 1}\n{"text": " b ", "label": 0.0}\n{"text": "c", "label": "negative"}\n'
+    assert checked("sst2", content, "jsonl") == [OwnRow(("a",), 1, None), OwnRow(("b",), 0, None),
+                                                 OwnRow(("c",), 0, None)]  # fmt: skip
+
+
+def test_scores_are_numbers_within_the_span() -> None:
+    assert [row.label for row in checked("stsb", "sentence1,sentence2,score\na,b,2.5\nc,d,5\n")] == [2.5, 5.0]
+    for score in ("5.1", "-0.5", "nan", "high", "1e400"):
+        with pytest.raises(
+            DataError, match=rf"row 1 \(line 2\) has the score '{score}'.*labels are numbers from 0 to 5"
+        ):
+            checked("stsb", f"sentence1,sentence2,score\na,b,{score}\n")
+
+
+def test_a_file_without_labels_can_be_read() -> None:
+    assert checked("sst2", "text\na\n") == [OwnRow(("a",), None, None)]
+    assert checked("sst2", "text,label\na,\nb,\n") == [OwnRow(("a",), None, None), OwnRow(("b",), None, None)]
+
+
+def test_a_column_may_say_the_split() -> None:
+    found = checked("sst2", "text,label,split\na,1,Train\nb,0,dev\n")
+    assert [row.split for row in found] == ["train", "validation"]
+    with pytest.raises(DataError, match=r"row 2 \(line 3\) says 'later' in 'when', not train or validation"):
+        checked("sst2", "text,label,when\na,1,train\nb,0,later\n", split="when")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("text,label\na,1\n ,0\n", r"row 2 \(line 3\) has no text in 'text'"),
+        ("text,label\na,1\nb,\n", r"row 2 \(line 3\) has no label in 'label', though other rows have one"),
+        ("text,label\na,1\nb,meh\n", r"row 2 \(line 3\) has the label 'meh'.*labels are negative, positive, or 0 to 1"),
+        ("text,label\na,2\n", r"row 1 \(line 2\) has the label '2'"),
+        ("one,other\na b,c d\n", "has no column for sentence; say which it is, of: one, other"),
+    ],
+)
+def test_what_cannot_be_used_is_named(content: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        checked("sst2", content)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"text": 5, "label": 1}', r"row 1 \(line 1\) has 5 in 'text', not a text in quotation marks"),
+        ('{"text": null, "label": 1}', "has no text in 'text'"),
+        ('{"label": 1, "text": "\\ud800"}', "half a character"),
+        ('{"label": 1, "text": "a\\u0000b"}', "a NUL character"),
+        ('{"text": "a", "label": true}', "has the label 'true'"),
+        ('{"text": "a", "label": [1]}', r"has the label '\[1\]'"),
+    ],
+)
+def test_json_that_is_no_text_is_named(row: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        checked("sst2", row, "jsonl")
+
+
+def test_columns_that_cannot_be_are_named() -> None:
+    content = "text,label\na,1\n"
+    with pytest.raises(DataError, match=r"has no column 'review'; its columns are: text, label"):
+        checked("sst2", content, columns={"sentence": "review"})
+    with pytest.raises(DataError, match=r"Column 'text' of a\.csv is chosen twice"):
+        checked("sst2", content, label="text")
+    with pytest.raises(ConfigError, match=r"Unknown class 'good'.*negative, positive"):
+        checked("sst2", content, labels={"1": "good"})
+    assert DataMapping({}).label is None
