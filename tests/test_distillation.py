@@ -7,10 +7,14 @@ import pytest
 
 from distill_core.bundle import open_model
 from distill_core.config import RunConfig
+from distill_core.data import load_split
 from distill_core.distillation import prepare
 from distill_core.errors import DataError, ModelError, RunError
-from distill_core.events import Measured, Note, Phase
+from distill_core.events import DataUsed, Measured, Phase
 from distill_core.models import load_model, read_record
+from distill_core.own_data import add_own
+from distill_core.own_files import read_table
+from distill_core.own_mapping import guess_mapping
 from distill_core.tasks import get_task
 from tests.tiny import tiny_folder
 
@@ -39,7 +43,10 @@ def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: 
     } <= last.keys()
     assert ("ad_kd" in measured[2].values) is (method == "ad_kd")
     assert any(isinstance(event, Phase) and event.name == "training" for event in events)
-    assert any(isinstance(event, Note) and "16 examples" in event.text for event in events)
+    train, validation = (event for event in events if isinstance(event, DataUsed))
+    drawn, look = load_split("sst2", "train", "bundled").sample(16, 0), load_split("sst2", "validation", "bundled")
+    assert train == DataUsed("train", drawn.source, 16, drawn.fingerprint)
+    assert validation == DataUsed("validation", look.source, len(look.examples), look.fingerprint)
 
     session.save(tmp_path / "student", {"run": "r"})
     student = load_model(tmp_path / "student")
@@ -77,6 +84,17 @@ def test_each_setting_reaches_the_training(tmp_path: Path) -> None:
     }  # fmt: skip
     same = [name for name, value in others.items() if last_loss(**{name: value}) == plain]
     assert same == []
+
+
+def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:
+    content = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in range(20))
+    table = read_table("reviews.csv", content.encode())
+    own = add_own(table, "sst2", guess_mapping(get_task("sst2"), table))
+    events = list(prepare(config(tmp_path, source=own.source)).events())
+    used = [event for event in events if isinstance(event, DataUsed)]
+    assert [(event.split, event.examples) for event in used] == [("train", 16), ("validation", 4)]
+    assert {event.source for event in used} == {"reviews (own data, reviews.csv)"}
+    assert any("validation/accuracy" in event.values for event in events if isinstance(event, Measured))
 
 
 def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from distill_core import runner, worker
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError, RunError
-from distill_core.events import Event, Measured, Note, Phase
+from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.paths import run_folder
 from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.store import Run, Store
@@ -113,6 +113,7 @@ class Scripted:
     def __init__(self, events: Sequence[Event | BaseException], saving: Sequence[BaseException | None] = ()) -> None:
         self.planned, self.saving = events, list(saving)
         self.saves: list[int] = []
+        self.record: dict[str, Any] = {}
         self.closed = False
 
     def events(self) -> Iterator[Event]:
@@ -129,6 +130,7 @@ class Scripted:
         if error is not None:
             raise error
         self.saves.append(int(record["step"]))
+        self.record = record
         path.mkdir(exist_ok=True)
         (path / "student.json").write_text(f'{{"step": {record["step"]}}}')
 
@@ -243,6 +245,20 @@ def test_the_foreground_tells_every_event_and_writes_the_same_store(
     assert any(line.endswith("half way") for line in store.log_tail(run.id))
     assert session.saves == [2]
     assert session.closed
+
+
+def test_what_was_trained_on_is_in_the_store_the_log_and_the_students_record(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = [DataUsed("train", "Reviews", 16, "a1" * 32), DataUsed("validation", "Reviews", 4, "b2" * 32)]
+    session = Scripted([*used, Measured(1, {"loss": 1.0})])
+    run = done(store, monkeypatch, session)
+    assert store.data_of(run.id) == used
+    assert session.record["data"] == [
+        {"split": "train", "source": "Reviews", "examples": 16, "fingerprint": "a1" * 32},
+        {"split": "validation", "source": "Reviews", "examples": 4, "fingerprint": "b2" * 32},
+    ]
+    assert any(line.endswith("training on 16 examples from Reviews (a1a1a1a1)") for line in store.log_tail(run.id))
 
 
 def test_a_checkpoint_after_every_evaluation_and_none_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""Stores of older versions are brought up to date, and steps that have shipped stay as they were."""
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+from distill_core.config import RunConfig
+from distill_core.events import DataUsed
+from distill_core.migrations import MIGRATIONS, VERSION
+from distill_core.store import Store
+
+SHIPPED = ("db43f9b371b86ebb", "4adfd7d3872f1f36")  # SHA-256, its beginning, of each step
+
+
+def test_a_step_that_has_shipped_is_never_edited() -> None:
+    found = [hashlib.sha256("\n".join(step).encode()).hexdigest()[:16] for step in MIGRATIONS]
+    assert tuple(found) == SHIPPED
+
+
+def first_version(path: Path) -> None:
+    """Make a store as the first version did, with one finished run and a number of it."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO runs (id, config, state, created, step) VALUES ('old', ?, 'finished', 1.0, 3)",
+            (RunConfig(name="from before").to_json(),),
+        )
+        connection.execute("INSERT INTO metrics (run_number, step, name, value) VALUES (1, 3, 'loss', 0.5)")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def test_a_store_of_the_first_version_keeps_its_runs_and_takes_new_ones(tmp_path: Path) -> None:
+    first_version(tmp_path / "runs.sqlite")
+    store = Store(tmp_path / "runs.sqlite")
+    assert store.get("old").config.name == "from before"
+    assert store.latest("old") == {"loss": 0.5}
+    assert store.data_of("old") == []  # not recorded then
+    used = DataUsed("train", "here", 5, "digest")
+    assert store.add("new", RunConfig())
+    assert store.claim(lambda _: "cpu", "token") is not None
+    assert store.write("new", "token", [], None, [used]) is not None
+    assert Store(store.path).data_of("new") == [used]
+    with sqlite3.connect(store.path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    connection.close()
