@@ -1,7 +1,8 @@
 """How a file's columns and labels become a task's: guessed, checked row by row, never half-applied.
 
 A value of the label column means a class by what the mapping says, else by the class' name (letters of any size) or
-its index; for a regression it is a number within the task's span. Labels are all there or all missing.
+its index; for a regression it is a number within the task's span. Labels are all there or all missing. Line breaks
+inside a text become spaces: GLUE has none, and a field of one line could not show them.
 """
 
 import json
@@ -19,6 +20,7 @@ SPLITS = {  # what a column of splits may say
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "test", "eval"), "validation"),
 }
+LIKELY = 0.5  # share of a column's values that stand for a class, from which on it is taken for the labels
 _ONE_TEXT = ("text", "sentence", "review", "content", "comment", "message", "title", "body")
 _LABELS = ("label", "labels", "class", "target", "category", "sentiment", "gold", "goldlabel", "answer", "y")
 _SCORES = ("score", "similarity", "rating")
@@ -56,7 +58,7 @@ def guess_mapping(task: Task, table: Table) -> DataMapping:
     left = list(table.columns)
     label = _taken(left, _LABELS + (_SCORES if task.span else ()))
     split = _taken(left, ("split", "set", "part", "fold"))
-    if split is not None and not {value.lower() for value in value_counts(table, split)} <= SPLITS.keys():
+    if split is not None and not says_splits(table, split):
         left, split = [*left, split], None
     columns: dict[str, str] = {}
     for at, column in enumerate(task.columns, start=1):
@@ -65,8 +67,10 @@ def guess_mapping(task: Task, table: Table) -> DataMapping:
         if found is not None:
             columns[column] = found
     if label is None:
-        label = next((name for name in left if _says_labels(task, table, name)), None)
-        left = [name for name in left if name != label]
+        likeliest = max(left, key=lambda name: _share_known(task, table, name), default=None)
+        if likeliest is not None and _share_known(task, table, likeliest) >= LIKELY:
+            label = likeliest
+            left.remove(label)
     open_columns = [column for column in task.columns if column not in columns]
     texts = [name for name in left if any(isinstance(row.get(name), str) and " " in row[name] for row in table.rows)]
     if len(texts) == len(open_columns):
@@ -78,6 +82,11 @@ def value_counts(table: Table, column: str) -> dict[str, int]:
     """Return the values of a column as text, commonest first, with how often each occurs; empty cells are none."""
     counts = Counter(value for row in table.rows if (value := _value(row.get(column))))
     return dict(counts.most_common())
+
+
+def says_splits(table: Table, column: str) -> bool:
+    """Tell whether every row says train or validation in a column, in a word of `SPLITS`."""
+    return all(_value(row.get(column)).lower() in SPLITS for row in table.rows)
 
 
 def labels_of(task: Task, table: Table, column: str | None) -> dict[str, str]:
@@ -116,9 +125,8 @@ def checked_rows(task: Task, table: Table, mapping: DataMapping) -> tuple[list[O
         faults += [f"{table.place(at)} {fault}" for fault in found if fault]
         if not any(found):
             label = _answer(task, value, settled) if values else None
-            rows.append(OwnRow(tuple(str(text).strip() for text in texts), label, SPLITS.get(split or "")))
-    wanted = f"labels are {_wanted(task)}" if values else "each row needs its text"
-    refuse(table.file, faults, f"Mend or remove these rows; {wanted}.")
+            rows.append(OwnRow(tuple(_one_line(str(text)) for text in texts), label, SPLITS.get(split or "")))
+    refuse(table.file, faults, f"Mend or remove these rows.{f' Labels are {_wanted(task)}.' if values else ''}")
     return rows, settled
 
 
@@ -177,12 +185,12 @@ def _class_of(task: Task, value: str) -> str | None:
 def _wanted(task: Task) -> str:
     if task.span:
         return f"numbers from {task.span[0]:g} to {task.span[1]:g}"
-    return f"{', '.join(task.labels)}, or 0 to {task.classes - 1}; others need to be told which class they mean"
+    return f"{', '.join(task.labels)}, or 0 to {task.classes - 1}; of other values, say which class they mean"
 
 
-def _says_labels(task: Task, table: Table, column: str) -> bool:
-    known = labels_of(task, table, column)
-    return bool(known) and len(known) == len(value_counts(table, column))
+def _share_known(task: Task, table: Table, column: str) -> float:
+    """Return the share of a column's different values that stand for a class."""
+    return len(labels_of(task, table, column)) / max(1, len(value_counts(table, column)))
 
 
 def _taken(left: list[str], names: Sequence[str]) -> str | None:
@@ -200,6 +208,10 @@ def _value(cell: Any) -> str:
     if cell is None:
         return ""
     return cell.strip() if isinstance(cell, str) else json.dumps(cell)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s*[\r\n]+\s*", " ", text.strip())
 
 
 def _number(text: str) -> float | None:

@@ -7,6 +7,7 @@ from distill_core.errors import DistillError, RunError
 from distill_core.paths import ASSETS
 from distill_core.store import ACTIVE, Store
 from pages.components.frame import errors_shown, frame, page_link, show_error
+from pages.components.own_data_dialog import add_data_button
 from pages.components.run_form import (
     config_in_form,
     draw_method,
@@ -14,6 +15,8 @@ from pages.components.run_form import (
     draw_name,
     draw_outlook,
     draw_settings,
+    key,
+    use_source,
 )
 from pages.components.run_view import draw_run, draw_runs
 
@@ -27,7 +30,9 @@ def new_run(store: Store) -> None:
     with settings, st.container(key="settings"):
         st.header("Distill a student")
         draw_settings()
-        data = st.container()
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="data"):
+            data = st.container()
+            add_data_button(st.session_state[key("task")], use_source)
         draw_more_settings()
     with launch, st.container(border=True, key="launch"):
         draw_method()

@@ -11,8 +11,18 @@ with st.spinner("Loading PyTorch and the attribution methods …"):  # after the
     from distill_core.errors import DataError, DistillError, TokensDifferError
     from distill_core.explanation import Explanation
     from pages.components import charts, exports, figure, resources
-    from pages.components.controls import choose_words, controls, forget, model_names, publish, settle
-    from pages.components.view import View, first_view, task_in, to_address
+    from pages.components.controls import (
+        HUB_ALLOWED,
+        asked,
+        choose_words,
+        controls,
+        forget,
+        model_names,
+        publish,
+        settle,
+    )
+    from pages.components.sources import HUB
+    from pages.components.view import View, first_view, source_in, task_in, to_address
 
 NAMED = 8  # words listed of those a model cannot read
 
@@ -20,14 +30,17 @@ NAMED = 8  # words listed of those a model cannot read
 def main() -> None:
     """Draw the page: controls, then what they ask for."""
     try:
-        task = task_in({"task": st.query_params.get_all("task")} if "task" in st.query_params else {})
-        dataset = resources.examples(task)
+        task, source = task_in(asked()), source_in(asked())
+        if source == HUB and not st.session_state.get(HUB_ALLOWED):
+            ask_for_hub()
+            return
+        dataset = resources.examples(task, source)
         models = resources.models_of(task)
-        settle(first_view(dataset, models), dataset)
-        view = controls(task, dataset, models)
+        settle(first_view(dataset, models, source), dataset)
+        view = controls(task, source, dataset, models)
     except DistillError as error:
         show_error(error)
-        st.button("Open with the defaults", icon=":material/restart_alt:", on_click=forget)
+        defaults_button()
         return
     publish(view)
     if not view.students:
@@ -40,6 +53,21 @@ def main() -> None:
         return
     draw(explanation, view, view.gold(dataset))
     footer(f"Examples: {dataset.source}." if view.picked(dataset) else "A sentence of your own.")
+
+
+def defaults_button() -> None:
+    """Draw the way out of an address that cannot be shown."""
+    st.button("Open with the defaults", icon=":material/restart_alt:", on_click=forget)
+
+
+def ask_for_hub() -> None:
+    """Ask before a link makes this machine fetch from the network."""
+    st.caption("This link shows sentences of GLUE from the Hugging Face hub. They would be fetched from the network.")
+    with st.container(horizontal=True):
+        if st.button("Fetch them", icon=":material/cloud_download:", type="primary", key="explain.fetch"):
+            st.session_state[HUB_ALLOWED] = True
+            st.rerun()
+        defaults_button()
 
 
 def draw(explanation: Explanation, view: View, gold: str | None) -> None:

@@ -26,6 +26,7 @@ def checked(task: str, content: str, kind: str = "csv", **changes: object) -> li
         ("sst2", "sentence,label\na b,1\n", {"sentence": "sentence"}, "label"),
         ("sst2", "id,Review,Sentiment\n1,a b,pos\n", {"sentence": "Review"}, "Sentiment"),
         ("sst2", "id,what they said,stars\n1,a b,positive\n2,c,negative\n", {"sentence": "what they said"}, "stars"),
+        ("sst2", "id,Text,stars\n1,a b,pos\n2,c,neg\n3,d,meh\n4,e,pos\n5,f,neg\n", {"sentence": "Text"}, "stars"),
         ("sst2", "text\na b\n", {"sentence": "text"}, None),
         ("sst2", "one,other\na b,c d\n", {}, None),
         ("mrpc", "text_a,text_b,class\na b,c d,0\n", {"sentence1": "text_a", "sentence2": "text_b"}, "class"),
@@ -61,9 +62,13 @@ def test_scores_are_numbers_within_the_span() -> None:
     assert [row.label for row in checked("stsb", "sentence1,sentence2,score\na,b,2.5\nc,d,5\n")] == [2.5, 5.0]
     for score in ("5.1", "-0.5", "nan", "high", "1e400"):
         with pytest.raises(
-            DataError, match=rf"row 1 \(line 2\) has the score '{score}'.*labels are numbers from 0 to 5"
+            DataError, match=rf"row 1 \(line 2\) has the score '{score}'.*Labels are numbers from 0 to 5"
         ):
             checked("stsb", f"sentence1,sentence2,score\na,b,{score}\n")
+
+
+def test_line_breaks_inside_a_text_become_spaces() -> None:
+    assert checked("sst2", 'text,label\n" two \r\n\n lines,\nreally ",1\n')[0].texts == ("two lines, really",)
 
 
 def test_a_file_without_labels_can_be_read() -> None:
@@ -83,7 +88,7 @@ def test_a_column_may_say_the_split() -> None:
     [
         ("text,label\na,1\n ,0\n", r"row 2 \(line 3\) has no text in 'text'"),
         ("text,label\na,1\nb,\n", r"row 2 \(line 3\) has no label in 'label', though other rows have one"),
-        ("text,label\na,1\nb,meh\n", r"row 2 \(line 3\) has the label 'meh'.*labels are negative, positive, or 0 to 1"),
+        ("text,label\na,1\nb,meh\n", r"row 2 \(line 3\) has the label 'meh'.*Labels are negative, positive, or 0 to 1"),
         ("text,label\na,2\n", r"row 1 \(line 2\) has the label '2'"),
         ("one,other\na b,c d\n", "has no column for sentence; say which it is, of: one, other"),
     ],

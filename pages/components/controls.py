@@ -17,21 +17,31 @@ from distill_core.catalogue import ModelInfo, find_model
 from distill_core.data import Dataset
 from distill_core.explanation import UNITS
 from distill_core.tasks import TASKS, get_task
+from pages.components.frame import plain
+from pages.components.own_data_dialog import add_data_button
 from pages.components.picker import pick_sentence
 from pages.components.resources import models_of
-from pages.components.view import DEFAULT, MOST_STUDENTS, View, from_address, to_address
+from pages.components.sources import HUB, source_for, source_titles, told_apart
+from pages.components.view import DEFAULT, MOST_STUDENTS, View, from_address, source_in, to_address
 
 _FIELDS = ("text", "text_pair", "example", "teacher", "students", "method", "target", "baseline", "output", "units")
 _OUTPUTS = {"logit": "Logit", "log_probability": "Log-probability"}
+HUB_ALLOWED = "explain.hub"  # whether this visitor chose to read from the hub
 _SHOWN, _TOUCHED, _ORDER = "explain.address", "explain.touched", "explain.order"
+
+
+def asked() -> dict[str, list[str]]:
+    """Return the page's address; where it says nothing, the last one shown: a visitor comes back to it."""
+    address = {name: st.query_params.get_all(name) for name in st.query_params}
+    return address or st.session_state.get(_SHOWN, {})
 
 
 def settle(first: View, dataset: Dataset) -> None:
     """Bring controls and address together before any control is drawn; ConfigError for an address that is wrong."""
-    address = {name: st.query_params.get_all(name) for name in st.query_params}
+    address = asked()
     touched = st.session_state.pop(_TOUCHED, False)
     begun = "explain.teacher" in st.session_state
-    if begun and (touched or not address or address == st.session_state.get(_SHOWN)):
+    if begun and (touched or address == st.session_state.get(_SHOWN)):
         return
     view = from_address(address, first, dataset)
     for name in _FIELDS:
@@ -60,12 +70,12 @@ def forget() -> None:
         del st.session_state[key]
 
 
-def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
+def controls(task: str, source: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
     """Draw sentence and settings, each in one line where there is room, and return the view they make."""
     chosen = [st.session_state["explain.teacher"], *st.session_state["explain.students"]]
     known = dict(models) | {model: find_model(model) for model in chosen if model not in models}
     names = model_names(known)
-    _sentence_line(task, dataset, names)
+    _sentence_line(task, source, dataset, names)
     with st.container(key="controls", horizontal=True, gap="xsmall", vertical_alignment="bottom"):
         st.selectbox("Teacher", list(known), format_func=names.__getitem__, width=150, **_keyed("teacher"))
         st.multiselect(
@@ -90,18 +100,17 @@ def controls(task: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> Vi
             _baseline()
             _output(len(labels))
     values = {name: st.session_state[f"explain.{name}"] for name in _FIELDS}
-    view = View(task, **values | {"students": tuple(values["students"])})
+    view = View(task, **values | {"students": tuple(values["students"]), "source": source})
     return view if view.picked(dataset) else replace(view, example=None)
 
 
 def model_names(models: Mapping[str, ModelInfo]) -> dict[str, str]:
     """Return a name to show for each model id: its title, with the id where two share it."""
     titles = {key: Path(key).name if info.title == key else info.title for key, info in models.items()}
-    shared = {title for title in titles.values() if list(titles.values()).count(title) > 1}
-    return {key: f"{title} ({key})" if title in shared else title for key, title in titles.items()}
+    return told_apart(titles)
 
 
-def _sentence_line(task: str, dataset: Dataset, names: Mapping[str, str]) -> None:
+def _sentence_line(task: str, source: str, dataset: Dataset, names: Mapping[str, str]) -> None:
     columns = [name.rstrip("12") for name in get_task(task).columns]
     with st.container(key="sentence", horizontal=True, gap="small"):
         st.session_state["explain.task"] = task
@@ -134,6 +143,25 @@ def _sentence_line(task: str, dataset: Dataset, names: Mapping[str, str]) -> Non
         ):
             teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
             pick_sentence(dataset, teacher, students, names, _pick)
+        with st.popover("", icon=":material/database:", help="Where the sentences come from"):
+            _sources(task, source, dataset)
+
+
+def _sources(task: str, source: str, dataset: Dataset) -> None:
+    """Draw the choice of where the sentences come from, and the way to add one's own."""
+    titles = source_titles(task, source)
+    st.session_state["explain.source"] = source
+    st.selectbox(
+        "Sentences from",
+        list(titles),
+        format_func=lambda option: titles.get(option, option),
+        accept_new_options=True,
+        help="Type the path of a folder to read GLUE from it. The hub is asked only if you choose it.",
+        key="explain.source",
+        on_change=_change_source,
+    )
+    st.caption(f"{len(dataset.examples):,} sentences: {plain(dataset.source)}.")
+    add_data_button(task, _use)
 
 
 def _units() -> None:
@@ -182,10 +210,25 @@ def _keyed(name: str) -> dict[str, Any]:
 def _change_task() -> None:
     """Begin anew with another task, keeping how maps are made."""
     task = st.session_state["explain.task"]
+    source = source_for(task, source_in(asked()))
     for name in ("text", "text_pair", "example", "teacher", "students", "target", "order"):
         st.session_state.pop(f"explain.{name}", None)
     kept = {name: st.session_state[f"explain.{name}"] for name in ("method", "baseline", "units")}
-    st.query_params.from_dict({"task": task} | kept)
+    st.query_params.from_dict({"task": task, "source": source} | kept)
+
+
+def _change_source() -> None:
+    """Go on with the source that was picked; one that was emptied stays as it was."""
+    _use(st.session_state["explain.source"] or source_in(asked()))
+
+
+def _use(source: str) -> None:
+    """Show the first sentence of a source, all else as it is; choosing the hub allows to ask it."""
+    st.session_state[HUB_ALLOWED] = source == HUB
+    shown = {name: value for name, value in asked().items() if name not in ("text", "text_pair", "example", "source")}
+    for name in ("text", "text_pair", "example", "order"):
+        st.session_state.pop(f"explain.{name}", None)
+    st.query_params.from_dict(shown | {"source": source})
 
 
 def _touch() -> None:

@@ -36,9 +36,11 @@ def models_of(task: str) -> dict[str, ModelInfo]:
     return {model.id: model for model in list_models() if model.task == task}
 
 
-def examples(task: str) -> Dataset:
-    """Return the validation examples of a task from wherever they come now."""
-    return _examples(task, describe_source(task))
+def examples(task: str, source: str = "auto") -> Dataset:
+    """Return the validation examples of a task from a source; DataError where it is gone or cannot be read."""
+    where = describe_source(task, source)
+    with st.spinner(plain(f"Reading the sentences: {where} …")):
+        return _examples(task, source, where)
 
 
 def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
@@ -127,10 +129,10 @@ def open_models() -> OpenModels:
     return OpenModels()
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reading the sentences …")
-def _examples(task: str, source: str) -> Dataset:
-    del source  # part of the key: settings may name another source later
-    return load_split(task, "validation")
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _examples(task: str, source: str, where: str) -> Dataset:
+    del where  # part of the key: what `auto` means may change
+    return load_split(task, "validation", source)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

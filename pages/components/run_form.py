@@ -18,12 +18,8 @@ from pages.components.charts import metric_color
 from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate
+from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
-SOURCES = {
-    "auto": "Best at hand",
-    "bundled": "Bundled sample",
-    "hub": "GLUE from the hub",
-}
 WEIGHING = ("alpha", "temperature", "attribution_weight")
 DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
@@ -85,7 +81,8 @@ def draw_settings() -> None:
         _number("student_layers", _teacher_layers())
     source, examples, seed = st.columns((1.5, 1.5, 1), gap="small")
     with source:
-        _choice("source", SOURCES, typed=True)
+        value = st.session_state[key("source")] or FIRST_SOURCE
+        _choice("source", source_titles(st.session_state[key("task")], value), typed=True)
     with examples:
         _number("train_examples")
     with seed:
@@ -171,7 +168,7 @@ def data_words(config: RunConfig) -> str:
     """
     where = describe_source(config.task, config.source)
     seen = config.steps * config.batch_size
-    if config.source == "hub":
+    if config.source == HUB:
         return f"{where}: fetched when the run begins. {seen:,} examples will be seen."
     there = _count(config.task, config.source, where)
     used = min(there, config.train_examples or there, seen)
@@ -206,10 +203,16 @@ def _numbers(*names: str, helped: bool = True) -> None:
             _number(name, helped=helped)
 
 
+def use_source(source: str) -> None:
+    """Choose a source; call it before the form is drawn."""
+    st.session_state[key("source")] = source
+
+
 def _change_task() -> None:
-    """Take the chosen task's first model as teacher: the one before was trained for another."""
+    """Take the chosen task's first model as teacher, as the one before was for another, and data it may have."""
     task = st.session_state[key("task")]
     st.session_state[key("teacher")] = next((model.id for model in list_models() if model.task == task), None)
+    st.session_state[key("source")] = source_for(task, st.session_state[key("source")] or FIRST_SOURCE)
 
 
 def _choice(

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from distill_core.config import FIELDS, METHODS, RunConfig
+from distill_core.events import DataUsed
 from distill_core.store import Run
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
@@ -59,6 +60,18 @@ def summary(run: Run) -> str:
         f"seed {config.seed}",
     ]
     return " · ".join([*parts, run.id])
+
+
+def data_line(used: Sequence[DataUsed]) -> str:
+    """Return in one line what a run trains and validates on, with digests to compare."""
+    parts, before = [], ""
+    for data in used:
+        done = "Trained" if data.split == "train" else "Validated"
+        source = "the same source" if data.source == before else data.source
+        digest = f'<code title="SHA-256 {escape(data.fingerprint)}">{escape(data.fingerprint[:8])}</code>'
+        parts.append(f"{done} on {data.examples:,} examples of <bdi>{escape(source)}</bdi> {digest}")
+        before = data.source
+    return f'<div class="dl-run"><p class="dl-quiet-line">{" · ".join(parts)}</p></div>'
 
 
 def facts(shown: Sequence[Fact]) -> str:

@@ -17,6 +17,7 @@ from distill_core import runner
 from distill_core.catalogue import list_models
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError, DistillError
+from distill_core.own_data import PREFIX
 from distill_core.store import Run, Store
 from distill_core.tasks import get_task
 from pages.components import charts, run_html
@@ -24,6 +25,7 @@ from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain, show_error
 from pages.components.run_estimate import about, exactly
 from pages.components.run_form import fill
+from pages.components.sources import source_for
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
@@ -72,6 +74,9 @@ def draw_run(store: Store, run: Run) -> None:
         _progress(store, run, series)
     else:
         _outcome(run, series)
+    used = store.data_of(run.id)
+    if used:
+        st.html(run_html.data_line(used))
     st.html(run_html.facts(run_html.run_facts(run, series, time.time())))
     _curves(run, series)
     _log(store, run)
@@ -160,6 +165,8 @@ def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | li
     students = [student, *others][:MOST_STUDENTS]
     parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
     parameters["student"] = students
+    if source_for(run.config.task, run.config.source).startswith(PREFIX):
+        parameters["source"] = run.config.source
     text = state.get("explain.text")
     if isinstance(text, str) and text.strip():
         parameters["text"] = text

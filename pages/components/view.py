@@ -22,7 +22,7 @@ FIRST_TEXTS = {"sst2": "For all its beautiful landscapes and fine intentions, th
 
 @dataclass(frozen=True)
 class View:
-    """One explanation to look at. `example`: number of the sentence it was picked as, None if typed."""
+    """One explanation to look at. `example`: number of the sentence of `source` it was picked as, None if typed."""
 
     task: str
     text: str
@@ -35,6 +35,7 @@ class View:
     baseline: str = DEFAULT
     output: str = "logit"
     units: str = "pieces"
+    source: str = "auto"
 
     def picked(self, dataset: Dataset) -> bool:
         """Tell whether the text is, still, the example it was picked as."""
@@ -50,17 +51,20 @@ class View:
         return None if label is None else get_task(self.task).label_name(label)
 
 
-def first_view(dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
-    """Return what a newcomer sees: the task's first model as teacher, the next two, bundled ones first, as students."""
+def first_view(dataset: Dataset, models: Mapping[str, ModelInfo], source: str = "auto") -> View:
+    """Return what a newcomer sees: the task's first model as teacher, the next two, bundled ones first, as students.
+
+    `source`: of the data set; where it was chosen, its first sentence is shown.
+    """
     if not models:
         raise ModelError(f"There is no model for task {dataset.task}; reinstall the app, or finish a run.")
     teacher, *others = models
     bundled = [model for model in others if models[model].kind == "bundled"]
     students = tuple(bundled or others)[:2] or (teacher,)
     first = dataset.examples[0]
-    text = FIRST_TEXTS.get(dataset.task, first.text)
+    text = FIRST_TEXTS.get(dataset.task, first.text) if source == "auto" else first.text
     number = next((example.index for example in dataset.examples if example.text == text), None)
-    return View(dataset.task, text, first.text_pair, number, teacher, students)
+    return View(dataset.task, text, first.text_pair, number, teacher, students, source=source)
 
 
 def to_address(view: View) -> dict[str, str | list[str]]:
@@ -71,7 +75,9 @@ def to_address(view: View) -> dict[str, str | list[str]]:
     if view.example is not None:
         address["example"] = str(view.example + 1)
     address["student"] = list(view.students)
-    return address | {name: getattr(view, name) for name in ("method", "target", "baseline", "output", "units")}
+    return address | {
+        name: getattr(view, name) for name in ("method", "target", "baseline", "output", "units", "source")
+    }
 
 
 def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dataset) -> View:
@@ -101,6 +107,11 @@ def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dat
 def task_in(address: Mapping[str, Sequence[str]]) -> str:
     """Return the task an address names, the first task if none; ConfigError naming the valid ones."""
     return get_task((address.get("task") or (FIRST_TASK,))[-1]).name
+
+
+def source_in(address: Mapping[str, Sequence[str]]) -> str:
+    """Return the source an address names, `auto` if none; whether it is there shows when it is read."""
+    return (address.get("source") or ("auto",))[-1]
 
 
 def _with_sentence(view: View, given: Mapping[str, str], dataset: Dataset) -> View:

@@ -1,0 +1,188 @@
+"""The window in which a file of one's own is looked at, its columns and labels told, and kept; or removed again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from distill_core import runner
+from distill_core.errors import DataError, DistillError
+from distill_core.own_data import HELD_OUT, MOST_NAME, add_own, list_own
+from distill_core.own_files import KINDS, MOST_MEGABYTES, Table, read_table
+from distill_core.own_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
+from distill_core.tasks import Task, get_task
+from pages.components.frame import errors_shown, plain, show_error
+from pages.components.resources import run_store
+
+PREVIEWED = 5  # rows
+MOST_VALUES = 12  # of a label column: more are no classes
+Use = Callable[[str], None]
+_TABLE, _DONE, _REFUSED, _ASKED = "own.table", "own.done", "own.refused", "own.asked"
+
+
+def add_data_button(task: str, use: Use) -> None:
+    """Draw the button that opens the window; `use(source)` is called with the data set that was added."""
+    if st.button("Add your own data …", icon=":material/upload_file:", type="tertiary", key="own.open"):
+        add_data(task, use)
+
+
+@st.dialog("Add your own data", width="large", icon=":material/upload_file:")
+def add_data(task: str, use: Use) -> None:
+    """Open the window."""
+    with errors_shown():
+        draw(get_task(task), use)
+    if st.session_state.pop(_DONE, False):
+        st.rerun()
+
+
+def draw(task: Task, use: Use) -> None:
+    """Draw the window's content: a file to choose, then how it is read; DataError for a file that cannot be."""
+    file = st.file_uploader(
+        f"A {', '.join(KINDS[:-1]).upper()} or {KINDS[-1].upper()} file for {plain(task.short_title)}",
+        type=list(KINDS),
+        max_upload_size=MOST_MEGABYTES,
+        key="own.file",
+    )
+    if file is None:
+        st.session_state.pop(_TABLE, None)
+        columns = " and ".join(task.columns)
+        st.caption(
+            f"UTF-8, at most {MOST_MEGABYTES} MB, with a column for {plain(columns)} and, to train on it, one of "
+            "labels. The file stays on this machine."
+        )
+        _kept(task)
+        return
+    table = _table(file)
+    prefix = f"own.{file.file_id}"
+    _fill(prefix, task, table)
+    st.dataframe(
+        [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEWED]], hide_index=True
+    )
+    st.caption(
+        f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEWED else "These are all rows."
+    )
+    _columns(prefix, task, table)
+    _classes(prefix, task, table)
+    _share(prefix, table)
+    refused = st.session_state.pop(_REFUSED, None)
+    if refused is not None:
+        show_error(refused)
+    st.button(
+        "Add", type="primary", icon=":material/add:", key="own.add", on_click=_add, args=(prefix, task, table, use)
+    )
+
+
+def _table(file: Any) -> Table:
+    """Return the rows of an uploaded file, read once."""
+    kept = st.session_state.get(_TABLE)
+    if kept is None or kept[0] != file.file_id:
+        with st.spinner(f"Reading {plain(file.name)} …"):
+            kept = st.session_state[_TABLE] = (file.file_id, read_table(file.name, file.getvalue()))
+    table: Table = kept[1]
+    return table
+
+
+def _fill(prefix: str, task: Task, table: Table) -> None:
+    """Put what is likely into the form, where nothing is yet."""
+    guess = guess_mapping(task, table)
+    first = {f"columns.{column}": guess.columns.get(column) for column in task.columns}
+    first |= {"label": guess.label or "", "split": guess.split or "", "name": Path(table.file).stem[:MOST_NAME]}
+    for name, value in (first | {"share": round(100 * HELD_OUT)}).items():
+        st.session_state.setdefault(f"{prefix}.{name}", value)
+
+
+def _columns(prefix: str, task: Task, table: Table) -> None:
+    places = st.columns(len(task.columns) + 1, gap="small")
+    for place, column in zip(places, task.columns, strict=False):
+        place.selectbox(
+            column.capitalize(), table.columns, placeholder="Choose a column", key=f"{prefix}.columns.{column}"
+        )
+    words = f"{task.labels[0].capitalize()}, {task.span[0]:g} to {task.span[1]:g}" if task.span else "Label"
+    places[-1].selectbox(
+        words, ["", *table.columns], format_func=lambda name: name or "No labels", key=f"{prefix}.label"
+    )
+
+
+def _classes(prefix: str, task: Task, table: Table) -> None:
+    """Draw which class each value of the label column means; DataError where there are too many for classes."""
+    column = st.session_state[f"{prefix}.label"]
+    if not column or task.span:
+        return
+    values = value_counts(table, column)
+    if len(values) > MOST_VALUES:
+        raise DataError(f"Column {column!r} has {len(values):,} different values; choose the one that holds labels.")
+    likely = labels_of(task, table, column)
+    with st.container(horizontal=True, gap="small"):
+        for value, count in values.items():
+            key = f"{prefix}.class.{column}.{value}"
+            st.session_state.setdefault(key, likely.get(value))
+            words = f"“{plain(value[:40])}” ({count:,}) means"
+            st.selectbox(words, task.labels, placeholder="Choose a class", key=key, width=200)
+
+
+def _share(prefix: str, table: Table) -> None:
+    name, held_out = st.columns(2, gap="small")
+    name.text_input("Name", max_chars=MOST_NAME, key=f"{prefix}.name")
+    splits = [column for column in table.columns if says_splits(table, column)]
+    with held_out, st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        if splits:
+            shown = {"": "A share of the rows"} | {column: f"What {column} says" for column in splits}
+            st.selectbox("Held out for validation", list(shown), format_func=shown.__getitem__, key=f"{prefix}.split")
+        if not st.session_state[f"{prefix}.split"]:
+            words = "Held out for validation, %"
+            st.number_input(words, min_value=1, max_value=99, step=5, key=f"{prefix}.share")
+
+
+def _add(prefix: str, task: Task, table: Table, use: Use) -> None:
+    """Keep the file as the form says; reads the session, so that what was typed just before the click counts."""
+    state = st.session_state
+    begin = f"{prefix}.class.{state[f'{prefix}.label']}."
+    mapping = DataMapping(
+        columns={column: name for column in task.columns if (name := state[f"{prefix}.columns.{column}"])},
+        label=state[f"{prefix}.label"] or None,
+        labels={str(key).removeprefix(begin): state[key] for key in state if str(key).startswith(begin) and state[key]},
+        split=state[f"{prefix}.split"] or None,
+    )
+    try:
+        share = state.get(f"{prefix}.share", round(100 * HELD_OUT)) / 100
+        data = add_own(table, task.name, mapping, name=state[f"{prefix}.name"], held_out=share)
+    except DistillError as error:
+        state[_REFUSED] = error
+        return
+    state.pop(_TABLE, None)
+    state[_DONE] = True
+    use(data.source)
+
+
+def _kept(task: Task) -> None:
+    """Draw the task's data sets, each with a way to remove it that asks first."""
+    kept = list_own(task.name)
+    if kept:
+        st.subheader("Added so far")
+    for data in kept:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            rows = f"{data.rows['train']:,} rows to train on, {data.rows['validation']:,} held out"
+            st.markdown(f"**{plain(data.name)}** · {plain(data.file)} · {rows}", width="stretch")
+            if st.session_state.get(_ASKED) != data.id:
+                words = f"Remove {data.name}"
+                st.button("", icon=":material/delete:", help=plain(words), key=f"own.ask.{data.id}", on_click=_ask,
+                          args=(data.id,))  # fmt: skip
+                continue
+            st.button("Remove for good", key="own.remove", on_click=_remove, args=(data.id,))
+            st.button("Keep", key="own.keep", on_click=_ask, args=(None,))
+    refused = st.session_state.pop(_REFUSED, None)
+    if refused is not None:
+        show_error(refused)
+
+
+def _ask(data_id: str | None) -> None:
+    st.session_state[_ASKED] = data_id
+
+
+def _remove(data_id: str) -> None:
+    try:
+        runner.remove_data(run_store(), data_id)
+    except DistillError as error:
+        st.session_state[_REFUSED] = error
+    _ask(None)

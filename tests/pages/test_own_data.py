@@ -1,0 +1,254 @@
+"""Own data on the pages: a file is looked at, told and kept in a window; then it can be picked, and removed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from distill_core.config import RunConfig
+from distill_core.data import load_split
+from distill_core.events import DataUsed
+from distill_core.own_data import OwnData, add_own, list_own
+from distill_core.own_files import MOST_MEGABYTES, read_table
+from distill_core.own_mapping import guess_mapping
+from distill_core.runner import submit
+from distill_core.store import Store
+from distill_core.tasks import TASKS
+from pages.components import run_html
+from tests.conftest import FAKE_TOKEN
+from tests.tiny import tiny_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+REVIEWS = "id,review,stars\n" + "".join(f"{at},film number {at},{('pos', 'neg')[at % 2]}\n" for at in range(10))
+# The window's content alone, with what it chose.
+WINDOW = """
+import streamlit as st
+from distill_core.tasks import get_task
+from pages.components.frame import errors_shown
+from pages.components.own_data_dialog import draw
+
+with errors_shown():
+    draw(get_task(st.session_state["task"]), lambda source: st.session_state.update(chosen=source))
+"""
+
+
+def window(content: bytes | None = None, file: str = "films.csv", task: str = "sst2") -> AppTest:
+    page = AppTest.from_string(WINDOW, default_timeout=30)
+    page.session_state["task"] = task
+    page.run()
+    if content is not None:
+        page.file_uploader[0].set_value((file, content, "text/csv")).run()
+    assert not page.exception
+    return page
+
+
+def messages(page: AppTest) -> str:
+    return " ".join(error.value for error in page.error).replace("\\", "")
+
+
+def box(page: AppTest, label: str) -> Any:
+    return next(one for one in page.selectbox if one.label.replace("\\", "") == label)
+
+
+def kept(content: str = REVIEWS, name: str = "Films", task: str = "sst2") -> OwnData:
+    table = read_table("films.csv", content.encode())
+    return add_own(table, task, guess_mapping(TASKS[task], table), name=name)
+
+
+# the window ------------------------------------------------------------------------------------
+
+
+def test_the_common_case_is_one_click() -> None:
+    page = window(REVIEWS.encode())
+    assert list(page.dataframe[0].value["review"]) == [f"film number {at}" for at in range(5)]
+    assert (box(page, "Sentence").value, box(page, "Label").value) == ("review", "stars")
+    assert box(page, "“pos” (5) means").value == "positive"
+    page.button(key="own.add").click().run()
+    assert not page.exception
+    (data,) = list_own("sst2")
+    assert page.session_state["chosen"] == data.source
+    assert (data.name, data.rows) == ("films", {"train": 8, "validation": 2})
+
+
+def test_what_was_told_is_what_is_kept() -> None:
+    page = window(REVIEWS.replace("neg", "meh").encode())
+    assert box(page, "“meh” (5) means").value is None
+    page.button(key="own.add").click().run()
+    assert "row 2 (line 3) has the label 'meh'" in messages(page)
+    assert list_own() == []
+    box(page, "“meh” (5) means").set_value("negative")
+    page.text_input[0].set_value("<b>Mine</b>")
+    page.number_input[0].set_value(50)
+    page.button(key="own.add").click().run()
+    (data,) = list_own()
+    assert data.name == "<b>Mine</b>"
+    assert data.rows == {"train": 5, "validation": 5}
+    assert dict(data.mapping.labels) == {"pos": "positive", "meh": "negative"}
+
+
+def test_pairs_scores_and_a_column_of_splits() -> None:
+    content = b"a,b,score,part\none,two,2.5,train\nthree,four,5,dev\n"
+    page = window(content, task="stsb")
+    assert (box(page, "Sentence1").value, box(page, "Sentence2").value) == ("a", "b")
+    assert box(page, "Similarity, 0 to 5").value == "score"
+    assert box(page, "Held out for validation").value == "part"
+    page.button(key="own.add").click().run()
+    assert list_own("stsb")[0].rows == {"train": 1, "validation": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"text,label\ncaf\xe9,1\n", "is not UTF-8: byte 15 (line 2)"),
+        (b"text,label\na,1,2\n", "row 1 (line 2) has 3 cells"),
+        (b"text,label\n", "has no rows"),
+        (b"text,label\n" + b"".join(b"a b,%d\n" % at for at in range(20)), "Column 'label' has 20 different values"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(content: bytes, words: str) -> None:
+    assert words in messages(window(content))
+
+
+def test_what_was_added_can_be_removed_after_a_question(store: Store) -> None:
+    data = kept()
+    run_id = submit(store, RunConfig(device="cpu", source=data.source, name="reads it"))
+    page = window()
+    page.button(key=f"own.ask.{data.id}").click().run()
+    page.button(key="own.keep").click().run()
+    page.button(key=f"own.ask.{data.id}").click().run()
+    page.button(key="own.remove").click().run()
+    assert "is read by reads it" in messages(page)
+    store.cancel(run_id)
+    page.button(key=f"own.ask.{data.id}").click().run()
+    page.button(key="own.remove").click().run()
+    assert list_own() == []
+    assert not page.subheader
+
+
+def test_the_browser_refuses_what_the_core_would() -> None:
+    assert f"maxUploadSize = {MOST_MEGABYTES} " in (ROOT / ".streamlit" / "config.toml").read_text()
+
+
+# the explain page ------------------------------------------------------------------------------
+
+
+def explain(**address: str) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).switch_page("pages/explain.py")
+    for name, value in ({"teacher": "run/teacher", "student": "run/student"} | address).items():
+        page.query_params[name] = value
+    return page.run()
+
+
+@pytest.fixture
+def models(own_home: Path) -> None:
+    for seed, model in enumerate(("teacher", "student")):
+        (own_home / "runs" / model).mkdir(parents=True)
+        tiny_folder(own_home / "runs" / model / "student", seed=seed)
+
+
+@pytest.mark.usefixtures("models")
+def test_the_source_is_picked_and_in_the_address() -> None:
+    data = kept()
+    page = explain()
+    assert page.query_params["source"] in ("auto", ["auto"])
+    picker = page.selectbox(key="explain.source")
+    assert "Films" in picker.options
+    picker.set_value(data.source).run()
+    first = load_split("sst2", "validation", data.source).examples[0]
+    assert page.text_input(key="explain.text").value == first.text
+    assert page.query_params["source"] in (data.source, [data.source])
+    assert page.query_params["teacher"] in ("run/teacher", ["run/teacher"])
+    assert "label" in "".join(block.value for block in page.html)
+    page.button(key="explain.step.chevron_right").click().run()
+    assert page.text_input(key="explain.text").value == load_split("sst2", "validation", data.source).examples[1].text
+    again = explain(**{name: "".join(page.query_params[name]) for name in page.query_params})
+    assert again.text_input(key="explain.text").value == page.text_input(key="explain.text").value
+    assert any("Films" in caption.value for caption in again.caption)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_source_that_is_gone_says_so_and_offers_the_defaults(own_home: Path) -> None:
+    data = kept()
+    shutil.rmtree(own_home / "data" / data.id)
+    page = explain(source=data.source)
+    assert f"no own data {data.source}: it was removed or never added here" in messages(page)
+    page.button[0].click().run()
+    assert not page.error
+    assert page.selectbox(key="explain.source").value == "auto"
+
+
+@pytest.mark.usefixtures("models")
+def test_a_link_to_the_hub_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "distill_core.data._read_hub", lambda *_: asked.append("hub") or [{"sentence": "a", "label": 1}]
+    )
+    page = explain(source="hub")
+    assert asked == []
+    page.button(key="explain.fetch").click().run()
+    assert asked == ["hub"]
+    assert page.text_input(key="explain.text").value == "a"
+    page = explain()
+    page.selectbox(key="explain.source").set_value("hub").run()
+    assert page.text_input(key="explain.text").value == "a"
+
+
+@pytest.mark.usefixtures("models")
+def test_unlabelled_data_is_explained_without_a_label() -> None:
+    data = kept("text\nthe film is good\nthe plot is dull\n")
+    page = explain(source=data.source)
+    assert not page.error
+    assert page.text_input(key="explain.text").value == "the film is good"
+
+
+# the distill page ------------------------------------------------------------------------------
+
+
+def distill(**values: object) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/distill.py")
+    for name, value in values.items():
+        if name == "run":
+            page.query_params[name] = str(value)
+        else:
+            page.session_state[f"distill.{name}"] = value
+    return page.run()
+
+
+def test_own_data_can_be_picked_for_a_run_and_leaves_with_its_task() -> None:
+    data, other = kept(), kept("text\none\ntwo\n", name="No labels")
+    page = distill(source=data.source)
+    assert {"Films", "No labels"} <= set(page.selectbox(key="distill.source").options)
+    assert any("8 training examples: Films" in caption.value.replace("\\", "") for caption in page.caption)
+    assert not page.button(key="distill.start").disabled
+    page.selectbox(key="distill.source").set_value(other.source).run()
+    assert "has no labels: it can be explained, but not trained on" in messages(page)
+    assert page.button(key="distill.start").disabled
+    page.selectbox(key="distill.task").set_value("cola").run()
+    assert page.selectbox(key="distill.source").value == "auto"
+    assert "Films" not in page.selectbox(key="distill.source").options
+
+
+def test_a_run_says_what_it_was_trained_on(store: Store) -> None:
+    data = kept(name="<b>Films</b>")
+    run_id = submit(store, RunConfig(device="cpu", source=data.source))
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    used = [DataUsed("train", data.title, 1600, "a1" * 32), DataUsed("validation", data.title, 400, "b2" * 32)]
+    store.write(run_id, FAKE_TOKEN, [], None, used)
+    shown = "\n".join(str(part.proto.body) for part in distill(run=run_id).get("html"))
+    assert "Trained on 1,600 examples of <bdi>&lt;b&gt;Films&lt;/b&gt; (own data, films.csv)</bdi>" in shown
+    assert "Validated on 400 examples of <bdi>the same source</bdi>" in shown
+    assert f'title="SHA-256 {"a1" * 32}">a1a1a1a1</code>' in shown
+    assert "Trained" not in run_html.data_line(used[1:])
+    store.end(run_id, FAKE_TOKEN, "finished")
+
+
+def test_a_students_link_to_explain_names_its_own_data(store: Store, own_home: Path) -> None:
+    from pages.components.run_view import explain_parameters
+
+    data = kept()
+    run = store.get(submit(store, RunConfig(device="cpu", source=data.source)))
+    assert explain_parameters(run, {})["source"] == data.source
+    shutil.rmtree(own_home / "data" / data.id)
+    assert "source" not in explain_parameters(run, {})
