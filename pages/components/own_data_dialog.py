@@ -68,9 +68,7 @@ def draw(task: Task, use: Use) -> None:
     refused = st.session_state.pop(_REFUSED, None)
     if refused is not None:
         show_error(refused)
-    st.button(
-        "Add", type="primary", icon=":material/add:", key="own.add", on_click=_add, args=(prefix, task, table, use)
-    )
+    st.button("Add", icon=":material/add:", key="own.add", on_click=_add, args=(prefix, task, table, use))
 
 
 def _table(file: Any) -> Table:
@@ -161,16 +159,17 @@ def _kept(task: Task) -> None:
     if kept:
         st.subheader("Added so far")
     for data in kept:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        asked = st.session_state.get(_ASKED) == data.id
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=asked):
             rows = f"{data.rows['train']:,} rows to train on, {data.rows['validation']:,} held out"
-            st.markdown(f"**{plain(data.name)}** · {plain(data.file)} · {rows}", width="stretch")
-            if st.session_state.get(_ASKED) != data.id:
-                words = f"Remove {data.name}"
-                st.button("", icon=":material/delete:", help=plain(words), key=f"own.ask.{data.id}", on_click=_ask,
-                          args=(data.id,))  # fmt: skip
-                continue
-            st.button("Remove for good", key="own.remove", on_click=_remove, args=(data.id,))
-            st.button("Keep", key="own.keep", on_click=_ask, args=(None,))
+            words = (data.file, rows, data.source)
+            st.markdown(" · ".join((f"**{plain(data.name)}**", *map(plain, words))), width="stretch")
+            if asked:
+                st.button("Remove for good", key="own.remove", on_click=_remove, args=(data.id,))
+                st.button("Keep", key="own.keep", on_click=_ask, args=(None,))
+            else:
+                icon, words_shown = ":material/delete:", plain(f"Remove {data.name}")
+                st.button("", icon=icon, help=words_shown, key=f"own.ask.{data.id}", on_click=_ask, args=(data.id,))
     refused = st.session_state.pop(_REFUSED, None)
     if refused is not None:
         show_error(refused)

@@ -66,10 +66,10 @@ def data_line(used: Sequence[DataUsed]) -> str:
     """Return in one line what a run trains and validates on, with digests to compare."""
     parts, before = [], ""
     for data in used:
-        done = "Trained" if data.split == "train" else "Validated"
+        use = "Training" if data.split == "train" else "Validation"
         source = "the same source" if data.source == before else data.source
         digest = f'<code title="SHA-256 {escape(data.fingerprint)}">{escape(data.fingerprint[:8])}</code>'
-        parts.append(f"{done} on {data.examples:,} examples of <bdi>{escape(source)}</bdi> {digest}")
+        parts.append(f"{use}: {data.examples:,} from <bdi>{escape(source)}</bdi> {digest}")
         before = data.source
     return f'<div class="dl-run"><p class="dl-quiet-line">{" · ".join(parts)}</p></div>'
 
