@@ -28,8 +28,8 @@ VALIDATION = "validation/"
 _FAINT = "rgba(128, 128, 128, 0.22)"
 _TITLES = {
     "loss": "Total loss",
-    "ce": "Cross-entropy with the labels",
-    "kd": "Soft targets (KD)",
+    "ce": "Loss on the labels",
+    "kd": "Loss on the teacher’s answers (KD)",
     "ad_kd": "Attribution maps (AD-KD)",
     "agreement/cosine": "Cosine of unsigned maps",
     "agreement/spearman": "Spearman of unsigned maps",

@@ -13,7 +13,7 @@ from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.store import ACTIVE, Store
-from distill_core.tasks import TASKS
+from distill_core.tasks import TASKS, get_task
 from pages.components.charts import metric_color
 from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
@@ -41,6 +41,20 @@ TERMS = {  # name in the formula, definition, words
         r"\mathrm{AD}",
         r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
         r" a(i) = \lVert \nabla_{\!E_i}\mathrm{CE} \odot E_i \rVert_2",
+        "Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding block’s "
+        "output. More than two classes have a map each, whose distances are added (Wu et al., ACL 2023).",
+    ),
+}
+TERMS_OF_SCORES = {  # what a regression, whose one logit is its score s, has in their place
+    "ce": (r"\mathrm{SE}", r"(s_s - y)^2", "Squared error with the gold score *y*."),
+    "kd": (
+        r"\mathrm{KD}_{\tau}",
+        r"\left(\frac{s_t - s_s}{\tau}\right)^2",
+        "Squared error with the teacher’s score, both divided by the temperature τ.",
+    ),
+    "ad_kd": (
+        TERMS["ad_kd"][0],
+        TERMS["ad_kd"][1].replace(r"\mathrm{CE}", "s"),
         "Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding block’s "
         "output (Wu et al., ACL 2023).",
     ),
@@ -148,15 +162,16 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
 
 def draw_loss(config: RunConfig) -> None:
     """Draw the loss as it is weighed now, each term in its curve's colour, and what the terms are."""
+    terms = TERMS_OF_SCORES if get_task(config.task).span else TERMS
     weights = {"ce": 1.0 - config.alpha, "kd": config.alpha}
     if config.method != "kd":
         weights[config.method] = config.attribution_weight
-    names = {term: rf"\textcolor{{{metric_color(term)}}}{{{TERMS[term][0]}}}" for term in weights}
+    names = {term: rf"\textcolor{{{metric_color(term)}}}{{{terms[term][0]}}}" for term in weights}
     st.latex("L = " + " + ".join(rf"{weight:.3g}\,{names[term]}" for term, weight in weights.items()))
     with st.popover("What the terms are", type="tertiary", icon=":material/function:"):
         for term in weights:
-            st.latex(f"{names[term]} = {TERMS[term][1]}")
-            st.caption(TERMS[term][2])
+            st.latex(f"{names[term]} = {terms[term][1]}")
+            st.caption(terms[term][2])
         for name in WEIGHING[: len(weights)]:
             st.caption(f"{FIELDS[name].label}: {plain(FIELDS[name].help)}")
 
