@@ -1,7 +1,9 @@
 """The Models page through the app's entry: the list, one model's card, and bringing a folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +14,8 @@ from distill_core.catalogue import bundled_models
 from distill_core.models import WEIGHTS
 from distill_core.settings import read_settings
 from pages.components.model_add import FOLDER, imports
+from tests.conftest import until
+from tests.small_hub import SmallHub, serving
 from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent.parent
@@ -110,6 +114,48 @@ def test_a_pickle_is_converted_after_consent_only(tmp_path: Path) -> None:
     page = ended(page)
     assert page.success, [one.value for one in page.error]
     assert list_added()[0].id.startswith("converted/old-")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
+    """Return a small hub on this machine, the one this process asks."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    folder = tiny_folder(tmp_path / "published")
+    (folder / "distill.json").unlink()
+    with serving("org/tiny", folder) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        yield served
+
+
+def test_a_model_of_the_hub_is_fetched_with_progress_cancelled_and_fetched_again(hub: SmallHub) -> None:
+    hub.pause = 0.2
+    page = opened()
+    page.text_input(key="models.repo").set_value("org/tiny").run()
+    page.button(key="models.add").click().run()
+    job = imports().job
+    assert job is not None
+    assert until(lambda: any("model.safetensors" in getattr(event, "what", "") for event in job.events))
+    page.button(key="models.cancel").click().run()
+    page = ended(page)
+    assert "Cancelled" in page.info[0].value
+    assert list_added() == []
+    hub.pause = 0.0
+    page.button(key="models.add").click().run()
+    page = ended(page)
+    assert page.success, [one.value for one in page.error]
+    assert list_added()[0].id.startswith("hub/org/tiny@")
+
+
+def test_a_model_the_hub_does_not_have_is_told(hub: SmallHub) -> None:
+    assert hub.endpoint
+    page = opened()
+    page.text_input(key="models.repo").set_value("org/<b>none</b>").run()
+    page.button(key="models.add").click().run()
+    assert "cannot be a model on the hub" in ended(page).error[0].value
+    page.text_input(key="models.repo").set_value("org/none").run()
+    page.button(key="models.add").click().run()
+    assert "org/none" in ended(page).error[0].value
 
 
 def test_the_memory_for_open_models_can_be_set() -> None:
