@@ -150,17 +150,19 @@ def _sentence_line(task: str, source: str, dataset: Dataset, names: Mapping[str,
 def _sources(task: str, source: str, dataset: Dataset) -> None:
     """Draw the choice of where the sentences come from, and the way to add one's own."""
     titles = source_titles(task, source)
-    st.session_state["explain.source"] = source
+    key = f"explain.source.{source}"  # of its own: a closed popover would go on sending what it last held
     st.selectbox(
         "Sentences from",
         list(titles),
+        index=list(titles).index(source),
         format_func=lambda option: titles.get(option, option),
         accept_new_options=True,
         help="Type the path of a folder to read GLUE from it. The hub is asked only if you choose it.",
-        key="explain.source",
+        key=key,
         on_change=_change_source,
+        args=(key,),
     )
-    st.caption(f"{len(dataset.examples):,} sentences: {plain(dataset.source)}.")
+    st.caption(f"{plain(dataset.source)}, {len(dataset.examples):,} in all.")
     add_data_button(task, _use)
 
 
@@ -217,9 +219,9 @@ def _change_task() -> None:
     st.query_params.from_dict({"task": task, "source": source} | kept)
 
 
-def _change_source() -> None:
+def _change_source(key: str) -> None:
     """Go on with the source that was picked; one that was emptied stays as it was."""
-    _use(st.session_state["explain.source"] or source_in(asked()))
+    _use(st.session_state[key] or source_in(asked()))
 
 
 def _use(source: str) -> None:
@@ -248,7 +250,7 @@ def _pick(dataset: Dataset, example: int, order: Sequence[int] | None = None) ->
 def _step(dataset: Dataset, step: int) -> None:
     order = [at for at in st.session_state.get(_ORDER, ()) if at < len(dataset.examples)]
     order = order or list(range(len(dataset.examples)))
-    current = st.session_state["explain.example"]
+    current = st.session_state.get("explain.example")  # none where the source was changed by the same click
     if step == 0:
         _pick(dataset, random.choice([at for at in order if at != current] or order))
     else:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from distill_core import runner
 from distill_core.errors import DataError, DistillError
-from distill_core.own_data import HELD_OUT, MOST_NAME, add_own, list_own
+from distill_core.own_data import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
 from distill_core.own_files import KINDS, MOST_MEGABYTES, Table, read_table
 from distill_core.own_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
 from distill_core.tasks import Task, get_task
@@ -18,7 +18,7 @@ from pages.components.resources import run_store
 PREVIEWED = 5  # rows
 MOST_VALUES = 12  # of a label column: more are no classes
 Use = Callable[[str], None]
-_TABLE, _DONE, _REFUSED, _ASKED = "own.table", "own.done", "own.refused", "own.asked"
+_TABLE, _REFUSED, _ASKED = "own.table", "own.refused", "own.asked"
 
 
 def add_data_button(task: str, use: Use) -> None:
@@ -32,12 +32,10 @@ def add_data(task: str, use: Use) -> None:
     """Open the window."""
     with errors_shown():
         draw(get_task(task), use)
-    if st.session_state.pop(_DONE, False):
-        st.rerun()
 
 
 def draw(task: Task, use: Use) -> None:
-    """Draw the window's content: a file to choose, then how it is read; DataError for a file that cannot be."""
+    """Draw the window's content: a file to choose, then how it is read; DistillError for a file that cannot be."""
     file = st.file_uploader(
         f"A {', '.join(KINDS[:-1]).upper()} or {KINDS[-1].upper()} file for {plain(task.short_title)}",
         type=list(KINDS),
@@ -65,10 +63,13 @@ def draw(task: Task, use: Use) -> None:
     _columns(prefix, task, table)
     _classes(prefix, task, table)
     _share(prefix, table)
-    refused = st.session_state.pop(_REFUSED, None)
-    if refused is not None:
-        show_error(refused)
-    st.button("Add", icon=":material/add:", key="own.add", on_click=_add, args=(prefix, task, table, use))
+    told = st.container()  # above the button, where it is seen
+    if st.button("Add", icon=":material/add:", key="own.add"):
+        with told, errors_shown():
+            with st.spinner("Checking every row …", show_time=True):
+                data = _added(prefix, task, table)
+            use(data.source)
+            st.rerun()
 
 
 def _table(file: Any) -> Table:
@@ -132,8 +133,8 @@ def _share(prefix: str, table: Table) -> None:
             st.number_input(words, min_value=1, max_value=99, step=5, key=f"{prefix}.share")
 
 
-def _add(prefix: str, task: Task, table: Table, use: Use) -> None:
-    """Keep the file as the form says; reads the session, so that what was typed just before the click counts."""
+def _added(prefix: str, task: Task, table: Table) -> OwnData:
+    """Keep the file as the form says; DistillError where it cannot be."""
     state = st.session_state
     begin = f"{prefix}.class.{state[f'{prefix}.label']}."
     mapping = DataMapping(
@@ -142,15 +143,8 @@ def _add(prefix: str, task: Task, table: Table, use: Use) -> None:
         labels={str(key).removeprefix(begin): state[key] for key in state if str(key).startswith(begin) and state[key]},
         split=state[f"{prefix}.split"] or None,
     )
-    try:
-        share = state.get(f"{prefix}.share", round(100 * HELD_OUT)) / 100
-        data = add_own(table, task.name, mapping, name=state[f"{prefix}.name"], held_out=share)
-    except DistillError as error:
-        state[_REFUSED] = error
-        return
-    state.pop(_TABLE, None)
-    state[_DONE] = True
-    use(data.source)
+    share = state.get(f"{prefix}.share", round(100 * HELD_OUT)) / 100
+    return add_own(table, task.name, mapping, name=state[f"{prefix}.name"], held_out=share)
 
 
 def _kept(task: Task) -> None:

@@ -153,7 +153,7 @@ def test_the_source_is_picked_and_in_the_address() -> None:
     data = kept()
     page = explain()
     assert page.query_params["source"] in ("auto", ["auto"])
-    picker = page.selectbox(key="explain.source")
+    picker = page.selectbox(key="explain.source.auto")
     assert "Films" in picker.options
     picker.set_value(data.source).run()
     first = load_split("sst2", "validation", data.source).examples[0]
@@ -176,7 +176,7 @@ def test_a_source_that_is_gone_says_so_and_offers_the_defaults(own_home: Path) -
     assert f"no own data {data.source}: it was removed or never added here" in messages(page)
     page.button[0].click().run()
     assert not page.error
-    assert page.selectbox(key="explain.source").value == "auto"
+    assert page.selectbox(key="explain.source.auto").value == "auto"
 
 
 @pytest.mark.usefixtures("models")
@@ -191,7 +191,7 @@ def test_a_link_to_the_hub_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["hub"]
     assert page.text_input(key="explain.text").value == "a"
     page = explain()
-    page.selectbox(key="explain.source").set_value("hub").run()
+    page.selectbox(key="explain.source.auto").set_value("hub").run()
     assert page.text_input(key="explain.text").value == "a"
 
 

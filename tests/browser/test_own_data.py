@@ -1,0 +1,30 @@
+"""In Chromium: a file is added in its window, shown, and stays the source when the next sentence is asked for."""
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from distill_core.own_data import list_own
+from tests.browser.conftest import Visitor
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_a_file_is_added_and_stays_the_source(app: str, visitor: Visitor, tmp_path: Path) -> None:
+    reviews = tmp_path / "films.csv"
+    reviews.write_text("review,stars\n" + "".join(f"film number {at},{('pos', 'neg')[at % 2]}\n" for at in range(20)))
+    page = visitor.page
+    page.goto(f"{app}/explain?source=bundled")
+    page.locator("[data-testid=stPopoverButton]:visible").first.click()
+    page.get_by_text("Add your own data").click()
+    page.locator("input[type=file]").set_input_files(reviews)
+    page.get_by_role("button", name="Add", exact=True).click()
+    for number in ("1", "2"):
+        page.wait_for_url(f"**&example={number}&**source=own**")
+        page.locator(".st-key-explain-step-chevron_right button:visible").first.click()
+    page.wait_for_url("**&example=3&**source=own**")
+    (data,) = list_own("sst2")
+    assert parse_qs(urlsplit(page.url).query)["source"] == [data.source]
+    visitor.keep("own_data")
+    assert visitor.outside() == []
