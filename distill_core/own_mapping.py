@@ -53,7 +53,7 @@ class OwnRow:
 def guess_mapping(task: Task, table: Table) -> DataMapping:
     """Return the likeliest mapping; a column of the task without a likely one is left out of it.
 
-    By name, exact or alike, then the only columns left over.
+    By name, exact or alike, then the only columns left over; as labels the only one left with a value for each class.
     """
     left = list(table.columns)
     label = _taken(left, _LABELS + (_SCORES if task.span else ()))
@@ -75,6 +75,10 @@ def guess_mapping(task: Task, table: Table) -> DataMapping:
     texts = [name for name in left if any(isinstance(row.get(name), str) and " " in row[name] for row in table.rows)]
     if len(texts) == len(open_columns):
         columns |= dict(zip(open_columns, texts, strict=True))
+    if label is None and not task.span:
+        free = [name for name in left if name not in columns.values()]
+        fitting = [name for name in free if len(value_counts(table, name)) == task.classes]
+        label = fitting[0] if len(fitting) == 1 else None
     return DataMapping(columns, label, labels_of(task, table, label), split)
 
 

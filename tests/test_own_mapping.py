@@ -27,6 +27,8 @@ def checked(task: str, content: str, kind: str = "csv", **changes: object) -> li
         ("sst2", "id,Review,Sentiment\n1,a b,pos\n", {"sentence": "Review"}, "Sentiment"),
         ("sst2", "id,what they said,stars\n1,a b,positive\n2,c,negative\n", {"sentence": "what they said"}, "stars"),
         ("sst2", "id,Text,stars\n1,a b,pos\n2,c,neg\n3,d,meh\n4,e,pos\n5,f,neg\n", {"sentence": "Text"}, "stars"),
+        ("sst2", "said,stars\na b,good\nc d,bad\ne,good\n", {"sentence": "said"}, "stars"),
+        ("sst2", "said,stars,by\na b,good,x\nc d,bad,y\n", {"sentence": "said"}, None),
         ("sst2", "text\na b\n", {"sentence": "text"}, None),
         ("sst2", "one,other\na b,c d\n", {}, None),
         ("mrpc", "text_a,text_b,class\na b,c d,0\n", {"sentence1": "text_a", "sentence2": "text_b"}, "class"),
