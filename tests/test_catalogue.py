@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from distill_core import catalogue
+from distill_core.bundle import unpack
 from distill_core.catalogue import find_model, find_teacher
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError
@@ -52,8 +53,12 @@ def test_a_folder_is_described_from_its_headers_alone(tmp_path: Path) -> None:
 
 def test_a_bundled_model_is_described_before_it_is_unpacked() -> None:
     info = find_model("bundled/stsb-kd")
-    assert (info.architecture, info.labels, info.size) == ("bert", ("similarity",), 0)
+    assert (info.architecture, info.labels) == ("bert", ("similarity",))
     assert info.origin == "bundled with the app"
+    packed = info.size
+    assert 1_000_000 < packed < 2_000_000, "what it adds to the bundle"
+    assert unpack(info).is_dir()
+    assert info.size > 10 * packed
 
 
 def test_classes_are_named_as_transformers_would(tmp_path: Path) -> None:
