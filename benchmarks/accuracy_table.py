@@ -1,0 +1,49 @@
+"""Every bundled model on its task's whole validation set, beside one answer for all, as a Markdown table.
+
+    python benchmarks/accuracy_table.py --glue FOLDER [--only cola,rte]     (about 20 minutes on one CPU core)
+
+Each number is the one that `python -m distill_core evaluate --task T --model ID --source FOLDER --json` prints.
+"""
+
+from typing import Annotated
+
+import typer
+
+from distill_core.bundle import open_model
+from distill_core.catalogue import bundled_models
+from distill_core.data import load_split
+from distill_core.evaluation import evaluate, gold_labels
+from distill_core.tasks import TASKS, constant_metrics
+
+KINDS = ("teacher", "kd", "ad-kd")
+WORDS = {"f1": "F1", "matthews_correlation": "Matthews correlation", "pearson": "Pearson", "spearmanr": "Spearman"}
+
+
+def row(task_name: str, split: str, glue: str) -> str:
+    """Measure a task's three models on a split and return them as a row of the table."""
+    task, data = TASKS[task_name], load_split(task_name, split, glue)
+    trained_on = len(load_split(task_name, "train", glue).examples)
+    columns = [evaluate(open_model(f"bundled/{task_name}-{kind}"), data) for kind in KINDS]
+    columns.append(constant_metrics(task, gold_labels(data)))
+    where = task.short_title + (f" {split.removeprefix('validation_')}" if split != "validation" else "")
+    metrics = " / ".join(WORDS.get(name, name) for name in task.metrics)
+    cells = [" / ".join(f"{found[name]:.3f}" for name in task.metrics) for found in columns]
+    return f"| {where} | {trained_on:,} | {len(data.examples):,} | {metrics} | {' | '.join(cells)} |"
+
+
+def main(
+    glue: Annotated[str, typer.Option(help="GLUE folder")],
+    only: Annotated[str, typer.Option(help="comma-separated tasks; all that are bundled if left out")] = "",
+) -> None:
+    """Print the table, row by row."""
+    bundled = {model.task for model in bundled_models().values()}
+    print("| task | trained on | validated on | metric | teacher | KD | AD-KD | one answer for all |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, task in TASKS.items():
+        if name in (only.split(",") if only else bundled):
+            for split in task.evaluations:
+                print(row(name, split, glue), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
