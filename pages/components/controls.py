@@ -213,9 +213,11 @@ def _change_task() -> None:
     """Begin anew with another task, keeping how maps are made."""
     task = st.session_state["explain.task"]
     source = source_for(task, source_in(asked()))
+    kept = {name: st.session_state[f"explain.{name}"] for name in ("method", "baseline", "units")}
+    if st.session_state["explain.target"] == "all":
+        kept["target"] = "all"
     for name in ("text", "text_pair", "example", "teacher", "students", "target", "order"):
         st.session_state.pop(f"explain.{name}", None)
-    kept = {name: st.session_state[f"explain.{name}"] for name in ("method", "baseline", "units")}
     st.query_params.from_dict({"task": task, "source": source} | kept)
 
 

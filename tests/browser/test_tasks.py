@@ -13,14 +13,14 @@ from tests.browser.test_whole_story import maps_of, start
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("name", ["stsb"])
+@pytest.mark.parametrize("name", ["stsb", "mnli"])
 def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None:
     page, task = visitor.page, get_task(name)
     page.goto(f"{app}/explain?target=all")
     choose(page, "Task", task.short_title)
     page.wait_for_url(re.compile(f"task={name}"))
     expect(page.get_by_role("textbox", name=re.compile("^Second"))).not_to_be_empty()
-    maps_of(page, models=3)
+    maps_of(page, models=2)
     expect(page.locator(".dl-map")).to_have_count(2 * (1 if task.classes == 1 else task.classes))
     for label in task.labels:
         expect(page.get_by_text(label, exact=False).first).to_be_visible()
