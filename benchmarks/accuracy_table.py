@@ -20,14 +20,15 @@ WORDS = {"f1": "F1", "matthews_correlation": "Matthews correlation", "pearson": 
 
 
 def row(task_name: str, split: str, glue: str) -> str:
-    """Measure a task's three models on a split and return them as a row of the table."""
+    """Measure a task's models on a split and return them as a row of the table; a dash for one that is not bundled."""
     task, data = TASKS[task_name], load_split(task_name, split, glue)
     trained_on = len(load_split(task_name, "train", glue).examples)
-    columns = [evaluate(open_model(f"bundled/{task_name}-{kind}"), data) for kind in KINDS]
+    names = [f"{task_name}-{kind}" for kind in KINDS]
+    columns = [evaluate(open_model(f"bundled/{name}"), data) if name in bundled_models() else None for name in names]
     columns.append(constant_metrics(task, gold_labels(data)))
     where = task.short_title + (f" {split.removeprefix('validation_')}" if split != "validation" else "")
     metrics = " / ".join(WORDS.get(name, name) for name in task.metrics)
-    cells = [" / ".join(f"{found[name]:.3f}" for name in task.metrics) for found in columns]
+    cells = [" / ".join(f"{found[name]:.3f}" for name in task.metrics) if found else "–" for found in columns]
     return f"| {where} | {trained_on:,} | {len(data.examples):,} | {metrics} | {' | '.join(cells)} |"
 
 
