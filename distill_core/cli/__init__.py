@@ -1,6 +1,6 @@
 """The command line: the functions the pages call, for scripts and people without a browser.
 
-Every command prints a table for people, or with `--json` one JSON document on standard output.
+Commands that show or measure print a table, or with `--json` one JSON document on standard output.
 Progress and messages go to standard error. A DistillError ends with its message and exit code 2.
 """
 

@@ -13,7 +13,8 @@ from rich.table import Table
 
 # Text from outside is never markup.
 error_console = Console(stderr=True, markup=False, highlight=False)
-output_console = Console(markup=False, highlight=False)
+AS_WIDE_AS_IT_IS = 10_000  # columns of output that no terminal shows: nothing is folded
+output_console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else AS_WIDE_AS_IT_IS)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Source = Annotated[str, typer.Option(help="auto, bundled, hub, own/ID (see `data list`), or a GLUE folder.")]

@@ -88,13 +88,14 @@ def controls(task: str, source: str, dataset: Dataset, models: Mapping[str, Mode
             width=354,
             **_keyed("students"),
         )
-        st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=190, **_keyed("method"))
+        st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=184, **_keyed("method"))
         labels = get_task(task).labels
         targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in labels}
         if len(labels) == 1:
             targets = {"pred": labels[0].capitalize()}
             st.session_state["explain.target"] = "pred"
-        st.selectbox("Class explained", list(targets), format_func=targets.__getitem__, width=188, **_keyed("target"))
+        words = "Class explained" if len(labels) > 1 else "Score explained"
+        st.selectbox(words, list(targets), format_func=targets.__getitem__, width=176, **_keyed("target"))
         _units()
         with st.popover("", icon=":material/tune:", help="Baseline and output of the attribution"):
             _baseline()

@@ -19,7 +19,7 @@ def facts(info: ModelInfo) -> Mapping[str, str]:
         "Layers": _count(info.layers),
         "Width": _count(info.hidden_size),
         "Parameters": millions(info.parameters),
-        "Classes": ", ".join(info.labels) or MISSING,
+        "Outputs": ", ".join(info.labels) or MISSING,
         "On disk": megabytes(info.size),
     }
 

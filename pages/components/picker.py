@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.data import Dataset
 from distill_core.tasks import get_task
@@ -15,10 +16,17 @@ FILTERS = {
     "wrong": "Teacher wrong",
     "disagree": "A student disagrees",
 }
+SCORE_FILTERS = FILTERS | {  # of a regression, {} being how near counts as the same
+    "right": "Teacher within {:g}",
+    "wrong": "Teacher further off",
+    "disagree": "A student further than {:g} from the teacher",
+}
+ASKED_AT_ONCE = 2000  # examples that the models are asked about without being told to
+SHOWN_AT_ONCE = 5000  # rows sent to the browser
 Pick = Callable[[Dataset, int, Sequence[int]], None]
 
 
-@st.dialog("Pick a sentence", width="large", icon=":material/table_rows:")
+@st.dialog("Pick an example", width="large", icon=":material/table_rows:", on_dismiss="rerun")
 def pick_sentence(
     dataset: Dataset, teacher: str, students: Sequence[str], names: Mapping[str, str], pick: Pick
 ) -> None:
@@ -35,19 +43,22 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
         search = st.text_input("Containing", key="pick.search", persist_state="session", type="search", width=220)
         choices = {"any": "Any", **{name: name for name in labels}}
         label = "any" if get_task(dataset.task).span else _choice("Labelled", choices, f"pick.label.{dataset.task}")
-        kind = _choice("Show", FILTERS, "pick.kind")
-    answers = {}
-    for model in dict.fromkeys((teacher, *students)):
-        words = f"Asking {names.get(model, model)} about {len(dataset.examples)} sentences …"
-        with st.spinner(plain(words), show_time=True):
-            answers[model] = answer_names(dataset, model)
+        near = _near(dataset)
+        filters = FILTERS if near is None else {key: words.format(near) for key, words in SCORE_FILTERS.items()}
+        kind = _choice("Show", filters, "pick.kind")
+    answers = _answers(dataset, (teacher, *students), names)
+    if kind != "all" and not answers:
+        st.caption("Who is right can be told once the models are asked; until then all are shown.")
+        kind = "all"
     rows = matching(dataset, answers, teacher, search or "", label, kind)
+    found = len(rows)
+    rows = rows[:SHOWN_AT_ONCE]
     columns = _texts(dataset, rows)
     table = {
         "No.": [at + 1 for at in rows],
         **columns,
         "Label": [_gold(dataset, at) for at in rows],
-    } | {f"{names.get(model, model)} says": [found[at] for at in rows] for model, found in answers.items()}
+    } | {f"{names.get(model, model)} says": [said[at] for at in rows] for model, said in answers.items()}
     st.dataframe(
         table,
         hide_index=True,
@@ -61,8 +72,34 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
         selection_mode=("single-row", "single-cell"),
     )
     st.caption(
-        f"{len(rows)} of {len(dataset.examples)} sentences. Pick one; previous and next then walk through these."
+        f"{found:,} of {len(dataset.examples):,}"
+        + (f", the first {len(rows):,} shown" if found > len(rows) else "")
+        + ". Pick one; previous and next then walk through these."
     )
+
+
+def _answers(dataset: Dataset, models: Sequence[str], names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what each model says of every example; of many examples only when told to ask, nothing until then."""
+    count, asked = len(dataset.examples), f"pick.asked.{dataset.fingerprint}"
+    if count > ASKED_AT_ONCE and not st.session_state.get(asked):
+        st.button(
+            f"Ask the models about all {count:,}",
+            icon=":material/forum:",
+            key="pick.ask",
+            on_click=lambda: st.session_state.update({asked: True}),
+            help="Takes about a minute for every 5,000 on two CPU cores; closing this window ends it.",
+        )
+        return {}
+    answers = {}
+    for model in dict.fromkeys(models):
+        bar = st.empty()
+
+        def progress(done: int, total: int, model: str = model, bar: DeltaGenerator = bar) -> None:
+            bar.progress(done / total, text=plain(f"Asking {names.get(model, model)}: {done:,} of {total:,}"))
+
+        answers[model] = answer_names(dataset, model, progress)
+        bar.empty()
+    return answers
 
 
 def _choice(label: str, options: Mapping[str, str], key: str) -> str:
@@ -87,8 +124,7 @@ def matching(
     `answers`: each model's predicted class names, one an example; `kind`: a key of `FILTERS`. Scores count as
     the same within a tenth of their span.
     """
-    span = get_task(dataset.task).span
-    near = None if span is None else (span[1] - span[0]) / 10
+    near = _near(dataset)
 
     def alike(one: str, other: str) -> bool:
         return one == other if near is None else abs(float(one) - float(other)) <= near
@@ -109,10 +145,16 @@ def matching(
     return rows
 
 
-def answer_names(dataset: Dataset, model_id: str) -> list[str]:
+def _near(dataset: Dataset) -> float | None:
+    """Return how near two scores count as the same, a tenth of their span; None where there are classes."""
+    span = get_task(dataset.task).span
+    return None if span is None else (span[1] - span[0]) / 10
+
+
+def answer_names(dataset: Dataset, model_id: str, progress: Callable[[int, int], None]) -> list[str]:
     """Return the class a model predicts for each example, by name."""
     task = get_task(dataset.task)
-    rows = predicted(model_id, dataset)
+    rows = predicted(model_id, dataset, progress)
     return [task.label_name(row[0] if task.span else max(range(len(row)), key=row.__getitem__)) for row in rows]
 
 

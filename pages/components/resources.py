@@ -6,6 +6,7 @@ imported inside the functions that need it: a page that only watches runs opens 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,14 @@ def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
         return source_in(info.id, path, lambda: _open(info, path, device), explanation_cache())
 
 
-def predicted(model_id: str, dataset: Dataset) -> tuple[tuple[float, ...], ...]:
-    """Return a model's logits for every example, computed once for these weights and examples."""
-    source = model_source(find_model(model_id))
-    return _predicted(source, dataset, source.fingerprint, dataset.fingerprint)
+def predicted(model_id: str, dataset: Dataset, progress: Callable[[int, int], None]) -> tuple[tuple[float, ...], ...]:
+    """Return a model's logits for every example, computed once for these weights and examples.
+
+    `progress(done, total)` is called between batches; a page that draws there can be left at any time.
+    """
+    from distill_core.explanations import predict_all
+
+    return predict_all(model_source(find_model(model_id)), dataset, cache=explanation_cache(), progress=progress)
 
 
 def explained(view: View) -> Explanation:
@@ -133,13 +138,3 @@ def open_models() -> OpenModels:
 def _examples(task: str, source: str, where: str) -> Dataset:
     del where  # part of the key: what `auto` means may change
     return load_split(task, "validation", source)
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _predicted(
-    _source: ModelSource, _dataset: Dataset, model_fingerprint: str, dataset_fingerprint: str
-) -> tuple[tuple[float, ...], ...]:
-    from distill_core.explanations import predict_all
-
-    del model_fingerprint, dataset_fingerprint  # the key; source and examples are not hashed
-    return predict_all(_source, _dataset, cache=explanation_cache())

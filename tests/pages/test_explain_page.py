@@ -124,6 +124,20 @@ def test_browsing_searches_and_filters_the_sentences() -> None:
     assert list(table.columns) == ["No.", "Sentence", "Label", "teacher says", "student-a says", "student-b says"]
 
 
+def test_of_many_sentences_the_models_are_asked_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pages.components import picker
+
+    monkeypatch.setattr(picker, "ASKED_AT_ONCE", 10)
+    monkeypatch.setattr(picker, "SHOWN_AT_ONCE", 20)
+    page = opened(example="1")
+    page.button(key="explain.browse").click().run()
+    table = page.dataframe[0].value
+    assert (list(table.columns), len(table)) == (["No.", "Sentence", "Label"], 20)
+    page.button(key="pick.ask").click().run()
+    assert not page.exception
+    assert "teacher says" in page.dataframe[0].value.columns
+
+
 def test_filters_by_label_teacher_and_disagreement() -> None:
     from pages.components.picker import matching
 
