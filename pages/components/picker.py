@@ -121,7 +121,8 @@ def matching(
 ) -> list[int]:
     """Return the numbers of the examples that pass every filter, in order.
 
-    `answers`: each model's predicted class names, one an example; `kind`: a key of `FILTERS`. Scores count as
+    `answers`: each model's predicted class names, one an example, needed unless `kind`, a key of `FILTERS`, is `all`.
+    Scores count as
     the same within a tenth of their span.
     """
     near = _near(dataset)
@@ -130,17 +131,19 @@ def matching(
         return one == other if near is None else abs(float(one) - float(other)) <= near
 
     others = [found for model, found in answers.items() if model != teacher]
+
+    def fits(at: int, gold: str) -> bool:
+        if kind == "all":
+            return True
+        told = answers[teacher][at]
+        if kind == "disagree":
+            return any(not alike(found[at], told) for found in others)
+        return gold != "" and alike(told, gold) == (kind == "right")
+
     rows = []
     for at, example in enumerate(dataset.examples):
-        told, gold = answers[teacher][at], _gold(dataset, at)
-        fits = {
-            "all": True,
-            "right": gold != "" and alike(told, gold),
-            "wrong": gold != "" and not alike(told, gold),
-            "disagree": any(not alike(found[at], told) for found in others),
-        }[kind]
-        text = f"{example.text}\n{example.text_pair or ''}".casefold()
-        if fits and search.casefold() in text and label in ("any", gold):
+        gold, text = _gold(dataset, at), f"{example.text}\n{example.text_pair or ''}".casefold()
+        if search.casefold() in text and label in ("any", gold) and fits(at, gold):
             rows.append(at)
     return rows
 

@@ -131,9 +131,11 @@ def test_of_many_sentences_the_models_are_asked_only_when_told_to(monkeypatch: p
     monkeypatch.setattr(picker, "SHOWN_AT_ONCE", 20)
     page = opened(example="1")
     page.button(key="explain.browse").click().run()
+    assert not page.exception, page.exception[0].value
     table = page.dataframe[0].value
     assert (list(table.columns), len(table)) == (["No.", "Sentence", "Label"], 20)
-    page.button(key="pick.ask").click().run()
+    page.button(key="pick.ask").click().run()  # draws the page without the window: a test has no fragments
+    page.button(key="explain.browse").click().run()
     assert not page.exception
     assert "teacher says" in page.dataframe[0].value.columns
 
