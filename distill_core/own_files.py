@@ -9,7 +9,8 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from distill_core.glue_files import tsv_lines
 MOST_MEGABYTES = 50
 KINDS = ("csv", "tsv", "jsonl")
 _NAMED = 3  # faults that a message names; the rest it counts
+_MOST_FAULTS = 1_000  # then reading ends: what follows would say nothing new
+_MOST_NESTED = 50  # lists and objects inside one another in a JSON value
 
 csv.field_size_limit(MOST_MEGABYTES * 2**20)  # a text may be as long as a file
 
@@ -41,6 +44,7 @@ class Table:
 
 def read_table(file: str, content: bytes) -> Table:
     """Read a whole file, called `file`, or nothing; DataError naming every kind of fault with row and line."""
+    file = printable(file)
     kind = Path(file).suffix.lower().removeprefix(".")
     if kind not in KINDS:
         raise DataError(f"{file} is not called .csv, .tsv or .jsonl; export it as one of these.")
@@ -62,12 +66,34 @@ def check_size(file: str, size: int) -> None:
         raise DataError(f"{file} has {size / 2**20:,.1f} MB; wanted at most {MOST_MEGABYTES} MB. Use fewer rows.")
 
 
-def refuse(file: str, faults: Sequence[str], advice: str) -> None:
-    """Raise a DataError that names the first faults, counts the others and says what to do; nothing for no fault."""
-    if faults:
-        others = len(faults) - _NAMED
-        more = f"; and {others:,} more like these" if others > 0 else ""
-        raise DataError(f"{file}: {'; '.join(faults[:_NAMED])}{more}. {advice}")
+def printable(file: str) -> str:
+    """Return a file's name as it can be shown and kept: "?" for each byte of it that is not UTF-8."""
+    return file.encode(errors="replace").decode()
+
+
+class Faults:
+    """The faults of a file: the first in words, the others as a number; DataError of them when there are too many."""
+
+    def __init__(self, file: str, advice: str) -> None:
+        self._file, self._advice = file, advice
+        self._named: list[str] = []
+        self._count = 0
+
+    def add(self, fault: str) -> None:
+        """Take note of a fault, which begins with its place; raises where reading on would say nothing new."""
+        self._count += 1
+        if self._count <= _NAMED:
+            self._named.append(fault)
+        if self._count == _MOST_FAULTS:
+            self._advice = f"Reading ended there. {self._advice}"
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Raise a DataError that names the first faults, counts the others and says what to do; nothing for none."""
+        if self._named:
+            others = self._count - len(self._named)
+            more = f"; and {others:,} more like these" if others else ""
+            raise DataError(f"{self._file}: {'; '.join(self._named)}{more}. {self._advice}")
 
 
 def _place(row: int, line: int) -> str:
@@ -87,7 +113,7 @@ def _decoded(file: str, content: bytes) -> str:
     if nul:
         line = before.count("\n") + 1
         raise DataError(f"{file}: line {line:,} holds a NUL character, which no text has; save the file as UTF-8 text.")
-    return text
+    return text.rstrip("\r\n")
 
 
 def _csv_lines(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -111,45 +137,70 @@ def _cells(
     file: str, found: Iterable[tuple[int, list[str]]]
 ) -> tuple[tuple[str, ...], list[tuple[int, dict[str, Any]]]]:
     """Return column names and rows, each with its line, of records whose first is the header."""
-    records = list(found)
-    while records and not any(records[-1][1]):
-        records.pop()
-    if not records:
-        return (), []
-    header = [name.strip() or f"column {at}" for at, name in enumerate(records[0][1], start=1)]
-    twice = sorted({name for name in header if header.count(name) > 1})
+    records = iter(found)
+    _, names = next(records, (1, []))
+    header = [name.strip() or f"column {at}" for at, name in enumerate(names, start=1)]
+    twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise DataError(f"{file}: the header line names {_quoted(twice)} twice; rename one.")
-    faults, rows = [], []
-    for row, (line, cells) in enumerate(records[1:], start=1):
+    faults = Faults(file, "Mend or remove them; in CSV, a text that holds the separator stands in quotation marks.")
+    rows: list[tuple[int, dict[str, Any]]] = []
+    blank: list[str] = []  # since the last row; at the end of the file they are no fault
+    for row, (line, cells) in enumerate(records, start=1):
         if not any(cells):
-            faults.append(f"{_place(row, line)} is empty")
-        elif len(cells) != len(header):
-            faults.append(f"{_place(row, line)} has {len(cells)} cells, the header line {len(header)}")
-        rows.append((line, dict(zip(header, cells, strict=False))))
-    refuse(file, faults, "Mend or remove them; in CSV, a text that holds the separator stands in quotation marks.")
+            if len(blank) < _MOST_FAULTS:
+                blank.append(_place(row, line))
+            continue
+        for place in blank:
+            faults.add(f"{place} is empty")
+        blank = []
+        if len(cells) == len(header):
+            rows.append((line, dict(zip(header, cells, strict=True))))
+        else:
+            faults.add(f"{_place(row, line)} has {len(cells)} cells, the header line {len(header)}")
+    faults.refuse()
     return tuple(header), rows
 
 
 def _objects(file: str, text: str) -> tuple[tuple[str, ...], list[tuple[int, dict[str, Any]]]]:
     """Return all names that occur, and the rows, each with its line, of JSON objects."""
-    faults: list[str] = []
+    if not text.strip():
+        return (), []
+    faults = Faults(file, 'Each line must be one object, such as {"sentence": "A fine film.", "label": "positive"}.')
     rows: list[tuple[int, dict[str, Any]]] = []
     for line, source in enumerate(text.rstrip().split("\n"), start=1):
         try:
-            value = json.loads(source, object_pairs_hook=_once)
-            if not isinstance(value, dict):
-                raise ValueError(f"it is {source.strip()[:40]}, not an object")
-            rows.append((line, value))
-        except RecursionError:
-            faults.append(f"{_place(line, line)} is nested too deeply")
+            rows.append((line, _object(source)))
         except ValueError as error:
             words = f"is no JSON object ({error})" if source.strip() else "is empty"
-            faults.append(f"{_place(line, line)} {words}")
-    if not text.strip():
-        return (), []
-    refuse(file, faults, 'Each line must be one object, such as {"sentence": "A fine film.", "label": "positive"}.')
+            faults.add(f"{_place(line, line)} {words}")
+    faults.refuse()
     return tuple(dict.fromkeys(name for _, row in rows for name in row)), rows
+
+
+def _object(source: str) -> dict[str, Any]:
+    """Return the JSON object of a line, which can be written again; ValueError saying why it is none."""
+    try:
+        value = json.loads(source, object_pairs_hook=_once)
+        if not isinstance(value, dict):
+            raise ValueError(f"it is {source.strip()[:40]}, not an object")
+        _check_depth(value)
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"it has half a character, \\u{ord(error.object[error.start]):04x}") from None
+    return value
+
+
+def _check_depth(value: object) -> None:
+    """Raise RecursionError for lists and objects nested so deeply that whoever writes them may run out of stack."""
+    level: list[Any] = [value]
+    for _ in range(_MOST_NESTED):
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)
+                 if isinstance(inner, dict | list)]  # fmt: skip
+    if level:
+        raise RecursionError
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

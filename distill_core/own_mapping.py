@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distill_core.errors import DataError
-from distill_core.own_files import Table, refuse
+from distill_core.own_files import Faults, Table
 from distill_core.tasks import Answer, Task
 
 SPLITS = {  # what a column of splits may say
@@ -115,7 +115,7 @@ def checked_rows(task: Task, table: Table, mapping: DataMapping) -> tuple[list[O
     for name in mapping.labels.values():
         task.label_index(name)
     settled = replace(mapping, labels={} if task.span else labels)
-    faults: list[str] = []
+    faults = Faults(table.file, f"Mend or remove these rows.{f' Labels are {_wanted(task)}.' if values else ''}")
     rows = []
     for at, cells in enumerate(table.rows):
         texts = tuple(cells.get(mapping.columns[column]) for column in task.columns)
@@ -126,11 +126,12 @@ def checked_rows(task: Task, table: Table, mapping: DataMapping) -> tuple[list[O
             found.append(_label_fault(task, value, settled))
         if split is not None and split not in SPLITS:
             found.append(f"says {split[:40]!r} in {mapping.split!r}, not train or validation")
-        faults += [f"{table.place(at)} {fault}" for fault in found if fault]
+        for fault in filter(None, found):
+            faults.add(f"{table.place(at)} {fault}")
         if not any(found):
             label = _answer(task, value, settled) if values else None
             rows.append(OwnRow(tuple(_one_line(str(text)) for text in texts), label, SPLITS.get(split or "")))
-    refuse(table.file, faults, f"Mend or remove these rows.{f' Labels are {_wanted(task)}.' if values else ''}")
+    faults.refuse()
     return rows, settled
 
 
@@ -155,10 +156,6 @@ def _text_fault(column: str, text: object) -> str:
         return f"has no text in {column!r}"
     if not isinstance(text, str):
         return f"has {json.dumps(text)[:40]} in {column!r}, not a text in quotation marks"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return f"has half a character in {column!r}"
     return f"has a NUL character in {column!r}" if "\0" in text else ""
 
 

@@ -1,5 +1,7 @@
 """Files of one's own, read whole or refused with the place of each fault."""
 
+import tracemalloc
+
 import pytest
 
 from distill_core.errors import DataError
@@ -73,6 +75,9 @@ def test_a_column_without_a_name_gets_one() -> None:
         ("a.jsonl", b'{"text": "a", "text": "b"}\n', r"row 1 \(line 1\) .*names 'text' twice"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "b"}\n', r"row 2 \(line 2\) is empty"),
         ("a.jsonl", b"[" * 100_000, "nested too deeply"),
+        ("a.jsonl", b'{"label": %s}' % (b"[" * 60 + b"]" * 60), r"row 1 \(line 1\) .*nested too deeply"),
+        ("a.jsonl", b'{"a": 1}\n{"\\ud800": 1}', r"row 2 \(line 2\) is no JSON object \(it has half a .*, \\ud800\)"),
+        ("a.jsonl", b'{"label": ["\\udfff"]}', r"row 1 \(line 1\) .*half a character, \\udfff"),
     ],
 )  # fmt: skip
 def test_each_fault_is_named_with_its_place(file: str, content: bytes, words: str) -> None:
@@ -83,6 +88,27 @@ def test_each_fault_is_named_with_its_place(file: str, content: bytes, words: st
 def test_many_faults_are_counted() -> None:
     with pytest.raises(DataError, match=r"row 1 .*; row 2 .*; row 3 .*; and 7 more like these\. Mend"):
         read_table("a.csv", b"text,label\n" + b"a\n" * 10)
+
+
+def test_reading_ends_where_it_would_only_find_more_faults() -> None:
+    for file, content in (("a.csv", b"text,label\n" + b"\n" * 5_000 + b"a,1\n"), ("a.jsonl", b"5\n" * 5_000)):
+        with pytest.raises(DataError, match=r"row 3 .*; and 997 more like these\. Reading ended there\. "):
+            read_table(file, content)
+
+
+@pytest.mark.parametrize("end", [b"", b"a,1\n"])
+def test_millions_of_blank_lines_take_little_memory(end: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(DataError, match="no rows" if not end else "is empty"):
+        read_table("a.csv", b"text,label\n" + b"\n" * 2_000_000 + end)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 25 * 2**20  # bytes; a list of the lines would take 100 MB more
+
+
+def test_lists_in_other_columns_and_file_names_that_are_not_utf_8_are_fine() -> None:
+    table = read_table("caf\udce9.jsonl", b'{"text": "a", "tokens": [["a"]]}')
+    assert (table.file, table.columns) == ("caf?.jsonl", ("text", "tokens"))
 
 
 def test_a_large_file_is_refused_before_it_is_read() -> None:

@@ -10,7 +10,7 @@ import typer
 from distill_core.cli.output import Json, TaskName, busy, error_console, print_json, print_rows
 from distill_core.errors import ConfigError, DataError
 from distill_core.own_data import HELD_OUT, OwnData, add_own, find_own, list_own
-from distill_core.own_files import KINDS, MOST_MEGABYTES, check_size, read_table
+from distill_core.own_files import KINDS, MOST_MEGABYTES, check_size, printable, read_table
 from distill_core.own_mapping import DataMapping, guess_mapping, labels_of
 from distill_core.tasks import get_task
 
@@ -34,7 +34,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Check a file's rows and keep them; `--source own/ID` then reads them."""
-    with busy(f"Reading {file.name}"):
+    with busy(f"Reading {printable(file.name)}"):
         table = read_table(file.name, _content(file))
         guessed = guess_mapping(get_task(task), table)
         labels_in = label_column or guessed.label
@@ -82,10 +82,12 @@ def _called(data_id: str) -> str:
 def _content(file: Path) -> bytes:
     """Return a file's bytes, its size checked first."""
     try:
-        check_size(file.name, file.stat().st_size)
+        check_size(printable(file.name), file.stat().st_size)
         return file.read_bytes()
     except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}); name a file that is there.") from error
+        raise DataError(
+            f"{printable(str(file))} cannot be read ({error.strerror}); name a file that is there."
+        ) from error
 
 
 def _pairs(option: str, given: Sequence[str] | None) -> Mapping[str, str]:
