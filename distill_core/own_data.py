@@ -1,7 +1,8 @@
 """Data sets of one's own, kept as checked rows: DISTILL_HOME/data/ID, read as the source `own/ID`.
 
 ID is made of name, content and settings: the same file added twice the same way is one data set. Which rows are held
-out depends on the texts alone, and equal texts are on one side. A folder appears whole or not at all.
+out depends on the texts alone, and texts that are alike but for case, blanks or, where a task's pairs are symmetric,
+their order are on one side. A folder appears whole or not at all.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from distill_core.errors import ConfigError, DataError
 from distill_core.own_files import Table
 from distill_core.own_mapping import DataMapping, OwnRow, checked_rows
 from distill_core.paths import home
-from distill_core.tasks import get_task
+from distill_core.tasks import Task, get_task
 
 PREFIX = "own/"
 HELD_OUT = 0.2  # share of the rows, where nothing else is said
 MOST_NAME = 80  # characters
 SPLIT_NAMES = ("train", "validation")
 _META = "meta.json"
+_LEFT_OVER = 86400  # seconds after which a folder half written or half removed is of no process that still runs
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class OwnData:
     """What is known of a data set: the file it is from, how it was read, its rows by split, when it was added.
 
     `held_out`: share of the rows, None where a column said it. `fingerprint`: of content and settings.
-    `digests`: SHA-256 of the file of each split. `added`: seconds since the epoch.
+    `digests`: SHA-256 of the file of each split. `added`: seconds since the epoch. `repeated`: rows held out whose
+    texts are also trained on, which only a column of splits can bring about.
     """
 
     id: str
@@ -51,6 +54,7 @@ class OwnData:
     digests: Mapping[str, str]
     fingerprint: str
     added: float
+    repeated: int = 0
 
     @property
     def source(self) -> str:
@@ -69,6 +73,16 @@ class OwnData:
             return f"{self.title} has no labels: it can be explained, but not trained on. Add it with a label column."
         few = f"{self.title} has no rows to train on: wanted two labelled rows with different texts, or a split column "
         return "" if self.rows["train"] else few + "that says train."
+
+    @property
+    def too_easy(self) -> str:
+        """Why numbers on its held-out rows say too much; empty where they do not."""
+        if not self.repeated:
+            return ""
+        return (
+            f"The texts of {self.repeated:,} of the {self.rows['validation']:,} held-out rows of {self.title} are also "
+            "trained on, so numbers on them are too good. Mend the split column, or hold a share out instead."
+        )
 
 
 def add_own(
@@ -93,9 +107,10 @@ def add_own(
     except DataError as error:  # not there, or damaged: kept anew
         logging.getLogger(__name__).debug("%s", error)
     labelled = rows[0].label is not None
-    parted = _parted(rows, share, labelled)
+    parted = _parted(task, rows, share, labelled)
     if not parted["validation"]:
         raise DataError(f"Column {settled.split!r} of {table.file} says train in every row; wanted validation in some.")
+    trained_on = {_likeness(task, row) for row in parted["train"]} if labelled else set()
     parts = {split: "".join(_line(task.columns, row) for row in found).encode() for split, found in parted.items()}
     data = OwnData(
         id=data_id,
@@ -109,6 +124,7 @@ def add_own(
         digests={split: _digest(part) for split, part in parts.items()},
         fingerprint=fingerprint,
         added=time.time(),
+        repeated=sum(_likeness(task, row) in trained_on for row in parted["validation"]),
     )
     _keep(data, parts)
     return find_own(data_id)
@@ -165,9 +181,9 @@ def remove_own(data_id: str) -> None:
     gone = folder.with_name(f".gone-{folder.name}-{os.getpid()}")
     try:
         folder.rename(gone)
-        shutil.rmtree(gone)
     except OSError as error:
         raise DataError(f"{folder} could not be removed ({error}); check its rights, or delete it by hand.") from error
+    shutil.rmtree(gone, ignore_errors=True)  # what stays of it is swept
 
 
 def own_folder(data_id: str) -> Path:
@@ -178,25 +194,35 @@ def own_folder(data_id: str) -> Path:
     return home() / "data" / name
 
 
-def _parted(rows: Sequence[OwnRow], share: float | None, labelled: bool) -> dict[str, list[OwnRow]]:
+def _parted(task: Task, rows: Sequence[OwnRow], share: float | None, labelled: bool) -> dict[str, list[OwnRow]]:
     """Return the rows of each split, in the file's order; all are for validation where none can be trained on."""
     if share is None:
         return {split: [row for row in rows if row.split == split] for split in SPLIT_NAMES}
-    keys = [_digest(json.dumps(row.texts).encode()) for row in rows]
+    keys = [_likeness(task, row) for row in rows]
     counts = Counter(keys)
-    trainable = labelled and len(counts) > 1
-    order = sorted(counts)[:-1]  # one text at least is left to train on
-    before = accumulate(counts[key] for key in order)
-    wanted = max(1, round(share * len(rows)))
-    held_out = {key for key, so_far in zip(order, before, strict=True) if so_far - counts[key] < wanted}
-    sides = ["train" if trainable and key not in held_out else "validation" for key in keys]
-    both = list(zip(rows, sides, strict=True))
+    if not labelled or len(counts) == 1:
+        return {"train": [], "validation": list(rows)}
+    room = min(max(1, round(share * len(rows))), len(rows) - 1)
+    held_out = set()
+    for key in sorted(counts):
+        if counts[key] <= room:
+            held_out.add(key)
+            room -= counts[key]
+    held_out = held_out or {min(sorted(counts), key=counts.__getitem__)}  # every text has more rows than are wanted
+    both = [(row, "validation" if key in held_out else "train") for row, key in zip(rows, keys, strict=True)]
     return {split: [row for row, side in both if side == split] for split in SPLIT_NAMES}
+
+
+def _likeness(task: Task, row: OwnRow) -> str:
+    """Return a digest that rows share whose texts a model is to be taken to have seen when it has seen one of them."""
+    texts = [" ".join(text.casefold().split()) for text in row.texts]
+    return _digest(json.dumps(sorted(texts) if task.symmetric else texts).encode())
 
 
 def _keep(data: OwnData, parts: Mapping[str, bytes]) -> None:
     """Write a data set to a folder beside its place, then rename it there; what is damaged there is replaced."""
     folder = own_folder(data.id)
+    _sweep(folder.parent)
     part = folder.with_name(f".part-{data.id}-{os.getpid()}-{time.monotonic_ns()}")
     try:
         part.mkdir(parents=True)
@@ -213,6 +239,14 @@ def _keep(data: OwnData, parts: Mapping[str, bytes]) -> None:
             ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what was half written, or half removed, when a process was killed."""
+    for rest in (*folder.glob(".part-*"), *folder.glob(".gone-*")):
+        with suppress(FileNotFoundError):  # another process sweeps too
+            if time.time() - rest.stat().st_mtime > _LEFT_OVER:
+                shutil.rmtree(rest, ignore_errors=True)
 
 
 def _line(columns: Sequence[str], row: OwnRow) -> str:

@@ -14,7 +14,8 @@ class Task:
 
     `labels`: the classes in label order; a regression has one, the name of its score. `metrics`: as GLUE names
     them, the one to show where there is room for one first. `span`: lowest and highest score of a regression,
-    None where there are classes. `evaluations`: the splits there are to evaluate on.
+    None where there are classes. `evaluations`: the splits there are to evaluate on. `symmetric`: a pair means the
+    same the other way round.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Task:
     metrics: tuple[str, ...] = ("accuracy",)
     span: tuple[float, float] | None = None
     evaluations: tuple[str, ...] = ("validation",)
+    symmetric: bool = False
 
     @property
     def metric(self) -> str:
@@ -69,12 +71,18 @@ TASKS: dict[str, Task] = {
         Task(
             "cola", "Grammaticality (CoLA)", ("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation",)
         ),
-        Task("mrpc", "Paraphrase (MRPC)", _SENTENCES, ("not_equivalent", "equivalent"), ("f1", "accuracy")),
+        Task(
+            "mrpc", "Paraphrase (MRPC)", _SENTENCES, ("not_equivalent", "equivalent"), ("f1", "accuracy"),
+            symmetric=True,
+        ),
         Task(
             "qqp", "Duplicate questions (QQP)", ("question1", "question2"), ("not_duplicate", "duplicate"),
-            ("accuracy", "f1"),
+            ("accuracy", "f1"), symmetric=True,
         ),
-        Task("stsb", "Similarity score (STS-B)", _SENTENCES, ("similarity",), ("pearson", "spearmanr"), (0.0, 5.0)),
+        Task(
+            "stsb", "Similarity score (STS-B)", _SENTENCES, ("similarity",), ("pearson", "spearmanr"), (0.0, 5.0),
+            symmetric=True,
+        ),
         Task(
             "mnli", "Inference, three classes (MNLI)", ("premise", "hypothesis"),
             ("entailment", "neutral", "contradiction"),

@@ -1,6 +1,7 @@
 """Own data on the command line: added, listed, read by the other commands, removed after a question."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,21 @@ def test_unlabelled_data_says_that_it_cannot_be_trained_on(tmp_path: Path) -> No
     (added,) = call_json("data", "list")
     assert "not trained on" in error_of("distill", "--source", added["source"], "--steps", "1")  # type: ignore[index]
     assert Store().runs() == []
+
+
+def test_texts_on_both_sides_of_a_split_column_are_told(tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("text,label,split\nfine,1,train\nFine,1,dev\npoor,0,dev\n")
+    done = call("data", "add", str(tmp_path / "texts.csv"))
+    assert "The texts of 1 of the 2 held-out rows of texts (own data, texts.csv) are also" in " ".join(
+        done.output.split()
+    )
+
+
+def test_a_file_name_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")
+    Path(file).write_text(REVIEWS)
+    assert call_json("data", "add", file, "--label-column", "stars", *MAPPED)["file"] == "caf?.csv"
+    assert "caf?.tsv cannot be read" in error_of("data", "add", file.replace(".csv", ".tsv"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Data sets of one's own: kept whole, found again, split the same way, and named when they are gone or damaged."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,48 @@ def test_equal_texts_are_on_one_side() -> None:
              for split in ("train", "validation")]  # fmt: skip
     assert sides[0] | sides[1] == {"same", "other", "third"}
     assert not sides[0] & sides[1]
+
+
+def sides(data: OwnData) -> list[list[tuple[str, str | None]]]:
+    parts = (load_split(data.task, split, data.source).examples for split in ("train", "validation"))
+    return [[(example.text, example.text_pair) for example in part] for part in parts]
+
+
+def test_a_text_that_comes_often_does_not_overshoot_the_share() -> None:
+    for trial in range(10):
+        texts = [f"same {trial}"] * 60 + [f"other {trial} {at}" for at in range(40)]
+        data = added("text,label\n" + "".join(f"{text},{at % 2}\n" for at, text in enumerate(texts)))
+        assert data.rows == {"train": 80, "validation": 20}
+    few = added("text,label\n" + "often,1\n" * 5 + "more,0\n" * 7, held_out=0.1)
+    assert few.rows == {"train": 7, "validation": 5}  # the least there can be
+    most = added("text,label\na,1\nb,0\nc,0\n", held_out=0.99)
+    assert most.rows == {"train": 1, "validation": 2}
+
+
+def test_texts_alike_but_for_case_or_blanks_are_on_one_side() -> None:
+    lines = (f"Film {at},{at % 2}\nfilm\u00a0 {at},{at % 2}\nSTRASSE {at},1\nstraße {at},1\n" for at in range(20))
+    train, held_out = sides(added("text,label\n" + "".join(lines)))
+    alike = [{" ".join(text.casefold().split()) for text, _ in part} for part in (train, held_out)]
+    assert len(held_out) == 16
+    assert not alike[0] & alike[1]
+
+
+@pytest.mark.parametrize(("task", "symmetric"), [("mrpc", True), ("qqp", True), ("stsb", True), ("rte", False)])
+def test_pairs_the_other_way_round_are_alike_where_the_task_is_symmetric(task: str, symmetric: bool) -> None:
+    names = ",".join(TASKS[task].columns)
+    lines = (f"one {at},two {at},1\ntwo {at},one {at},1\n" for at in range(40))
+    train, held_out = sides(added(f"{names},label\n" + "".join(lines), task))
+    assert TASKS[task].symmetric == symmetric
+    assert symmetric != any((second, first) in train for first, second in held_out)
+
+
+def test_a_column_of_splits_that_repeats_texts_is_told() -> None:
+    lines = "a,1,train\nA ,1,test\nb,0,train\nb,1,dev\nc,0,dev\n"
+    data = find_own(added("text,label,split\n" + lines).id)
+    assert data.repeated == 2
+    assert data.too_easy.startswith("The texts of 2 of the 3 held-out rows of Reviews (own data, Reviews.csv) are also")
+    unlabelled = added("text,split\na,train\na,dev\n")
+    assert unlabelled.too_easy == added().too_easy == ""
 
 
 def test_a_column_of_splits_decides() -> None:
@@ -147,6 +191,23 @@ def test_a_folder_half_written_is_none(own_home: Path) -> None:
     assert list_own() == []
     with pytest.raises(DataError, match=r"damaged \(it has no meta.json\)"):
         find_own("empty")
+
+
+def test_what_a_kill_left_is_swept_when_it_is_old(own_home: Path) -> None:
+    for name, age in ((".part-a", 2e5), (".gone-a", 2e5), (".part-b", 60), ("empty", 2e5)):
+        (own_home / "data" / name).mkdir(parents=True)
+        os.utime(own_home / "data" / name, (time.time() - age,) * 2)
+    data = added()
+    assert {path.name for path in (own_home / "data").iterdir()} == {".part-b", "empty", data.id}
+
+
+def test_a_record_of_an_earlier_version_is_read(own_home: Path) -> None:
+    data = added()
+    path = own_home / "data" / data.id / "meta.json"
+    record = json.loads(path.read_text())
+    del record["repeated"]
+    path.write_text(json.dumps(record))
+    assert find_own(data.id) == data
 
 
 def test_removing_leaves_nothing(own_home: Path) -> None:

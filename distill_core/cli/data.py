@@ -46,8 +46,8 @@ def add(
         )
         data = add_own(table, task, mapping, name=name, held_out=held_out)
     _print([data], as_json, single=True)
-    if data.no_training:
-        error_console.print(data.no_training)
+    for words in filter(None, (data.no_training, data.too_easy)):
+        error_console.print(words)
 
 
 @data_app.command("list")

@@ -68,6 +68,8 @@ def draw(task: Task, use: Use) -> None:
         with told, errors_shown():
             with st.spinner("Checking every row …", show_time=True):
                 data = _added(prefix, task, table)
+            if data.too_easy:
+                st.toast(plain(data.too_easy), icon=":material/warning:", duration="infinite")
             use(data.source)
             st.rerun()
 
@@ -121,8 +123,12 @@ def _classes(prefix: str, task: Task, table: Table) -> None:
 
 
 def _share(prefix: str, table: Table) -> None:
+    """Draw the name and, as rows without labels are not trained on, where there are labels what is held out."""
     name, held_out = st.columns(2, gap="small")
     name.text_input("Name", max_chars=MOST_NAME, key=f"{prefix}.name")
+    if not st.session_state[f"{prefix}.label"]:
+        held_out.caption("Without labels all rows are to look at; none is trained on.")
+        return
     splits = [column for column in table.columns if says_splits(table, column)]
     with held_out, st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         if splits:
@@ -141,7 +147,7 @@ def _added(prefix: str, task: Task, table: Table) -> OwnData:
         columns={column: name for column in task.columns if (name := state[f"{prefix}.columns.{column}"])},
         label=state[f"{prefix}.label"] or None,
         labels={str(key).removeprefix(begin): state[key] for key in state if str(key).startswith(begin) and state[key]},
-        split=state[f"{prefix}.split"] or None,
+        split=(state[f"{prefix}.label"] and state[f"{prefix}.split"]) or None,
     )
     share = state.get(f"{prefix}.share", round(100 * HELD_OUT)) / 100
     return add_own(table, task.name, mapping, name=state[f"{prefix}.name"], held_out=share)
@@ -156,7 +162,8 @@ def _kept(task: Task) -> None:
         asked = st.session_state.get(_ASKED) == data.id
         with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=asked):
             rows = f"{data.rows['train']:,} rows to train on, {data.rows['validation']:,} held out"
-            words = (data.file, rows, data.source)
+            again = f"{data.repeated:,} of these also trained on" if data.repeated else ""
+            words = filter(None, (data.file, rows, again, data.source))
             st.markdown(" · ".join((f"**{plain(data.name)}**", *map(plain, words))), width="stretch")
             if asked:
                 st.button("Remove for good", key="own.remove", on_click=_remove, args=(data.id,))

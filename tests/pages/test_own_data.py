@@ -98,6 +98,21 @@ def test_pairs_scores_and_a_column_of_splits() -> None:
     assert list_own("stsb")[0].rows == {"train": 1, "validation": 1}
 
 
+def test_texts_on_both_sides_of_a_split_column_are_told() -> None:
+    page = window(b"text,label,split\nfine,1,train\nFine,1,dev\npoor,0,dev\n")
+    page.button(key="own.add").click().run()
+    assert "The texts of 1 of the 2 held" in page.toast[0].value
+    assert "1 of these also trained on" in " ".join(block.value for block in window().markdown)
+
+
+def test_nothing_is_held_out_of_what_has_no_labels() -> None:
+    page = window(b"text,split\na b,train\nc d,train\n")
+    assert page.number_input.len == 0
+    assert [one.label for one in page.selectbox] == ["Sentence", "Label"]
+    page.button(key="own.add").click().run()
+    assert list_own()[0].rows == {"train": 0, "validation": 2}
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
