@@ -1,15 +1,17 @@
 """Texts to token ids, the words they belong to and how they read; rows of ids to padded batches of similar length.
 
-A word is a stretch of text between blanks (ours), whatever tokenizer reads it: blanks are the only places where every
-tokenizer cuts, so no piece is of two words, and models that cut a text differently still share its words. With a
-tokenizer's own words ("don't" is three in BERT, one in XLM-R) they would not.
+A word is a stretch of text between blanks (ours), whatever tokenizer reads it: spaces are the only places where every
+tokenizer cuts, and tokenizers are given a space for every other blank. So no piece is of two words, and models that cut
+a text differently still share its words. With a tokenizer's own words ("don't" is three in BERT, one in XLM-R) they
+would not.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ BLANK = "␣"  # how a piece that is nothing but blanks is shown
 # Blanks are the spaces of Unicode and the ends of lines. BERT deletes the other control characters that \s matches
 # without cutting there, so these are part of a word.
 _WORD = re.compile(r"(?:\S|[\x0b\x0c\x1c-\x1f\x85])+")
+_BLANK = re.compile(r"[^\S\x0b\x0c\x1c-\x1f\x85]")
 _BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}  # byte-level tokenizers' letter for each byte
 
 
@@ -84,30 +87,28 @@ def encode(
 ) -> Encoded:
     """Tokenise a text or a pair, cut to `max_length` tokens with special tokens.
 
-    A text's own "[SEP]" is plain text: only the tokenizer's template sets special tokens.
-    Raises DataError when the text is blank or nothing but special tokens would be left, ConfigError for a
-    `max_length` that leaves no room for a word.
+    A text's own "[SEP]" is plain text: only the tokenizer's template sets special tokens. (The name of the unknown
+    token may become that token; the word is then unread.)
+    Raises DataError when the text is blank, nothing but special tokens would be left, or its own "[SEP]" cannot be
+    plain text, ConfigError for a `max_length` that leaves no room for a word.
     """
     if max_length < 3:  # tokenizers raise below 0 and do not cut at all at 0
         raise ConfigError(f"max_length is {max_length}; wanted at least 3: a piece of a word and two special tokens.")
     if not text.strip() or (text_pair is not None and not text_pair.strip()):
         raise DataError("There is no text to explain; type at least one word.")
-    plain: dict[str, Any] = {"text": text, "text_pair": text_pair, "split_special_tokens": True, "verbose": False}
-    plain |= {"return_special_tokens_mask": True, "return_offsets_mapping": True}
-    found = tokenizer(**plain, truncation=True, max_length=max_length)
+    given, whole = _given(tokenizer, (text,) if text_pair is None else (text, text_pair))
+    long = len(whole["input_ids"]) > max_length
+    found = _tokenised(tokenizer, given.texts, max_length) if long else whole
     special = tuple(bool(flag) for flag in found["special_tokens_mask"])
     if all(special):
         raise DataError("The text has no words the model can read (only blank or control characters).")
-    texts = (text,) if text_pair is None else (text, text_pair)
-    words = _words_of_pieces(found, texts)
-    whole, left_out = words, 0
-    if len(words) == max_length:
-        whole = _words_of_pieces(tokenizer(**plain, truncation=False), texts)
-        left_out = len(whole) - max_length
+    words = given.words(found)
+    all_words = given.words(whole) if long else words
     tokens = tuple(tokenizer.convert_ids_to_tokens(found["input_ids"]))
-    unknown = tokenizer.unk_token
-    lacking = {word for token, word in zip(tokens, words, strict=True) if token == unknown}
-    lacking |= set(range(len(written_words(text, text_pair)))) - set(whole)
+    lacking = set(range(sum(map(len, given.ends)))) - set(all_words)
+    for token, word, stretch in zip(tokens, words, given.stretches(found), strict=True):
+        if token == tokenizer.unk_token and word is not None and stretch.strip():
+            lacking.add(word)
     types = found.get("token_type_ids")
     return Encoded(
         ids=tuple(found["input_ids"]),
@@ -117,10 +118,86 @@ def encode(
         segments=tuple(None if apart else part for part, apart in zip(found.sequence_ids(), special, strict=True)),
         tokens=tokens,
         shown=_shown(tokenizer, tokens, found),
-        left_out=left_out,
-        cut=tuple(sorted(word for word in Counter(whole) - Counter(words) if word is not None)),
-        unread=tuple(sorted(word for word in lacking if word is not None)),
+        left_out=len(all_words) - len(words),
+        cut=tuple(sorted(word for word in Counter(all_words) - Counter(words) if word is not None)),
+        unread=tuple(sorted(lacking)),
     )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """One or two texts as a tokenizer is given them, and where in them each of the words as written ends."""
+
+    texts: tuple[str, ...]
+    ends: tuple[list[int], ...]
+
+    def words(self, found: BatchEncoding) -> tuple[int | None, ...]:
+        """Return each piece's word: the one it begins in, between words the next, after the last the last."""
+        before = (0, len(self.ends[0]))
+        return tuple(
+            None if part is None else before[part] + min(bisect_right(self.ends[part], at), len(self.ends[part]) - 1)
+            for part, at, _ in _places(found)
+        )
+
+    def stretches(self, found: BatchEncoding) -> tuple[str, ...]:
+        """Return the text each piece is of, empty for special tokens."""
+        return tuple("" if part is None else self.texts[part][start:end] for part, start, end in _places(found))
+
+    def apart(self, places: Sequence[tuple[int, int]]) -> "_Given":
+        """Return the texts with a space after the first letter at each place: text, index."""
+        starts = [[at for part, at in places if part == number] for number in range(len(self.texts))]
+        texts = (
+            " ".join(text[begin:end] for begin, end in pairwise((0, *(at + 1 for at in own), len(text))))
+            for text, own in zip(self.texts, starts, strict=True)
+        )
+        ends = ([end + bisect_left(own, end) for end in ends] for ends, own in zip(self.ends, starts, strict=True))
+        return _Given(tuple(texts), tuple(ends))
+
+
+def _given(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[_Given, BatchEncoding]:
+    """Return texts so that a tokenizer cuts them at every blank and finds none of its special tokens, and its pieces.
+
+    Unigram vocabularies have "</s>" and the like as pieces of any text. DataError where breaking one up does not help.
+    """
+    ends = tuple([word.end() for word in _WORD.finditer(text)] for text in texts)
+    given = _Given(tuple(_BLANK.sub(" ", text) for text in texts), ends)
+    found = _tokenised(tokenizer, given.texts)
+    typed = _typed_marks(tokenizer, found)
+    if typed:
+        given = given.apart([(part, start) for part, start, _ in typed])
+        found = _tokenised(tokenizer, given.texts)
+    for part, start, end in _typed_marks(tokenizer, found) if typed else ():
+        name = given.texts[part][start:end]
+        raise DataError(f"The text has {name!r}, which the model takes for a special token of its own; remove it.")
+    return given, found
+
+
+def _typed_marks(tokenizer: PreTrainedTokenizerBase, found: BatchEncoding) -> list[tuple[int, int, int]]:
+    """Return the places of special tokens that are the text's own; the unknown token stands for a piece of it."""
+    marks = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    places = zip(found["input_ids"], _places(found), strict=True)
+    return [(part, start, end) for token, (part, start, end) in places if token in marks and part is not None]
+
+
+def _tokenised(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int | None = None
+) -> BatchEncoding:
+    found: BatchEncoding = tokenizer(
+        *texts,
+        split_special_tokens=True,
+        return_special_tokens_mask=True,
+        return_offsets_mapping=True,
+        truncation=max_length is not None,
+        max_length=max_length,
+        verbose=False,
+    )
+    return found
+
+
+def _places(found: BatchEncoding) -> list[tuple[int | None, int, int]]:
+    """Return each piece's text (0 or 1) and where it begins and ends there; None for special tokens."""
+    parts = zip(found.sequence_ids(), found["offset_mapping"], found["special_tokens_mask"], strict=True)
+    return [(None if special else part, start, end) for part, (start, end), special in parts]
 
 
 def written_words(text: str, text_pair: str | None = None) -> tuple[str, ...]:
@@ -134,17 +211,6 @@ def legible(text: str) -> str:
     if any(map(str.isprintable, bare)):
         return bare
     return " ".join(f"U+{ord(letter):04X}" for letter in bare) or BLANK
-
-
-def _words_of_pieces(found: BatchEncoding, texts: Sequence[str]) -> tuple[int | None, ...]:
-    """Return each piece's word: the one it begins in, between words the next, after the last the last."""
-    ends = [[word.end() for word in _WORD.finditer(text)] for text in texts]
-    before = (0, len(ends[0]))
-    parts = zip(found.sequence_ids(), found["offset_mapping"], found["special_tokens_mask"], strict=True)
-    return tuple(
-        None if special or part is None else before[part] + min(bisect_right(ends[part], start), len(ends[part]) - 1)
-        for part, (start, _), special in parts
-    )
 
 
 def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], found: BatchEncoding) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers.normalizers import NFKC
+from transformers import AutoTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerFast
 
 from distill_core.attribution.reduce import word_groups
 from distill_core.catalogue import BUNDLE
@@ -41,6 +42,25 @@ def test_a_word_is_a_stretch_between_blanks_for_every_tokenizer(sort: str) -> No
             assert {found.segments[at] for at, own in enumerate(found.words) if own == word} == {int(word > 3)}
 
 
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\u00a0", "\u2003", "\u2028", "\u202f", "\u3000"])
+def test_deberta_cuts_at_every_blank_and_lacks_none(blank: str) -> None:
+    pieces = [(mark, 0.0) for mark in FAMILIES["deberta-v3"].sort.marks]
+    pieces += [(f"▁{word}", -3.0) for word in ("good", "film")] + [("film", -5.0)]
+    row = encode(DebertaV2Tokenizer(vocab=pieces, unk_id=3), f"good{blank}film{blank}{blank}bad{blank}")
+    assert row.tokens[:3] == ("[CLS]", "▁good", "▁film")
+    assert row.words[:3] == (None, 0, 1)
+    assert row.unread == (2,)
+
+
+def test_a_blank_that_a_vocabulary_lacks_is_not_a_word_it_lacks() -> None:
+    core = json.loads(FAMILIES["albert"].sort.tokenizer().backend_tokenizer.to_str())
+    core["model"]["vocab"] = [piece for piece in core["model"]["vocab"] if piece[0] != "▁"]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(core)), unk_token="<unk>")
+    row = encode(tokenizer, "good  film")
+    assert row.tokens[1:-1] == ("▁good", "<unk>", "▁film")
+    assert row.unread == ()
+
+
 @each_sort
 def test_the_pieces_of_a_word_read_as_the_word(sort: str) -> None:
     text = "the actings was slowly, good!"
@@ -56,7 +76,7 @@ def test_control_characters_do_not_part_words_as_some_tokenizers_delete_them() -
 
 def test_blanks_of_their_own_go_with_the_word_they_lead_to() -> None:
     row = encode(FAMILIES["roberta"].sort.tokenizer(), "the  film\n ")
-    assert row.tokens == ("<s>", "the", "Ġ", "Ġfilm", "Ċ", "Ġ", "</s>")
+    assert row.tokens == ("<s>", "the", "Ġ", "Ġfilm", "Ġ", "Ġ", "</s>")
     assert row.words == (None, 0, 1, 1, 1, 1, None)  # after the last word, with the last
     assert row.shown == ("<s>", "the", "␣", "film", "␣", "␣", "</s>")
 
@@ -152,6 +172,31 @@ def test_a_control_token_that_was_typed_is_plain_text(token: str) -> None:
     assert "".join(inside).replace("##", "") == f"good{token}filmbad{token}".lower()
     assert [one for one, special in zip(row.tokens, row.special, strict=True) if special] == ["[CLS]", "[SEP]", "[SEP]"]
     assert encode(tokenizer, f"{token} " * 20, max_length=10).left_out > 50
+
+
+@pytest.mark.parametrize(
+    ("sort", "typed"),
+    [("xlm-roberta", ("<s>", "</s>", "<pad>", "<mask>", "＜pad＞")), ("albert", ("<pad>", "[CLS]", "[SEP]", "[MASK]"))],
+)
+def test_a_control_token_that_is_a_piece_of_any_text_is_plain_text(sort: str, typed: tuple[str, ...]) -> None:
+    tokenizer = FAMILIES[sort].sort.tokenizer()
+    tokenizer.backend_tokenizer.normalizer = NFKC()
+    marks = set(tokenizer.all_special_tokens) - {tokenizer.unk_token}
+    for mark in typed:
+        text, pair = f"good {mark}{mark} film{mark}", f"{mark} bad"
+        row = encode(tokenizer, text, pair)
+        assert [token in marks for token in row.tokens] == list(row.special)
+        first = dict(zip(reversed(row.words), reversed(row.tokens), strict=True))
+        assert [first[word] for word in range(5)] == ["▁good", "▁", "▁film", "▁", "▁bad"]
+        assert [written_words(text, pair)[word] for word in row.unread] == [f"{mark}{mark}", f"film{mark}", mark]
+
+
+def test_a_control_token_that_cannot_be_broken_up_is_refused() -> None:
+    tokenizer = FAMILIES["xlm-roberta"].sort.tokenizer()
+    tokenizer.pad_token = "!"
+    with pytest.raises(DataError, match="The text has '!', which the model takes for a special token of its own"):
+        encode(tokenizer, "good film!")
+    assert encode(tokenizer, "good film").special == (True, False, False, True)
 
 
 def test_ordinary_text_is_cut_as_the_tokenizer_alone_does() -> None:
