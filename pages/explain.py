@@ -75,11 +75,7 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
     names = model_names({model.id: find_model(model.id) for model in explanation.models})
     labels = [names[model.id] for model in explanation.models]
     if explanation.left_out:
-        what = "words" if explanation.units == "words" else "tokens"
-        st.warning(
-            f"The text is longer than the models can read: its last {explanation.left_out} {what} were left out.",
-            icon=":material/content_cut:",
-        )
+        st.warning(left_out_words(explanation), icon=":material/content_cut:")
     for unread in dict.fromkeys(model.unread for model in explanation.models if model.unread):
         who = [label for label, model in zip(labels, explanation.models, strict=True) if model.unread == unread]
         st.caption(plain(unread_words(who, unread)))
@@ -98,6 +94,14 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         bars = charts.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
         st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
+
+
+def left_out_words(explanation: Explanation) -> str:
+    """Say how much was left out and where: of a pair, tokenizers shorten whichever text is longer, piece by piece."""
+    what = f"{explanation.left_out} {'words' if explanation.units == 'words' else 'tokens'} were left out"
+    if explanation.text_pair is None:
+        return f"The text is longer than the models can read: its last {what}."
+    return f"The two texts together are longer than the models can read: {what}, from the end of the longer text first."
 
 
 def unread_words(models: list[str], words: tuple[str, ...]) -> str:

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from distill_core.explanation import Explanation
 from pages.components.heatmap import normalised
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a cell for a formula by
 COLUMNS = ("position", "token", "shown", "word", "special", "model", "target", "score", "normalised")
 
 
 def to_csv(explanation: Explanation) -> str:
     """Return one line a token, model and class, with the raw score and the one the map colours.
 
-    `token` is the model's own, marks and bytes as its vocabulary has them; `shown` is how it reads.
+    `token` is the model's own, marks and bytes as its vocabulary has them; `shown` is how it reads. Text that a
+    spreadsheet would run as a formula ("=1+1", and "-" alone too) has an apostrophe before it, as has text that begins
+    with one: without the first apostrophe it is as it was. Numbers are never touched.
     """
     lines = io.StringIO()
     writer = csv.writer(lines)
@@ -24,9 +27,14 @@ def to_csv(explanation: Explanation) -> str:
             shares = normalised(token_map.scores, explanation.special)
             for at, (token, score, share) in enumerate(zip(explanation.tokens, token_map.scores, shares, strict=True)):
                 word = explanation.words[at]
-                about = (at, token, explanation.shown[at], "" if word is None else word, int(explanation.special[at]))
-                writer.writerow((*about, model.id, token_map.target, repr(score), f"{share:.6f}"))
+                reads = map(_inert, (token, explanation.shown[at]))
+                about = (at, *reads, "" if word is None else word, int(explanation.special[at]))
+                writer.writerow((*about, _inert(model.id), _inert(token_map.target), repr(score), f"{share:.6f}"))
     return lines.getvalue()
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
 
 def to_json(explanation: Explanation, view: Mapping[str, object]) -> str:

@@ -55,6 +55,15 @@ def test_a_pair_without_its_second_text_says_what_is_wanted() -> None:
     assert "type at least one word" in page.error[0].value
 
 
+def test_a_long_pair_is_cut_at_the_longer_text_and_says_so() -> None:
+    page = opened("mnli", text="good " * 100, text_pair="bad plot")
+    shown(page)
+    assert [warning.value for warning in page.warning] == [
+        "The two texts together are longer than the models can read: 41 tokens were left out, from the end of the "
+        "longer text first."
+    ]
+
+
 def test_all_three_classes_are_shown_with_their_mean() -> None:
     html = shown(opened("mnli", text="good", text_pair="bad plot", target="all"))
     for name in ("entailment", "neutral", "contradiction"):
