@@ -88,9 +88,9 @@ def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE)
     k = max(1, round(share * len(a)))
     reason = _unusable(a, b) or _constant(a, b, "absolute scores")
     if not reason and k >= len(a):
-        reason = f"the top {k} are all tokens"
+        reason = f"the top {k} are all there are"
     if not reason:
-        reason = _either(a, b, lambda scores: _tied(scores, k), f"top {k} tokens are not distinct from the rest")
+        reason = _either(a, b, lambda scores: _tied(scores, k), f"top {k} are not distinct from the rest")
     if reason:
         return Undefined(reason)
     tops = [set(np.argsort(-scores, kind="stable")[:k].tolist()) for scores in (a, b)]
@@ -182,7 +182,7 @@ def _pair(teacher: Scores, student: Scores) -> tuple[NDArray[np.float64], NDArra
 def _unusable(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return "a score is not finite"
-    return "there is only one token" if len(a) == 1 else ""
+    return "there is only one score to compare" if len(a) == 1 else ""
 
 
 def _tied(scores: NDArray[np.float64], k: int) -> bool:

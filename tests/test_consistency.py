@@ -83,7 +83,7 @@ def test_values_stay_within_their_bounds() -> None:
 @pytest.mark.parametrize(
     ("teacher", "student", "undefined"),
     [
-        ([1.0], [2.0], dict.fromkeys(compare_maps([1, 2, 3], [1, 2, 3]), "only one token")),
+        ([1.0], [2.0], dict.fromkeys(compare_maps([1, 2, 3], [1, 2, 3]), "only one score to compare")),
         ([0, 0, 0], [1, 2, 3], dict.fromkeys(compare_maps([1, 2, 3], [1, 2, 3]), "teacher's")),
         ([1, 2, 3], [0, 0, 0], dict.fromkeys(compare_maps([1, 2, 3], [1, 2, 3]), "student's")),
         ([2, 2, 2], [1, 2, 3], dict.fromkeys(("spearman", "kendall", "top_k_overlap"), "all equal")),
@@ -117,7 +117,7 @@ def test_the_top_is_a_fifth_of_the_tokens_and_at_least_one(tokens: int, k: int) 
     student[-k:] = 0.0  # the teacher's top k become the student's bottom
     student[-k - 1] = 99.0
     assert consistency.top_k_overlap(teacher, student) == 0.0
-    assert consistency.top_k_overlap(teacher, teacher, share=1.0) == Undefined(f"the top {tokens} are all tokens")
+    assert consistency.top_k_overlap(teacher, teacher, share=1.0) == Undefined(f"the top {tokens} are all there are")
 
 
 def test_ad_kd_distance_by_hand() -> None:

@@ -138,7 +138,7 @@ def test_the_document_has_the_agreement_of_each_class_and_their_mean(models: lis
 def test_one_word_has_no_agreement_but_a_reason(models: list[Counted]) -> None:
     row = ask(models, text="great").consistency[0]
     assert row.values["spearman"] is None
-    assert "only one token" in row.undefined["spearman"]
+    assert "only one score" in row.undefined["spearman"]
     assert row.values["label_loyalty"] in (0.0, 1.0)
     assert ask(models, text="great", include_special=True).consistency[0].values["spearman"] is not None
 
