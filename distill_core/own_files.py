@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _decoded(file: str, content: bytes) -> str:
 
 def _csv_lines(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line at which each record begins, and its cells; none for a blank line."""
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    delimiter = max(",;\t", key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line, row = 1, 0
     try:

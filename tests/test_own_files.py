@@ -26,6 +26,10 @@ def test_csv_is_apart_by_what_its_header_has_most_of(separator: str) -> None:
     assert rows("a.csv", f"text{separator}label\na{separator}1\n") == [{"text": "a", "label": "1"}]
 
 
+def test_lines_of_csv_may_end_in_carriage_returns_alone() -> None:
+    assert rows("a.csv", "text;label\ra, b, c;1\r") == [{"text": "a, b, c", "label": "1"}]
+
+
 def test_tsv_is_unquoted_and_ends_lines_at_line_feeds() -> None:
     content = 'sentence\tlabel\r\n"the "best" film\t1\r\none\rrow\u2028more\t0\r\n'
     assert rows("a.TSV", content) == [

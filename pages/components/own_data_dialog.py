@@ -123,7 +123,7 @@ def _classes(prefix: str, task: Task, table: Table) -> None:
 
 
 def _share(prefix: str, table: Table) -> None:
-    """Draw the name and, as rows without labels are not trained on, where there are labels what is held out."""
+    """Draw the name, and what is held out of the training, for which there must be labels."""
     name, held_out = st.columns(2, gap="small")
     name.text_input("Name", max_chars=MOST_NAME, key=f"{prefix}.name")
     if not st.session_state[f"{prefix}.label"]:

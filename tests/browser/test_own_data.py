@@ -28,3 +28,17 @@ def test_a_file_is_added_and_stays_the_source(app: str, visitor: Visitor, tmp_pa
     assert parse_qs(urlsplit(page.url).query)["source"] == [data.source]
     visitor.keep("own_data")
     assert visitor.outside() == []
+
+
+def test_texts_on_both_sides_are_told_when_the_window_has_closed(app: str, visitor: Visitor, tmp_path: Path) -> None:
+    texts = tmp_path / "twice.csv"
+    texts.write_text("text,label,split\na fine film,1,train\nA fine film,1,dev\na poor film,0,dev\n")
+    page = visitor.page
+    page.goto(f"{app}/explain?source=bundled")
+    page.locator("[data-testid=stPopoverButton]:visible").first.click()
+    page.get_by_text("Add your own data").click()
+    page.locator("input[type=file]").set_input_files(texts)
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.wait_for_url("**source=own**")
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.get_by_text("The texts of 1 of the 2 held-out rows").wait_for()
