@@ -1,5 +1,7 @@
 """Explain: one sentence through a teacher and its students, their maps aligned, and how far they agree."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from pages.components.frame import errors_shown, footer, frame, plain, show_error
@@ -14,23 +16,24 @@ with st.spinner("Loading PyTorch and the attribution methods …"):  # after the
     from pages.components.controls import (
         HUB_ALLOWED,
         asked,
-        choose_words,
         controls,
         forget,
+        go_to,
         model_names,
         publish,
         settle,
     )
-    from pages.components.sources import HUB
+    from pages.components.sources import FIRST_SOURCE, HUB, source_for
     from pages.components.view import View, first_view, source_in, task_in, to_address
 
+BY_WORDS = "explain.by_words"  # set when words were shown though pieces were asked
 NAMED = 8  # words listed of those a model cannot read
 
 
 def main() -> None:
     """Draw the page: controls, then what they ask for."""
     try:
-        task, source = task_in(asked()), source_in(asked())
+        task, source = task_in(asked()), known_source()
         if source == HUB and not st.session_state.get(HUB_ALLOWED):
             ask_for_hub()
             return
@@ -47,12 +50,25 @@ def main() -> None:
         raise DataError("Choose one to three students to lay beside the teacher.")
     try:
         explanation = resources.explained(view)
-    except TokensDifferError as error:
-        show_error(error)
-        st.button("Show by words", icon=":material/match_word:", on_click=choose_words, key="by_words")
-        return
+    except TokensDifferError:
+        st.session_state[BY_WORDS] = True
+        go_to(replace(view, units="words"))
+    if st.session_state.pop(BY_WORDS, False):
+        st.info(
+            "The models cut this text into different tokens, which cannot be laid side by side: shown by words.",
+            icon=":material/match_word:",
+        )
     draw(explanation, view, view.gold(dataset))
     footer(f"Examples: {dataset.source}." if view.picked(dataset) else "A sentence of your own.")
+
+
+def known_source() -> str:
+    """Return the source that is asked for; the first, with a word, where it is gone but the text is in the link."""
+    task, source = task_in(asked()), source_in(asked())
+    if source_for(task, source) == source or "text" not in asked():
+        return source
+    st.warning(plain(f"The data set {source} is not here (any more); its text is shown all the same."))
+    return FIRST_SOURCE
 
 
 def defaults_button() -> None:

@@ -57,10 +57,10 @@ def publish(view: View) -> None:
         st.query_params.from_dict(address)
 
 
-def choose_words() -> None:
-    """Ask for scores of words."""
-    st.session_state["explain.units"] = UNITS[-1]
-    _touch()
+def go_to(view: View) -> None:
+    """Draw the page anew with another view than its controls made."""
+    st.query_params.from_dict(to_address(view))
+    st.rerun()
 
 
 def forget() -> None:

@@ -86,7 +86,10 @@ def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
         total = sum(score for score, part in zip(scores, explanation.segments, strict=True) if part == segment)
         shown = f"{total:+.2f}".replace("-", "−")
         sums += f'<span style="--dot:{model_color(position)}" title="{escape(model.id)}">{shown}</span>'
-    return f'<div class="dl-segment"><b>{escape(name)}</b><span>in sum</span>{sums}</div>'
+    what = "The scores of this text’s tokens, before they are scaled for the colours, added up"
+    return (
+        f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">raw scores in sum</span>{sums}</div>'
+    )
 
 
 def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:

@@ -1,4 +1,4 @@
-"""The explain page with models that cut the text into different tokens: one click, and they are side by side."""
+"""The explain page with models that cut the text into different tokens: side by side by words, without a click."""
 
 import json
 from pathlib import Path
@@ -37,13 +37,10 @@ def shown(page: AppTest) -> str:
     return "".join(block.value for block in page.html)
 
 
-def test_one_click_shows_by_words_what_cannot_be_shown_by_pieces(folders: list[str]) -> None:
+def test_what_cannot_be_shown_by_pieces_is_shown_by_words(folders: list[str]) -> None:
     page = opened(folders)
-    assert not page.exception
-    assert "cut the text into different tokens" in page.error[0].value
-    assert len(page.get("plotly_chart")) == 0
-    page.button(key="by_words").click().run()
     html = shown(page)
+    assert "different tokens" in page.info[0].value
     assert page.segmented_control(key="explain.units").value == "words"
     assert page.query_params["units"] in ("words", ["words"])
     for word in WORDS:
@@ -58,8 +55,10 @@ def test_one_click_shows_by_words_what_cannot_be_shown_by_pieces(folders: list[s
     assert len(page.download_button) == 3
     captions = " ".join(caption.value for caption in page.caption).replace("\\", "")
     assert "The vocabulary of bert lacks pieces of: “café”. " in captions
+    assert not page.run().info, "it is said once"
     page.segmented_control(key="explain.units").set_value("pieces").run()
-    assert "cut the text into different tokens" in page.error[0].value
+    assert "different tokens" in page.info[0].value
+    assert page.segmented_control(key="explain.units").value == "words"
 
 
 def test_a_method_of_words_needs_no_click_and_all_classes_are_shown(folders: list[str]) -> None:

@@ -149,6 +149,15 @@ def test_the_browser_refuses_what_the_core_would() -> None:
 # the explain page ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("models")
+def test_a_text_is_shown_though_the_data_set_of_its_link_is_gone() -> None:
+    page = explain(source="own/gone-12345678", text="A lovely film.")
+    assert "is not here" in page.warning[0].value
+    assert page.text_input(key="explain.text").value == "A lovely film."
+    assert page.query_params["source"] in ("auto", ["auto"])
+    assert not page.error
+
+
 def explain(**address: str) -> AppTest:
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).switch_page("pages/explain.py")
     for name, value in ({"teacher": "run/teacher", "student": "run/student"} | address).items():
