@@ -24,7 +24,8 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from distill_core.catalogue import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
 from distill_core.errors import ModelError, NeedsReordering
-from distill_core.models import LoadedModel, file_sha256, keep_layers, load_model, remove_folder, save_model
+from distill_core.model_files import file_sha256
+from distill_core.models import LoadedModel, keep_layers, load_model, remove_folder, save_model
 from distill_core.tasks import get_task
 
 BASE = "base"

@@ -17,6 +17,7 @@ from distill_core.tasks import get_task
 
 BUNDLE = ASSETS / "models"
 UNPACKED = "models"  # folder in home() that holds unpacked bundled models
+MOST_CLASSES = 1000  # of a model that is looked at
 _MOST_HEADER = 25_000_000  # bytes; the hub's own limit
 _LOG = logging.getLogger(__name__)
 
@@ -221,11 +222,14 @@ def class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:
     `file`: where the config is from, for the message.
     """
     names = config.get("id2label")
+    count = (_count(config, "num_labels", file) or 2) if not isinstance(names, dict) else len(names)
+    if count > MOST_CLASSES:
+        raise ModelError(f"{file} describes {count:,} classes; wanted at most {MOST_CLASSES:,}.")
     if names is None:
-        return tuple(f"LABEL_{index}" for index in range(_count(config, "num_labels", file) or 2))
+        return tuple(f"LABEL_{index}" for index in range(count))
     try:
         return tuple(str(names[index]) for index in sorted(names, key=int))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise ModelError(f"{file} is damaged (id2label is {names!r:.80}).") from error
 
 
@@ -241,15 +245,26 @@ def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             if length > min(_MOST_HEADER, path.stat().st_size):
                 raise ValueError(f"a header of {length} bytes")
             header = json.loads(stream.read(length))
-        return {
-            name: (str(one["dtype"]), tuple(map(int, one["shape"])))
+        found = {
+            name: (str(one["dtype"]), tuple(map(_size, one["shape"])))
             for name, one in header.items()
             if name != "__metadata__"
         }
+        numbers = sum(math.prod(shape) for _, shape in found.values())
+        if numbers > path.stat().st_size:
+            raise ValueError("its header names more numbers than the file has bytes")
+        return found
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
+
+
+def _size(value: object) -> int:
+    """Return a tensor's extent; ValueError where it is none."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"an extent of {value!r:.40}")
+    return value
 
 
 def _count_parameters(path: Path) -> int:
@@ -260,18 +275,18 @@ def _count_parameters(path: Path) -> int:
 def _count(values: dict[str, Any], name: str, folder: Path) -> int:
     """Return a whole number of a config or record, 0 where it is not given; ModelError where it is none."""
     value = values.get(name, 0)
-    if not isinstance(value, int):
-        raise ModelError(f"{folder} is damaged ({name} is {value!r}).")
+    if type(value) is not int or value < 0:
+        raise ModelError(f"{folder} is damaged ({name} is {value!r:.40}).")
     return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a file, empty where the file is missing; ModelError where it is damaged."""
-    if not path.is_file():
-        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} is damaged (not a JSON object).")

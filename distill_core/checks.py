@@ -12,7 +12,8 @@ from distill_core.catalogue import class_names, read_json, weight_shapes
 from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 from distill_core.label_order import reorder, standing
-from distill_core.models import FAMILIES, WEIGHTS, check_tokenizer_files, load_model
+from distill_core.model_files import CONFIG, WEIGHTS, check_no_adapter, check_settings, check_tokenizer_files
+from distill_core.models import FAMILIES, load_model
 from distill_core.tasks import get_task
 from distill_core.tokens import loses_capitals, same_as_bundled
 
@@ -48,6 +49,7 @@ def check_names(names: Collection[str], model_id: str, convert: bool = False) ->
     yield from _find("files", lambda: _config_words(names, model_id))
     yield from _find("weights", lambda: _weights_words(names, model_id, convert))
     yield from _find("tokenizer", lambda: _tokenizer_words(names, model_id))
+    yield from _refuse("adapter", lambda: check_no_adapter(names, f"Model {model_id}"))
 
 
 def check_config(folder: Path, task: str, model_id: str, reordered: bool = False) -> Iterator[Finding]:
@@ -56,7 +58,8 @@ def check_config(folder: Path, task: str, model_id: str, reordered: bool = False
     NeedsReordering where it names the task's classes in another order, unless they are to be `reordered`.
     """
     yield from _find("architecture", lambda: _family_words(folder, model_id))
-    if read_json(folder / "config.json").get("auto_map"):
+    yield from _refuse("settings", lambda: check_settings(folder, f"Model {model_id}"))
+    if read_json(folder / CONFIG).get("auto_map"):
         yield Finding(
             "own code",
             True,
@@ -119,6 +122,15 @@ def _find(check: str, look: Callable[[], str]) -> Iterator[Finding]:
     yield Finding(check, True, words)
 
 
+def _refuse(check: str, look: Callable[[], None]) -> Iterator[Finding]:
+    """Yield a finding only where a check fails; its ModelError after."""
+    try:
+        look()
+    except ModelError as error:
+        yield Finding(check, False, str(error))
+        raise
+
+
 def _config_words(names: Collection[str], model_id: str) -> str:
     if "config.json" not in names:
         raise ModelError(f"Model {model_id}: config.json is missing; a plain Hugging Face model is wanted.")
@@ -152,7 +164,7 @@ def _tokenizer_words(names: Collection[str], model_id: str) -> str:
 
 
 def _family_words(folder: Path, model_id: str) -> str:
-    config = read_json(folder / "config.json")
+    config = read_json(folder / CONFIG)
     family = config.get("model_type")
     if family in FAMILIES:
         return f"Its architecture is {family}."
@@ -161,7 +173,10 @@ def _family_words(folder: Path, model_id: str) -> str:
 
 
 def _head_words(folder: Path, model_id: str) -> str:
-    named = [str(name) for name in read_json(folder / "config.json").get("architectures") or []]
+    listed = read_json(folder / CONFIG).get("architectures") or []
+    if not isinstance(listed, list):
+        raise ModelError(f"Model {model_id}: its config is damaged (architectures is {listed!r:.60}).")
+    named = [str(name) for name in listed]
     if named and not any(name.endswith("ForSequenceClassification") for name in named):
         raise ModelError(
             f"Model {model_id} is a {named[0]:.60}, which does not classify texts: fine-tune it first "
@@ -175,7 +190,7 @@ def _unnamed(labels: Collection[str]) -> bool:
 
 
 def _labels(folder: Path) -> tuple[str, ...]:
-    return class_names(read_json(folder / "config.json"), folder / "config.json")
+    return class_names(read_json(folder / CONFIG), folder / CONFIG)
 
 
 def _label_words(folder: Path, task: str, model_id: str, reordered: bool) -> str:

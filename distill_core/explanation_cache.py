@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_core.errors import ModelError
+from distill_core.model_files import WEIGHTS, file_sha256, fingerprint
 from distill_core.paths import home
 
 FILE = "explanations.sqlite"
@@ -73,13 +74,11 @@ def cache_key(*parts: object) -> str:
 def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
     """Return `LoadedModel.fingerprint` of a folder without loading it; the weights are hashed once.
 
-    Their digest is kept under path, size, change time and inode. Raises ModelError when a file is missing.
+    Their digest is kept under path, size, times and inode. Raises ModelError when a file is missing.
     """
-    from distill_core.models import WEIGHTS, file_sha256, fingerprint  # here: keeping texts needs no torch
-
     try:
         state = (path / WEIGHTS).stat()
-        key = cache_key("file", str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
+        key = cache_key("file", str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
         weights = cache.get([key]).get(key)
         if weights is None:
             weights = file_sha256(path / WEIGHTS)

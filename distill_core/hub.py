@@ -31,6 +31,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from distill_core.errors import ModelError
 from distill_core.events import Step
 
+_MOST_BYTES = 2**50  # of one file
 TIMEOUT = 10.0  # seconds without a byte
 RETRIES = 4  # in a row, of a connection that was cut and brings nothing more
 PAUSE = 1.0  # seconds before the first of them; doubles each time
@@ -105,7 +106,7 @@ def look_up(repo: str, revision: str | None = None, endpoint: str | None = None)
         for one in info.siblings or []:
             if "/" in one.rfilename:  # a model's own files lie at the top
                 continue
-            if not isinstance(one.size, int):
+            if type(one.size) is not int or not 0 <= one.size < _MOST_BYTES:
                 raise ValueError(f"{one.rfilename!r:.60} has no size")
             files[one.rfilename] = RemoteFile(
                 one.rfilename, one.size, one.lfs.sha256 if one.lfs else None, None if one.lfs else one.blob_id

@@ -27,7 +27,8 @@ from distill_core.conversion import convert as convert_weights
 from distill_core.errors import ModelError
 from distill_core.events import Finding, Step
 from distill_core.hub import Listing, download, look_up
-from distill_core.models import RECORD, TOKENIZER_FILES, WEIGHTS, file_sha256, remove_folder
+from distill_core.model_files import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256
+from distill_core.models import RECORD, remove_folder
 from distill_core.paths import home
 from distill_core.tasks import get_task
 
@@ -62,7 +63,7 @@ def add_folder(
         f"converted/{name}", str(_place("converted", name)), task, "converted", title=folder.name, repo=str(folder)
     )
     with _staging() as staging:
-        for file in sorted(names & {"config.json", *TOKENIZER_FILES} | {weights} - {PICKLE}):
+        for file in sorted(names & {CONFIG, *TOKENIZER_FILES} | {weights} - {PICKLE}):
             shutil.copyfile(folder / file, staging / file)
         if weights == PICKLE:
             yield from convert_weights(folder / PICKLE, staging / WEIGHTS)
@@ -111,7 +112,7 @@ def _fetch(listing: Listing, entry: Added, convert: bool, reorder: bool, staging
     """Fetch config and tokenizer, check them, and only then the weights; convert those where need be."""
     names = set(listing.files)
     yield from check_names(names, entry.id, convert)
-    yield from download(listing, sorted(names & {"config.json", *TOKENIZER_FILES}), staging)
+    yield from download(listing, sorted(names & {CONFIG, *TOKENIZER_FILES}), staging)
     yield from check_config(staging, entry.task, entry.id, reorder)
     weights = WEIGHTS if WEIGHTS in names else PICKLE
     yield from download(listing, [weights], staging)

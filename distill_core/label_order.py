@@ -19,7 +19,8 @@ from distill_core.catalogue import read_json
 from distill_core.data import load_split
 from distill_core.encoding import encode_all
 from distill_core.evaluation import answers, gold_labels, predict_logits
-from distill_core.models import WEIGHTS, LoadedModel
+from distill_core.model_files import CONFIG, WEIGHTS
+from distill_core.models import LoadedModel
 from distill_core.tasks import Answer, get_task
 
 RARE = 0.001
@@ -98,9 +99,9 @@ def reorder(folder: Path, task: str, order: Sequence[int]) -> None:
     save_file(tensors, part, metadata={"format": "pt"})
     part.replace(folder / WEIGHTS)
     labels = get_task(task).labels
-    config = read_json(folder / "config.json")
+    config = read_json(folder / CONFIG)
     config |= {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _right(gold: Sequence[int], found: Sequence[int], order: tuple[int, ...]) -> set[int]:

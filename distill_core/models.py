@@ -7,29 +7,45 @@ embedding block hands a given tensor on: no hook is set on, and nothing changed 
 """
 
 import copy
-import hashlib
 import inspect
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
+from distill_core.catalogue import class_names, read_json, weight_shapes
 from distill_core.encoding import Inputs
 from distill_core.errors import ModelError
+from distill_core.model_files import (
+    CONFIG,
+    WEIGHTS,
+    check_no_adapter,
+    check_settings,
+    check_tokenizer_files,
+    file_sha256,
+    fingerprint,
+    only_these,
+)
 
 transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
 
-WEIGHTS = "model.safetensors"
 FAMILIES = (  # config.model_type; each has its tests, others may compute something else from their embeddings
     "albert",
     "bert",
@@ -41,11 +57,7 @@ FAMILIES = (  # config.model_type; each has its tests, others may compute someth
     "roberta",
     "xlm-roberta",
 )
-TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # either is enough
-TOKENIZER_FILES = (
-    *(name for files in TOKENIZERS for name in files),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-)
+SPARE_NUMBERS = 1_000_000  # a config may describe so many more than twice the weights: what lacks is named later
 RECORD = "distill.json"  # written by save_model: where the model is from, and its weights' sha256
 
 
@@ -120,10 +132,13 @@ def _inode(path: Path) -> int | None:
 
 
 def _load(path: Path, name: str, device: str) -> LoadedModel:
-    for needed in ("config.json", WEIGHTS):
+    for needed in (CONFIG, WEIGHTS):
         if not (path / needed).is_file():
             raise ModelError(f"Model {name}: {path / needed} is missing; a plain Hugging Face folder is wanted.")
-    check_tokenizer_files({file.name for file in path.iterdir()}, f"Model {name}: {path}")
+    where, names = f"Model {name}: {path}", {file.name for file in path.iterdir()}
+    check_tokenizer_files(names, where)
+    check_no_adapter(names, where)
+    check_settings(path, where)
     weights_sha = file_sha256(path / WEIGHTS)
     recorded = read_record(path).get("weights_sha256")
     if recorded is not None and recorded != weights_sha:
@@ -133,19 +148,23 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         )
     _check_family(path, name)
     try:
-        network, info = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            attn_implementation="eager",  # fused kernels lack the double backward that AD-KD needs
-            return_dict=True,  # whatever its config says; and recording would set hooks
-            output_attentions=False,
-            output_hidden_states=False,
-            output_loading_info=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        _check_size(path, name)
+        with only_these(path) as view:
+            network, info = AutoModelForSequenceClassification.from_pretrained(
+                view,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                attn_implementation="eager",  # fused kernels lack the double backward that AD-KD needs
+                return_dict=True,  # whatever its config says; and recording would set hooks
+                output_attentions=False,
+                output_hidden_states=False,
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(view, local_files_only=True, trust_remote_code=False)
+    except ModelError:
+        raise
     except Exception as error:  # a damaged folder raises a dozen classes in there; all mean the same to the user
         raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
     unused = sorted(key for key in info["unexpected_keys"] if re.search(r"layer\w*\.\d", key))
@@ -170,46 +189,35 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
     return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
 
 
-def check_tokenizer_files(names: Collection[str], where: str) -> None:
-    """Refuse, with ModelError, file names among which there is no tokenizer: transformers would make an empty one up.
-
-    `where` begins the message.
-    """
-    if any(set(files) <= set(names) for files in TOKENIZERS):
-        return
-    pieces = sorted(name for name in names if name.endswith(".model"))
-    if pieces:
-        raise ModelError(
-            f"{where} has its tokenizer only as {pieces[0]}, which takes the package sentencepiece, not part of this "
-            "app. Where it is installed, AutoTokenizer.from_pretrained(...).save_pretrained(...) writes the "
-            "tokenizer.json that is wanted."
-        )
-    raise ModelError(f"{where}: tokenizer.json is missing, and so is vocab.txt, or vocab.json with merges.txt.")
-
-
 def _check_family(path: Path, name: str) -> None:
-    try:
-        family = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"Model {name}: {path / 'config.json'} is damaged or names no model_type ({error})."
-        ) from error
+    family = read_json(path / CONFIG).get("model_type")
     if family not in FAMILIES:
         raise ModelError(f"Model {name} is of type {family!r:.60}; this library knows: {', '.join(FAMILIES)}.")
+
+
+def _check_size(folder: Path, name: str) -> None:
+    """Refuse a config of a far larger network than its weights are, before memory is taken for it."""
+    config, shapes = read_json(folder / CONFIG), weight_shapes(folder / WEIGHTS)
+    class_names(config, folder / CONFIG)
+    layers = max(config.get("num_hidden_layers", 0), config.get("n_layers", 0))
+    held = sum(math.prod(shape) for _, shape in shapes.values())
+    if layers > len(shapes):  # building modules takes time; where layers share their weights, too, tensors are more
+        raise ModelError(f"Model {name}: its config describes {layers} layers, its weights are {len(shapes)} tensors.")
+    with torch.device("meta"):  # shapes without memory
+        network = AutoModelForSequenceClassification.from_config(
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False), trust_remote_code=False
+        )
+    wanted = sum(tensor.numel() for tensor in chain(network.parameters(), network.buffers()))
+    if wanted > SPARE_NUMBERS + 2 * held:
+        raise ModelError(
+            f"Model {name}: its config describes {wanted:,} weights, {WEIGHTS} has {held:,}; take both from the same "
+            "place."
+        )
 
 
 def output_count(network: PreTrainedModel) -> int:
     """Return the number of logits: one a class, or 1 for a regression."""
     return len(network.config.id2label or {})
-
-
-def fingerprint(path: Path, weights_sha256: str) -> str:
-    """Return a sha256 over everything in a model folder that its answers depend on."""
-    digest = hashlib.sha256(weights_sha256.encode())
-    for part in ("config.json", *TOKENIZER_FILES):
-        if (path / part).is_file():
-            digest.update(part.encode() + (path / part).read_bytes())
-    return digest.hexdigest()
 
 
 def save_model(
@@ -305,12 +313,6 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} is damaged ({error}); delete the folder {path}.") from error
     return cast(dict[str, Any], record)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def embed(

@@ -33,7 +33,8 @@ from distill_core.data import Dataset, load_split
 from distill_core.encoding import encode_all
 from distill_core.evaluation import answers, evaluate, gold_labels, predict_logits
 from distill_core.events import Measured
-from distill_core.models import file_sha256, keep_layers, make_trainable
+from distill_core.model_files import file_sha256
+from distill_core.models import keep_layers, make_trainable
 from distill_core.objectives import make_method
 from distill_core.tasks import get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache

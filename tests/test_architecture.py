@@ -18,9 +18,9 @@ SOURCES.append(ROOT / "app.py")
 # Each module may import only modules named before it.
 ORDER = (
     "errors paths settings tasks glue_files own_files own_mapping own_data data events config devices migrations "
-    "store recorder runner added catalogue hub conversion encoding models tokens bundle open_models evaluation "
-    "label_order checks importing attribution consistency explanation explanation_cache model_source explanations "
-    "objectives teacher_cache trainer probe distillation worker cli __main__"
+    "store recorder runner added catalogue model_files hub conversion encoding models tokens bundle open_models "
+    "evaluation label_order checks importing attribution consistency explanation explanation_cache model_source "
+    "explanations objectives teacher_cache trainer probe distillation worker cli __main__"
 ).split()
 LIGHT = ORDER[: ORDER.index("encoding")]
 

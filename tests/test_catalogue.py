@@ -78,3 +78,53 @@ def test_a_damaged_header_is_named_and_its_student_left_out_of_the_list(caplog: 
         find_model("run/one")
     assert "run/one" not in [info.id for info in catalogue.list_models()]
     assert "left out of the list" in caplog.text
+
+
+DEEP = b"[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        DEEP,
+        b"null",
+        b"[1]",
+        b'{"a": {"dtype": "F32", "shape": [Infinity]}}',
+        b'{"a": {"dtype": "F32", "shape": [-5]}}',
+        b'{"a": {"dtype": "F32", "shape": [true]}}',
+        b'{"a": {"dtype": "F32", "shape": "12"}}',
+        b'{"a": {"dtype": "F32", "shape": [1%s]}}' % (b"0" * 400),
+        b'{"a": {"dtype": "F32", "shape": [1%s]}}' % (b"0" * 5000),
+        b'{"a": {"dtype": "F32", "shape": [1000, 1000]}}',
+    ],
+    ids=lambda header: header[:50].decode(),
+)
+def test_a_header_that_cannot_be_is_told_and_hides_no_other_model(header: bytes) -> None:
+    folder = tiny_folder(run_folder("one") / "student")
+    record = json.loads((folder / "distill.json").read_text())
+    (folder / "distill.json").write_text(json.dumps(record | {"parameters": 0}))
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged or cannot be read"):
+        find_model("run/one")
+    assert len(catalogue.list_models()) == len(catalogue.bundled_models())
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (DEEP.decode(), "damaged or cannot be read"),
+        ('{"num_hidden_layers": true}', "num_hidden_layers is True"),
+        ('{"num_labels": -1}', "num_labels is -1"),
+        ('{"num_labels": 10000000}', "describes 10,000,000 classes; wanted at most 1,000"),
+        ('{"id2label": ["a", "b"]}', "id2label is"),
+        ('{"id2label": "0123"}', "id2label is"),
+        ('{"id2label": {"1%s": "a"}}' % ("0" * 5000), "id2label is"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_a_config_that_cannot_be_is_told_and_hides_no_other_model(config: str, words: str) -> None:
+    folder = tiny_folder(run_folder("one") / "student")
+    (folder / "config.json").write_text(config)
+    with pytest.raises(ModelError, match=words):
+        find_model("run/one")
+    assert len(catalogue.list_models()) == len(catalogue.bundled_models())

@@ -127,7 +127,7 @@ def test_a_fingerprint_follows_the_weights_and_hashes_them_once(
 ) -> None:
     folder = tiny_folder(tmp_path / "model")
     first = folder_fingerprint(folder, cache)
-    monkeypatch.setattr("distill_core.models.file_sha256", lambda _: pytest.fail("hashed again"))
+    monkeypatch.setattr("distill_core.explanation_cache.file_sha256", lambda _: pytest.fail("hashed again"))
     assert folder_fingerprint(folder, cache) == first
     monkeypatch.undo()
     tiny_folder(tmp_path / "model", seed=1)

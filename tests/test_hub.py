@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub
@@ -96,6 +97,10 @@ def test_a_connection_cut_twice_is_taken_up_again(ranges: bool, hub: SmallHub) -
     assert hub.sent.count("model.safetensors") == 3
 
 
+def listing_of(size: int) -> dict[str, object]:
+    return {"id": REPO, "sha": "c0ffee" + "0" * 34, "siblings": [{"rfilename": "config.json", "size": size}]}
+
+
 FAULTS = [
     ({"cuts": 10**6, "ranges": False}, r"connection to http://127.* was cut .* try again"),
     ({"wrong": True}, r"model\.safetensors came damaged \(checksum .*listed .*Try again"),
@@ -108,6 +113,7 @@ FAULTS = [
     ({"status": 503}, "status 503; try again later"),
     ({"nonsense": True}, "does not answer as a hub does .* check HF_ENDPOINT"),
     ({"sha": "../../.."}, "does not answer as a hub does"),
+    *(({"listing": partial(listing_of, size)}, "does not answer as a hub does") for size in (-1, True, 10**400)),
 ]
 
 

@@ -116,6 +116,7 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
         "code of its own, which is never done",
     ),
     (lambda f: (f / "config.json").write_text("{"), "architecture", r"config\.json is damaged"),
+    (lambda f: change_config(f, architectures=5), "head", r"its config is damaged \(architectures is 5\)"),
     (lambda f: change_config(f, architectures=["BertForMaskedLM"]), "head", "a BertForMaskedLM, .* fine-tune it first"),
     (lambda f: change_config(f, id2label={"0": "x", "1": "y", "2": "z"}), "labels", "has 3 classes; task sst2 has 2"),
     (lambda f: change_config(f, id2label={"zero": "x"}), "labels", r"config\.json is damaged \(id2label"),

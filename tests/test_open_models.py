@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from distill_core.errors import ConfigError, ModelError
-from distill_core.models import WEIGHTS, LoadedModel, load_model
+from distill_core.model_files import WEIGHTS
+from distill_core.models import LoadedModel, load_model
 from distill_core.open_models import OpenModels, size
 from distill_core.paths import home
 from distill_core.settings import Settings, model_memory, write_settings

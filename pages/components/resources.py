@@ -113,7 +113,7 @@ def _explanation_cache(path: Path) -> ExplanationCache:
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
-    from distill_core.models import WEIGHTS
+    from distill_core.model_files import WEIGHTS
 
     found = (path / WEIGHTS).stat()
     return str(path), found.st_mtime_ns, found.st_size

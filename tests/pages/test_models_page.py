@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core.added import list_added
 from distill_core.catalogue import bundled_models
-from distill_core.models import WEIGHTS
+from distill_core.model_files import WEIGHTS
 from distill_core.settings import read_settings
 from pages.components.model_add import FOLDER, imports
 from tests.conftest import until
