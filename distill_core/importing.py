@@ -27,7 +27,7 @@ from distill_core.conversion import convert as convert_weights
 from distill_core.errors import ModelError
 from distill_core.events import Finding, Step
 from distill_core.hub import Listing, download, look_up
-from distill_core.model_files import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256
+from distill_core.model_files import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256, fingerprint
 from distill_core.models import RECORD, remove_folder
 from distill_core.paths import home
 from distill_core.tasks import get_task
@@ -58,7 +58,7 @@ def add_folder(
     yield from check_names(names, str(folder), convert)
     yield from check_config(folder, task, str(folder), reorder)
     weights = WEIGHTS if WEIGHTS in names else PICKLE
-    name = f"{folder.name}-{file_sha256(folder / weights)[:8]}{_reordered(task, reorder)}"
+    name = f"{folder.name}-{fingerprint(folder, file_sha256(folder / weights))[:8]}{_reordered(task, reorder)}"
     entry = Added(
         f"converted/{name}", str(_place("converted", name)), task, "converted", title=folder.name, repo=str(folder)
     )

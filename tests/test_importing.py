@@ -213,6 +213,18 @@ def test_a_pickle_becomes_a_copy_of_the_apps_own(folder: Path, own_home: Path) -
     assert (folder / "pytorch_model.bin").exists()
 
 
+def test_a_mended_config_makes_another_copy(folder: Path) -> None:
+    as_pickle(folder)
+    copies = []
+    for act in ("relu", "gelu", "gelu"):
+        change_config(folder, hidden_act=act)
+        *_, info = add_folder(folder, "sst2", convert=True)
+        assert isinstance(info, ModelInfo)
+        assert open_model(info.id).network.config.hidden_act == act
+        copies.append(info.id)
+    assert (len(set(copies)), copies[1]) == (2, copies[2])
+
+
 def test_a_pickle_that_would_run_a_command_is_refused_and_leaves_nothing(folder: Path, own_home: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({"classifier.weight": Runs(f"touch {own_home / 'ran'}")}, folder / "pytorch_model.bin")
