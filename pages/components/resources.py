@@ -1,6 +1,6 @@
 """What all visitors share: open models, examples, predictions, the explanation cache and the run store.
 
-Models are kept by id, weights on disk and device, never by object, as many as the memory set for them holds. Torch is
+Models are kept by id, fingerprint and device, never by object, as many as the memory set for them holds. Torch is
 imported inside the functions that need it: a page that only watches runs opens without it.
 """
 
@@ -112,18 +112,13 @@ def _explanation_cache(path: Path) -> ExplanationCache:
     return ExplanationCache(path)
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
-    from distill_core.model_files import WEIGHTS
-
-    found = (path / WEIGHTS).stat()
-    return str(path), found.st_mtime_ns, found.st_size
-
-
 def _open(info: ModelInfo, path: Path, device: str) -> LoadedModel:
     from distill_core.bundle import open_model
+    from distill_core.explanation_cache import folder_fingerprint
 
-    with st.spinner("Loading a model …"):  # weights that changed on disk are another model
-        return open_models().get((info.id, _stamp(path), device), path, lambda: open_model(info.id, device))
+    with st.spinner("Loading a model …"):
+        key = info.id, folder_fingerprint(path, explanation_cache()), device  # what changed on disk is another model
+        return open_models().get(key, path, lambda: open_model(info.id, device))
 
 
 @st.cache_resource(show_spinner=False)
