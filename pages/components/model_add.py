@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from distill_core.catalogue import ModelInfo
-from distill_core.errors import DistillError, NeedsConversion, NeedsReordering
+from distill_core.errors import NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 from distill_core.tasks import TASKS
 from pages.components.frame import plain, show_error
@@ -35,24 +35,28 @@ class Imports:
         """Whether an import has begun and not ended."""
         return self.job is not None and not self.job.over
 
-    def begin(self, title: str, work: Work, agreed: frozenset[str] = frozenset()) -> None:
-        """Begin an import, unless one is under way; `agreed`: see Work."""
+    def begin(self, title: str, work: Work) -> None:
+        """Begin an import, unless one is under way."""
         with self._lock:
             if not self.under_way:
-                self._last = title, work, agreed
-                self.job = Job(title, lambda: work(agreed))
+                self._start(title, work, frozenset())
 
-    def agree(self, consent: str) -> None:
-        """Begin the last import again with one consent more."""
-        if self._last is not None:
-            title, work, agreed = self._last
-            self.begin(title, work, agreed | {consent})
-
-    def dismiss(self) -> None:
-        """Forget the last import."""
+    def agree(self, job: Job[Progress], consent: str) -> None:
+        """Begin an import again with one consent more; nothing where another has begun since it asked."""
         with self._lock:
-            if not self.under_way:
+            if self._last is not None and self.job is job and not self.under_way:
+                title, work, agreed = self._last
+                self._start(title, work, agreed | {consent})
+
+    def dismiss(self, job: Job[Progress]) -> None:
+        """Forget an import that is over; nothing where another has begun since."""
+        with self._lock:
+            if self.job is job and not self.under_way:
                 self.job = self._last = None
+
+    def _start(self, title: str, work: Work, agreed: frozenset[str]) -> None:
+        self._last = title, work, agreed
+        self.job = Job(title, lambda: work(agreed))
 
 
 @st.cache_resource(show_spinner=False)
@@ -97,7 +101,7 @@ def _from_hub(task: str) -> None:
             repo = fitting[chosen]
             st.text_input("Model id", repo, disabled=True, width=420)
         revision = st.text_input("Revision", placeholder="main", key="models.revision", width=180).strip()
-        _button(f"Adding {repo}", repo, partial(_hub_work, repo, task, revision or None))
+        _button(f"Adding {repo}", repo, _hub_work(repo, task, revision or None))
     st.caption("This asks huggingface.co (or HF_ENDPOINT) for the model and keeps a copy in the app’s folder.")
 
 
@@ -121,10 +125,20 @@ def _button(title: str, named: str, work: Work) -> None:
     )
 
 
-def _hub_work(repo: str, task: str, revision: str | None, agreed: frozenset[str]) -> Iterator[Progress]:
-    from distill_core.importing import add_from_hub
+def _hub_work(repo: str, task: str, revision: str | None) -> Work:
+    """Return the work of adding a model of the hub; what is agreed to later is about the commit first asked for."""
+    commit = ""
 
-    return add_from_hub(repo, task, revision, convert="convert" in agreed, reorder="reorder" in agreed)
+    def work(agreed: frozenset[str]) -> Iterator[Progress]:
+        from distill_core.hub import look_up
+        from distill_core.importing import add_from_hub
+
+        nonlocal commit
+        yield Step(f"Asking for {repo}", 0, 0)
+        commit = commit or look_up(repo, revision).sha
+        yield from add_from_hub(repo, task, commit, convert="convert" in agreed, reorder="reorder" in agreed)
+
+    return work
 
 
 def _folder_work(folder: str, task: str, agreed: frozenset[str]) -> Iterator[Progress]:
@@ -162,7 +176,7 @@ def _outcome(job: Job[Progress]) -> None:
     added = [event for event in job.events if isinstance(event, ModelInfo)]
     if isinstance(job.error, NeedsConversion):
         _ask(
-            job.error,
+            job,
             "convert",
             "Convert and add",
             "PyTorch’s restricted unpickler reads the file once, in a process of its own; anything in it but numbers "
@@ -170,7 +184,7 @@ def _outcome(job: Job[Progress]) -> None:
         )
     elif isinstance(job.error, NeedsReordering):
         _ask(
-            job.error,
+            job,
             "reorder",
             "Reorder and add",
             "A copy is made whose classifier gives the classes in the task’s order; the answers stay the same.",
@@ -181,10 +195,10 @@ def _outcome(job: Job[Progress]) -> None:
         st.success(plain(f"{added[-1].title} is added as {added[-1].id}."), icon=":material/check:")
     else:
         st.info("Cancelled; nothing was kept.", icon=":material/info:")
-    st.button("Close", key="models.dismiss", on_click=imports().dismiss)
+    st.button("Close", key="models.dismiss", on_click=imports().dismiss, args=(job,))
 
 
-def _ask(error: DistillError, consent: str, words: str, help_text: str) -> None:
-    st.warning(plain(str(error)), icon=":material/help:")
-    agree = imports().agree
-    st.button(words, icon=":material/check:", key=f"models.{consent}", on_click=agree, args=(consent,), help=help_text)
+def _ask(job: Job[Progress], consent: str, words: str, help_text: str) -> None:
+    st.warning(plain(str(job.error)), icon=":material/help:")
+    agree, key = imports().agree, f"models.{consent}"
+    st.button(words, icon=":material/check:", key=key, on_click=agree, args=(job, consent), help=help_text)
