@@ -16,6 +16,7 @@ from distill_core.attribution import Attribution, Method, attribute_each, get_me
 from distill_core.attribution.base import baseline_used, check_output
 from distill_core.attribution.reduce import sum_words, word_numbers
 from distill_core.attribution.targets import choose_targets
+from distill_core.bundle import named_order
 from distill_core.data import Dataset
 from distill_core.encoding import Encoded, check_text, collate, encode, encode_all, legible, written_words
 from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
@@ -54,7 +55,7 @@ def explain(
     `include_special`: compare special tokens too, by pieces. `cache`: None to compute afresh.
     `max_length`: tokens at most; None for the shortest of the models' limits, or each its own where tokens differ.
     `progress(done, total)` is called before each model's maps, with the number of models done.
-    Classes go by the task's names where a model has the same in other letters, or only LABEL_0, LABEL_1, ….
+    Classes go by the task's names where there are as many, unless a model has these names in another order.
     Raises ConfigError for unknown names, DataError for text without a word or a number of texts that is not the
     task's, ModelError for models that know other classes, TokensDifferError for maps by pieces where the pieces differ.
     """
@@ -242,7 +243,7 @@ def _read(readers: Sequence[_Reader], max_length: int | None) -> list[_Reading]:
 
 def _same_classes(readers: Sequence[_Reader], readings: Sequence[_Reading], task: str) -> list[_Reading]:
     """Return the readings with the teacher's class names; ModelError where a student knows other classes."""
-    first, *others = (_named(reading.labels, get_task(task).labels) for reading in readings)
+    first, *others = (_named(reading.labels, task) for reading in readings)
     for reader, own in zip(readers[1:], others, strict=True):
         if list(map(str.casefold, own)) != list(map(str.casefold, first)):
             raise ModelError(
@@ -252,11 +253,11 @@ def _same_classes(readers: Sequence[_Reader], readings: Sequence[_Reading], task
     return [replace(reading, labels=first) for reading in readings]
 
 
-def _named(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the task's names for classes that are these in other letters or that have none of their own."""
-    generic = tuple(f"label_{index}" for index in range(len(names)))
-    same = (tuple(map(str.casefold, names)), generic)
-    return names if tuple(map(str.casefold, labels)) in same else labels
+def _named(labels: tuple[str, ...], task: str) -> tuple[str, ...]:
+    """Return the task's names for as many classes as it has, unless they are these names in another order."""
+    names, order = get_task(task).labels, named_order(labels, task)
+    as_given = order is None or order == tuple(range(len(names)))
+    return names if as_given and len(labels) == len(names) else labels
 
 
 @dataclass(frozen=True)

@@ -301,7 +301,7 @@ def test_models_that_cannot_be_compared_are_refused(models: list[Counted]) -> No
     cased = Counted(replace(model, tokenizer=other, fingerprint="cased"))
     with pytest.raises(TokensDifferError, match=r"teacher and kd cut the text into different tokens.*by words"):
         ask([models[0], cased], text="The film")
-    named = Counted(replace(model, labels=("bad", "good"), fingerprint="named"))
+    named = Counted(replace(model, labels=("positive", "negative"), fingerprint="named"))
     with pytest.raises(ModelError, match="know different classes"):
         ask([models[0], named])
 

@@ -151,8 +151,8 @@ def test_a_second_look_by_words_opens_no_model(tmp_path: Path) -> None:
     assert again == replace(first, models=again.models)
 
 
-@pytest.mark.parametrize("labels", [("Negative", "POSITIVE"), ("LABEL_0", "LABEL_1"), ("negative", "positive")])
-def test_classes_in_other_letters_or_without_names_go_by_the_tasks(labels: tuple[str, str]) -> None:
+@pytest.mark.parametrize("labels", [("Negative", "POSITIVE"), ("LABEL_0", "LABEL_1"), ("NEG", "POS"), ("0", "1")])
+def test_classes_in_other_letters_words_or_without_names_go_by_the_tasks(labels: tuple[str, str]) -> None:
     teacher, student = model_of("bert", labels), model_of("bert")
     for one, other in ((teacher, student), (student, teacher), (teacher, teacher)):
         found = explain("sst2", TEXT, teacher=one, students=[other], target="positive", method="gradient")
@@ -163,12 +163,9 @@ def test_classes_in_other_letters_or_without_names_go_by_the_tasks(labels: tuple
 
 
 def test_classes_that_are_others_are_not_compared() -> None:
-    names = [("bad", "good"), ("positive", "negative"), ("LABEL_1", "LABEL_0")]
-    for labels in names:
+    for labels in (("positive", "negative"), ("a", "b", "c")):
         with pytest.raises(ModelError, match="know different classes"):
             explain("sst2", TEXT, teacher=model_of("bert"), students=[model_of("bert", labels)])
-    found = explain("sst2", TEXT, teacher=model_of("bert", names[0]), students=[model_of("bert", ("BAD", "Good"))])
-    assert {model.labels for model in found.models} == {("bad", "good")}
 
 
 def test_a_kept_map_goes_by_the_names_of_the_task_it_is_asked_for(tmp_path: Path) -> None:
