@@ -1,5 +1,6 @@
 """The cache: bounded, shared, and never a reason to fail."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -132,6 +133,17 @@ def test_a_fingerprint_follows_the_weights_and_hashes_them_once(
     monkeypatch.undo()
     tiny_folder(tmp_path / "model", seed=1)
     assert folder_fingerprint(folder, cache) != first
+
+
+def test_other_weights_of_the_same_size_age_and_inode_are_told_apart(tmp_path: Path, cache: ExplanationCache) -> None:
+    weights, other = (tiny_folder(tmp_path / name, seed=len(name)) / "model.safetensors" for name in ("a", "bb"))
+    os.utime(weights, (1, 1))
+    first, before = folder_fingerprint(weights.parent, cache), weights.stat()
+    weights.write_bytes(other.read_bytes())
+    os.utime(weights, (1, 1))
+    after = weights.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    assert folder_fingerprint(weights.parent, cache) != first
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path, cache: ExplanationCache) -> None:
