@@ -23,21 +23,32 @@ class OpenModels:
         self._budget = budget
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()
         self._turns: dict[Hashable, tuple[threading.Lock, int]] = {}  # key -> its lock, threads that want it
-        self._lock = threading.Lock()
+        self._loading: dict[Hashable, int] = {}  # key -> bytes of a model on its way
+        self._lock = threading.Condition()
 
     def get(self, key: Hashable, path: Path, load: Callable[[], LoadedModel]) -> LoadedModel:
         """Return the model of this key, opened by `load` from the folder `path` unless it is open.
 
-        Room is made before it is loaded, by the size of its file. Threads that ask for one model at a time wait
-        for one loading; others are not held up. Raises what `load` raises, OSError where there is no file.
+        Room is made before it is loaded, by the size of its file; what the budget does not hold together is loaded
+        one after another. Threads that ask for one model at a time wait for one loading. Raises what `load` raises,
+        OSError where there is no file.
         """
         with self._turn(key):
             with self._lock:
                 if key in self._models:
                     self._models.move_to_end(key)
                     return self._models[key]
-                self._make_room((path / WEIGHTS).stat().st_size)
-            model = load()
+                wanted = (path / WEIGHTS).stat().st_size
+                while self._loading and sum(self._loading.values()) + wanted > self._budget():
+                    self._lock.wait()
+                self._make_room(wanted)
+                self._loading[key] = wanted
+            try:
+                model = load()
+            finally:
+                with self._lock:
+                    del self._loading[key]
+                    self._lock.notify_all()
             with self._lock:
                 self._make_room(size(model))
                 self._models[key] = model
@@ -55,6 +66,7 @@ class OpenModels:
 
     def _make_room(self, wanted: int) -> None:
         held = {key: size(model) for key, model in self._models.items()}
+        wanted += sum(self._loading.values())
         while held and sum(held.values()) + wanted > self._budget():
             oldest = next(iter(self._models))
             del self._models[oldest], held[oldest]

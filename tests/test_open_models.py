@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,45 @@ def test_two_threads_that_want_one_model_open_it_once(folders: list[Folder]) -> 
         thread.join()
     assert one.opened == 1
     assert found[0] is found[1]
+
+
+def test_models_on_their_way_count(folders: list[Folder]) -> None:
+    first, second, third = folders
+    one = size(load_model(first.path))
+    models = OpenModels(lambda: int(2.5 * one))
+    models.get(first.path, first.path, first.load)
+    both, held = threading.Barrier(2, timeout=60), []
+
+    def load(folder: Folder) -> LoadedModel:
+        both.wait()  # both are on their way
+        held.append(models.bytes_held())
+        return folder.load()
+
+    threads = [threading.Thread(target=models.get, args=(f.path, f.path, partial(load, f))) for f in (second, third)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert held == [0, 0]
+    assert len(models) == 2
+
+
+def test_what_the_budget_does_not_hold_together_is_loaded_one_after_another(folders: list[Folder]) -> None:
+    models, under_way, most = OpenModels(lambda: 1), [], []
+
+    def load(folder: Folder) -> LoadedModel:
+        under_way.append(folder)
+        most.append(len(under_way))
+        time.sleep(0.05)
+        under_way.remove(folder)
+        return folder.load()
+
+    threads = [threading.Thread(target=models.get, args=(f.path, f.path, partial(load, f))) for f in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == [1, 1, 1]
 
 
 def test_a_model_that_cannot_be_opened_leaves_no_lock_behind(folders: list[Folder]) -> None:
