@@ -145,6 +145,8 @@ def _named_tensors(content: object) -> "dict[str, Tensor]":
     if not isinstance(content, Mapping) or not content:
         raise ModelError(f"it holds a {type(content).__name__}; wanted a mapping of weight names to tensors.")
     for name, value in content.items():
+        if name == "__metadata__":
+            raise ModelError(f"it has a tensor named {name}, which safetensors cannot hold.")
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ModelError(
                 f"its entry {name!r:.80} is a {type(value).__name__}; wanted a flat mapping of weight names to "

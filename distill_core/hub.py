@@ -146,6 +146,8 @@ def _fetch(listing: Listing, file: RemoteFile, target: Path) -> Iterator[int]:
                 yield from _receive(url, file, stream)
                 return
             except CUT:
+                if stream.tell() == file.size:  # all had come, only the end was not said
+                    return
                 tries = 0 if stream.tell() > farthest else tries + 1
                 farthest = max(farthest, stream.tell())
                 if tries >= RETRIES:
@@ -198,6 +200,7 @@ def _verify(file: RemoteFile, path: Path) -> None:
 @contextmanager
 def _told(repo: str, revision: str | None, endpoint: str) -> Iterator[None]:
     """Turn what can go wrong between here and the hub into one message with a next step."""
+    endpoint = _without_password(endpoint)
     try:
         yield
     except HFValidationError as error:
@@ -249,4 +252,8 @@ def _status_words(repo: str, endpoint: str, status: int) -> str:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+    return _without_password(f"{type(error).__name__}: {error}")[:300]
+
+
+def _without_password(words: str) -> str:
+    return re.sub(r"//[^/\s]*@", "//", words)

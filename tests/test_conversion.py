@@ -68,6 +68,7 @@ def test_a_pickle_that_would_run_a_command_runs_nothing(way: str, tmp_path: Path
         ([torch.ones(2)], "it holds a list; wanted a mapping"),
         ({}, "it holds a dict; wanted a mapping"),
         ({"state_dict": {"a": torch.ones(2)}}, r"'state_dict' is a dict; wanted a flat .* state_dict\(\) alone"),
+        ({"__metadata__": torch.ones(2)}, "a tensor named __metadata__, which safetensors cannot hold"),
         ({1: torch.ones(2)}, "entry 1 is a Tensor; wanted a flat"),
         ({"a": torch.eye(3).to_sparse()}, "tensor 'a' is sparse"),
     ],

@@ -101,6 +101,21 @@ def listing_of(size: int) -> dict[str, object]:
     return {"id": REPO, "sha": "c0ffee" + "0" * 34, "siblings": [{"rfilename": "config.json", "size": size}]}
 
 
+def test_a_transfer_that_is_cut_after_its_last_byte_is_done(hub: SmallHub) -> None:
+    hub.endless = True
+    assert isinstance(add(hub)[-1], ModelInfo)
+    assert hub.sent.count("model.safetensors") == 1
+
+
+@pytest.mark.parametrize("status", [0, 401, 404, 503])
+def test_a_password_in_the_address_is_not_shown(status: int, hub: SmallHub) -> None:
+    hub.status = status
+    port = hub.endpoint.rpartition(":")[2] if status else "9"
+    with pytest.raises(ModelError, match=r"http://127\.0\.0\.1") as told:
+        list(add_from_hub(REPO, "sst2", endpoint=f"http://me:secret@127.0.0.1:{port}"))
+    assert "secret" not in str(told.value)
+
+
 FAULTS = [
     ({"cuts": 10**6, "ranges": False}, r"connection to http://127.* was cut .* try again"),
     ({"wrong": True}, r"model\.safetensors came damaged \(checksum .*listed .*Try again"),
