@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from distill_core.errors import ModelError
 from distill_core.paths import home
+from distill_core.store import ACTIVE, Store
 
 ORIGINS = ("hub", "folder", "converted")
 
@@ -57,21 +58,41 @@ def list_added() -> list[Added]:
 
 
 def remember(entry: Added) -> None:
-    """Put a model first in the list, in place of one of the same id; ModelError where the file cannot be used."""
+    """Put a model first in the list, in place of one of the same id.
+
+    Raises ModelError where it is there for another task, and where the file cannot be used.
+    """
     with _writing() as entries:
+        check_task(entry, entries)
         entries[:] = [entry, *(other for other in entries if other.id != entry.id)]
+
+
+def check_task(entry: Added, entries: Sequence[Added] | None = None) -> None:
+    """Refuse, with ModelError, a model that is added already for another task: it would lose that one."""
+    for one in list_added() if entries is None else entries:
+        if one.id == entry.id and one.task != entry.task:
+            raise ModelError(
+                f"Model {entry.id} is added already, for task {one.task}, and is listed for one task only: to have it "
+                f"for {entry.task}, remove it first and add it again."
+            )
 
 
 def forget(model_id: str) -> Added:
     """Take a model off the list, delete its folder where that is the application's own, and return what it was.
 
-    Raises ModelError for an id that was not added, naming those that were.
+    Raises ModelError for an id that was not added, naming those that were, and for the teacher of a run that waits or
+    works.
     """
     with _writing() as entries:
         entry = next((one for one in entries if one.id == model_id), None)
         if entry is None:
             known = ", ".join(one.id for one in entries) or "none"
             raise ModelError(f"Model {model_id[:200]!r} was not added by you; those that were: {known}.")
+        pupils = [run.title for run in Store().runs(ACTIVE) if run.config.teacher in (entry.id, entry.path)]
+        if pupils:
+            raise ModelError(
+                f"Model {entry.id} is the teacher of {', '.join(pupils)}; stop the run first, or wait for its end."
+            )
         entries.remove(entry)
         if is_own(entry) and Path(entry.path).exists():
             aside = Path(entry.path).with_name(f"{Path(entry.path).name}.{secrets.token_hex(4)}.old")

@@ -74,8 +74,11 @@ def check_config(folder: Path, task: str, model_id: str, reordered: bool = False
         yield Finding("label names", True, words, warning=True)
 
 
-def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Step | Finding]:
-    """Check by its weights: a classifier is among them, all of them load, and its answers are in the task's order."""
+def check_weights(folder: Path, task: str, model_id: str, reordered: bool = False) -> Iterator[Step | Finding]:
+    """Check by its weights: a classifier is among them, all of them load, and its answers are in the task's order.
+
+    NeedsReordering where its answers are in another order, unless it was `reordered` already.
+    """
     yield from _find("classifier", lambda: _classifier_words(folder, model_id))
     yield Step("Loading the model", 0, 0)
     try:
@@ -96,8 +99,14 @@ def check_weights(folder: Path, task: str, model_id: str) -> Iterator[Step | Fin
         yield Finding("answers", False, str(error))
         raise
     if found.doubt is not None:
-        yield Finding("answers", False, found.doubt)
-        raise NeedsReordering(found.doubt) if found.order else ModelError(found.doubt)
+        doubt = found.doubt
+        if reordered:
+            doubt = (
+                f"Model {model_id}: the names of its classes and its answers contradict each other. In the order of "
+                f"its names it has {found.words}. If the names are wrong, correct id2label in its config.json."
+            )
+        yield Finding("answers", False, doubt)
+        raise NeedsReordering(doubt) if found.order and not reordered else ModelError(doubt)
     weak = "; it may know little of this task, or another one" if found.weak else ""
     yield Finding("answers", True, f"{found.words[:1].upper()}{found.words[1:]}{weak}.", warning=found.weak)
 

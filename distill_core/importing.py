@@ -4,6 +4,7 @@ What is fetched or converted is made in a folder apart and renamed when it is co
 error or a cancel leaves nothing; what a kill leaves is never taken for a model and is swept up a day later.
 """
 
+import contextlib
 import json
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_core.added import Added, remember
+from distill_core.added import Added, check_task, remember
 from distill_core.catalogue import UNPACKED, ModelInfo, existing_folder, find_model
 from distill_core.checks import (
     PICKLE,
@@ -52,8 +53,10 @@ def add_folder(
     folder = folder.resolve()
     names = file_names(folder, str(folder))
     if not reorder and (WEIGHTS in names or not convert):
+        entry = Added(str(folder), str(folder), task, "folder", title=folder.name)
+        check_task(entry)
         yield from check_folder(folder, task, str(folder))
-        yield _added(Added(str(folder), str(folder), task, "folder", title=folder.name))
+        yield _added(entry)
         return
     yield from check_names(names, str(folder), convert)
     yield from check_config(folder, task, str(folder), reorder)
@@ -62,6 +65,7 @@ def add_folder(
     entry = Added(
         f"converted/{name}", str(_place("converted", name)), task, "converted", title=folder.name, repo=str(folder)
     )
+    check_task(entry)
     with _staging() as staging:
         for file in sorted(names & {CONFIG, *TOKENIZER_FILES} | {weights} - {PICKLE}):
             shutil.copyfile(folder / file, staging / file)
@@ -94,6 +98,7 @@ def add_from_hub(
     entry = Added(
         f"hub/{repo}@{listing.sha[:8]}{which}", str(path), task, "hub", title=repo, repo=repo, revision=listing.sha
     )
+    check_task(entry)
     if path.exists():
         yield from check_folder(path, task, entry.id)
     else:
@@ -125,7 +130,7 @@ def _finish(staging: Path, entry: Added, reorder: bool) -> Iterator[Progress]:
     """Reorder where that is wanted, check the weights and put the folder in its place."""
     if reorder:
         yield from put_in_order(staging, entry.task, entry.id)
-    yield from check_weights(staging, entry.task, entry.id)
+    yield from check_weights(staging, entry.task, entry.id, reorder)
     _complete(staging, entry)
 
 
@@ -152,15 +157,21 @@ def _complete(staging: Path, entry: Added) -> None:
             raise ModelError(f"Model {entry.id} cannot be put at {target} ({error}).") from error
 
 
+def _sweep(rest: Path) -> None:
+    """Delete what is older than LEFT_AFTER; what cannot be deleted is left, and hinders nothing."""
+    with contextlib.suppress(OSError):
+        if time.time() - rest.stat().st_mtime > LEFT_AFTER:
+            remove_folder(rest) if rest.is_dir() else rest.unlink()
+
+
 @contextmanager
 def _staging() -> Iterator[Path]:
     """Return an empty folder beside the models; what is left in it is deleted, and what killed processes left."""
     root = _place("staging", "")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for rest in root.iterdir():
-            if time.time() - rest.stat().st_mtime > LEFT_AFTER:
-                remove_folder(rest)
+        for rest in (*root.iterdir(), *root.parent.glob("*/*.old")):  # of imports, and of removals
+            _sweep(rest)
         folder = root / secrets.token_hex(8)
         folder.mkdir()
     except OSError as error:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from distill_core.added import Added, forget, list_added, remember
+from distill_core.config import RunConfig
 from distill_core.errors import ModelError
+from distill_core.store import Store
 
 
 def entry(name: str, path: str = "/m", **values: str) -> Added:
@@ -20,8 +22,25 @@ def test_nothing_is_added_at_first() -> None:
 def test_the_newest_is_first_and_an_id_stands_once() -> None:
     remember(entry("a"))
     remember(entry("b"))
-    remember(entry("a", task="rte"))
-    assert [(one.id, one.task) for one in list_added()] == [("a", "rte"), ("b", "sst2")]
+    remember(entry("a", title="again"))
+    assert [(one.id, one.title) for one in list_added()] == [("a", "again"), ("b", "")]
+
+
+def test_one_that_is_there_for_another_task_is_not_lost() -> None:
+    remember(entry("a"))
+    with pytest.raises(ModelError, match=r"a is added already, for task sst2, .* to have it for rte, remove it first"):
+        remember(entry("a", task="rte"))
+    assert [one.task for one in list_added()] == ["sst2"]
+
+
+def test_the_teacher_of_a_run_that_waits_cannot_be_removed(store: Store) -> None:
+    remember(entry("a"))
+    store.add("one", RunConfig(teacher="a"))
+    with pytest.raises(ModelError, match=r"Model a is the teacher of .*; stop the run first, or wait for its end"):
+        forget("a")
+    assert [one.id for one in list_added()] == ["a"]
+    store.cancel("one")
+    assert forget("a").id == "a"
 
 
 def test_an_unknown_one_cannot_be_forgotten() -> None:

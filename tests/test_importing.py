@@ -1,6 +1,7 @@
 """Models from folders: checked one thing after another, the cause named, nothing changed in the user's folder."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,7 @@ def test_what_can_be_used_with_a_warning(
 def test_a_regression_takes_one_output(tmp_path: Path) -> None:
     *_, info = add_folder(tiny_folder(tmp_path / "m", task="stsb"), "stsb")
     assert isinstance(info, ModelInfo)
+    forget(info.id)
     with pytest.raises(ModelError, match="has 1 classes; task rte has 2"):
         list(add_folder(tmp_path / "m", "rte"))
 
@@ -223,6 +225,28 @@ def test_a_mended_config_makes_another_copy(folder: Path) -> None:
         assert open_model(info.id).network.config.hidden_act == act
         copies.append(info.id)
     assert (len(set(copies)), copies[1]) == (2, copies[2])
+
+
+def test_the_same_model_for_a_second_task_is_refused_before_it_is_looked_at(folder: Path) -> None:
+    change_config(folder, id2label=None)
+    list(add_folder(folder, "sst2"))
+    with pytest.raises(ModelError, match="is added already, for task sst2"):
+        next(add_folder(folder, "rte"))
+    list(add_folder(folder, "sst2"))
+    assert [one.task for one in list_added()] == ["sst2"]
+
+
+def test_what_kills_left_is_swept_up_and_hinders_nothing(folder: Path, own_home: Path) -> None:
+    as_pickle(folder)
+    models = own_home / "models"
+    for place in ("converted/dead.1234abcd.old", "converted/going.1234abcd.old", "staging/dead"):
+        (models / place).mkdir(parents=True)
+    (models / "staging" / "a file").write_text("x")
+    for place in ("converted/dead.1234abcd.old", "staging/dead", "staging/a file"):
+        os.utime(models / place, (1, 1))
+    list(add_folder(folder, "sst2", convert=True))
+    assert [path.name for path in models.glob("*/*.old")] == ["going.1234abcd.old"]
+    assert not any((models / "staging").iterdir())
 
 
 def test_a_pickle_that_would_run_a_command_is_refused_and_leaves_nothing(folder: Path, own_home: Path) -> None:

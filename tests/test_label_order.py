@@ -56,6 +56,18 @@ def test_two_swapped_classes_are_noticed_and_refused(tmp_path: Path) -> None:
     assert label_order_doubt(load_model(right), "sst2") is None
 
 
+def test_names_that_contradict_the_answers_are_told_and_not_asked_about_again(tmp_path: Path) -> None:
+    folder = without_names("bundled/sst2-teacher", tmp_path / "m", (0, 1))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["id2label"] = {"0": "positive", "1": "negative"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(NeedsReordering):
+        list(add_folder(folder, "sst2"))
+    with pytest.raises(ModelError, match=r"its classes and its answers contradict .* correct id2label") as told:
+        list(add_folder(folder, "sst2", reorder=True))
+    assert not isinstance(told.value, NeedsReordering)
+
+
 def knowing(folder: Path, rows: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """Return a network whose output i is sure of class rows[i], on examples whose first word tells the class."""
     words = ("good", "slow", "bad")
