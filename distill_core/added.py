@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 
 from filelock import FileLock
@@ -94,10 +95,12 @@ def forget(model_id: str) -> Added:
                 f"Model {entry.id} is the teacher of {', '.join(pupils)}; stop the run first, or wait for its end."
             )
         entries.remove(entry)
-        if is_own(entry) and Path(entry.path).exists():
-            aside = Path(entry.path).with_name(f"{Path(entry.path).name}.{secrets.token_hex(4)}.old")
-            Path(entry.path).rename(aside)  # what a kill leaves of it must not pass for the model
-            shutil.rmtree(aside)
+        if is_own(entry):
+            place = Path(entry.path)
+            if place.exists():  # what a kill leaves of it must not pass for the model
+                place.rename(place.with_name(f"{place.name}.{secrets.token_hex(4)}.old"))
+            for aside in place.parent.glob(f"{escape(place.name)}.*.old"):
+                shutil.rmtree(aside)
     return entry
 
 

@@ -64,6 +64,20 @@ def test_only_the_apps_own_copy_is_deleted(origin: str, place: str, goes: bool, 
     assert not list(own_home.rglob("*.old"))
 
 
+def test_a_removal_that_was_killed_is_finished_by_the_next(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = own_home / "models" / "hub" / "x"
+    folder.mkdir(parents=True)
+    remember(entry("a", str(folder), origin="hub"))
+    monkeypatch.setattr("distill_core.added.shutil", None)
+    with pytest.raises(AttributeError):
+        forget("a")
+    monkeypatch.undo()
+    monkeypatch.setenv("DISTILL_HOME", str(own_home))
+    assert [aside.suffix for aside in folder.parent.iterdir()] == [".old"]
+    forget("a")
+    assert not list(folder.parent.iterdir())
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"models": [{"id": 1}]}', '{"models": 3}', "\x00"])
 def test_a_damaged_list_is_named_with_the_next_step(content: str, own_home: Path) -> None:
     remember(entry("a"))
