@@ -107,6 +107,8 @@ def check_weights(folder: Path, task: str, model_id: str, reordered: bool = Fals
             )
         yield Finding("answers", False, doubt)
         raise NeedsReordering(doubt) if found.order and not reordered else ModelError(doubt)
+    if found.scale is not None:
+        yield Finding("scale", True, found.scale, warning=True)
     weak = "; it may know little of this task, or another one" if found.weak else ""
     yield Finding("answers", True, f"{found.words[:1].upper()}{found.words[1:]}{weak}.", warning=found.weak)
 

@@ -12,7 +12,7 @@ from itertools import permutations
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from scipy.stats import binomtest, pearsonr
+from scipy.stats import binomtest, linregress, pearsonr
 
 from distill_core.bundle import check_labels
 from distill_core.catalogue import read_json
@@ -24,6 +24,7 @@ from distill_core.models import LoadedModel
 from distill_core.tasks import Answer, get_task
 
 RARE = 0.001
+SLOPE = 2.5  # between scores on one scale at most
 LIKELY = 0.05  # above it, an accuracy or correlation may well be chance
 
 
@@ -32,13 +33,15 @@ class Standing:
     """How a model does on the bundled examples. `words`: its accuracy or correlation, in words.
 
     `weak`: no better than chance. `doubt`: why its outputs seem to be in another order, None where they do not.
-    `order`: the class each output seems to be, where that is doubtful and there are classes.
+    `order`: the class each output seems to be, where that is doubtful and there are classes. `scale`: why its scores
+    seem to be on another scale than the task's, None where they do not.
     """
 
     words: str
     weak: bool
     doubt: str | None
     order: tuple[int, ...] | None = None
+    scale: str | None = None
 
 
 def label_order_doubt(model: LoadedModel, task: str) -> str | None:
@@ -127,4 +130,23 @@ def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], found: Seque
             f"Model {model_id}: its score seems to run the other way: {words}. Task {task} wants the higher score for "
             "the more alike; turn the sign of its classifier, or choose another model."
         )
-    return Standing(words, bool(together.pvalue > LIKELY), doubt)
+    weak = bool(together.pvalue > LIKELY)
+    return Standing(words, weak, doubt, scale=None if weak or doubt else _other_scale(task, gold, found))
+
+
+def _other_scale(task: str, gold: Sequence[Answer], found: Sequence[Answer]) -> str | None:
+    """Return why scores that go with the examples' seem to be on another scale, None where they seem right.
+
+    A score of the task's scale, however uncertain, is on average what it says: the slope of the examples' scores over
+    it is about 1, and their means are about the same. Our bounds: a factor of SLOPE, a fifth of the task's scale.
+    """
+    low, high = get_task(task).span or (0.0, 0.0)
+    slope, off = linregress(found, gold).slope, abs(sum(found) - sum(gold)) / len(gold)
+    if 1 / SLOPE < slope < SLOPE and off < (high - low) / 5:
+        return None
+    return (
+        f"Its scores go from {min(found):.2f} to {max(found):.2f} on the bundled examples, the examples' own from "
+        f"{min(gold):.2f} to {max(gold):.2f}: they seem to be on another scale than task {task}'s, {low:g} to "
+        f"{high:g}. In distillation its scores would contradict the examples': let the labels count nothing (alpha 1), "
+        "or scale its classifier's weight and bias."
+    )

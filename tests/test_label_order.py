@@ -1,6 +1,7 @@
 """Labels in another order are told from what a model answers, and weakness is not taken for it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -127,6 +128,31 @@ def test_a_score_that_runs_the_other_way_is_noticed(tmp_path: Path) -> None:
     with torch.no_grad():
         model.network.classifier.weight.neg_()
     assert "its score seems to run the other way: correlation" in str(label_order_doubt(model, "stsb"))
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "words"),
+    [
+        (1.0, 0.0, None),
+        (0.2, 0.0, "Its scores go from 0.02 to 0.96 .* from 0.00 to 5.00: .* task stsb's, 0 to 5"),
+        (20.0, 0.0, "Its scores go from 1.64 to 96.17"),
+        (1.6, -4.0, "Its scores go from -3.87 to 3.69 .*alpha 1"),
+    ],
+)
+def test_scores_on_another_scale_are_told(factor: float, shift: float, words: str | None, tmp_path: Path) -> None:
+    folder = without_names("bundled/stsb-teacher", tmp_path / "m", (0,))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.weight"] *= factor
+    tensors["classifier.bias"] = tensors["classifier.bias"] * factor + shift
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    told = [one.words for one in add_folder(folder, "stsb") if isinstance(one, Finding) and one.check == "scale"]
+    assert len(told) == (words is not None)
+    assert re.match(words or "", "".join(told))
+
+
+@pytest.mark.parametrize("model", ["stsb-teacher", "stsb-kd", "stsb-ad-kd"])
+def test_the_bundled_scores_are_on_the_tasks_scale(model: str) -> None:
+    assert standing(open_model(f"bundled/{model}"), "stsb").scale is None
 
 
 @pytest.mark.parametrize("task", ["sst2", "mnli", "stsb"])
