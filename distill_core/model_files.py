@@ -84,16 +84,18 @@ def file_sha256(path: Path) -> str:
 def only_these(path: Path) -> Iterator[Path]:
     """Return a folder, for as long as the block lasts, with only the files of a model's folder that may decide.
 
-    Paths in its tokenizer's config, often of the machine it was made on, are left out.
+    Left out are paths in its tokenizer's config, often of the machine it was made on, and its config's wish for an
+    implementation of attention: that may be a repository whose code would be fetched and run.
     """
     with tempfile.TemporaryDirectory(prefix="distill-model-") as name:
         view = Path(name)
         for part in (CONFIG, WEIGHTS, *TOKENIZER_FILES):
             if (path / part).is_file():
                 (view / part).symlink_to((path / part).resolve())
-        settings = read_json(view / TOKENIZER_CONFIG)
-        if any(setting.endswith("_file") for setting in settings):
-            kept = {setting: value for setting, value in settings.items() if not setting.endswith("_file")}
-            (view / TOKENIZER_CONFIG).unlink()
-            (view / TOKENIZER_CONFIG).write_text(json.dumps(kept), encoding="utf-8")
+        for part, left_out in ((CONFIG, "_implementation"), (TOKENIZER_CONFIG, "_file")):
+            settings = read_json(view / part)
+            kept = {setting: value for setting, value in settings.items() if left_out not in setting}
+            if kept != settings:
+                (view / part).unlink()
+                (view / part).write_text(json.dumps(kept), encoding="utf-8")
         yield view

@@ -148,8 +148,8 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         )
     _check_family(path, name)
     try:
-        _check_size(path, name)
         with only_these(path) as view:
+            _check_size(path, view, name)
             network, info = AutoModelForSequenceClassification.from_pretrained(
                 view,
                 local_files_only=True,
@@ -195,18 +195,17 @@ def _check_family(path: Path, name: str) -> None:
         raise ModelError(f"Model {name} is of type {family!r:.60}; this library knows: {', '.join(FAMILIES)}.")
 
 
-def _check_size(folder: Path, name: str) -> None:
+def _check_size(path: Path, view: Path, name: str) -> None:
     """Refuse a config of a far larger network than its weights are, before memory is taken for it."""
-    config, shapes = read_json(folder / CONFIG), weight_shapes(folder / WEIGHTS)
-    class_names(config, folder / CONFIG)
+    config, shapes = read_json(path / CONFIG), weight_shapes(path / WEIGHTS)
+    class_names(config, path / CONFIG)
     layers = max(config.get("num_hidden_layers", 0), config.get("n_layers", 0))
     held = sum(math.prod(shape) for _, shape in shapes.values())
     if layers > len(shapes):  # building modules takes time; where layers share their weights, too, tensors are more
         raise ModelError(f"Model {name}: its config describes {layers} layers, its weights are {len(shapes)} tensors.")
+    described = AutoConfig.from_pretrained(view, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):  # shapes without memory
-        network = AutoModelForSequenceClassification.from_config(
-            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False), trust_remote_code=False
-        )
+        network = AutoModelForSequenceClassification.from_config(described, trust_remote_code=False)
     wanted = sum(tensor.numel() for tensor in chain(network.parameters(), network.buffers()))
     if wanted > SPARE_NUMBERS + 2 * held:
         raise ModelError(

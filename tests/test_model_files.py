@@ -75,6 +75,13 @@ def test_what_else_lies_in_a_folder_decides_nothing(folder: Path, tmp_path: Path
     assert torch.equal(logits(after.network, random_inputs((6,))), logits(before.network, random_inputs((6,))))
 
 
+@pytest.mark.parametrize("setting", ["_attn_implementation", "attn_implementation"])
+@pytest.mark.parametrize("value", ["flash_attention_2", "kernels-community/flash-attn"])
+def test_a_config_does_not_choose_the_code_of_attention(setting: str, value: str, folder: Path) -> None:
+    change(folder / "config.json", **{setting: value})
+    assert load_model(folder).network.config._attn_implementation == "eager"
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
