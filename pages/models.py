@@ -112,7 +112,7 @@ def main() -> None:
         st.caption("No model passes these filters.")
     with errors_shown():
         if "model" in st.query_params:
-            draw_card(find_model(st.query_params["model"]), models)
+            draw_card(find_model(st.query_params["model"]))
     draw_add()
     memory()
     footer("A model is safetensors, a config and a tokenizer; code that comes with a model is never run.")

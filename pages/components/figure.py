@@ -87,9 +87,7 @@ def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
         shown = f"{total:+.2f}".replace("-", "−")
         sums += f'<span style="--dot:{model_color(position)}" title="{escape(model.id)}">{shown}</span>'
     what = "The scores of this text’s tokens, before they are scaled for the colours, added up"
-    return (
-        f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">raw scores in sum</span>{sums}</div>'
-    )
+    return f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">raw scores in sum</span>{sums}</div>'
 
 
 def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:

@@ -11,8 +11,9 @@ from distill_core.catalogue import ModelInfo
 from distill_core.errors import NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 from distill_core.tasks import TASKS
-from pages.components.frame import plain, show_error
+from pages.components.frame import page_link, plain, show_error
 from pages.components.jobs import Job
+from pages.components.model_card import explain_address
 from pages.components.model_html import findings, megabytes
 
 WATCH_SECONDS = 0.5
@@ -157,7 +158,8 @@ def _progress(drawn_under_way: bool) -> None:
     events = tuple(job.events)
     with st.container(border=True, key="import"):
         st.markdown(f"**{plain(job.title)}**")
-        st.html(findings([event for event in events if isinstance(event, Finding)]))
+        found = [event for event in events if isinstance(event, Finding)]
+        st.html(findings([one for one in found if one.words != str(job.error)]))  # that is said below
         if job.over:
             _outcome(job)
             return
@@ -193,6 +195,7 @@ def _outcome(job: Job[Progress]) -> None:
         show_error(job.error)
     elif added:
         st.success(plain(f"{added[-1].title} is added as {added[-1].id}."), icon=":material/check:")
+        page_link("pages/explain.py", "Explain with it", ":material/visibility:", **explain_address(added[-1]))
     else:
         st.info("Cancelled; nothing was kept.", icon=":material/info:")
     st.button("Close", key="models.dismiss", on_click=imports().dismiss, args=(job,))

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from distill_core.catalogue import ModelInfo
+from distill_core.catalogue import ModelInfo, bundled_models
 from distill_core.errors import DistillError
 from distill_core.tasks import TASKS
 from pages.components.frame import page_link, plain, show_error
@@ -12,13 +12,13 @@ from pages.components.run_form import key
 OWN_KINDS = ("hub", "folder", "converted")  # what a user added, and may remove here
 
 
-def draw_card(info: ModelInfo, models: list[ModelInfo]) -> None:
+def draw_card(info: ModelInfo) -> None:
     """Draw a model with the ways on: explain, distil from it, remove it where the user added it."""
     with st.container(border=True, key="model"):
         st.html(card(info))
         with st.container(horizontal=True, vertical_alignment="center"):
             if info.task in TASKS:
-                page_link("pages/explain.py", "Explain with it", ":material/visibility:", **_address(info, models))
+                page_link("pages/explain.py", "Explain with it", ":material/visibility:", **explain_address(info))
                 if st.button("Distill from it", icon=":material/experiment:", key="models.distill"):
                     st.session_state[key("task")], st.session_state[key("teacher")] = info.task, info.id
                     st.switch_page("pages/distill.py")
@@ -26,10 +26,10 @@ def draw_card(info: ModelInfo, models: list[ModelInfo]) -> None:
                 _remove(info)
 
 
-def _address(info: ModelInfo, models: list[ModelInfo]) -> dict[str, str | list[str]]:
-    """Return the explain page's address: a teacher beside its task's students, any other beside the teacher."""
-    bundled = [model.id for model in models if model.kind == "bundled" and model.task == info.task]
-    if not bundled or info.id in bundled[:1]:
+def explain_address(info: ModelInfo) -> dict[str, str | list[str]]:
+    """Return the explain page's address: a task's first model beside its students, any other beside that first."""
+    bundled = [f"bundled/{model.name}" for model in bundled_models().values() if model.task == info.task]
+    if not bundled or info.id == bundled[0]:
         return {"task": info.task, "teacher": info.id}
     return {"task": info.task, "teacher": bundled[0], "student": [info.id]}
 
