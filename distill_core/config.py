@@ -98,8 +98,9 @@ def _setting(
 ) -> Any:
     """Return a dataclass field whose metadata becomes its FieldSpec; `allowed` is a range, or the choices."""
     chosen = kind == "choice"
-    low, high = (None, None) if chosen else allowed
-    spec = FieldSpec("", kind, label, help_text, default, low, high, allowed if chosen else (), optional)  # type: ignore[arg-type]
+    low, high = (None, None) if chosen else cast(tuple[float, float], allowed)
+    choices = cast(tuple[str, ...], allowed) if chosen else ()
+    spec = FieldSpec("", kind, label, help_text, default, low, high, choices, optional)
     return field(default=default, metadata={"spec": spec})
 
 

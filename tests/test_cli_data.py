@@ -65,7 +65,7 @@ def test_columns_are_named_where_they_cannot_be_told(tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("a one\tother\twhat\nA cat.\tA dog.\t0\nA cat.\tA cat.\t1\n")
     arguments = ("data", "add", str(tmp_path / "pairs.tsv"), "--task", "mrpc", "--label-column", "what")
     added = call_json(*arguments, "--column", "sentence1=other", "--column", "sentence2=a one")
-    assert added["mapping"]["columns"] == {"sentence1": "other", "sentence2": "a one"}  # type: ignore[index]
+    assert added["mapping"]["columns"] == {"sentence1": "other", "sentence2": "a one"}
     assert added["rows"] == {"train": 1, "validation": 1}
 
 
@@ -74,7 +74,7 @@ def test_unlabelled_data_says_that_it_cannot_be_trained_on(tmp_path: Path) -> No
     done = call("data", "add", str(tmp_path / "texts.csv"))
     assert "has no labels" in " ".join(done.output.split())
     (added,) = call_json("data", "list")
-    assert "not trained on" in error_of("distill", "--source", added["source"], "--steps", "1")  # type: ignore[index]
+    assert "not trained on" in error_of("distill", "--source", added["source"], "--steps", "1")
     assert Store().runs() == []
 
 

@@ -65,12 +65,12 @@ def models(make: Callable[[str, int], Counted]) -> list[Counted]:
     return [make("teacher", 0), make("kd", 1), make("ad-kd", 2)]
 
 
-def ask(models: list[Counted], cache: ExplanationCache | None = None, **settings: object):  # type: ignore[no-untyped-def]
+def ask(models: list[Counted], cache: ExplanationCache | None = None, **settings: object):
     settings = {"method": "gradient_x_input"} | settings
     text = str(settings.pop("text", TEXT))
     sources = [counted.source for counted in models]
     task = str(settings.pop("task", "sst2"))
-    return explain(task, text, teacher=sources[0], students=sources[1:], cache=cache, **settings)  # type: ignore[arg-type]
+    return explain(task, text, teacher=sources[0], students=sources[1:], cache=cache, **settings)
 
 
 @pytest.mark.parametrize("method", METHODS)

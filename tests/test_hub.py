@@ -44,7 +44,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
 
 
 def add(hub: SmallHub, **options: object) -> list[Progress]:
-    return list(add_from_hub(REPO, "sst2", endpoint=hub.endpoint, **options))  # type: ignore[arg-type]
+    return list(add_from_hub(REPO, "sst2", endpoint=hub.endpoint, **options))
 
 
 def nothing_is_left(home: Path) -> bool:

@@ -19,7 +19,7 @@ REVIEWS = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in rang
 
 def added(content: str = REVIEWS, task: str = "sst2", file: str = "Reviews.csv", **options: object) -> OwnData:
     table = read_table(file, content.encode())
-    return add_own(table, task, guess_mapping(TASKS[task], table), **options)  # type: ignore[arg-type]
+    return add_own(table, task, guess_mapping(TASKS[task], table), **options)
 
 
 def test_a_data_set_is_read_by_its_id_as_any_other_source() -> None:

@@ -50,7 +50,7 @@ def test_numbers_are_those_of_one_sentence_after_another(tmp_path: Path) -> None
             x = embed(network, inputs).detach().requires_grad_()
             scores = logits_from_embeddings(network, x, inputs)[0]
             classes.append(int(scores.argmax()))
-            scores[classes[0]].backward()  # type: ignore[no-untyped-call]
+            scores[classes[0]].backward()
             assert x.grad is not None
             products.append((x.grad * x).detach()[0, 1:-1])  # without [CLS] and [SEP]
         for name, maps in (

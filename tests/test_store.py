@@ -65,7 +65,7 @@ def test_a_run_goes_from_queued_through_running_to_its_end(store: Store) -> None
 def test_an_ended_run_is_changed_by_nothing(store: Store) -> None:
     for state in ("finished", "failed", "stopped", "lost"):
         run_id = started(store, state)
-        assert store.end(run_id, TOKEN, state, "because")  # type: ignore[arg-type]
+        assert store.end(run_id, TOKEN, state, "because")
         before = store.get(run_id)
         assert not store.end(run_id, TOKEN, "finished")
         assert not store.cancel(run_id)

@@ -182,5 +182,5 @@ def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_pa
     for event in events:
         if isinstance(event, Measured) and event.step == 2:
             break
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert not student.training

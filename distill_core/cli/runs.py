@@ -53,8 +53,8 @@ def distill(
     store = Store()
     run_id = submit(store, config)
     with bar(f"Run {run_id}") as progress:
-        run = run_in_foreground(store, run_id, event_printer(progress, steps))
-    print_result(store, run, as_json)
+        run = run_in_foreground(store, run_id, _event_printer(progress, steps))
+    _print_result(store, run, as_json)
     if run.state in ("failed", "lost"):
         raise typer.Exit(1)
 
@@ -83,7 +83,7 @@ def show(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = Fa
         shown = {"run": run, "state": found.state, "reason": found.reason, "config": config, "data": data}
         print_json(shown | {"metrics": points})
     else:
-        print_result(store, found, as_json=False)
+        _print_result(store, found, as_json=False)
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
@@ -112,7 +112,7 @@ def settled_store() -> Store:
     return store
 
 
-def print_result(store: Store, run: Run, as_json: bool) -> None:
+def _print_result(store: Store, run: Run, as_json: bool) -> None:
     metrics = {name: finite(value) for name, value in store.latest(run.id).items()}
     model = None if run.model_path is None else str(run.model_path)
     if as_json:
@@ -131,7 +131,7 @@ def print_result(store: Store, run: Run, as_json: bool) -> None:
     print_rows([{"run": run.id, "state": run.state, "steps": run.step, "model": model}])
 
 
-def event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[[Event], None]:
+def _event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[[Event], None]:
     def show_event(event: Event) -> None:
         if isinstance(event, Phase):
             error_console.print(f"{event.name} {event.detail}")

@@ -12,7 +12,7 @@ from distill_core.models import LoadedModel
 from tests.tiny import random_inputs
 
 
-def test_passes_cover_every_item_once_within_the_budget(model: LoadedModel, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_passes_cover_every_item_once_within_the_budget(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "TOKENS_PER_PASS", 40)
     lengths = (4, 30, 9, 9, 50, 6, 5)
     question = pose(Gradient(), model, random_inputs(lengths), torch.zeros(7, 1, dtype=torch.long))

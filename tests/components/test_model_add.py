@@ -24,7 +24,7 @@ def asking(name: str, told: list[tuple[str, list[str]]]) -> Work:
 
 
 def test_a_consent_to_a_question_that_is_gone_is_none() -> None:
-    imports, told = Imports(), []  # type: ignore[var-annotated]
+    imports, told = Imports(), []
     jobs = []
     for name in ("first", "second"):
         imports.begin(name, asking(name, told))

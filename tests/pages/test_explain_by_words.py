@@ -10,9 +10,10 @@ from distill_core.consistency import METRICS
 from distill_core.explanations import explain
 from distill_core.models import load_model
 from pages.components import exports, figure
+from tests.pages.opening import html_of as shown
+from tests.pages.opening import open_page
 from tests.tiny_architectures import sentiment_folder
 
-ROOT = Path(__file__).parent.parent.parent
 TEXT = "the actings was slowly, but café is good."
 WORDS = TEXT.split()
 
@@ -24,17 +25,7 @@ def folders(tmp_path: Path) -> list[str]:
 
 
 def opened(folders: list[str], **address: str | list[str]) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    page.switch_page("pages/explain.py")
-    for name, value in ({"text": TEXT, "teacher": folders[0], "student": folders[1:]} | address).items():
-        page.query_params[name] = value
-    return page.run()
-
-
-def shown(page: AppTest) -> str:
-    assert not page.exception
-    assert not page.error, page.error[0].value
-    return "".join(block.value for block in page.html)
+    return open_page("explain.py", {"text": TEXT, "teacher": folders[0], "student": folders[1:]} | address)
 
 
 def test_what_cannot_be_shown_by_pieces_is_shown_by_words(folders: list[str]) -> None:

@@ -7,9 +7,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.data import Dataset, Example, load_split
+from tests.pages.opening import open_page
 from tests.tiny import tiny_folder
 
-ROOT = Path(__file__).parent.parent.parent
 MODELS = {"run/teacher": 0, "run/student-a": 1, "run/student-b": 2}  # id -> seed
 
 
@@ -24,12 +24,8 @@ def models(own_home: Path) -> None:
 
 def opened(**address: str | list[str]) -> AppTest:
     """Open the page at an address, with the tiny models where it names none."""
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    page.switch_page("pages/explain.py")
-    wanted: dict[str, str | list[str]] = {"teacher": "run/teacher", "student": ["run/student-a", "run/student-b"]}
-    for name, value in (wanted | address).items():
-        page.query_params[name] = value
-    return page.run()
+    models: dict[str, str | list[str]] = {"teacher": "run/teacher", "student": ["run/student-a", "run/student-b"]}
+    return open_page("explain.py", models | address)
 
 
 def shown(page: AppTest) -> str:

@@ -6,9 +6,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.data import load_split
+from tests.pages.opening import html_of as shown
+from tests.pages.opening import open_page
 from tests.tiny import tiny_folder
 
-ROOT = Path(__file__).parent.parent.parent
 TASKS = ("mnli", "stsb", "sst2")
 
 
@@ -23,18 +24,8 @@ def models(own_home: Path) -> None:
 
 
 def opened(task: str, **address: str | list[str]) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    page.switch_page("pages/explain.py")
-    given = {"task": task, "teacher": f"run/{task}-teacher", "student": f"run/{task}-student"} | address
-    for name, value in given.items():
-        page.query_params[name] = value
-    return page.run()
-
-
-def shown(page: AppTest) -> str:
-    assert not page.exception
-    assert not page.error, page.error[0].value
-    return "".join(block.value for block in page.html)
+    models = {"teacher": f"run/{task}-teacher", "student": f"run/{task}-student"}
+    return open_page("explain.py", {"task": task} | models | address)
 
 
 def test_a_pair_has_two_fields_and_its_texts_stand_apart() -> None:

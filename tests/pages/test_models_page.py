@@ -15,10 +15,10 @@ from distill_core.model_files import WEIGHTS
 from distill_core.settings import read_settings
 from pages.components.model_add import FOLDER, imports
 from tests.conftest import until
+from tests.pages.opening import open_page
 from tests.small_hub import SmallHub, serving
 from tests.tiny import tiny_folder
 
-ROOT = Path(__file__).parent.parent.parent
 ADDING_SECONDS = 60.0
 
 
@@ -29,11 +29,7 @@ def fresh_imports() -> None:
 
 
 def opened(model: str | None = None) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    page.switch_page("pages/models.py")
-    if model is not None:
-        page.query_params["model"] = model
-    return sound(page.run())
+    return sound(open_page("models.py", {} if model is None else {"model": model}))
 
 
 def sound(page: AppTest) -> AppTest:

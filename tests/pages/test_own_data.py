@@ -18,9 +18,9 @@ from distill_core.store import Store
 from distill_core.tasks import TASKS
 from pages.components import run_html
 from tests.conftest import FAKE_TOKEN
+from tests.pages.opening import ROOT, open_page
 from tests.tiny import tiny_folder
 
-ROOT = Path(__file__).resolve().parents[2]
 REVIEWS = "id,review,stars\n" + "".join(f"{at},film number {at},{('pos', 'neg')[at % 2]}\n" for at in range(10))
 # The window's content alone, with what it chose.
 WINDOW = """
@@ -159,10 +159,7 @@ def test_a_text_is_shown_though_the_data_set_of_its_link_is_gone() -> None:
 
 
 def explain(**address: str) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).switch_page("pages/explain.py")
-    for name, value in ({"teacher": "run/teacher", "student": "run/student"} | address).items():
-        page.query_params[name] = value
-    return page.run()
+    return open_page("explain.py", {"teacher": "run/teacher", "student": "run/student"} | address)
 
 
 @pytest.fixture
