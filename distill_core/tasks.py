@@ -52,6 +52,14 @@ class Task:
         """Whether an example is two texts."""
         return len(self.columns) > 1
 
+    @property
+    def text_titles(self) -> tuple[str, ...]:
+        """What its texts are called, as headings: Premise and Hypothesis, or First and Second sentence."""
+        names = [column.rstrip("12") for column in self.columns]
+        if len(set(names)) < len(names):
+            return (f"First {names[0]}", f"Second {names[1]}")
+        return tuple(name.capitalize() for name in names)
+
     def label_index(self, label: str) -> int:
         """Return the index of a class by name; ConfigError naming the valid ones."""
         if label not in self.labels:

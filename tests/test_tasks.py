@@ -57,3 +57,17 @@ def test_real_glue_can_be_read_whole(task: object) -> None:
         found = load_split(task.name, split, str(GLUE_DIR))
         assert len(gold_labels(found)) > 70
         assert (found.examples[0].text_pair is not None) == task.pair
+
+
+@pytest.mark.parametrize(
+    ("task", "titles"),
+    [
+        ("sst2", ("Sentence",)),
+        ("stsb", ("First sentence", "Second sentence")),
+        ("qqp", ("First question", "Second question")),
+        ("qnli", ("Question", "Sentence")),
+        ("mnli", ("Premise", "Hypothesis")),
+    ],
+)
+def test_texts_have_headings(task: str, titles: tuple[str, ...]) -> None:
+    assert TASKS[task].text_titles == titles

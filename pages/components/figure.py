@@ -78,8 +78,7 @@ def _parts(explanation: Explanation) -> list[slice]:
 
 def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
     """Return the name of one text of a pair and what it contributes in sum to each model's output."""
-    name = get_task(explanation.task).columns[segment].rstrip("12")
-    name = f"{('First', 'Second')[segment]} {name}" if name == "sentence" else name.capitalize()
+    name = get_task(explanation.task).text_titles[segment]
     sums = ""
     for position, model in enumerate(explanation.models):
         scores = model.attributions[at].scores

@@ -20,7 +20,7 @@ def facts(info: ModelInfo) -> Mapping[str, str]:
         "Width": _count(info.hidden_size),
         "Parameters": millions(info.parameters),
         "Outputs": ", ".join(info.labels) or MISSING,
-        "On disk": megabytes(info.size),
+        "On disk": megabytes(info.size) + (", packed" if info.kind == "bundled" and not info.path.exists() else ""),
     }
 
 

@@ -163,7 +163,7 @@ def answer_names(dataset: Dataset, model_id: str, progress: Callable[[int, int],
 
 def _texts(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[str]]:
     """Return the texts of some examples, one list a column of the task."""
-    names = [name.capitalize() for name in get_task(dataset.task).columns]
+    names = get_task(dataset.task).text_titles
     texts = [(dataset.examples[at].text, dataset.examples[at].text_pair or "") for at in rows]
     return {name: [row[place] for row in texts] for place, name in enumerate(names)}
 

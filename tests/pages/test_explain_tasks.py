@@ -88,4 +88,4 @@ def test_browsing_pairs_shows_both_texts() -> None:
     page.button(key="explain.browse").click().run()
     assert not page.exception
     table = page.dataframe[0].value
-    assert list(table.columns)[:4] == ["No.", "Sentence1", "Sentence2", "Label"]
+    assert list(table.columns)[:4] == ["No.", "First sentence", "Second sentence", "Label"]
