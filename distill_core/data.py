@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_core.errors import DataError
-from distill_core.glue_files import HUB_ID, hub_cache_folder, read_folder, read_hub_cache
+from distill_core.glue_files import HUB_ID, cached_file, hub_cache_folder, read_folder, read_hub_cache, split_file
 from distill_core.own_data import PREFIX, OwnData, find_own, read_own
 from distill_core.paths import ASSETS
 from distill_core.settings import read_settings
@@ -61,6 +61,20 @@ def describe_source(task_name: str, source: str = "auto") -> str:
         return find_own(source).title
     kind, folder = _resolve(get_task(task_name), source)
     return _source_name(kind, folder)
+
+
+def splits_of(task_name: str, source: str = "auto") -> tuple[str, ...]:
+    """Return the splits that a source has, those to evaluate on first; reads no example, asks no network."""
+    task = get_task(task_name)
+    if source.startswith(PREFIX):
+        return ("validation",) if find_own(source).no_training else ("validation", "train")
+    kind, folder = _resolve(task, source)
+    splits = (*task.evaluations[: 1 if kind == "bundled" else None], "train")
+    if folder is None:
+        return splits
+    if kind == "cache":
+        return tuple(split for split in splits if cached_file(split, folder).is_file())
+    return tuple(split for split in splits if split_file(task, split, folder))
 
 
 def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:

@@ -23,20 +23,25 @@ _HEADERS = {"cola": ("source", "label", "mark", "sentence")}  # of files without
 
 def read_folder(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a split in a GLUE folder; DataError where it is not there or cannot be read."""
+    file = split_file(task, split, folder)
+    if file is None:
+        raise DataError(
+            f"{folder} has no {split} split of {task.name}: looked for "
+            f"{task.name}/{split}.parquet and the original archive's {_tsv_name(split)} in a folder of that name."
+        )
+    if file.suffix == ".parquet":
+        return _read_parquet(file)
+    return [_as_on_the_hub(task, row) for row in _read_tsv(file, _HEADERS.get(task.name))]
+
+
+def split_file(task: Task, split: str, folder: Path) -> Path | None:
+    """Return the file that holds a split in a GLUE folder, None if there is none; DataError without the folder."""
     if not folder.is_dir():
         raise DataError(f"The GLUE folder {folder} does not exist; correct GLUE_DIR or the setting, or unset it.")
     wanted = _plain(task.name)
     homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and _plain(child.name) == wanted]
-    for home in homes:
-        parquet, tsv = home / f"{split}.parquet", home / _tsv_name(split)
-        if parquet.is_file():
-            return _read_parquet(parquet)
-        if tsv.is_file():
-            return [_as_on_the_hub(task, row) for row in _read_tsv(tsv, _HEADERS.get(task.name))]
-    raise DataError(
-        f"{folder} has no {split} split of {task.name}: looked for "
-        f"{task.name}/{split}.parquet and the original archive's {_tsv_name(split)} in a folder of that name."
-    )
+    files = (home / name for home in homes for name in (f"{split}.parquet", _tsv_name(split)))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _tsv_name(split: str) -> str:
@@ -105,12 +110,17 @@ def hub_cache_folder(task: Task) -> Path | None:
     return found[-1].parent if found else None
 
 
+def cached_file(split: str, folder: Path) -> Path:
+    """Return where a split is, if it is, in a folder of `datasets`' local cache."""
+    return folder / f"glue-{split}.arrow"
+
+
 def read_hub_cache(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a split in a folder of `datasets`' local cache; DataError where it cannot be read."""
     import datasets
 
     try:
-        rows: list[dict[str, Any]] = datasets.Dataset.from_file(str(folder / f"glue-{split}.arrow")).to_list()
+        rows: list[dict[str, Any]] = datasets.Dataset.from_file(str(cached_file(split, folder))).to_list()
     except Exception as error:  # pyarrow and datasets raise many kinds here; all mean the same to the user
         raise DataError(f"The cached {HUB_ID} {task.name} in {folder} cannot be read ({error}).") from error
     return rows

@@ -11,8 +11,9 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ MOST_MEGABYTES = 50
 KINDS = ("csv", "tsv", "jsonl")
 _NAMED = 3  # faults that a message names; the rest it counts
 _MOST_FAULTS = 1_000  # then reading ends: what follows would say nothing new
+_LOOKED_AT = 1_000  # records that tell whether the first is a header
 _MOST_NESTED = 50  # lists and objects inside one another in a JSON value
 
 csv.field_size_limit(MOST_MEGABYTES * 2**20)  # a text may be as long as a file
@@ -30,21 +32,28 @@ csv.field_size_limit(MOST_MEGABYTES * 2**20)  # a text may be as long as a file
 
 @dataclass(frozen=True)
 class Table:
-    """A file's rows: cells by column (text; in JSONL any value), the line each begins at, SHA-256 of the bytes."""
+    """A file's rows: cells by column (text; in JSONL any value), the line each begins at, SHA-256 of the bytes.
+
+    `headed`: whether the first line names the columns; if not, they are `column 1` and so on. JSONL is always headed.
+    """
 
     file: str
     columns: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
     lines: tuple[int, ...]
     digest: str
+    headed: bool = True
 
     def place(self, at: int) -> str:
         """Say where the row at an index is, as messages do."""
         return _place(at + 1, self.lines[at])
 
 
-def read_table(file: str, content: bytes) -> Table:
-    """Read a whole file, called `file`, or nothing; DataError naming every kind of fault with row and line."""
+def read_table(file: str, content: bytes, headed: bool | None = None) -> Table:
+    """Read a whole file, called `file`, or nothing; DataError naming every kind of fault with row and line.
+
+    `headed`: whether the first line of a CSV or TSV names the columns; None to tell by how it looks.
+    """
     file = printable(file)
     kind = Path(file).suffix.lower().removeprefix(".")
     if kind not in KINDS:
@@ -52,13 +61,17 @@ def read_table(file: str, content: bytes) -> Table:
     check_size(file, len(content))
     text = _decoded(file, content)
     if kind == "jsonl":
+        headed = True
         columns, rows = _objects(file, text)
     else:
-        columns, rows = _cells(file, tsv_lines(text) if kind == "tsv" else _csv_lines(file, text))
+        records = tsv_lines(text) if kind == "tsv" else _csv_lines(file, text)
+        begin = list(islice(records, _LOOKED_AT))
+        headed = not _begins_with_row([cells for _, cells in begin]) if headed is None else headed
+        columns, rows = _cells(file, chain(begin, records), headed)
     if not rows:
         raise DataError(f"{file} has no rows; wanted {'a' if kind == 'jsonl' else 'a header line and a'} row at least.")
     lines, found = zip(*rows, strict=True)
-    return Table(file, columns, found, lines, hashlib.sha256(content).hexdigest())
+    return Table(file, columns, found, lines, hashlib.sha256(content).hexdigest(), headed)
 
 
 def check_size(file: str, size: int) -> None:
@@ -134,20 +147,34 @@ def _csv_lines(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
+def _begins_with_row(records: Sequence[list[str]]) -> bool:
+    """Tell whether the first record looks like a row: a number in it, or a value that its column has again.
+
+    A first record that comes again as a whole is a header all the same: files are often strung together.
+    """
+    if not records:
+        return False
+    first, *others = records
+    if any(re.fullmatch(r"[+-]?[0-9]+([.,][0-9]+)?", cell.strip()) for cell in first):
+        return True
+    again = (cells[at] == name for cells in others for at, name in enumerate(first[: len(cells)]) if name.strip())
+    return first not in others and any(again)
+
+
 def _cells(
-    file: str, found: Iterable[tuple[int, list[str]]]
+    file: str, found: Iterable[tuple[int, list[str]]], headed: bool
 ) -> tuple[tuple[str, ...], list[tuple[int, dict[str, Any]]]]:
-    """Return column names and rows, each with its line, of records whose first is the header."""
+    """Return column names and rows, each with its line, of records whose first, if `headed`, is the header."""
     records = iter(found)
-    _, names = next(records, (1, []))
-    header = [name.strip() or f"column {at}" for at, name in enumerate(names, start=1)]
+    begun, names = next(records, (1, []))
+    header = [(headed and name.strip()) or f"column {at}" for at, name in enumerate(names, start=1)]
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise DataError(f"{file}: the header line names {_quoted(twice)} twice; rename one.")
     faults = Faults(file, "Mend or remove them; in CSV, a text that holds the separator stands in quotation marks.")
     rows: list[tuple[int, dict[str, Any]]] = []
     blank: list[str] = []  # since the last row; at the end of the file they are no fault
-    for row, (line, cells) in enumerate(records, start=1):
+    for row, (line, cells) in enumerate(records if headed else chain([(begun, names)], records), start=1):
         if not any(cells):
             if len(blank) < _MOST_FAULTS:
                 blank.append(_place(row, line))
@@ -158,7 +185,9 @@ def _cells(
         if len(cells) == len(header):
             rows.append((line, dict(zip(header, cells, strict=True))))
         else:
-            faults.add(f"{_place(row, line)} has {len(cells)} cells, the header line {len(header)}")
+            faults.add(
+                f"{_place(row, line)} has {len(cells)} cells, the {'header' if headed else 'first'} line {len(header)}"
+            )
     faults.refuse()
     return tuple(header), rows
 

@@ -23,8 +23,8 @@ with st.spinner("Loading PyTorch and the attribution methods …"):  # after the
         publish,
         settle,
     )
-    from pages.components.sources import FIRST_SOURCE, HUB, source_for
-    from pages.components.view import View, first_view, source_in, task_in, to_address
+    from pages.components.sources import FIRST_SOURCE, HUB, source_for, split_title
+    from pages.components.view import FIRST_SPLIT, View, first_view, source_in, split_in, task_in, to_address
 
 BY_WORDS = "explain.by_words"  # set when words were shown though pieces were asked
 NAMED = 8  # words listed of those a model cannot read
@@ -33,14 +33,14 @@ NAMED = 8  # words listed of those a model cannot read
 def main() -> None:
     """Draw the page: controls, then what they ask for."""
     try:
-        task, source = task_in(asked()), known_source()
+        task, (source, split) = task_in(asked()), known_source()
         if source == HUB and not st.session_state.get(HUB_ALLOWED):
             ask_for_hub()
             return
-        dataset = resources.examples(task, source)
+        dataset = resources.examples(task, source, split)
         models = resources.models_of(task)
-        settle(first_view(dataset, models, source), dataset)
-        view = controls(task, source, dataset, models)
+        settle(first_view(dataset, models, source, split), dataset)
+        view = controls(dataset, models, source, split)
     except DistillError as error:
         show_error(error)
         defaults_button()
@@ -59,16 +59,20 @@ def main() -> None:
             icon=":material/match_word:",
         )
     draw(explanation, view, view.gold(dataset))
-    footer(f"Examples: {dataset.source}." if view.picked(dataset) else "A sentence of your own.")
+    footer(
+        f"Examples: {dataset.source}, {split_title(dataset.split).lower()}."
+        if view.picked(dataset)
+        else "A sentence of your own."
+    )
 
 
-def known_source() -> str:
-    """Return the source that is asked for; the first, with a word, where it is gone but the text is in the link."""
+def known_source() -> tuple[str, str]:
+    """Return source and split asked for; the first, with a word, where it is gone but the text is in the link."""
     task, source = task_in(asked()), source_in(asked())
     if source_for(task, source) == source or "text" not in asked():
-        return source
+        return source, split_in(asked())
     st.warning(plain(f"The data set {source} is not here (any more); its text is shown all the same."))
-    return FIRST_SOURCE
+    return FIRST_SOURCE, FIRST_SPLIT
 
 
 def defaults_button() -> None:

@@ -135,3 +135,13 @@ def test_runs_show_says_what_a_run_was_trained_on(store: Store) -> None:
     told = call_json("runs", "show", run_id)["data"]
     assert told == [{"split": "train", "source": "Films", "examples": 5, "fingerprint": "digest"}]
     assert "Films" in call("runs", "show", run_id).output
+
+
+def test_a_file_without_column_names_is_noticed_or_told(tmp_path: Path) -> None:
+    file = tmp_path / "plain.csv"
+    file.write_text("a fine film,positive\na poor film,negative\na good film,positive\n")
+    assert "The first line was read as a row" in call("data", "add", str(file)).output
+    told = call_json("data", "add", str(file), "--header")
+    assert told["rows"] == {"train": 1, "validation": 1}
+    assert call_json("data", "add", str(file), "--no-header")["rows"] == {"train": 2, "validation": 1}
+    assert len(call_json("data", "list")) == 2

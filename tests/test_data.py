@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill_core.data import describe_source, load_split
+from distill_core.data import describe_source, load_split, splits_of
 from distill_core.errors import ConfigError, DataError
 from distill_core.settings import Settings, read_settings, write_settings
 
@@ -146,3 +146,13 @@ def test_damaged_settings_are_named(own_home: Path) -> None:
         read_settings()
     (own_home / "settings.json").write_text(json.dumps({}), encoding="utf-8")
     assert read_settings() == Settings()
+
+
+def test_the_splits_of_a_source_are_those_it_has(tmp_path: Path) -> None:
+    assert splits_of("mnli") == ("validation_matched", "train")  # the sample has one to look at
+    assert splits_of("mnli", "hub") == ("validation_matched", "validation_mismatched", "train")
+    (tmp_path / "MNLI").mkdir()
+    for name in ("train.tsv", "dev_mismatched.tsv"):
+        (tmp_path / "MNLI" / name).touch()
+    assert splits_of("mnli", str(tmp_path)) == ("validation_mismatched", "train")
+    assert splits_of("sst2", str(tmp_path)) == ()

@@ -119,3 +119,31 @@ def test_a_large_file_is_refused_before_it_is_read() -> None:
     with pytest.raises(DataError, match=r"a\.csv has 50\.0 MB; wanted at most 50 MB"):
         check_size("a.csv", MOST_MEGABYTES * 2**20 + 1)
     check_size("a.csv", MOST_MEGABYTES * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("content", "headed"),
+    [
+        (b"text,label\na film,good\n", True),
+        (b"a film,good\nanother,bad\none more,good\n", False),  # its last cell comes again in its column
+        (b"a film,1\nanother,0\n", False),  # no column is called 1
+        (b"text,label\na film,good\ntext,label\nanother,bad\n", True),  # two files strung together
+        (b"a film\nanother\n", True),  # cannot be told
+    ],
+)
+def test_a_first_line_that_looks_like_a_row_is_one(content: bytes, headed: bool) -> None:
+    table = read_table("a.csv", content)
+    assert table.headed == headed
+    assert len(table.rows) == content.count(b"\n") - headed
+    assert table.lines[0] == 1 + headed
+
+
+def test_what_is_said_of_the_first_line_counts() -> None:
+    content = b"1\t2\nfine\tgood\n"
+    assert read_table("a.tsv", content, headed=True).columns == ("1", "2")
+    table = read_table("a.tsv", content, headed=False)
+    assert dict(table.rows[0]) == {"column 1": "1", "column 2": "2"}
+    assert table.place(0) == "row 1 (line 1)"
+    with pytest.raises(DataError, match=r"row 2 \(line 2\) has 1 cells, the first line 2"):
+        read_table("a.tsv", b"a\tb\nc\n", headed=False)
+    assert read_table("a.jsonl", b'{"1": "fine"}\n', headed=False).headed

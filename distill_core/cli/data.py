@@ -31,11 +31,14 @@ def add(
     ] = None,
     split_column: Annotated[str | None, typer.Option(help="A column that says train or validation.")] = None,
     held_out: Annotated[float, typer.Option(help="Share of the rows that is kept for validation.")] = HELD_OUT,
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a file's rows and keep them; `--source own/ID` then reads them."""
     with busy(f"Reading {printable(file.name)}"):
-        table = read_table(file.name, _content(file))
+        table = read_table(file.name, _content(file), header)
         guessed = guess_mapping(get_task(task), table)
         labels_in = label_column or guessed.label
         mapping = DataMapping(
@@ -46,7 +49,8 @@ def add(
         )
         data = add_own(table, task, mapping, name=name, held_out=held_out)
     _print([data], as_json, single=True)
-    for words in filter(None, (data.no_training, data.too_easy)):
+    first_line = "" if table.headed else "The first line was read as a row; say --header if it names the columns."
+    for words in filter(None, (first_line if header is None else "", data.no_training, data.too_easy)):
         error_console.print(words)
 
 

@@ -14,15 +14,15 @@ import streamlit as st
 
 from distill_core.attribution import BASELINES, METHODS
 from distill_core.catalogue import ModelInfo, find_model
-from distill_core.data import Dataset
+from distill_core.data import Dataset, splits_of
 from distill_core.explanation import UNITS
 from distill_core.tasks import TASKS, get_task
 from pages.components.frame import plain
 from pages.components.own_data_dialog import add_data_button
 from pages.components.picker import pick_sentence
 from pages.components.resources import models_of
-from pages.components.sources import HUB, source_for, source_titles, told_apart
-from pages.components.view import DEFAULT, MOST_STUDENTS, View, from_address, source_in, to_address
+from pages.components.sources import HUB, source_for, source_titles, split_title, told_apart
+from pages.components.view import DEFAULT, FIRST_SPLIT, MOST_STUDENTS, View, from_address, source_in, to_address
 
 _FIELDS = ("text", "text_pair", "example", "teacher", "students", "method", "target", "baseline", "output", "units")
 _OUTPUTS = {"logit": "Logit", "log_probability": "Log-probability"}
@@ -70,12 +70,13 @@ def forget() -> None:
         del st.session_state[key]
 
 
-def controls(task: str, source: str, dataset: Dataset, models: Mapping[str, ModelInfo]) -> View:
+def controls(dataset: Dataset, models: Mapping[str, ModelInfo], source: str, split: str) -> View:
     """Draw sentence and settings, each in one line where there is room, and return the view they make."""
     chosen = [st.session_state["explain.teacher"], *st.session_state["explain.students"]]
     known = dict(models) | {model: find_model(model) for model in chosen if model not in models}
     names = model_names(known)
-    _sentence_line(task, source, dataset, names)
+    task = dataset.task
+    _sentence_line(dataset, source, split, names)
     with st.container(key="controls", horizontal=True, gap="xsmall", vertical_alignment="bottom"):
         st.selectbox("Teacher", list(known), format_func=names.__getitem__, width=150, **_keyed("teacher"))
         st.multiselect(
@@ -101,7 +102,7 @@ def controls(task: str, source: str, dataset: Dataset, models: Mapping[str, Mode
             _baseline()
             _output(len(labels))
     values = {name: st.session_state[f"explain.{name}"] for name in _FIELDS}
-    view = View(task, **values | {"students": tuple(values["students"]), "source": source})
+    view = View(task, **values | {"students": tuple(values["students"]), "source": source, "split": split})
     return view if view.picked(dataset) else replace(view, example=None)
 
 
@@ -111,8 +112,8 @@ def model_names(models: Mapping[str, ModelInfo]) -> dict[str, str]:
     return told_apart(titles)
 
 
-def _sentence_line(task: str, source: str, dataset: Dataset, names: Mapping[str, str]) -> None:
-    columns = [name.rstrip("12") for name in get_task(task).columns]
+def _sentence_line(dataset: Dataset, source: str, split: str, names: Mapping[str, str]) -> None:
+    task, titles = dataset.task, get_task(dataset.task).text_titles
     with st.container(key="sentence", horizontal=True, gap="small"):
         st.session_state["explain.task"] = task
         st.selectbox(
@@ -125,12 +126,9 @@ def _sentence_line(task: str, source: str, dataset: Dataset, names: Mapping[str,
             on_change=_change_task,
         )
         with st.container(key="texts", gap="xsmall"):
-            hint = f"Type a {columns[0]}"
-            st.text_input(columns[0].capitalize(), label_visibility="collapsed", placeholder=hint, **_keyed("text"))
-            if len(columns) > 1:
-                hint = f"Type the {columns[1]} that goes with it"
+            for title, name in zip(titles, ("text", "text_pair"), strict=False):
                 st.text_input(
-                    f"Second {columns[1]}", label_visibility="collapsed", placeholder=hint, **_keyed("text_pair")
+                    title, label_visibility="collapsed", placeholder=f"Type the {title.lower()}", **_keyed(name)
                 )
         for icon, step, words in (
             ("chevron_left", -1, "Previous sentence"),
@@ -145,12 +143,12 @@ def _sentence_line(task: str, source: str, dataset: Dataset, names: Mapping[str,
             teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
             pick_sentence(dataset, teacher, students, names, _pick)
         with st.popover("", icon=":material/database:", help="Where the sentences come from"):
-            _sources(task, source, dataset)
+            _sources(dataset, source, split)
 
 
-def _sources(task: str, source: str, dataset: Dataset) -> None:
+def _sources(dataset: Dataset, source: str, split: str) -> None:
     """Draw the choice of where the sentences come from, and the way to add one's own."""
-    titles = source_titles(task, source)
+    titles = source_titles(dataset.task, source)
     key = f"explain.source.{source}"  # of its own: a closed popover would go on sending what it last held
     st.selectbox(
         "Sentences from",
@@ -163,8 +161,21 @@ def _sources(task: str, source: str, dataset: Dataset) -> None:
         on_change=_change_source,
         args=(key,),
     )
-    st.caption(f"{plain(dataset.source)}, {len(dataset.examples):,} in all.")
-    add_data_button(task, _use)
+    splits = splits_of(dataset.task, source)
+    key = f"explain.split.{source}.{split}"
+    st.segmented_control(
+        "Split",
+        splits,
+        default=split if split in splits else splits[0],
+        format_func=split_title,
+        required=True,
+        key=key,
+        on_change=_change_split,
+        args=(source, key),
+    )
+    use = "to train on" if dataset.split == "train" else "held out for validation"
+    st.caption(f"{plain(dataset.source)}: {len(dataset.examples):,} {use}.")
+    add_data_button(dataset.task, _use)
 
 
 def _units() -> None:
@@ -227,13 +238,19 @@ def _change_source(key: str) -> None:
     _use(st.session_state[key] or source_in(asked()))
 
 
-def _use(source: str) -> None:
+def _change_split(source: str, key: str) -> None:
+    """Go on with the split that was picked."""
+    _use(source, st.session_state[key])
+
+
+def _use(source: str, split: str = FIRST_SPLIT) -> None:
     """Show the first sentence of a source, all else as it is; choosing the hub allows to ask it."""
     st.session_state[HUB_ALLOWED] = source == HUB
-    shown = {name: value for name, value in asked().items() if name not in ("text", "text_pair", "example", "source")}
+    other = ("text", "text_pair", "example", "source", "split")
+    shown = {name: value for name, value in asked().items() if name not in other}
     for name in ("text", "text_pair", "example", "order"):
         st.session_state.pop(f"explain.{name}", None)
-    st.query_params.from_dict(shown | {"source": source})
+    st.query_params.from_dict(shown | {"source": source, "split": split})
 
 
 def _touch() -> None:

@@ -52,14 +52,16 @@ def draw(task: Task, use: Use) -> None:
         _kept(task)
         return
     table = _table(file)
-    prefix = f"own.{file.file_id}"
+    prefix = f"own.{file.file_id}.{table.headed}"
     _fill(prefix, task, table)
     st.dataframe(
         [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEWED]], hide_index=True
     )
-    st.caption(
-        f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEWED else "These are all rows."
-    )
+    shown = f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEWED else "These are all rows."
+    st.caption(shown if table.headed else f"{shown} The first line is read as a row.")
+    if not table.file.lower().endswith("jsonl"):
+        st.session_state.setdefault(_headed(file), table.headed)
+        st.toggle("The first line names the columns", key=_headed(file))
     _columns(prefix, task, table)
     _classes(prefix, task, table)
     _share(prefix, table)
@@ -75,13 +77,19 @@ def draw(task: Task, use: Use) -> None:
 
 
 def _table(file: Any) -> Table:
-    """Return the rows of an uploaded file, read once."""
+    """Return the rows of an uploaded file, read once for what its first line is said to be."""
+    headed = st.session_state.get(_headed(file))
     kept = st.session_state.get(_TABLE)
-    if kept is None or kept[0] != file.file_id:
+    if kept is None or kept[0] != file.file_id or headed not in (None, kept[1].headed):
         with st.spinner(f"Reading {plain(file.name)} …"):
-            kept = st.session_state[_TABLE] = (file.file_id, read_table(file.name, file.getvalue()))
+            kept = st.session_state[_TABLE] = (file.file_id, read_table(file.name, file.getvalue(), headed))
     table: Table = kept[1]
     return table
+
+
+def _headed(file: Any) -> str:
+    """Return the session key of whether a file's first line names its columns."""
+    return f"own.{file.file_id}.headed"
 
 
 def _fill(prefix: str, task: Task, table: Table) -> None:
@@ -143,6 +151,10 @@ def _added(prefix: str, task: Task, table: Table) -> OwnData:
     """Keep the file as the form says; DistillError where it cannot be."""
     state = st.session_state
     begin = f"{prefix}.class.{state[f'{prefix}.label']}."
+    unsaid = [str(key).removeprefix(begin) for key in state if str(key).startswith(begin) and not state[key]]
+    if unsaid:
+        values = ", ".join(f"“{value[:40]}”" for value in unsaid)
+        raise DataError(f"Choose above which class {values} means, or take such rows out of the file.")
     mapping = DataMapping(
         columns={column: name for column in task.columns if (name := state[f"{prefix}.columns.{column}"])},
         label=state[f"{prefix}.label"] or None,

@@ -37,11 +37,11 @@ def models_of(task: str) -> dict[str, ModelInfo]:
     return {model.id: model for model in list_models() if model.task == task}
 
 
-def examples(task: str, source: str = "auto") -> Dataset:
-    """Return the validation examples of a task from a source; DataError where it is gone or cannot be read."""
+def examples(task: str, source: str = "auto", split: str = "validation") -> Dataset:
+    """Return the examples of a task from a source; DataError where it is gone or cannot be read."""
     where = describe_source(task, source)
     with st.spinner(plain(f"Reading the sentences: {where} …")):
-        return _examples(task, source, where)
+        return _examples(task, source, split, where)
 
 
 def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
@@ -130,6 +130,6 @@ def open_models() -> OpenModels:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _examples(task: str, source: str, where: str) -> Dataset:
+def _examples(task: str, source: str, split: str, where: str) -> Dataset:
     del where  # part of the key: what `auto` means may change
-    return load_split(task, "validation", source)
+    return load_split(task, split, source)

@@ -27,6 +27,11 @@ def source_for(task: str, source: str) -> str:
     return FIRST_SOURCE if other else source
 
 
+def split_title(split: str) -> str:
+    """Return what a split is called: Training, Validation, or Matched and Mismatched."""
+    return "Training" if split == "train" else split.removeprefix("validation_").capitalize()
+
+
 def told_apart(titles: Mapping[str, str]) -> dict[str, str]:
     """Return the titles, with the key where two share one."""
     shared = {title for title in titles.values() if list(titles.values()).count(title) > 1}

@@ -17,6 +17,7 @@ from distill_core.tasks import get_task
 DEFAULT = "default"  # the baseline that is the method's own
 MOST_STUDENTS = 3
 FIRST_TASK = "sst2"
+FIRST_SPLIT = "validation"  # where a task has several to evaluate on, the first of them
 FIRST_TEXTS = {"sst2": "For all its beautiful landscapes and fine intentions, the film is a crashing bore."}
 
 
@@ -36,6 +37,7 @@ class View:
     output: str = "logit"
     units: str = "pieces"
     source: str = "auto"
+    split: str = FIRST_SPLIT
 
     def picked(self, dataset: Dataset) -> bool:
         """Tell whether the text is, still, the example it was picked as."""
@@ -51,10 +53,12 @@ class View:
         return None if label is None else get_task(self.task).label_name(label)
 
 
-def first_view(dataset: Dataset, models: Mapping[str, ModelInfo], source: str = "auto") -> View:
+def first_view(
+    dataset: Dataset, models: Mapping[str, ModelInfo], source: str = "auto", split: str = FIRST_SPLIT
+) -> View:
     """Return what a newcomer sees: the task's first model as teacher, the next two, bundled ones first, as students.
 
-    `source`: of the data set; where it was chosen, its first sentence is shown.
+    `source`, `split`: of the data set; where they were chosen, its first sentence is shown.
     """
     if not models:
         raise ModelError(f"There is no model for task {dataset.task}; reinstall the app, or finish a run.")
@@ -62,9 +66,10 @@ def first_view(dataset: Dataset, models: Mapping[str, ModelInfo], source: str = 
     bundled = [model for model in others if models[model].kind == "bundled"]
     students = tuple(bundled or others)[:2] or (teacher,)
     first = dataset.examples[0]
-    text = FIRST_TEXTS.get(dataset.task, first.text) if source == "auto" else first.text
+    chosen = (source, split) != ("auto", FIRST_SPLIT)
+    text = first.text if chosen else FIRST_TEXTS.get(dataset.task, first.text)
     number = next((example.index for example in dataset.examples if example.text == text), None)
-    return View(dataset.task, text, first.text_pair, number, teacher, students, source=source)
+    return View(dataset.task, text, first.text_pair, number, teacher, students, source=source, split=split)
 
 
 def to_address(view: View) -> dict[str, str | list[str]]:
@@ -76,7 +81,7 @@ def to_address(view: View) -> dict[str, str | list[str]]:
         address["example"] = str(view.example + 1)
     address["student"] = list(view.students)
     return address | {
-        name: getattr(view, name) for name in ("method", "target", "baseline", "output", "units", "source")
+        name: getattr(view, name) for name in ("method", "target", "baseline", "output", "units", "source", "split")
     }
 
 
@@ -112,6 +117,11 @@ def task_in(address: Mapping[str, Sequence[str]]) -> str:
 def source_in(address: Mapping[str, Sequence[str]]) -> str:
     """Return the source an address names, `auto` if none; whether it is there shows when it is read."""
     return (address.get("source") or ("auto",))[-1]
+
+
+def split_in(address: Mapping[str, Sequence[str]]) -> str:
+    """Return the split an address names, the one to evaluate on if none."""
+    return (address.get("split") or (FIRST_SPLIT,))[-1]
 
 
 def _with_sentence(view: View, given: Mapping[str, str], dataset: Dataset) -> View:

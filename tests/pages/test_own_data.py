@@ -76,7 +76,7 @@ def test_what_was_told_is_what_is_kept() -> None:
     page = window(REVIEWS.replace("neg", "meh").encode())
     assert box(page, "“meh” (5) means").value is None
     page.button(key="own.add").click().run()
-    assert "row 2 (line 3) has the label 'meh'" in messages(page)
+    assert "Choose above which class “meh” means" in messages(page)
     assert list_own() == []
     box(page, "“meh” (5) means").set_value("negative")
     page.text_input[0].set_value("<b>Mine</b>")
@@ -86,6 +86,19 @@ def test_what_was_told_is_what_is_kept() -> None:
     assert data.name == "<b>Mine</b>"
     assert data.rows == {"train": 5, "validation": 5}
     assert dict(data.mapping.labels) == {"pos": "positive", "meh": "negative"}
+
+
+def test_a_file_without_column_names_is_read_from_its_first_line() -> None:
+    page = window(b"a fine film,good\na poor film,bad\na good film,good\n")
+    assert "The first line is read as a row" in " ".join(one.value for one in page.caption)
+    assert (box(page, "Sentence").value, box(page, "Label").value) == ("column 1", "column 2")
+    page.toggle[0].set_value(True).run()  # the first line does name the columns
+    assert box(page, "Sentence").value == "a fine film"
+    page.toggle[0].set_value(False).run()
+    box(page, "“good” (2) means").set_value("positive")
+    box(page, "“bad” (1) means").set_value("negative")
+    page.button(key="own.add").click().run()
+    assert sum(list_own()[0].rows.values()) == 3
 
 
 def test_pairs_scores_and_a_column_of_splits() -> None:
@@ -273,3 +286,16 @@ def test_a_students_link_to_explain_names_its_own_data(store: Store, own_home: P
     assert explain_parameters(run, {})["source"] == data.source
     shutil.rmtree(own_home / "data" / data.id)
     assert "source" not in explain_parameters(run, {})
+
+
+def test_the_rows_to_train_on_can_be_looked_at_too() -> None:
+    data = kept()
+    page = open_page("explain.py", {"source": data.source})
+    assert f"{data.title}: 2 held out for validation." in " ".join(one.value for one in page.caption).replace("\\", "")
+    split = next(one for one in page.segmented_control if one.label == "Split")
+    assert (split.value, split.options) == ("validation", ["Validation", "Training"])
+    split.set_value("train").run()
+    assert f"{data.title}: 8 to train on." in " ".join(one.value for one in page.caption).replace("\\", "")
+    texts = {example.text for example in load_split("sst2", "train", data.source).examples}
+    assert page.text_input(key="explain.text").value in texts
+    assert page.query_params["split"] in ("train", ["train"])
