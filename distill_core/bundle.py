@@ -168,7 +168,7 @@ def check_labels(model_id: str, labels: Sequence[str], task: str) -> None:
         raise NeedsReordering(
             f"Model {model_id} orders its classes {', '.join(labels)}; task {task} orders them "
             f"{', '.join(wanted)}. Correct id2label in its config.json if only the names are wrong, else add the model "
-            "with its classes reordered (the option reorder)."
+            "with its classes reordered."
         )
 
 

@@ -155,8 +155,8 @@ def _weights_words(names: Collection[str], model_id: str, convert: bool) -> str:
         if convert:
             return f"Its weights are in {PICKLE}, to be converted to {WEIGHTS}."
         raise NeedsConversion(
-            f"Model {model_id} has its weights only as {PICKLE}, a format that can run code. With your consent (the "
-            "option to convert) a copy is made as safetensors, read in a process of its own that makes only tensors."
+            f"Model {model_id} has its weights only as {PICKLE}, a format that can run code. With your consent a "
+            "copy is made as safetensors, read in a process of its own that makes only tensors."
         )
     if any(name.endswith(".index.json") for name in names):
         raise ModelError(

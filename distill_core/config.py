@@ -131,7 +131,11 @@ class RunConfig:
         0.8, "float", "Soft-target share α", "Weight of the teacher's soft targets; the labels get 1 − α.", (0.0, 1.0)
     )
     temperature: float = _setting(
-        2.0, "float", "Temperature τ", "Softens teacher and student probabilities before they are compared.", (0.1, 100)
+        2.0,
+        "float",
+        "Temperature τ",
+        "Softens what teacher and student say before it is compared: logits are divided by it, or scores.",
+        (0.1, 100),
     )
     attribution_weight: float = _setting(
         1.0, "float", "Attribution weight", "Weight of the attribution term of AD-KD.", (0.0, 10_000)

@@ -103,7 +103,7 @@ def agreements(explanation: Explanation) -> tuple[Agreement, ...]:
     rows = []
     for student in explanation.models[1:]:
         loyalty: dict[str, Value] = dict.fromkeys(
-            ("label_loyalty", "probability_loyalty"), Undefined("the models give a score, not a class")
+            ("label_loyalty", "probability_loyalty"), Undefined("a score, no classes")
         )
         if teacher.probabilities:
             loyalty = {

@@ -83,7 +83,7 @@ def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequenc
         doubt = (
             f"Model {model_id}: its labels seem to be in another order. It has {words}; were its outputs {fitting}, it "
             f"would have {len(right[best])} ({len(right[best]) / count:.0%}). Add it with its classes reordered as "
-            f"task {task} has them, {wanted} (the option reorder), or choose another model."
+            f"task {task} has them, {wanted}, or choose another model."
         )
     return Standing(words, weak, doubt, best if doubt else None)
 

@@ -103,7 +103,11 @@ def test_a_folder_is_added_checked_and_removed(tmp_path: Path) -> None:
     done = call("models", "check", str(folder), "--task", "sst2")
     assert done.returncode == 0, done.stderr
     assert "ok: architecture: Its architecture is bert." in done.stderr
+    told = call_json("models", "check", str(folder), "--task", "sst2")
+    assert {finding["check"] for finding in told["findings"]} >= {"weights", "labels", "answers"}
     assert call_json("models", "add", str(folder), "--task", "sst2")["kind"] == "folder"
+    assert call_json("models", "remove", str(folder)) == {"id": str(folder), "path": str(folder), "deleted": False}
+    assert call_json("models", "add", str(folder), "--task", "sst2")["id"] == str(folder)
     done = call("models", "remove", str(folder))
     assert done.returncode == 0, done.stderr
     assert f"{folder} is left as it is" in " ".join(done.stderr.split())

@@ -58,6 +58,8 @@ def test_a_file_is_added_listed_read_and_removed(reviews: str) -> None:
     assert call_json("data", "list") == [added]
     asked = call("data", "remove", str(added["id"]), answer="y\n")
     assert "Remove Films (own data, reviews.csv)?" in asked.output
+    added = call_json(*adding)
+    assert call_json("data", "remove", str(added["source"]), "--yes") == {"id": added["id"]}
     assert call_json("data", "list") == []
 
 

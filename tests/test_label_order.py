@@ -102,7 +102,7 @@ def test_three_classes_in_any_order(
         assert doubt is None
     else:
         assert f"were its outputs {order}, it would have 66 (92%)" in str(doubt)
-        assert "as task mnli has them, entailment, neutral, contradiction (the option reorder)" in str(doubt)
+        assert "as task mnli has them, entailment, neutral, contradiction, or choose" in str(doubt)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])

@@ -9,7 +9,7 @@ import typer
 
 from distill_core.cli.output import Json, TaskName, busy, error_console, print_json, print_rows
 from distill_core.errors import ConfigError, DataError
-from distill_core.own_data import HELD_OUT, OwnData, add_own, find_own, list_own
+from distill_core.own_data import HELD_OUT, PREFIX, OwnData, add_own, find_own, list_own
 from distill_core.own_files import KINDS, MOST_MEGABYTES, check_size, printable, read_table
 from distill_core.own_mapping import DataMapping, guess_mapping, labels_of
 from distill_core.tasks import get_task
@@ -64,6 +64,7 @@ def list_data(as_json: Json = False) -> None:
 def remove(
     data: Annotated[str, typer.Argument(help="The data set's ID.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove a data set; runs that used it keep their record and their student."""
     from distill_core.runner import remove_data
@@ -72,6 +73,8 @@ def remove(
     if not yes:
         typer.confirm(f"Remove {_called(data)}? It cannot be undone", abort=True, err=True)
     remove_data(Store(), data)
+    if as_json:
+        print_json({"id": data.removeprefix(PREFIX)})
     error_console.print(f"{data} removed")
 
 

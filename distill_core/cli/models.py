@@ -10,6 +10,7 @@ import typer
 from distill_core.added import forget, is_own, list_added
 from distill_core.catalogue import ModelInfo, existing_folder, find_model, list_models
 from distill_core.cli.output import Json, busy, byte_bar, error_console, print_json, print_rows
+from distill_core.errors import NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
@@ -46,10 +47,17 @@ def add(
     """Add a model for a task after checking it; one on the hub is downloaded. Ctrl-C leaves nothing behind."""
     from distill_core.importing import add_folder, add_from_hub
 
-    if existing_folder(model) is not None or model.startswith((".", "/", "~")):
-        added = _follow(add_folder(model, task, convert, reorder))
-    else:
-        added = _follow(add_from_hub(model, task, revision, convert, reorder))
+    local = existing_folder(model) is not None or model.startswith((".", "/", "~"))
+    try:
+        added = _follow(
+            add_folder(model, task, convert, reorder)
+            if local
+            else add_from_hub(model, task, revision, convert, reorder)
+        )
+    except NeedsConversion as error:
+        raise NeedsConversion(f"{error} Say --convert for it.") from error
+    except NeedsReordering as error:
+        raise NeedsReordering(f"{error} Say --reorder for that.") from error
     if as_json and added is not None:
         print_json(_model_json(added))
     elif added is not None:
@@ -57,19 +65,25 @@ def add(
 
 
 @models_app.command()
-def check(model: Annotated[str, typer.Argument(help="Model id or folder.")], task: Task) -> None:
-    """Say what is found about a model for a task, without adding it."""
+def check(model: Annotated[str, typer.Argument(help="Model id or folder.")], task: Task, as_json: Json = False) -> None:
+    """Say what is found about a model for a task, without adding it; a failed check is an error."""
     from distill_core.bundle import unpack
     from distill_core.checks import check_folder
 
     info = find_model(model)
-    _follow(check_folder(unpack(info), task, info.id))
+    findings: list[Finding] = []
+    try:
+        _follow(check_folder(unpack(info), task, info.id), findings)
+    finally:
+        if as_json:
+            print_json({"id": info.id, "task": task, "findings": [asdict(finding) for finding in findings]})
 
 
 @models_app.command()
 def remove(
     model: Annotated[str, typer.Argument(help="Id of a model that was added.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Take an added model off the list; its files are deleted only where they are the app's own copy."""
     folder = existing_folder(model)
@@ -78,6 +92,8 @@ def remove(
     if entry is not None and is_own(entry) and not yes:
         typer.confirm(f"Delete {entry.path}?", abort=True, err=True)
     gone = forget(entry.id if entry else model)
+    if as_json:
+        print_json({"id": gone.id, "path": str(gone.path), "deleted": is_own(gone)})
     error_console.print(f"removed {gone.id}" + ("" if is_own(gone) else f"; {gone.path} is left as it is"))
 
 
@@ -94,10 +110,13 @@ def presets(as_json: Json = False) -> None:
 
 def _follow(
     progress: Generator[Step | Finding | ModelInfo, None, None] | Generator[Step | Finding, None, None],
+    findings: list[Finding] | None = None,
 ) -> ModelInfo | None:
-    """Show what an import says, and return the model it ends with."""
+    """Show what an import says, and return the model it ends with; what it finds is added to `findings`."""
     with closing(progress), byte_bar() as update:
         for event in progress:
+            if isinstance(event, Finding) and findings is not None:
+                findings.append(event)
             if isinstance(event, Step):
                 update(event.what, event.done, event.total)
             elif isinstance(event, Finding) and event.passed:  # a failed one is said as the error that follows

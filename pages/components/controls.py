@@ -204,14 +204,16 @@ def _baseline() -> None:
 
 
 def _output(classes: int) -> None:
+    outputs, words = _OUTPUTS, "The class’s logit stands for itself; its log-probability also falls when another gains."
     if classes == 1:
+        outputs, words = {"logit": "Score"}, "The model’s one output, the score itself, is explained."
         st.session_state["explain.output"] = "logit"
     st.selectbox(
         "Explained output",
-        list(_OUTPUTS),
+        list(outputs),
         disabled=classes == 1,
-        format_func=_OUTPUTS.__getitem__,
-        help="The class’s logit stands for itself; its log-probability also falls when another class gains.",
+        format_func=outputs.__getitem__,
+        help=words,
         **_keyed("output"),
     )
 

@@ -30,6 +30,11 @@ METHODS_EXPLAINED = {
     "ad_kd": "The student learns the labels, the teacher’s softened answers, and to weigh the same tokens: its "
     "attribution map is pulled towards the teacher’s.",
 }
+METHODS_OF_SCORES = {  # where the answer is a score
+    "kd": "The student learns the gold scores and, more so, the teacher’s. What the teacher looks at is not taught.",
+    "ad_kd": "The student learns the gold scores, the teacher’s, and to weigh the same tokens: its attribution map "
+    "is pulled towards the teacher’s.",
+}
 TERMS = {  # name in the formula, definition, words
     "ce": (r"\mathrm{CE}", r"-\log p_s(y)", "Cross-entropy with the gold label *y*."),
     "kd": (
@@ -132,7 +137,8 @@ def draw_method() -> None:
         key=key("method"),
         persist_state="session",
     )
-    st.caption(METHODS_EXPLAINED[st.session_state[key("method")]])
+    explained = METHODS_OF_SCORES if get_task(st.session_state[key("task")]).span else METHODS_EXPLAINED
+    st.caption(explained[st.session_state[key("method")]])
     _numbers(*WEIGHING, helped=False)
 
 

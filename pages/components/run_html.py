@@ -9,12 +9,14 @@ from pathlib import Path
 from distill_core.config import FIELDS, METHODS, RunConfig
 from distill_core.events import DataUsed
 from distill_core.store import Run
+from distill_core.tasks import Task
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
 from pages.components.run_estimate import about, exactly
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS = 60
+FEW = 30  # validation examples of which each moves a share by more than three points
 
 Points = Sequence[tuple[int, float]]
 Series = Mapping[str, Points]
@@ -96,12 +98,18 @@ def loss_table(config: RunConfig, series: Series) -> str:
     return _table(("Term", "raw", "weight", "weighted"), rows)
 
 
-def agreement_table(metric: str, constant: float | None, series: Series, ended: bool) -> str:
+def agreement_names(task: Task) -> list[str]:
+    """Return which numbers of validation and agreement a run of a task has; a regression has no answer to share."""
+    agreement = [name for name in AGREEMENT if name != "label_loyalty" or not task.span]
+    return [f"validation/{task.metric}", *(f"agreement/{name}" for name in agreement)]
+
+
+def agreement_table(task: Task, constant: float | None, series: Series, ended: bool) -> str:
     """Return validation metric and agreement before training, now, and the change.
 
-    `metric`: the task's metric; `constant`: its value for one answer to all, None if unknown.
+    `constant`: the metric's value for one answer to all, None if unknown.
     """
-    names = [f"validation/{metric}", *(f"agreement/{name}" for name in AGREEMENT)]
+    names = agreement_names(task)
     rows = []
     for name in names:
         points = series.get(name, ())
@@ -125,8 +133,11 @@ def settings_table(config: RunConfig) -> str:
     return _table((), rows)
 
 
-def verdict(metric: str, series: Series) -> str:
-    """Say in a sentence whether the gap closed, from the first and last evaluation; empty where there is no second."""
+def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
+    """Say in a sentence whether the gap closed, from the first and last evaluation; empty where there is no second.
+
+    `used`: the data of the run, if known, for how many examples the metric is of.
+    """
     ends = {name: (points[0][1], points[-1][1]) for name, points in series.items() if len(points) > 1}
     ends = {name: pair for name, pair in ends.items() if all(map(math.isfinite, pair))}
     score, signed = ends.get(f"validation/{metric}"), ends.get("agreement/signed_cosine")
@@ -134,7 +145,10 @@ def verdict(metric: str, series: Series) -> str:
         return ""
     before, after = (number(1 - value) for value in signed)
     move = "stayed at" if before == after else "narrowed from" if signed[1] > signed[0] else "widened from"
-    words = f"{metric_title(f'validation/{metric}')} {_moved(*score)}."
+    count = next((data.examples for data in used if data.split != "train"), None)
+    where = "" if count is None else f" on {count:,} example{'s' * (count != 1)}"
+    where += ", too few to tell" if count is not None and count < FEW else ""
+    words = f"{metric_title(f'validation/{metric}')} {_moved(*score)}{where}."
     if "agreement/label_loyalty" in ends:  # a regression has no answer to share
         first, last = (f"{100 * share:.0f} %" for share in ends["agreement/label_loyalty"])
         words += f" The student now answers as its teacher on {last} of the probe sentences ({first} before)."

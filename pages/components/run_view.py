@@ -17,6 +17,7 @@ from distill_core import runner
 from distill_core.catalogue import list_models
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError, DistillError
+from distill_core.events import DataUsed
 from distill_core.own_data import PREFIX
 from distill_core.store import Run, Store
 from distill_core.tasks import get_task
@@ -61,7 +62,7 @@ def gather(store: Store, run_id: str) -> Series:
 
 def draw_run(store: Store, run: Run) -> None:
     """Draw state, progress, curves, numbers and log of a run, with the buttons that fit its state."""
-    series = gather(store, run.id)
+    series, used = gather(store, run.id), store.data_of(run.id)
     with st.container(horizontal=True, vertical_alignment="center", key="run_head"):
         st.html(run_html.head(run), width="stretch")
         if run.active:
@@ -73,8 +74,7 @@ def draw_run(store: Store, run: Run) -> None:
     if run.active:
         _progress(store, run, series)
     else:
-        _outcome(run, series)
-    used = store.data_of(run.id)
+        _outcome(run, series, used)
     if used:
         st.html(run_html.data_line(used))
     st.html(run_html.facts(run_html.run_facts(run, series, time.time())))
@@ -198,20 +198,20 @@ def _progress(store: Store, run: Run, series: Series) -> None:
         st.html(run_html.line(f"The worker has not been heard of for {exactly(silent)}. Wait, or stop the run.", True))
 
 
-def _outcome(run: Run, series: Series) -> None:
+def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     """Say how a run ended, why, and whether the gap closed."""
     if run.state in ("failed", "lost"):
         st.error(plain(run.reason or "The run ended without a reason."), icon=":material/error:")
     elif run.reason:
         st.html(run_html.line(run.reason))
-    words = run_html.verdict(get_task(run.config.task).metric, series)
+    words = run_html.verdict(get_task(run.config.task).metric, series, used)
     if words:
         st.html(words)
 
 
 def _curves(run: Run, series: Series) -> None:
-    metric = get_task(run.config.task).metric
-    score, constant = f"validation/{metric}", constant_score(series, metric)
+    task = get_task(run.config.task)
+    constant = constant_score(series, task.metric)
     left, right = st.columns(2, gap="medium")
     with left:
         with st.container(horizontal=True, vertical_alignment="center", key="loss_title"):
@@ -231,17 +231,16 @@ def _curves(run: Run, series: Series) -> None:
     with right:
         with st.container(horizontal=True, vertical_alignment="center", key="agreement_title"):
             st.html(run_html.title("Validation and agreement with the teacher"), width="stretch")
-        st.html(run_html.agreement_table(metric, constant, series, not run.active))
-        names = [score, *(f"agreement/{name}" for name in run_html.AGREEMENT)]
+        st.html(run_html.agreement_table(task, constant, series, not run.active))
         _chart(
             run,
-            {name: series.get(name, ()) for name in names},
+            {name: series.get(name, ()) for name in run_html.agreement_names(task)},
             "agreement_curves",
             "Validation metric and agreement with the teacher over the steps",
             bounded=True,
             constant=constant,
         )
-        if constant is not None and collapsed(series, score, constant, run.config.steps):
+        if constant is not None and collapsed(series, f"validation/{task.metric}", constant, run.config.steps):
             words = (
                 "The student does no better than one answer for all, yet its maps look more like the teacher’s: "
                 "such agreement says little. Try a smaller attribution weight, a higher learning rate or more steps."

@@ -12,10 +12,11 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core import runner
 from distill_core.config import FIELDS, RunConfig
-from distill_core.events import Event, Measured, Phase
+from distill_core.events import DataUsed, Event, Measured, Phase
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
 from distill_core.store import Run, Store
+from distill_core.tasks import get_task
 from pages.components import run_estimate, run_html, run_view
 from pages.components.run_form import WEIGHING
 
@@ -363,6 +364,20 @@ def test_numbers_that_are_missing_are_dashes(store: Store) -> None:
     run, _ = running(store)
     nan = float("nan")
     series = {"validation/accuracy": [(0, 0.5), (20, nan)], "loss": [(1, nan)]}
-    assert "nan" not in run_html.agreement_table("accuracy", 0.5, series, ended=True)
+    assert "nan" not in run_html.agreement_table(get_task("sst2"), 0.5, series, ended=True)
     assert "nan" not in run_html.loss_table(run.config, series)
     assert run_html.verdict("accuracy", series) == ""
+
+
+def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
+    series = {"validation/f1": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
+    few, many = ([DataUsed("train", "Films", 500, "a"), DataUsed("validation", "Films", n, "b")] for n in (5, 1500))
+    assert "F1 went from .50 to .90 on 5 examples, too few to tell." in run_html.verdict("f1", series, few)
+    assert "F1 went from .50 to .90 on 1,500 examples." in run_html.verdict("f1", series, many)
+    assert "F1 went from .50 to .90." in run_html.verdict("f1", series)
+
+
+def test_a_regression_has_no_row_for_the_same_answer() -> None:
+    words = "Same prediction as the teacher"
+    assert words in run_html.agreement_table(get_task("sst2"), None, {}, ended=False)
+    assert words not in run_html.agreement_table(get_task("stsb"), None, {}, ended=False)
