@@ -1,4 +1,4 @@
-"""Every task with bundled models, offline, through the command line: explained, and a student distilled."""
+"""Every task with bundled models, offline, through command line and pages: explained, and a student distilled."""
 
 import json
 from typing import Any
@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 from distill_core.catalogue import bundled_models
 from distill_core.cli import app
 from distill_core.data import load_split
+from distill_core.store import Store
 from distill_core.tasks import get_task
+from tests.conftest import until
+from tests.pages.opening import html_of, open_page
 
 SHIPPED: dict[str, list[str]] = {}  # task: its bundled models, the teacher first
 for model in bundled_models().values():
@@ -40,6 +43,14 @@ def test_an_example_is_explained_through_its_bundled_models(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", SHIPPED)
+def test_the_explain_page_shows_its_bundled_models(task: str) -> None:
+    shown = html_of(open_page("explain.py", {"task": task, "target": "all"}))
+    assert shown.count('class="dl-model"') == max(2, len(SHIPPED[task]))
+    assert shown.count('class="dl-map"') == get_task(task).classes * len(get_task(task).columns)
+    assert "Not converged" not in shown
+
+
+@pytest.mark.parametrize("task", SHIPPED)
 def test_a_student_is_distilled(task: str) -> None:
     size = ("--steps", "2", "--batch-size", "4", "--max-length", "64", "--evaluate-every", "2")
     told = call("distill", "--task", task, "--method", "ad_kd", "--source", "bundled", "--device", "cpu", *size)
@@ -49,3 +60,19 @@ def test_a_student_is_distilled(task: str) -> None:
     measured = call("evaluate", "--task", task, "--model", f"run/{told['run']}", "--source", "bundled")
     shown = {name: told["metrics"][f"validation/{name}"] for name in get_task(task).metrics}
     assert measured["metrics"] == pytest.approx(shown, nan_ok=True)
+
+
+@pytest.mark.parametrize("task", SHIPPED)
+def test_a_student_is_distilled_on_the_page(task: str, store: Store) -> None:
+    page = open_page("distill.py", {})
+    page.selectbox(key="distill.task").set_value(task).run()
+    assert page.selectbox(key="distill.teacher").value == SHIPPED[task][0]
+    for name, value in {"steps": 2, "batch_size": 4, "max_length": 64, "evaluate_every": 2}.items():
+        page.number_input(key=f"distill.{name}").set_value(value)
+    page.button(key="distill.start").click().run()
+    (run,) = store.runs()
+    assert until(lambda: not store.get(run.id).active, seconds=120)
+    shown = html_of(page.run())
+    assert "dl-finished" in shown
+    assert "the same source" in shown  # what it was trained and validated on
+    assert store.latest(run.id).keys() >= {f"validation/{name}" for name in get_task(task).metrics}
