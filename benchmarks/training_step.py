@@ -20,16 +20,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill_core.bundle import open_model
+from distill_core.config import RunConfig
 from distill_core.data import load_split
 from distill_core.encoding import Encoded, Inputs, collate, encode_all, length_batches
 from distill_core.evaluation import gold_labels
-from distill_core.models import LoadedModel, embed, keep_layers, logits_from_embeddings, make_trainable
+from distill_core.layers import keep_layers
+from distill_core.models import LoadedModel, embed, logits_from_embeddings, make_trainable
 from distill_core.objectives import AdKd
 from distill_core.objectives.kd import label_loss, soft_target_loss
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, Weights, _terms
+from distill_core.trainer import TrainingSet, _terms
 
-WEIGHTS = Weights(alpha=0.8, temperature=2.0, method=1.0)
+CONFIG = RunConfig(method="ad_kd", alpha=0.8, temperature=2.0, method_weight=1.0)
 PUBLISHED_LENGTH = 128
 BATCH = 32
 
@@ -47,9 +49,11 @@ def published_loss(student: PreTrainedModel, teacher: PreTrainedModel, inputs: I
         logits.append(answer)
     wanted, wanted_logits = maps[0].detach(), logits[0].detach()
     term = (wanted - maps[1]).square().sum() / wanted.count_nonzero()
-    plain = (1 - WEIGHTS.alpha) * label_loss(logits[1], labels)
+    plain = (1 - CONFIG.alpha) * label_loss(logits[1], labels)
     return (
-        plain + WEIGHTS.alpha * soft_target_loss(logits[1], wanted_logits, WEIGHTS.temperature) + WEIGHTS.method * term
+        plain
+        + CONFIG.alpha * soft_target_loss(logits[1], wanted_logits, CONFIG.temperature)
+        + CONFIG.method_weight * term
     )
 
 
@@ -103,7 +107,7 @@ def main(
         student = fresh_student(teacher)
 
         def ours(chosen: list[int]) -> Tensor:
-            terms = _terms(student, train, chosen, cache, method, WEIGHTS)
+            terms = _terms(student, train, chosen, cache, method, CONFIG.weights, CONFIG.temperature)
             return torch.stack([raw * weight for raw, weight in terms.values()]).sum()
 
         def published(chosen: list[int]) -> Tensor:

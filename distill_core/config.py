@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
 from distill_core.errors import ConfigError
+from distill_core.methods import METHODS
 from distill_core.tasks import TASKS
 
-METHODS: dict[str, str] = {"kd": "Plain KD", "ad_kd": "AD-KD"}
+MATCHING = ("skip", "last")
+DROPOUT = ("published", "on", "off")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
+_RENAMED = {"attribution_weight": "method_weight"}  # what runs of earlier versions call a setting
 Kind = Literal["int", "float", "text", "choice"]
 Value = int | float | str | None
 
@@ -137,14 +140,31 @@ class RunConfig:
         "Softens what teacher and student say before it is compared: logits are divided by it, or scores.",
         (0.1, 100),
     )
-    attribution_weight: float = _setting(
-        1.0, "float", "Attribution weight", "Weight of the attribution term of AD-KD.", (0.0, 10_000)
+    method_weight: float = _setting(
+        1.0, "float", "Method weight w", "Weight of what the method adds to plain KD.", (0.0, 10_000)
+    )
+    patience_weight: float = _setting(
+        100.0, "float", "Patience weight β", "Weight of the [CLS] states that PKD and GKD-CLS match.", (0.0, 100_000)
+    )
+    matching: str = _setting(
+        "skip",
+        "choice",
+        "Matched layers",
+        "Teacher's layers the student's follow: evenly spaced, or its last.",
+        MATCHING,
     )
     top_k: int | None = _setting(
         None, "int", "Top dimensions K", "Teacher dimensions kept in an AD-KD map; empty for all.", (1, 16_384), True
     )
     evaluate_every: int = _setting(
         20, "int", "Evaluate every", "Steps between two evaluations, each of which saves a checkpoint.", (1, 1_000_000)
+    )
+    dropout: str = _setting(
+        "published",
+        "choice",
+        "Dropout",
+        "The student's, in training; published: as the method's authors have it.",
+        DROPOUT,
     )
     seed: int = _setting(0, "int", "Seed", "Decides data order and dropout.", (0, 2**32 - 1))
     device: str = _setting("auto", "choice", "Device", "Where to train; auto takes the fastest there is.", DEVICES)
@@ -156,6 +176,17 @@ class RunConfig:
         for spec in FIELDS.values():
             object.__setattr__(self, spec.name, spec.check(getattr(self, spec.name)))
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of every term of the loss, by the term's name."""
+        common = {"ce": 1.0 - self.alpha, "kd": self.alpha}
+        return common | {term.name: getattr(self, term.weight) for term in METHODS[self.method].terms}
+
+    @property
+    def uses_dropout(self) -> bool:
+        """Whether the student's dropout is on in training."""
+        return METHODS[self.method].dropout if self.dropout == "published" else self.dropout == "on"
+
     def to_json(self) -> str:
         """Return all fields as one JSON object."""
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -163,6 +194,7 @@ class RunConfig:
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> "RunConfig":
         """Build a config from named values, defaults for the rest; ConfigError for a name that is no field."""
+        values = {_RENAMED.get(name, name): value for name, value in values.items()}
         unknown = [name for name in values if name not in FIELDS]
         if unknown:
             raise ConfigError(

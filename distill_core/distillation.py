@@ -8,18 +8,20 @@ import torch
 from transformers import PreTrainedModel
 
 from distill_core.bundle import open_model
-from distill_core.config import METHODS, RunConfig
+from distill_core.config import RunConfig
 from distill_core.data import Dataset, load_split
 from distill_core.encoding import encode_all
 from distill_core.errors import RunError
 from distill_core.evaluation import answers, gold_labels, predict_logits
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
-from distill_core.models import LoadedModel, keep_layers, make_trainable, save_model
-from distill_core.objectives import make_method
+from distill_core.layers import keep_layers
+from distill_core.methods import METHODS
+from distill_core.models import LoadedModel, make_trainable, save_model
+from distill_core.objectives import Pairs, layer_pairs, make_method
 from distill_core.probe import Probe
 from distill_core.tasks import constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, Weights, distill
+from distill_core.trainer import TrainingSet, distill
 
 PROBE_EXAMPLES = 64
 VALIDATION_LIMIT = 1000  # examples; larger validation sets are sampled, the same ones for every run
@@ -52,7 +54,7 @@ class Session:
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)
         student = self._student = make_trainable(keep_layers(teacher.network, config.student_layers))
-        method = make_method(config.method, top_k=config.top_k)
+        method = make_method(config.method, top_k=config.top_k, pairs=self._pairs(teacher))
         cache = TeacherCache(teacher, method, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
         task = get_task(config.task)
@@ -69,7 +71,9 @@ class Session:
             train=training,
             teacher=cache,
             method=method,
-            weights=Weights(config.alpha, config.temperature, config.attribution_weight),
+            weights=config.weights,
+            temperature=config.temperature,
+            dropout=config.uses_dropout,
             steps=config.steps,
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
@@ -82,15 +86,23 @@ class Session:
         """Write the student as a plain Hugging Face folder; RunError when there is none yet."""
         if self._student is None or self._teacher is None:
             raise RunError("There is no student yet: the run ended while it was loading.")
+        method = METHODS[self.config.method].title
         mark = str(record.get("run", ""))[-4:]  # two runs may have one name
-        title = f"{self.config.name} ({mark})" if self.config.name else f"{METHODS[self.config.method]} run {mark}"
+        title = f"{self.config.name} ({mark})" if self.config.name else f"{method} run {mark}"
         about = {
             "task": self.config.task,
             "title": title,
-            "description": f"{self.config.student_layers} layers, {METHODS[self.config.method]}, {self.config.teacher}",
+            "description": f"{self.config.student_layers} layers, {method}, {self.config.teacher}",
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
         }
         save_model(self._student, self._teacher.tokenizer, path, about | record)
+
+    def _pairs(self, teacher: LoadedModel) -> Pairs:
+        """Return the layers that are matched; none for a method that matches no layers."""
+        if "matching" not in METHODS[self.config.method].settings:
+            return ()
+        teacher_layers = int(teacher.network.config.num_hidden_layers)
+        return layer_pairs(self.config.student_layers, teacher_layers, self.config.matching)
 
     def _data(self) -> tuple[Dataset, Dataset]:
         """Return the training examples this run can use, and the validation examples."""

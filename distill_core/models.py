@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,6 +34,7 @@ from transformers.utils import logging as transformers_logging
 from distill_core.catalogue import class_names, read_json, weight_shapes
 from distill_core.encoding import Inputs
 from distill_core.errors import ModelError
+from distill_core.layers import watched_stack
 from distill_core.model_files import (
     CONFIG,
     WEIGHTS,
@@ -244,49 +246,6 @@ def save_model(
     remove_folder(old)
 
 
-def keep_layers(network: PreTrainedModel, layers: int) -> PreTrainedModel:
-    """Return a copy of a classifier with only its first `layers` encoder layers.
-
-    Where layers share weights (ALBERT), they still do: fewer repetitions of the same. Raises ModelError when it has
-    fewer layers, or when its config could not describe that many of them.
-    """
-    own = int(network.config.num_hidden_layers)
-    if not 1 <= layers <= own:
-        raise ModelError(f"A student of this teacher can have 1 to {own} layers, not {layers}.")
-    student = copy.deepcopy(network)
-    stack: Any = getattr(_base(student), "encoder", None) or getattr(_base(student), "transformer", None)
-    if hasattr(stack, "albert_layer_groups"):
-        groups = _groups_of_first(own, int(student.config.num_hidden_groups), layers)
-        stack.albert_layer_groups = stack.albert_layer_groups[:groups]
-        student.config.num_hidden_groups = groups
-    elif hasattr(stack, "layer"):
-        stack.layer = stack.layer[:layers]
-    else:
-        raise ModelError(f"{type(network).__name__} has no list of layers this library knows.")
-    student.config.num_hidden_layers = layers
-    return student
-
-
-def _groups_of_first(own: int, groups: int, layers: int) -> int:
-    """Return how many of an ALBERT's groups its first `layers` layers use, each group as often as in the whole.
-
-    Layer i of n uses group ⌊i / (n / groups)⌋, so not every beginning can be described by another n and groups.
-    """
-
-    def plan(count: int, among: int) -> list[int]:
-        return [int(layer / (count / among)) for layer in range(count)]  # as transformers computes it
-
-    whole = plan(own, groups)
-    used = {count: whole[count - 1] + 1 for count in range(1, own + 1)}
-    possible = [count for count in used if plan(count, used[count]) == whole[:count]]
-    if layers not in possible:
-        raise ModelError(
-            f"A student of this teacher cannot have {layers} layers: its {own} layers share {groups} groups of weights "
-            f"evenly; choose one of: {', '.join(map(str, possible))}."
-        )
-    return used[layers]
-
-
 def make_trainable(network: PreTrainedModel) -> PreTrainedModel:
     """Let everything but the embedding block take gradients, and return the network."""
     network.requires_grad_(True)
@@ -337,10 +296,26 @@ def logits_from_embeddings(
     network: PreTrainedModel, embeddings: Float[Tensor, "batch token width"], inputs: Inputs
 ) -> Float[Tensor, "batch class"]:
     """Run everything after the embedding block; equals the plain network on `embed(network, inputs)`."""
+    return _run(network, inputs, embeddings, {})
+
+
+def logits_and_states(
+    network: PreTrainedModel, embeddings: Float[Tensor, "batch token width"], inputs: Inputs
+) -> tuple[Float[Tensor, "batch class"], tuple[Float[Tensor, "batch token width"], ...]]:
+    """Return the same logits, and the state after each layer but the last, in order: they are part of one graph."""
+    name, stack, given = watched_stack(_base(network))
+    logits = _run(network, inputs, embeddings, {name: stack})
+    return logits, tuple(given[1:])
+
+
+def _run(
+    network: PreTrainedModel, inputs: Inputs, embeddings: Tensor, replaced: Mapping[str, nn.Module]
+) -> Float[Tensor, "batch class"]:
+    """Run a shallow copy of a network whose embedding block hands on `embeddings`, with other modules replaced."""
     tail = copy.copy(network)
     tail._modules = dict(network._modules)
     base = copy.copy(_base(network))
-    base._modules = {**_base(network)._modules, "embeddings": _Given(embeddings)}
+    base._modules = {**_base(network)._modules, "embeddings": _Given(embeddings), **replaced}
     tail._modules[network.base_model_prefix] = base
     output = tail(inputs_embeds=embeddings, attention_mask=inputs.attention_mask)
     return cast(Tensor, output.logits)

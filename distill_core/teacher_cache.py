@@ -1,4 +1,4 @@
-"""The teacher's logits and maps for a training set: each example computed once, kept over epochs and runs.
+"""The teacher's logits and signals for a training set: each example computed once, kept over epochs and runs.
 
 A batch whose examples are all known costs no teacher call. The file is a safetensors file named by a
 digest of everything the numbers depend on, written in one step, so a killed run leaves the old or the new.
@@ -19,11 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distill_core.encoding import Encoded, Inputs
-from distill_core.models import LoadedModel, embed, logits_from_embeddings
-from distill_core.objectives import ForwardPass, Method
+from distill_core.models import LoadedModel, embed, logits_and_states
+from distill_core.objectives import ForwardPass, Method, Signal
 from distill_core.paths import home
 
 STALE_SECONDS = 3600.0  # nobody writes one file for so long
+_SIGNAL = "signal/"  # begins the name of each part of the signals in a file
 LIMIT_BYTES = 2 * 1024**3  # of all teacher files together; the least recently used leave first
 
 
@@ -37,7 +38,8 @@ class TeacherCache:
         self._method = method
         self._path = home() / "teacher" / f"{_key(teacher, method, rows, labels)}.safetensors"
         self._logits: list[Tensor | None] = [None] * len(rows)
-        self._signals: list[Tensor | None] = [None] * len(rows)
+        self._signals: list[Signal] = [{}] * len(rows)  # by token: (its length, …), else without a batch axis
+        self._lengths = [len(row.ids) for row in rows]
         self._unsaved = 0
         self.calls = 0
         self._read()
@@ -49,19 +51,19 @@ class TeacherCache:
 
     def batch(
         self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch class"], Float[Tensor, "batch view token"] | None]:
-        """Return the teacher's logits and method signal for the examples `rows`, padded as `inputs` is."""
+    ) -> tuple[Float[Tensor, "batch class"], Signal]:
+        """Return the teacher's logits and the method's signal for the examples `rows`, padded as `inputs` is."""
         if any(self._logits[row] is None for row in rows):
             self._compute(rows, inputs, labels)
         device = inputs.input_ids.device
         logits = torch.stack([_given(self._logits[row]) for row in rows]).to(device)
-        if self._method is None:
-            return logits, None
-        stored = [_given(self._signals[row]) for row in rows]  # each (V, its length)
-        signal = torch.zeros(len(rows), stored[0].shape[0], inputs.input_ids.shape[1])
-        for index, row in enumerate(stored):
-            signal[index, :, : row.shape[1]] = row
-        return logits, signal.to(device)
+        stored = [self._signals[row] for row in rows]
+        signal = {}
+        for name in stored[0]:
+            parts = [row[name] for row in stored]
+            whole = _padded(parts, inputs.input_ids.shape[1]) if self._by_token(name) else torch.stack(parts)
+            signal[name] = whole.to(device)
+        return logits, signal
 
     def save(self) -> None:
         """Write what is known to disk, if anything is new; a full disk costs the file, never the run."""
@@ -76,9 +78,10 @@ class TeacherCache:
         rows = [row for row, logits in enumerate(self._logits) if logits is not None]
         content = {"rows": torch.tensor(rows), "logits": torch.stack([_given(self._logits[row]) for row in rows])}
         if self._method is not None:
-            signals = [_given(self._signals[row]) for row in rows]
-            content["lengths"] = torch.tensor([signal.shape[1] for signal in signals])
-            content["signals"] = torch.cat(signals, dim=1).contiguous()
+            content["lengths"] = torch.tensor([self._lengths[row] for row in rows])
+            for name in self._signals[rows[0]]:
+                parts = [self._signals[row][name] for row in rows]
+                content[_SIGNAL + name] = torch.cat(parts) if self._by_token(name) else torch.stack(parts)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(f".{os.getpid()}.part")
         save_file(content, part, metadata={"sha256": _digest(content)})
@@ -89,14 +92,19 @@ class TeacherCache:
     def _compute(self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> None:
         self.calls += 1
         forward = teacher_pass(self._teacher, inputs, labels, needs_graph=self._method is not None)
-        lengths = inputs.attention_mask.sum(dim=1).tolist()
-        signal = None if self._method is None else self._method.signal(forward).float().cpu()
         logits = forward.logits.detach().float().cpu()
+        found = self._method.signal(forward) if self._method is not None else {}
+        signal = {name: values.float().cpu() for name, values in found.items()}
         for index, row in enumerate(rows):
             self._logits[row] = logits[index].clone()
-            if signal is not None:
-                self._signals[row] = signal[index, :, : lengths[index]].clone()
+            self._signals[row] = {
+                name: (values[index, : self._lengths[row]] if self._by_token(name) else values[index]).clone()
+                for name, values in signal.items()
+            }
         self._unsaved += len(rows)
+
+    def _by_token(self, name: str) -> bool:
+        return self._method is not None and name in self._method.by_token
 
     def _read(self) -> None:
         if not self._path.is_file():
@@ -105,9 +113,12 @@ class TeacherCache:
             content = _read_checked(self._path)
             rows = content["rows"].tolist()
             logits = dict(zip(rows, content["logits"], strict=True))
-            signals = {}
-            if self._method is not None:
-                signals = dict(zip(rows, content["signals"].split(content["lengths"].tolist(), dim=1), strict=True))
+            signals: dict[int, dict[str, Tensor]] = {row: {} for row in rows}
+            for key in [key for key in content if key.startswith(_SIGNAL)]:
+                name = key.removeprefix(_SIGNAL)
+                parts = content[key].split(content["lengths"].tolist()) if self._by_token(name) else content[key]
+                for row, values in zip(rows, parts, strict=True):
+                    signals[row][name] = values
             os.utime(self._path)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
             self._path.unlink(missing_ok=True)  # a cache is never worth a failed run: drop it, compute again
@@ -124,8 +135,16 @@ def teacher_pass(
     """Run the teacher on a batch; with `needs_graph`, E and logits can be differentiated (weights never)."""
     with torch.set_grad_enabled(needs_graph):
         embeddings = embed(teacher.network, inputs).detach().requires_grad_(needs_graph)
-        logits = logits_from_embeddings(teacher.network, embeddings, inputs)
-    return ForwardPass(embeddings, logits, inputs.mask, labels)
+        logits, states = logits_and_states(teacher.network, embeddings, inputs)
+    return ForwardPass(embeddings, logits, inputs.mask, labels, states)
+
+
+def _padded(parts: Sequence[Tensor], tokens: int) -> Tensor:
+    """Stack what is as long as its text, 0 behind it up to so many tokens."""
+    whole = parts[0].new_zeros(len(parts), tokens, *parts[0].shape[1:])
+    for row, part in zip(whole, parts, strict=True):
+        row[: len(part)] = part
+    return whole
 
 
 def _digest(content: dict[str, Tensor]) -> str:
@@ -152,7 +171,7 @@ def _given(row: Tensor | None) -> Tensor:
 def _key(
     teacher: LoadedModel, method: Method | None, rows: Sequence[Encoded], labels: Shaped[Tensor, " example"]
 ) -> str:
-    digest = hashlib.sha256(f"1 {teacher.fingerprint} {method!r}".encode())
+    digest = hashlib.sha256(f"2 {teacher.fingerprint} {method!r}".encode())
     for row, label in zip(rows, labels.tolist(), strict=True):
         digest.update(f"{row.ids}{row.types}{label}".encode())
     return digest.hexdigest()

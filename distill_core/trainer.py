@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Phase
-from distill_core.models import embed, logits_from_embeddings
+from distill_core.models import embed, logits_and_states
 from distill_core.objectives import ForwardPass, Method
 from distill_core.objectives.kd import label_loss, soft_target_loss
 from distill_core.teacher_cache import TeacherCache
@@ -38,22 +38,15 @@ class TrainingSet:
     pad_id: int
 
 
-@dataclass(frozen=True)
-class Weights:
-    """How the terms are weighed: α (0–1), τ (> 0), w (≥ 0). Without a teacher only CE counts."""
-
-    alpha: float = 0.8
-    temperature: float = 2.0
-    method: float = 1.0
-
-
 def distill(
     *,
     student: PreTrainedModel,
     train: TrainingSet,
     teacher: TeacherCache | None,
     method: Method | None,
-    weights: Weights,
+    weights: Mapping[str, float],
+    temperature: float = 1.0,
+    dropout: bool = True,
     steps: int,
     batch_size: int,
     learning_rate: float,
@@ -63,12 +56,12 @@ def distill(
 ) -> Iterator[Event]:
     """Train `student` in place for `steps` optimizer steps, yielding events as they happen.
 
-    Without `teacher` this is plain fine-tuning on the labels. `evaluate()` is called before the first
-    step, every `evaluate_every` steps and after the last; what it returns is yielded as it is. Which
-    parameters are trained is the caller's to say (`requires_grad`). Same
-    arguments, same device: same weights (random numbers come from `seed` alone). Raises RunError
-    naming the step and the term when a term is not finite. The student is in eval mode at every yield
-    of an evaluation and when the iterator ends.
+    `weights`: of every term by name (`RunConfig.weights`). Without `teacher` this is plain fine-tuning on the labels.
+    `temperature`: τ of the teacher's answers. `dropout`: whether the student's is on while it trains. `evaluate()`
+    is called before the first step, every `evaluate_every` steps and after the last; what it returns is yielded as
+    it is. Which parameters are trained is the caller's to say (`requires_grad`). Same arguments, same device: same
+    weights (random numbers come from `seed` alone). Raises RunError naming the step and the term when a term is not
+    finite. The student is in eval mode at every yield of an evaluation and when the iterator ends.
     """
     torch.manual_seed(seed)
     update = _Update(student, learning_rate, steps)
@@ -81,9 +74,9 @@ def distill(
         started = time.perf_counter()
         for step in range(1, steps + 1):
             began = time.perf_counter()
-            student.train()
+            student.train(dropout)
             rows = next(batches)
-            values = update(step, _terms(student, train, rows, teacher, method, weights))
+            values = update(step, _terms(student, train, rows, teacher, method, weights, temperature))
             now = time.perf_counter()
             values["examples_per_second"] = len(rows) / (now - began)
             values["memory_mb"] = _memory_mb(student)
@@ -131,7 +124,7 @@ def _check_finite(step: int, name: str, value: Tensor) -> None:
     if not torch.isfinite(value):
         raise RunError(
             f"Step {step}: the {name} is not finite ({value.item()}). "
-            "Lower the learning rate or the attribution weight and start again."
+            "Lower the learning rate or the method weight and start again."
         )
 
 
@@ -141,7 +134,8 @@ def _terms(
     rows: Sequence[int],
     teacher: TeacherCache | None,
     method: Method | None,
-    weights: Weights,
+    weights: Mapping[str, float],
+    temperature: float,
 ) -> dict[str, tuple[Tensor, float]]:
     """Return each term of the loss for one batch with its weight."""
     inputs = collate([train.rows[row] for row in rows], train.pad_id).to(student.device)
@@ -151,12 +145,12 @@ def _terms(
         return {"ce": (label_loss(forward.logits, labels), 1.0)}
     teacher_logits, signal = teacher.batch(rows, inputs, labels)
     terms = {
-        "ce": (label_loss(forward.logits, labels), 1.0 - weights.alpha),
-        "kd": (soft_target_loss(forward.logits, teacher_logits, weights.temperature), weights.alpha),
+        "ce": label_loss(forward.logits, labels),
+        "kd": soft_target_loss(forward.logits, teacher_logits, temperature),
     }
-    if method is not None and signal is not None:
-        terms[method.key] = (method.loss(forward, signal), weights.method)
-    return terms
+    if method is not None:
+        terms |= method.losses(forward, signal)
+    return {name: (raw, weights[name]) for name, raw in terms.items()}
 
 
 def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> ForwardPass:
@@ -164,7 +158,8 @@ def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor
     embeddings = embed(student, inputs)
     if not embeddings.requires_grad:
         embeddings.requires_grad_()
-    return ForwardPass(embeddings, logits_from_embeddings(student, embeddings, inputs), inputs.mask, labels)
+    logits, states = logits_and_states(student, embeddings, inputs)
+    return ForwardPass(embeddings, logits, inputs.mask, labels, states)
 
 
 def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator) -> Iterator[list[int]]:

@@ -33,12 +33,13 @@ from distill_core.data import Dataset, load_split
 from distill_core.encoding import encode_all
 from distill_core.evaluation import answers, evaluate, gold_labels, predict_logits
 from distill_core.events import Measured
+from distill_core.layers import keep_layers
 from distill_core.model_files import file_sha256
-from distill_core.models import keep_layers, make_trainable
+from distill_core.models import make_trainable
 from distill_core.objectives import make_method
 from distill_core.tasks import get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, Weights, distill
+from distill_core.trainer import TrainingSet, distill
 
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SEED = 0
@@ -174,7 +175,8 @@ def build(name: str, glue: Path) -> None:
         mean = MeanWeights(student) if phase else None
         for event in distill(
             student=student, train=training, teacher=teacher, method=method,
-            weights=Weights(ALPHA, TEMPERATURE, weight), steps=steps, batch_size=BATCH, learning_rate=rate,
+            weights={"ce": 1 - ALPHA, "kd": ALPHA, "ad_kd": weight}, temperature=TEMPERATURE,
+            steps=steps, batch_size=BATCH, learning_rate=rate,
             seed=SEED + phase, evaluate=watch, evaluate_every=300,
         ):  # fmt: skip
             if isinstance(event, Measured):

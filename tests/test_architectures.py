@@ -22,13 +22,14 @@ from distill_core.encoding import Inputs, collate, encode
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.events import Measured
 from distill_core.explanations import explain
+from distill_core.layers import keep_layers
 from distill_core.models import (
     LoadedModel,
     embed,
     embedding_block,
-    keep_layers,
     load_model,
     logits,
+    logits_and_states,
     logits_from_embeddings,
     make_trainable,
     save_model,
@@ -62,6 +63,25 @@ def test_logits_from_embeddings_equal_the_plain_networks(name: str) -> None:
         kept = {} if case.token_type_ids is None else {"token_type_ids": case.token_type_ids}
         plain = model.network(input_ids=case.input_ids, attention_mask=case.attention_mask, **kept).logits
         torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+
+
+@each_family
+def test_states_between_the_layers_are_those_of_the_plain_network(name: str) -> None:
+    model = family_model(name, layers=3)
+    inputs = family_inputs(model)
+    embeddings = embed(model.network, inputs).requires_grad_(True)
+    found, states = logits_and_states(model.network, embeddings, inputs)
+    assert not any(module._forward_hooks for module in model.network.modules())
+    kept = {} if inputs.token_type_ids is None else {"token_type_ids": inputs.token_type_ids}
+    plain = model.network(
+        input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, output_hidden_states=True, **kept
+    )
+    torch.testing.assert_close(found, plain.logits, rtol=1e-5, atol=1e-5)
+    assert len(states) == 2
+    for ours, wanted in zip(states, plain.hidden_states[1:-1], strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
+    for gradient in torch.autograd.grad(found.sum(), [embeddings, *states]):
+        assert gradient[:, 0].abs().max() > 0  # one graph, through [CLS]
 
 
 @each_family

@@ -39,8 +39,8 @@ def test_numbers_outside_their_range_are_refused_by_name_value_and_range(name: s
         ("seed", "0"),
         ("alpha", float("nan")),
         ("temperature", float("inf")),
-        ("attribution_weight", "1"),
-        ("method", "gkd"),
+        ("method_weight", "1"),
+        ("method", "magic"),
         ("method", ["kd"]),
         ("device", "tpu"),
         ("task", "no such task"),
@@ -82,6 +82,16 @@ def test_a_missing_key_takes_its_default_and_an_unknown_one_is_refused() -> None
     assert RunConfig.from_json('{"steps": 5}') == RunConfig(steps=5)
     with pytest.raises(ConfigError, match=r"'stepz'.*choose among: task, teacher"):
         RunConfig.from_json('{"stepz": 5}')
+
+
+def test_a_record_of_an_earlier_version_is_read() -> None:
+    assert RunConfig.from_json('{"attribution_weight": 7.0}').method_weight == 7.0
+
+
+def test_every_term_has_its_weight() -> None:
+    config = RunConfig(method="gkd_cls", alpha=0.75, method_weight=3.0, patience_weight=20.0)
+    assert config.weights == {"ce": 0.25, "kd": 0.75, "gkd": 3.0, "gkd_cls": 3.0, "pkd": 20.0}
+    assert RunConfig(method="kd", alpha=1.0).weights == {"ce": 0.0, "kd": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A run from its settings, in this process, on a tiny teacher."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from distill_core.bundle import open_model
 from distill_core.config import RunConfig
 from distill_core.data import load_split
 from distill_core.distillation import prepare
-from distill_core.errors import DataError, ModelError, RunError
+from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.events import DataUsed, Measured, Phase
+from distill_core.methods import METHODS, terms_of
 from distill_core.models import load_model, read_record
 from distill_core.own_data import add_own
 from distill_core.own_files import read_table
@@ -28,9 +30,14 @@ def config(tmp_path: Path, *, task: str = "sst2", **changes: object) -> RunConfi
     return RunConfig.from_values(values | changes)
 
 
-@pytest.mark.parametrize("method", ["kd", "ad_kd"])
+def layers(method: str) -> int:
+    """Return how many layers a student needs at least: matched layers lie between others."""
+    return 2 if "matching" in METHODS[method].settings else 1
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: str) -> None:
-    session = prepare(config(tmp_path, method=method))
+    session = prepare(config(tmp_path, method=method, student_layers=layers(method)))
     events = list(session.events())
     measured = [event for event in events if isinstance(event, Measured)]
     assert [event.step for event in measured if "validation/accuracy" in event.values] == [0, 2, 4]
@@ -41,7 +48,9 @@ def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: 
         "agreement/signed_cosine",
         "agreement/label_loyalty",
     } <= last.keys()
-    assert ("ad_kd" in measured[2].values) is (method == "ad_kd")
+    trained = next(event.values for event in measured if "loss" in event.values)
+    assert {term.name for term in terms_of(method)} <= trained.keys()
+    assert trained["loss"] == pytest.approx(sum(trained[f"weighted/{term.name}"] for term in terms_of(method)))
     assert any(isinstance(event, Phase) and event.name == "training" for event in events)
     train, validation = (event for event in events if isinstance(event, DataUsed))
     drawn, look = load_split("sst2", "train", "bundled").sample(16, 0), load_split("sst2", "validation", "bundled")
@@ -50,16 +59,16 @@ def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: 
 
     session.save(tmp_path / "student", {"run": "r"})
     student = load_model(tmp_path / "student")
-    assert student.network.config.num_hidden_layers == 1
+    assert student.network.config.num_hidden_layers == layers(method)
     record = read_record(tmp_path / "student")
     assert (record["task"], record["run"]) == ("sst2", "r")
     assert record["parameters"] == sum(parameter.numel() for parameter in student.network.parameters())
 
 
-@pytest.mark.parametrize("method", ["kd", "ad_kd"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("task", ["mnli", "stsb", "cola"])
 def test_pairs_three_classes_and_scores_are_learned_alike(tmp_path: Path, task: str, method: str) -> None:
-    session = prepare(config(tmp_path, task=task, method=method))
+    session = prepare(config(tmp_path, task=task, method=method, student_layers=layers(method)))
     measured = [event for event in session.events() if isinstance(event, Measured)]
     metric = get_task(task).metric
     assert [event.step for event in measured if f"constant/{metric}" in event.values] == [0]
@@ -79,11 +88,29 @@ def test_each_setting_reaches_the_training(tmp_path: Path) -> None:
     plain = last_loss()
     assert last_loss() == plain
     others = {
-        "seed": 1, "attribution_weight": 5.0, "top_k": 3, "alpha": 0.2, "temperature": 5.0, "learning_rate": 1e-2,
+        "seed": 1, "method_weight": 5.0, "top_k": 3, "alpha": 0.2, "temperature": 5.0, "learning_rate": 1e-2,
         "batch_size": 8, "max_length": 8, "train_examples": 5,
     }  # fmt: skip
     same = [name for name, value in others.items() if last_loss(**{name: value}) == plain]
     assert same == []
+
+
+def test_the_settings_of_matched_layers_reach_the_training(tmp_path: Path) -> None:
+    def last_loss(**changes: object) -> float:
+        given = config(tmp_path, method="pkd", **changes)
+        teacher = str(tiny_folder(tmp_path / "deeper", layers=4, task="sst2"))
+        events = list(prepare(replace(given, teacher=teacher, student_layers=2)).events())
+        return [event.values["loss"] for event in events if isinstance(event, Measured) and "loss" in event.values][-1]
+
+    plain = last_loss()
+    assert last_loss(patience_weight=5.0) != plain
+    assert last_loss(matching="last") != plain
+    assert last_loss(patience_weight=0.0) == last_loss(matching="last", patience_weight=0.0)
+
+
+def test_a_student_without_inner_layers_is_refused_before_it_trains(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="A student of 1 layers has none that PKD-skip can match"):
+        list(prepare(config(tmp_path, method="gkd_cls")).events())
 
 
 def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:

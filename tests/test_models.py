@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from distill_core import models
 from distill_core.errors import ModelError
-from distill_core.models import embed, keep_layers, load_model, logits, logits_from_embeddings, read_record, save_model
+from distill_core.layers import keep_layers
+from distill_core.models import embed, load_model, logits, logits_from_embeddings, read_record, save_model
 from tests.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
 from tests.tiny_architectures import FAMILIES, family_network
 

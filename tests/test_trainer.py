@@ -1,19 +1,22 @@
 """The training loop: it learns, repeats itself, says what it sees, and refuses numbers that are not finite."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from distill_core.config import RunConfig
 from distill_core.encoding import Encoded, collate, encode, length_batches
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Phase
-from distill_core.models import keep_layers, make_trainable
+from distill_core.layers import keep_layers
+from distill_core.methods import METHODS
+from distill_core.models import make_trainable
 from distill_core.objectives import Method, make_method
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, Weights, distill
+from distill_core.trainer import TrainingSet, distill
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 TEXTS = [
@@ -37,16 +40,18 @@ def run(
     key: str,
     *,
     steps: int = 8,
-    weights: Weights | None = None,
+    settings: Mapping[str, object] | None = None,
     train: TrainingSet | None = None,
     rate: float = 1e-3,
 ) -> tuple[dict[str, Tensor], list[Event], TeacherCache]:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
-    student = make_trainable(keep_layers(teacher.network, 1))
+    matched = "matching" in METHODS[key].settings
+    student = make_trainable(keep_layers(teacher.network, 2 if matched else 1))
     train = train or training_set()
-    method = make_method(key)
+    method = make_method(key, pairs=((1, 1),) if matched else ())
     cache = TeacherCache(teacher, method, train.rows, train.labels)
-    events = list(_events(student, train, cache, method, weights or Weights(), steps, rate))
+    config = RunConfig.from_values({"method": key, **(settings or {})})
+    events = list(_events(student, train, cache, method, config, steps, rate))
     return {name: p.detach().clone() for name, p in student.named_parameters()}, events, cache
 
 
@@ -55,12 +60,13 @@ def _events(
     train: TrainingSet,
     cache: TeacherCache | None,
     method: Method | None,
-    weights: Weights,
+    config: RunConfig,
     steps: int,
     rate: float,
 ) -> Iterator[Event]:
     return distill(
-        student=student, train=train, teacher=cache, method=method, weights=weights, steps=steps, batch_size=4,
+        student=student, train=train, teacher=cache, method=method, weights=config.weights,
+        temperature=config.temperature, dropout=config.uses_dropout, steps=steps, batch_size=4,
         learning_rate=rate, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=3,
     )  # fmt: skip
 
@@ -69,7 +75,7 @@ def values(events: list[Event], name: str) -> list[float]:
     return [event.values[name] for event in events if isinstance(event, Measured) and name in event.values]
 
 
-@pytest.mark.parametrize("key", ["kd", "ad_kd"])
+@pytest.mark.parametrize("key", METHODS)
 def test_the_same_run_twice_gives_the_same_weights(tmp_path: Path, key: str) -> None:
     first, _, _ = run(tmp_path, key)
     second, _, _ = run(tmp_path, key)
@@ -80,7 +86,7 @@ def test_training_is_what_a_plain_loop_does() -> None:
     """AdamW with decay 0.01, norm clipped at 1, rate up over a tenth and then down to 0, dropout on."""
     train, steps, rate = training_set(), 12, 0.01
     ours, plain = (make_trainable(tiny_network(seed=1, dropout=0.3)) for _ in range(2))
-    events = list(_events(ours, train, None, None, Weights(), steps, rate))
+    events = list(_events(ours, train, None, None, RunConfig(), steps, rate))
     torch.manual_seed(5)
     order = torch.Generator().manual_seed(5)
     lengths = [len(row.ids) for row in train.rows]
@@ -104,6 +110,20 @@ def test_training_is_what_a_plain_loop_does() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7, msg=name)
 
 
+def test_dropout_is_as_it_is_said_to_be() -> None:
+    def trained(dropout: float, method: str, said: str = "published") -> list[float]:
+        student = make_trainable(tiny_network(seed=1, dropout=dropout))
+        config = RunConfig.from_values({"method": method, "dropout": said})
+        return values(list(_events(student, training_set(), None, None, config, 3, 0.01)), "loss")
+
+    without = trained(0.0, "kd")
+    assert trained(0.3, "kd") != without
+    assert trained(0.3, "ad_kd") != without
+    assert trained(0.3, "gkd") == without  # its authors train without
+    assert trained(0.3, "gkd", "on") != without
+    assert trained(0.3, "kd", "off") == without
+
+
 def test_another_method_gives_other_weights(tmp_path: Path) -> None:
     plain, _, _ = run(tmp_path, "kd")
     guided, _, _ = run(tmp_path, "ad_kd")
@@ -121,7 +141,7 @@ def test_the_loss_falls_and_embeddings_stay(tmp_path: Path) -> None:
 
 
 def test_the_total_is_the_sum_of_its_weighted_terms(tmp_path: Path) -> None:
-    _, events, _ = run(tmp_path, "ad_kd", weights=Weights(alpha=0.7, temperature=3.0, method=2.0))
+    _, events, _ = run(tmp_path, "ad_kd", settings={"alpha": 0.7, "temperature": 3.0, "method_weight": 2.0})
     for event in events:
         if isinstance(event, Measured) and "loss" in event.values:
             v = event.values
@@ -168,9 +188,9 @@ def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> Non
     cache = TeacherCache(teacher, method, train.rows, train.labels)
     for row in range(len(train.rows)):
         cache._logits[row] = torch.zeros(2)
-        cache._signals[row] = torch.full((1, len(train.rows[row].ids)), float("nan"))
+        cache._signals[row] = {"maps": torch.full((len(train.rows[row].ids), 1), float("nan"))}
     student = make_trainable(keep_layers(teacher.network, 1))
-    events = _events(student, train, cache, method, Weights(), 3, 1e-3)
+    events = _events(student, train, cache, method, RunConfig(), 3, 1e-3)
     with pytest.raises(RunError, match=r"Step 1: the ad_kd term is not finite"):
         list(events)
 
@@ -178,7 +198,7 @@ def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> Non
 def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_path: Path) -> None:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
     student = make_trainable(keep_layers(teacher.network, 1))
-    events = _events(student, training_set(), None, None, Weights(), 100, 1e-3)
+    events = _events(student, training_set(), None, None, RunConfig(), 100, 1e-3)
     for event in events:
         if isinstance(event, Measured) and event.step == 2:
             break

@@ -9,9 +9,10 @@ import typer
 
 from distill_core.catalogue import find_teacher
 from distill_core.cli.output import Json, Source, TaskName, bar, busy, error_console, finite, print_json, print_rows
-from distill_core.config import FIELDS, METHODS, RunConfig
+from distill_core.config import FIELDS, RunConfig
 from distill_core.data import load_split
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.methods import METHODS
 from distill_core.store import Run, Store
 
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, or stop one.")
@@ -29,12 +30,13 @@ def distill(
     learning_rate: Annotated[float, typer.Option(help=FIELDS["learning_rate"].help)] = RunConfig().learning_rate,
     alpha: Annotated[float, typer.Option(help=FIELDS["alpha"].help)] = RunConfig().alpha,
     temperature: Annotated[float, typer.Option(help=FIELDS["temperature"].help)] = RunConfig().temperature,
-    attribution_weight: Annotated[
-        float, typer.Option(help=FIELDS["attribution_weight"].help)
-    ] = RunConfig().attribution_weight,
+    method_weight: Annotated[float, typer.Option(help=FIELDS["method_weight"].help)] = RunConfig().method_weight,
     top_k: Annotated[int | None, typer.Option(help=FIELDS["top_k"].help)] = None,
     evaluate_every: Annotated[int, typer.Option(help=FIELDS["evaluate_every"].help)] = RunConfig().evaluate_every,
     max_length: Annotated[int, typer.Option(help=FIELDS["max_length"].help)] = RunConfig().max_length,
+    patience_weight: Annotated[float, typer.Option(help=FIELDS["patience_weight"].help)] = RunConfig().patience_weight,
+    matching: Annotated[str, typer.Option(help=FIELDS["matching"].help)] = RunConfig().matching,
+    dropout: Annotated[str, typer.Option(help=FIELDS["dropout"].help)] = RunConfig().dropout,
     seed: Annotated[int, typer.Option(help=FIELDS["seed"].help)] = RunConfig().seed,
     device: Annotated[str, typer.Option(help=FIELDS["device"].help)] = RunConfig().device,
     name: Annotated[str, typer.Option(help=FIELDS["name"].help)] = "",

@@ -11,49 +11,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill_core.attribution.reduce import l2_norm, unit_norm
-from distill_core.objectives.base import ForwardPass
+from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.views import every_view
 
 
 @dataclass(frozen=True)
 class AdKd:
-    """The AD-KD term. `top_k`: dimensions K the teacher's map keeps a token, None for all D."""
+    """The AD-KD term. `top_k`: dimensions K the teacher's map keeps a token, None for all D.
+
+    Views: the paper's are the cross-entropy with the gold label (two classes), the squared error (a regression), and
+    −log p_c for every class c of more. As each map is scaled, these are the log-odds' and the score's.
+    """
 
     top_k: int | None = None
     key: str = "ad_kd"
+    by_token: frozenset[str] = frozenset({"maps"})
 
-    def signal(self, teacher: ForwardPass) -> Float[Tensor, "batch view token"]:
-        """Return the teacher's maps, one a view, each of L2 norm 1 over its tokens; carries no graph."""
-        maps = [attribution_map(teacher, view, top_k=self.top_k, create_graph=False) for view in views(teacher.logits)]
-        return torch.stack(maps, dim=1).detach()
+    def signal(self, teacher: ForwardPass) -> Signal:
+        """Return `maps` (batch, token, view), each of L2 norm 1 over its tokens."""
+        views = every_view(teacher.logits)
+        maps = [attribution_map(teacher, view, top_k=self.top_k, create_graph=False) for view in views]
+        return {"maps": torch.stack(maps, dim=2).detach()}
 
-    def loss(self, student: ForwardPass, signal: Float[Tensor, "batch view token"]) -> Float[Tensor, ""]:
+    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
         """Return Σ_views Σ (a_teacher − a_student)² / number of nonzero teacher entries.
 
         Differentiable in the student's parameters (second order); 0 when the maps are equal.
         """
         total = student.logits.new_zeros(())
-        for index, view in enumerate(views(student.logits)):
+        for index, view in enumerate(every_view(student.logits)):
             own = attribution_map(student, view, top_k=None, create_graph=True)
-            wanted = signal[:, index]  # (B, T)
+            wanted = signal["maps"][:, :, index]  # (B, T)
             total = total + (wanted - own).square().sum() / wanted.count_nonzero().clamp(min=1)
-        return total
-
-
-def views(logits: Float[Tensor, "batch class"]) -> list[Float[Tensor, ""]]:
-    """Return the scalars whose gradients make the maps, summed over the batch.
-
-    Two classes: the logits' difference. The paper's view is the cross-entropy with the gold label, whose
-    gradient is that of the difference times ±(1 − p): normalised, the maps are the same, but the difference's
-    does not vanish in float32 when the model is sure. A regression: the score, for the same reason (the paper's
-    view is the squared error, whose gradient is the score's times twice the error). More classes: −log p_c for
-    every class c. The authors average over the batch; as each map is normalised, a sum is the same.
-    """
-    if logits.shape[1] == 1:
-        return [logits.sum()]
-    if logits.shape[1] == 2:
-        return [(logits[:, 1] - logits[:, 0]).sum()]
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    return [-log_probabilities[:, index].sum() for index in range(logits.shape[1])]
+        return {self.key: total}
 
 
 def attribution_map(

@@ -1,34 +1,46 @@
 """What every distillation method is given and gives back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+Signal = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
+
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One forward pass with its graph: E (the embedding block's output, requires grad), logits, mask, gold labels."""
+    """One forward pass with its graph: E (the embedding block's output, requires grad), logits, mask, gold labels.
+
+    `states`: the state after each encoder layer but the last, in order, part of the same graph.
+    """
 
     embeddings: Float[Tensor, "batch token width"]
     logits: Float[Tensor, "batch class"]
     mask: Bool[Tensor, "batch token"]
     labels: Shaped[Tensor, " batch"]
+    states: tuple[Float[Tensor, "batch token width"], ...] = ()
 
 
 class Method(Protocol):
-    """A term beside plain KD. Its repr names every setting that changes the signal."""
+    """What is learned beside plain KD. Its repr names every setting that changes the signal."""
 
     @property
     def key(self) -> str:
-        """The method's name in settings, metrics and files."""
+        """The method's name in settings and files."""
         ...
 
-    def signal(self, teacher: ForwardPass) -> Float[Tensor, "batch view token"]:
-        """Return what the student must match, computed from the teacher alone; 0 on padding, no graph."""
+    @property
+    def by_token(self) -> frozenset[str]:
+        """The parts of the signal whose second axis is the token; they are 0 on padding."""
         ...
 
-    def loss(self, student: ForwardPass, signal: Float[Tensor, "batch view token"]) -> Float[Tensor, ""]:
-        """Return the term for one batch, differentiable in the student's parameters."""
+    def signal(self, teacher: ForwardPass) -> Signal:
+        """Return what the student must match, computed from the teacher alone; carries no graph."""
+        ...
+
+    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+        """Return the method's terms for one batch by name, differentiable in the student's parameters."""
         ...

@@ -11,6 +11,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from distill_core.attribution.reduce import word_groups
+from distill_core.methods import METHODS, terms_of
 from pages.components.heatmap import MapRow
 from pages.components.palette import STUDENTS, TEACHER, TERMS
 
@@ -28,9 +29,7 @@ VALIDATION = "validation/"
 _FAINT = "rgba(128, 128, 128, 0.22)"
 _TITLES = {
     "loss": "Total loss",
-    "ce": "Loss on the labels",
-    "kd": "Loss on the teacher’s answers (KD)",
-    "ad_kd": "Attribution maps (AD-KD)",
+    **{term.name: term.title for method in METHODS for term in terms_of(method)},
     "agreement/cosine": "Cosine of unsigned maps",
     "agreement/spearman": "Spearman of unsigned maps",
     "agreement/signed_cosine": "Cosine of signed maps",

@@ -18,6 +18,9 @@ TERMS = {
     "ce": STUDENTS[0],
     "kd": STUDENTS[1],
     "ad_kd": STUDENTS[2],
+    "gkd": "#7d6bb8",
+    "gkd_cls": "#5b8f3a",
+    "pkd": "#b4505e",
 }
 
 _LIGHT_FOR = ("#f1efe9", "#c9dcea", "#8fbbdc", "#4a8cc2", "#1a5a94")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from distill_core.config import METHODS, RunConfig
+from distill_core.config import RunConfig
+from distill_core.methods import METHODS
 from distill_core.store import Run, Store
 from distill_core.tasks import get_task
 
@@ -37,14 +38,14 @@ class Estimate:
 
 def estimate(store: Store, config: RunConfig, device: str) -> Estimate:
     """Return how long a run would take on a concrete device, from its start to its end."""
-    method = METHODS[config.method]
+    method = METHODS[config.method].title
     paces = measured_paces(store, config, device)
     if paces:
         speed = median(pace.examples_per_second for pace in paces)
         evaluation = median(pace.evaluation_seconds for pace in paces)
         runs = "the last run" if len(paces) == 1 else f"the last {len(paces)} runs"
         basis = f"Measured: {runs} of {method} on {device} did {speed:.0f} examples a second."
-    elif device == "cpu":
+    elif device == "cpu" and config.method in CALIBRATED_SPEED:
         speed = CALIBRATED_SPEED[config.method] * CALIBRATED_LAYERS / config.student_layers
         evaluation = CALIBRATED_EVALUATION
         basis = f"A guess from two CPU cores ({speed:.0f} examples a second); the first run of {method} corrects it."

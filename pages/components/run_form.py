@@ -8,10 +8,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalogue import find_model, find_teacher, list_models
-from distill_core.config import FIELDS, METHODS, RunConfig
+from distill_core.config import FIELDS, RunConfig
 from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
+from distill_core.methods import METHODS, terms_of
 from distill_core.store import ACTIVE, Store
 from distill_core.tasks import TASKS, get_task
 from pages.components.charts import metric_color
@@ -20,49 +21,15 @@ from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate
 from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
-WEIGHING = ("alpha", "temperature", "attribution_weight")
+WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
 DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
-FORMATS = {"learning_rate": "%.1e", "alpha": "%.2f", "temperature": "%.1f", "attribution_weight": "%.2f"}
-METHODS_EXPLAINED = {
-    "kd": "The student learns the labels and, more so, the teacher’s softened answers, which also tell how sure the "
-    "teacher is. What the teacher looks at is not taught.",
-    "ad_kd": "The student learns the labels, the teacher’s softened answers, and to weigh the same tokens: its "
-    "attribution map is pulled towards the teacher’s.",
-}
-METHODS_OF_SCORES = {  # where the answer is a score
-    "kd": "The student learns the gold scores and, more so, the teacher’s. What the teacher looks at is not taught.",
-    "ad_kd": "The student learns the gold scores, the teacher’s, and to weigh the same tokens: its attribution map "
-    "is pulled towards the teacher’s.",
-}
-TERMS = {  # name in the formula, definition, words
-    "ce": (r"\mathrm{CE}", r"-\log p_s(y)", "Cross-entropy with the gold label *y*."),
-    "kd": (
-        r"\mathrm{KD}_{\tau}",
-        r"-\textstyle\sum_c p_t(c)\,\log p_s(c)",
-        "Soft cross-entropy with the teacher’s probabilities, both softened by the temperature τ (Hinton et al. 2015).",
-    ),
-    "ad_kd": (
-        r"\mathrm{AD}",
-        r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
-        r" a(i) = \lVert \nabla_{\!E_i}\mathrm{CE} \odot E_i \rVert_2",
-        "Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding block’s "
-        "output. More than two classes have a map each, whose distances are added (Wu et al., ACL 2023).",
-    ),
-}
-TERMS_OF_SCORES = {  # what a regression, whose one logit is its score s, has in their place
-    "ce": (r"\mathrm{SE}", r"(s_s - y)^2", "Squared error with the gold score *y*."),
-    "kd": (
-        r"\mathrm{KD}_{\tau}",
-        r"\left(\frac{s_t - s_s}{\tau}\right)^2",
-        "Squared error with the teacher’s score, both divided by the temperature τ.",
-    ),
-    "ad_kd": (
-        TERMS["ad_kd"][0],
-        TERMS["ad_kd"][1].replace(r"\mathrm{CE}", "s"),
-        "Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding block’s "
-        "output (Wu et al., ACL 2023).",
-    ),
+FORMATS = {
+    "learning_rate": "%.1e",
+    "alpha": "%.2f",
+    "temperature": "%.1f",
+    "method_weight": "%.2f",
+    "patience_weight": "%.1f",
 }
 
 
@@ -113,7 +80,15 @@ def draw_more_settings() -> None:
     """Draw the rarer settings, folded away."""
     with st.expander("More settings", icon=":material/tune:"):
         devices = usable_devices()
-        _choice("device", {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices})
+        device, dropout, matching = st.columns(3, gap="small")
+        with device:
+            _choice("device", {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices})
+        with matching:
+            _choice("matching", {"skip": "Evenly spaced", "last": "The last ones"})
+        with dropout:
+            published = METHODS[st.session_state[key("method")]].dropout
+            titles = {"published": f"As published ({'on' if published else 'off'})", "on": "On", "off": "Off"}
+            _choice("dropout", titles)
         _numbers("evaluate_every", "max_length", "top_k")
 
 
@@ -130,16 +105,17 @@ def draw_method() -> None:
     st.segmented_control(
         FIELDS["method"].label,
         list(METHODS),
-        format_func=METHODS.__getitem__,
+        format_func=lambda name: METHODS[name].title,
         required=True,
         width="stretch",
         label_visibility="collapsed",
         key=key("method"),
         persist_state="session",
     )
-    explained = METHODS_OF_SCORES if get_task(st.session_state[key("task")]).span else METHODS_EXPLAINED
-    st.caption(explained[st.session_state[key("method")]])
-    _numbers(*WEIGHING, helped=False)
+    method = METHODS[st.session_state[key("method")]]
+    st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
+    _numbers(*WEIGHING[:2], helped=False)
+    _numbers(*WEIGHING[2:], helped=False)
 
 
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
@@ -168,17 +144,15 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
 
 def draw_loss(config: RunConfig) -> None:
     """Draw the loss as it is weighed now, each term in its curve's colour, and what the terms are."""
-    terms = TERMS_OF_SCORES if get_task(config.task).span else TERMS
-    weights = {"ce": 1.0 - config.alpha, "kd": config.alpha}
-    if config.method != "kd":
-        weights[config.method] = config.attribution_weight
-    names = {term: rf"\textcolor{{{metric_color(term)}}}{{{terms[term][0]}}}" for term in weights}
-    st.latex("L = " + " + ".join(rf"{weight:.3g}\,{names[term]}" for term, weight in weights.items()))
+    weights, scores = config.weights, get_task(config.task).span is not None
+    terms = terms_of(config.method, scores)
+    names = {term.name: rf"\textcolor{{{metric_color(term.name)}}}{{{term.symbol}}}" for term in terms}
+    st.latex("L = " + " + ".join(rf"{weight:.3g}\,{names[name]}" for name, weight in weights.items()))
     with st.popover("What the terms are", type="tertiary", icon=":material/function:"):
-        for term in weights:
-            st.latex(f"{names[term]} = {terms[term][1]}")
-            st.caption(terms[term][2])
-        for name in WEIGHING[: len(weights)]:
+        for term in terms:
+            st.latex(f"{names[term.name]} = {term.formula}")
+            st.caption(term.words)
+        for name in filter(lambda name: not _unread(name), WEIGHING):
             st.caption(f"{FIELDS[name].label}: {plain(FIELDS[name].help)}")
 
 
@@ -218,6 +192,12 @@ def _teacher_layers() -> int | None:
         return None
 
 
+def _unread(name: str) -> bool:
+    """Tell whether a setting is one of those that only some methods read, and the chosen one does not."""
+    readers = [method for method, info in METHODS.items() if name in info.settings]
+    return bool(readers) and st.session_state[key("method")] not in readers
+
+
 def _numbers(*names: str, helped: bool = True) -> None:
     for name, column in zip(names, st.columns(len(names), gap="small", vertical_alignment="bottom"), strict=True):
         with column:
@@ -252,6 +232,7 @@ def _choice(
         format_func=lambda option: titles.get(option, option),
         accept_new_options=typed,
         placeholder="Type a folder" if typed else None,
+        disabled=_unread(name),
         help=plain(FIELDS[name].help),
         key=key(name),
         on_change=on_change,
@@ -275,7 +256,7 @@ def _number(name: str, maximum: int | None = None, helped: bool = True) -> None:
         step=as_kind(STEPS.get(name, 1e-5 if name == "learning_rate" else 1)),
         format=FORMATS.get(name),
         placeholder="All" if spec.optional else None,
-        disabled=name in ("attribution_weight", "top_k") and st.session_state[key("method")] == "kd",
+        disabled=_unread(name),
         help=plain(spec.help + allowed) if helped else None,
         key=key(name),
         persist_state="session",

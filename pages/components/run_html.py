@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from distill_core.config import FIELDS, METHODS, RunConfig
+from distill_core.config import FIELDS, RunConfig
 from distill_core.events import DataUsed
+from distill_core.methods import METHODS
 from distill_core.store import Run
 from distill_core.tasks import Task
 from pages.components.charts import metric_color, metric_title
@@ -38,7 +39,7 @@ def chip(status: str) -> str:
 
 def name(run: Run) -> str:
     """Return what a run is called: its name, else its method and the end of its id."""
-    return run.config.name or f"{METHODS[run.config.method]} run {run.id[-4:]}"
+    return run.config.name or f"{METHODS[run.config.method].title} run {run.id[-4:]}"
 
 
 def head(run: Run) -> str:
@@ -54,7 +55,7 @@ def summary(run: Run) -> str:
     config = run.config
     sources = {"auto": "data at hand", "bundled": "bundled sample", "hub": "GLUE from the hub"}
     parts = [
-        METHODS[config.method],
+        METHODS[config.method].title,
         f"{config.student_layers} layers of {Path(config.teacher).name}",
         f"{config.steps:,} steps of {config.batch_size}",
         sources.get(config.source, Path(config.source).name),
@@ -88,11 +89,8 @@ def title(text: str) -> str:
 
 def loss_table(config: RunConfig, series: Series) -> str:
     """Return the latest value of every term: raw, its weight, weighted; the total first."""
-    weights = {"ce": 1.0 - config.alpha, "kd": config.alpha}
-    if config.method != "kd":
-        weights[config.method] = config.attribution_weight
     rows = [_loss_row("loss", "<td></td><td></td>", _last(series, "loss"))]
-    for name, weight in weights.items():
+    for name, weight in config.weights.items():
         raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
         rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}")))
     return _table(("Term", "raw", "weight", "weighted"), rows)
@@ -164,7 +162,7 @@ def row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str
         score = f"{escape(metric)} {_plain(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
     cells = (
         chip(run.status),
-        escape(METHODS[run.config.method]),
+        escape(METHODS[run.config.method].title),
         f"step {run.step:,} of {run.config.steps:,}",
         score,
         escape(when),

@@ -243,7 +243,7 @@ def _curves(run: Run, series: Series) -> None:
         if constant is not None and collapsed(series, f"validation/{task.metric}", constant, run.config.steps):
             words = (
                 "The student does no better than one answer for all, yet its maps look more like the teacher’s: "
-                "such agreement says little. Try a smaller attribution weight, a higher learning rate or more steps."
+                "such agreement says little. Try a smaller method weight, a higher learning rate or more steps."
             )
             st.html(run_html.line(words, alarm=True))
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.encoding import Inputs
+from distill_core.errors import ConfigError
 from distill_core.models import make_trainable
 from distill_core.objectives import AdKd, ForwardPass, make_method
 from distill_core.trainer import student_pass
@@ -73,7 +74,7 @@ def test_value_and_gradients_equal_the_formula(
     method = AdKd(top_k=top_k)
 
     signal = method.signal(student_pass(teacher, inputs, labels))
-    loss = method.loss(student_pass(student, inputs, labels), signal)
+    loss = method.losses(student_pass(student, inputs, labels), signal)["ad_kd"]
     loss.backward()
     ours = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
     student.zero_grad()
@@ -93,7 +94,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
     network, inputs, labels = tiny_network(), random_inputs((6, 4)), torch.tensor([1, 0])
     forward = student_pass(network, inputs, labels)
     method = AdKd()
-    assert method.loss(forward, method.signal(student_pass(network, inputs, labels))).item() == 0.0
+    assert method.losses(forward, method.signal(student_pass(network, inputs, labels)))["ad_kd"].item() == 0.0
 
 
 def test_a_linear_toy_by_hand() -> None:
@@ -107,8 +108,8 @@ def test_a_linear_toy_by_hand() -> None:
 
     method = AdKd()
     signal = method.signal(forward(3.0, 4.0))
-    torch.testing.assert_close(signal, torch.tensor([[[0.6, 0.8]]], dtype=torch.float64))
-    loss = method.loss(forward(1.0, 1.0), signal)
+    torch.testing.assert_close(signal["maps"], torch.tensor([[[0.6], [0.8]]], dtype=torch.float64))
+    loss = method.losses(forward(1.0, 1.0), signal)["ad_kd"]
     by_hand = ((0.6 - 0.5**0.5) ** 2 + (0.8 - 0.5**0.5) ** 2) / 2
     assert loss.item() == pytest.approx(by_hand, abs=1e-12)
 
@@ -125,12 +126,14 @@ def test_padding_is_left_out() -> None:
     ):
         inputs.input_ids[0, :5] = short.input_ids[0]
         signal = method.signal(student_pass(teacher, inputs, labels))
-        losses.append(method.loss(student_pass(student, inputs, labels), signal))
+        losses.append(method.losses(student_pass(student, inputs, labels), signal)["ad_kd"])
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-9)
 
 
 def test_make_method_names_the_valid_keys() -> None:
     assert make_method("kd") is None
     assert make_method("ad_kd", top_k=3) == AdKd(top_k=3)
-    with pytest.raises(Exception, match="kd, ad_kd"):
+    with pytest.raises(ConfigError, match="PKD matches layers"):
+        make_method("pkd")
+    with pytest.raises(ConfigError, match="kd, ad_kd, gkd, gkd_cls, pkd"):
         make_method("magic")

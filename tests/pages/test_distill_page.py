@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from distill_core import runner
 from distill_core.config import FIELDS, RunConfig
 from distill_core.events import DataUsed, Event, Measured, Phase
+from distill_core.methods import METHODS, terms_of
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
 from distill_core.store import Run, Store
@@ -137,6 +138,19 @@ def test_the_form_offers_every_setting_with_its_label_and_range(teacher: str) ->
             limit = 6 if name == "student_layers" else spec.maximum
             range_words = f"From {spec.minimum:,.10g} to {limit:,.10g}."
             assert range_words in widget.help.replace("\\", "") or name in WEIGHING
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_says_what_it_is_and_asks_for_what_it_reads(teacher: str, method: str) -> None:
+    page = opened(teacher=teacher, method=method, device="cpu")
+    assert not page.exception
+    assert not page.error
+    assert METHODS[method].words in [one.value for one in page.caption]
+    formula = page.latex[0].value
+    assert all(term.symbol in formula for term in terms_of(method))
+    for name in ("method_weight", "patience_weight", "top_k"):
+        assert page.number_input(key=f"distill.{name}").disabled is (name not in METHODS[method].settings)
+    assert page.selectbox(key="distill.matching").disabled is ("matching" not in METHODS[method].settings)
 
 
 def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) -> None:

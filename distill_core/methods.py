@@ -1,0 +1,162 @@
+"""The distillation methods by name: their terms, formulas and what a run sets for them; the mathematics is elsewhere.
+
+The one list: `objectives.make_method` builds what is named here, form, charts and command line say what it says.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the loss: its name in metrics, what its curve is called, its symbol and formula in LaTeX, in words.
+
+    `weight`: the setting that weighs it, empty for the two every method has. `score_…`: for a regression, where it
+    differs.
+    """
+
+    name: str
+    title: str
+    symbol: str
+    formula: str
+    words: str
+    weight: str = ""
+    score_symbol: str = ""
+    score_formula: str = ""
+    score_words: str = ""
+
+    def of_scores(self) -> "Term":
+        """Return the term as a regression has it."""
+        symbol, formula = self.score_symbol or self.symbol, self.score_formula or self.formula
+        return Term(self.name, self.title, symbol, formula, self.score_words or self.words, self.weight)
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """A method: its name, what is taught in a sentence or two, and the terms it adds to the two of plain KD.
+
+    `settings`: those only some methods read. `dropout`: whether its authors leave the student's dropout on.
+    """
+
+    title: str
+    words: str
+    score_words: str
+    terms: tuple[Term, ...] = ()
+    settings: tuple[str, ...] = ()
+    dropout: bool = True
+
+
+LABELS = Term(
+    "ce",
+    "Loss on the labels",
+    r"\mathrm{CE}",
+    r"-\log p_s(y)",
+    "Cross-entropy with the gold label *y*.",
+    score_symbol=r"\mathrm{SE}",
+    score_formula=r"(s_s - y)^2",
+    score_words="Squared error with the gold score *y*.",
+)
+ANSWERS = Term(
+    "kd",
+    "Loss on the teacher’s answers (KD)",
+    r"\mathrm{KD}_{\tau}",
+    r"-\textstyle\sum_c p_t(c)\,\log p_s(c)",
+    "Soft cross-entropy with the teacher’s probabilities, both softened by the temperature τ (Hinton et al. 2015).",
+    score_formula=r"\left(\frac{s_t - s_s}{\tau}\right)^2",
+    score_words="Squared error with the teacher’s score, both divided by the temperature τ.",
+)
+_MAPS = Term(
+    "ad_kd",
+    "Attribution maps (AD-KD)",
+    r"\mathrm{AD}",
+    r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
+    r" a(i) = \lVert \nabla_{\!E_i}\mathrm{CE} \odot E_i \rVert_2",
+    "Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding block’s "
+    "output. More than two classes have a map each, whose distances are added (Wu et al., ACL 2023).",
+    weight="method_weight",
+    score_formula=r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
+    r" a(i) = \lVert \nabla_{\!E_i}s \odot E_i \rVert_2",
+    score_words="Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding "
+    "block’s output (Wu et al., ACL 2023).",
+)
+_GRADIENTS = Term(
+    "gkd",
+    "Input gradients (GKD)",
+    r"\mathrm{GKD}",
+    r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,\; g(i) = \nabla_{\!E_i}\max_c p(c)",
+    "Distance of the two gradients of the predicted class’ probability at every token, each scaled to length 1; *E* is "
+    "the embedding block’s output (Wang et al. 2022).",
+    weight="method_weight",
+    score_formula=r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,\; g(i) = \nabla_{\!E_i}s",
+    score_words="Distance of the two gradients of the score at every token, each scaled to length 1; *E* is the "
+    "embedding block’s output (Wang et al. 2022; for scores ours).",
+)
+_STATES = Term(
+    "pkd",
+    "[CLS] states (PKD)",
+    r"\mathrm{PKD}",
+    r"\tfrac1{LD} \textstyle\sum_l \lVert \bar h_t(l) - \bar h_s(l) \rVert_2^2",
+    "Mean squared difference of the [CLS] states *h* after each matched layer, each scaled to length 1 (Sun et al. "
+    "2019).",
+    weight="patience_weight",
+)
+_CLS_GRADIENTS = Term(
+    "gkd_cls",
+    "Gradients at [CLS] (GKD-CLS)",
+    r"\mathrm{GKD}_{\mathrm{CLS}}",
+    r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,\; g(l) = \nabla_{\!h(l)}\max_c p(c)",
+    "The same distance at the [CLS] state *h* after each matched layer, added up over the layers (Wang et al. 2022).",
+    weight="method_weight",
+    score_formula=r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,\; g(l) = \nabla_{\!h(l)}s",
+)
+METHODS: dict[str, MethodInfo] = {
+    "kd": MethodInfo(
+        "Plain KD",
+        "The student learns the labels and, more so, the teacher’s softened answers, which also tell how sure the "
+        "teacher is. What the teacher looks at is not taught.",
+        "The student learns the gold scores and, more so, the teacher’s. What the teacher looks at is not taught.",
+    ),
+    "ad_kd": MethodInfo(
+        "AD-KD",
+        "The student learns the labels, the teacher’s softened answers, and to weigh the same tokens: its attribution "
+        "map is pulled towards the teacher’s.",
+        "The student learns the gold scores, the teacher’s, and to weigh the same tokens: its attribution map is "
+        "pulled towards the teacher’s.",
+        (_MAPS,),
+        ("method_weight", "top_k"),
+    ),
+    "gkd": MethodInfo(
+        "GKD",
+        "The student learns the labels, the teacher’s softened answers, and to be moved the same way: the direction in "
+        "which a change of a token changes the answer is pulled towards the teacher’s.",
+        "The student learns the gold scores, the teacher’s, and to be moved the same way: the direction in which a "
+        "change of a token changes the score is pulled towards the teacher’s.",
+        (_GRADIENTS,),
+        ("method_weight",),
+        dropout=False,
+    ),
+    "gkd_cls": MethodInfo(
+        "GKD-CLS",
+        "As GKD, and inside the models too: after each matched layer the state at [CLS] and the direction in which it "
+        "moves the answer are pulled towards the teacher’s.",
+        "As GKD, and inside the models too: after each matched layer the state at [CLS] and the direction in which it "
+        "moves the score are pulled towards the teacher’s.",
+        (_GRADIENTS, _CLS_GRADIENTS, _STATES),
+        ("method_weight", "patience_weight", "matching"),
+        dropout=False,
+    ),
+    "pkd": MethodInfo(
+        "PKD",
+        "The student learns the labels, the teacher’s softened answers, and to think in the same steps: its [CLS] "
+        "state after each inner layer is pulled towards a matched layer’s of the teacher.",
+        "The student learns the gold scores, the teacher’s, and to think in the same steps: its [CLS] state after each "
+        "inner layer is pulled towards a matched layer’s of the teacher.",
+        (_STATES,),
+        ("patience_weight", "matching"),
+    ),
+}
+
+
+def terms_of(method: str, scores: bool = False) -> tuple[Term, ...]:
+    """Return all terms of a method's loss; `scores`: as a regression has them."""
+    found = (LABELS, ANSWERS, *METHODS[method].terms)
+    return tuple(term.of_scores() for term in found) if scores else found

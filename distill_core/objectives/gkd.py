@@ -1,0 +1,57 @@
+"""GKD: the student matches the direction of the teacher's gradient at every token.
+
+Source: Wang, Li, Sun, *Gradient Knowledge Distillation for Pre-trained Language Models*, 2022, arXiv 2211.01071, and
+its authors' code: the signal is each model's own highest probability; a student's embeddings are its teacher's and
+stay as they are, and its dropout is 0.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from distill_core.attribution.reduce import unit_norm
+from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.views import predicted_view
+
+
+@dataclass(frozen=True)
+class Gkd:
+    """The GKD term: gradients of the predicted class' probability at E, each token's scaled to length 1.
+
+    For a regression, for which the paper has no form, the gradients are the score's (ours).
+    """
+
+    key: str = "gkd"
+    by_token: frozenset[str] = frozenset({"gradient"})
+
+    def signal(self, teacher: ForwardPass) -> Signal:
+        """Return `gradient` (batch, token, width), of L2 norm 1 at every token that has one."""
+        return {"gradient": _directions(teacher, create_graph=False).detach()}
+
+    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+        """Return Σ ‖g_teacher − g_student‖² / number of tokens with a teacher gradient; at most 4.
+
+        Differentiable in the student's parameters (second order); 0 when the directions are equal. Both models must
+        be of one width.
+        """
+        return {self.key: distance(signal["gradient"], _directions(student, create_graph=True))}
+
+
+def distance(wanted: Float[Tensor, "*batch width"], own: Float[Tensor, "*batch width"]) -> Float[Tensor, ""]:
+    """Return the squared distances of directions, added up, by the number of those that are wanted."""
+    return (wanted - own).square().sum() / (wanted != 0).any(dim=-1).sum().clamp(min=1)
+
+
+def _directions(forward: ForwardPass, *, create_graph: bool) -> Float[Tensor, "batch token width"]:
+    view = predicted_view(forward.logits)
+    (gradient,) = torch.autograd.grad(view, forward.embeddings, create_graph=create_graph, retain_graph=True)
+    return masked(unit_norm(gradient), forward.mask)
+
+
+def masked(
+    values: Float[Tensor, "batch token width"], mask: Bool[Tensor, "batch token"]
+) -> Float[Tensor, "batch token width"]:
+    """Return the values, 0 on padding."""
+    return values.masked_fill(~mask[:, :, None], 0.0)

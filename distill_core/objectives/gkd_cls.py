@@ -1,0 +1,48 @@
+"""GKD-CLS: GKD, the same at [CLS] after each matched layer, and patient KD on those layers.
+
+Source: Wang, Li, Sun, *Gradient Knowledge Distillation for Pre-trained Language Models*, 2022, arXiv 2211.01071, and
+its authors' code, which matches layers 1–5 of a student of 6 with layers 2, 4 … 10 of a teacher of 12.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distill_core.attribution.reduce import unit_norm
+from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.gkd import distance, masked
+from distill_core.objectives.pkd import Pairs, Pkd
+from distill_core.objectives.views import predicted_view
+
+
+@dataclass(frozen=True)
+class GkdCls:
+    """The terms of GKD, of the gradients at [CLS] of the matched layers (`pairs`), and of PKD on their states."""
+
+    pairs: Pairs
+    key: str = "gkd_cls"
+    by_token: frozenset[str] = frozenset({"gradient"})
+
+    def signal(self, teacher: ForwardPass) -> Signal:
+        """Return `gradient` (batch, token, width), `cls_gradient` and `states` (batch, layer, width), of length 1."""
+        found = self._directions(teacher, [wanted for _, wanted in self.pairs], create_graph=False)
+        return {name: values.detach() for name, values in found.items()} | dict(Pkd(self.pairs).signal(teacher))
+
+    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+        """Return `gkd` as GKD has it, `gkd_cls`: the same at [CLS], added up over the layers, and `pkd`."""
+        own = self._directions(student, [own for own, _ in self.pairs], create_graph=True)
+        wanted = signal["cls_gradient"]
+        layers = [distance(wanted[:, at], own["cls_gradient"][:, at]) for at in range(wanted.shape[1])]
+        terms = {"gkd": distance(signal["gradient"], own["gradient"]), "gkd_cls": torch.stack(layers).sum()}
+        return terms | Pkd(self.pairs).losses(student, signal)
+
+    @staticmethod
+    def _directions(forward: ForwardPass, layers: list[int], *, create_graph: bool) -> dict[str, Tensor]:
+        """Return the directions of the gradients at E and, at [CLS] alone, after some layers, by one backward pass."""
+        points = [forward.embeddings, *(forward.states[layer - 1] for layer in layers)]
+        view = predicted_view(forward.logits)
+        first, *others = torch.autograd.grad(view, points, create_graph=create_graph, retain_graph=True)
+        at_cls = unit_norm(torch.stack([gradient[:, 0] for gradient in others], dim=1))
+        return {"gradient": masked(unit_norm(first), forward.mask), "cls_gradient": at_cls}

@@ -1,0 +1,65 @@
+"""Plain references for the methods: one example at a time, unpadded, float64, sharing no code with the library."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distill_core.encoding import Inputs
+from distill_core.objectives import ForwardPass, Method
+from distill_core.trainer import student_pass
+
+
+@dataclass
+class Passed:
+    """One example through a BERT, layer by layer: E, the state after each layer, the logits; all with a graph."""
+
+    x: Tensor
+    states: list[Tensor]
+    logits: Tensor
+
+
+def passed(network: nn.Module, inputs: Inputs, row: int) -> Passed:
+    """Run one row of a batch through a BERT by hand, without its padding."""
+    length = int(inputs.attention_mask[row].sum())
+    ids, types = inputs.input_ids[row : row + 1, :length], inputs.token_type_ids[row : row + 1, :length]
+    x = network.bert.embeddings(input_ids=ids, token_type_ids=types)
+    if not x.requires_grad:
+        x.requires_grad_()
+    hidden, states = x, []
+    for layer in network.bert.encoder.layer:
+        hidden = layer(hidden)
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        states.append(hidden)
+    return Passed(x, states, network.classifier(torch.tanh(network.bert.pooler.dense(hidden[:, 0])))[0])
+
+
+def losses_and_gradients(
+    method: Method, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """Return the library's terms by name, and the gradient of each by parameter."""
+    signal = method.signal(student_pass(teacher, inputs, labels))
+    forward: ForwardPass = student_pass(student, inputs, labels)
+    terms = method.losses(forward, signal)
+    return terms, {name: gradients_of(term, student) for name, term in terms.items()}
+
+
+def gradients_of(loss: Tensor, network: nn.Module) -> dict[str, Tensor]:
+    """Return the gradient of a loss by parameter, 0 where the loss does not depend on it."""
+    named = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(named.values()), retain_graph=True, allow_unused=True)
+    return {name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(named.items(), found, strict=True)}
+
+
+def assert_equal(
+    method: Method, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor, wanted: dict[str, Tensor]
+) -> None:
+    """Assert that each term equals the plain one, in value and in every parameter's gradient."""
+    terms, gradients = losses_and_gradients(method, student, teacher, inputs, labels)
+    assert terms.keys() == wanted.keys()
+    for name, term in wanted.items():
+        torch.testing.assert_close(terms[name], term, rtol=1e-9, atol=1e-14, msg=f"value of {name}")
+        for parameter, gradient in gradients_of(term, student).items():
+            torch.testing.assert_close(
+                gradients[name][parameter], gradient, rtol=1e-6, atol=1e-12, msg=f"{name} at {parameter}"
+            )

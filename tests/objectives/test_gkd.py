@@ -1,0 +1,76 @@
+"""GKD against a plain reference written from the formula: loops, float64, sharing no code."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill_core.encoding import Inputs
+from distill_core.models import make_trainable
+from distill_core.objectives import Gkd
+from distill_core.objectives.views import log_odds
+from distill_core.trainer import student_pass
+from tests.objectives.reference import Passed, assert_equal, losses_and_gradients, passed
+from tests.tiny import random_inputs, tiny_network
+
+
+def confidence(one: Passed) -> Tensor:
+    """Return the probability of the predicted class, by the softmax as it is written; a regression's score."""
+    if len(one.logits) == 1:
+        return one.logits[0]
+    return torch.stack([torch.exp(z) / sum(torch.exp(other) for other in one.logits) for z in one.logits]).max()
+
+
+def plain(student: nn.Module, teacher: nn.Module, inputs: Inputs) -> Tensor:
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for row in range(len(inputs.input_ids)):
+        theirs, ours = passed(teacher, inputs, row), passed(student, inputs, row)
+        (wanted,) = torch.autograd.grad(confidence(theirs), theirs.x)
+        (own,) = torch.autograd.grad(confidence(ours), ours.x, create_graph=True)
+        for token in range(wanted.shape[1]):
+            t, s = wanted[0, token], own[0, token]
+            total = total + ((t / t.norm() - s / s.norm()) ** 2).sum()
+            count += 1
+    return total / count
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("lengths", [(9, 5, 7), (6, 6)])
+def test_value_and_gradients_equal_the_formula(classes: int, pair: bool, lengths: tuple[int, ...]) -> None:
+    teacher = tiny_network(layers=2, classes=classes, seed=1).double()
+    student = make_trainable(tiny_network(layers=1, classes=classes, seed=2).double())
+    inputs, labels = random_inputs(lengths, pair=pair), torch.zeros(len(lengths), dtype=torch.long)
+    assert_equal(Gkd(), student, teacher, inputs, labels, {"gkd": plain(student, teacher, inputs)})
+
+
+def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
+    network, inputs, labels = tiny_network(classes=3), random_inputs((6, 4)), torch.tensor([1, 0])
+    terms, _ = losses_and_gradients(Gkd(), network.requires_grad_(True), network, inputs, labels)
+    assert terms["gkd"].item() == 0.0
+
+
+def test_opposite_directions_are_4_and_orthogonal_ones_2() -> None:
+    from distill_core.objectives.gkd import distance
+
+    one, other = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    assert distance(one, other).item() == (4.0 + 2.0) / 2
+    assert distance(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.zeros(2, 2)).item() == 1.0  # padding does not count
+
+
+@pytest.mark.parametrize("sure", [1e2, 1e4])
+def test_a_teacher_that_is_sure_still_has_a_direction(sure: float) -> None:
+    """At p = 1 − 1e-40 the gradient of p is 0 in float32; that of the log-odds is not."""
+    teacher, inputs, labels = tiny_network(classes=3, seed=1), random_inputs((6,)), torch.tensor([1])
+    with torch.no_grad():
+        teacher.classifier.weight.mul_(sure)
+    found = Gkd().signal(student_pass(teacher, inputs, labels))["gradient"]
+    exact = Gkd().signal(student_pass(teacher.double(), inputs, labels))["gradient"]
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
+    torch.testing.assert_close(exact.norm(dim=-1), torch.ones(1, 6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_log_odds_by_the_definition(classes: int) -> None:
+    logits, index = torch.randn(4, classes, dtype=torch.float64), torch.arange(4) % classes
+    p = torch.softmax(logits, dim=1).gather(1, index[:, None])[:, 0]
+    torch.testing.assert_close(log_odds(logits, index), torch.log(p / (1 - p)))
