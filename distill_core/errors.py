@@ -46,7 +46,7 @@ class AttributionError(DistillError):
 
 
 class StoreError(DistillError):
-    """The run store cannot be read or written."""
+    """What is kept on disk, runs or a teacher's numbers, cannot be read or written."""
 
 
 class RunError(DistillError):

@@ -1,5 +1,7 @@
 """The teacher's stored numbers are found again for the same question, and only for the same."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill_core import teacher_store
 from distill_core.encoding import Encoded, collate, encode
 from distill_core.models import LoadedModel
 from distill_core.objectives import AdKd, GkdCls, Method
@@ -59,13 +62,87 @@ def test_another_question_is_computed_afresh(teacher: LoadedModel, tmp_path: Pat
         other = tiny_model(tmp_path / "other", seed=2)
     elif what == "top_k":
         method = AdKd(top_k=3)
-    assert TeacherCache(other, None if what == "method" else method, rows, labels).known == 0
+    shared = 2 if what in ("labels", "segments", "text") else 0  # the two examples that are the same
+    assert TeacherCache(other, None if what == "method" else method, rows, labels).known == shared
+
+
+def test_another_sample_of_the_same_data_finds_what_they_share(teacher: LoadedModel) -> None:
+    filled(teacher, AdKd())
+    other = encode(tiny_tokenizer(), "a bad film")
+    cache = TeacherCache(teacher, AdKd(), [other, ROWS[2], ROWS[0]], torch.tensor([0, 0, 1]))
+    assert cache.known == 2
+    cache.batch([0, 1], collate([other, ROWS[2]], 0), LABELS[:2])
+    cache.save()
+    assert TeacherCache(teacher, AdKd(), [*ROWS, other], torch.tensor([1, 0, 0, 0])).known == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_is_saved_is_mapped_and_not_in_memory(teacher: LoadedModel, own_home: Path) -> None:
+    for cache in (filled(teacher, AdKd()), TeacherCache(teacher, AdKd(), ROWS, LABELS)):
+        (file,) = (own_home / "teacher").glob("*/*.safetensors")
+        lines = [line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if file.name in line]
+        mapped = [tuple(int(end, 16) for end in line.split("-")) for line in lines]
+        for numbers in cache._numbers.values():
+            assert all(any(low <= one.data_ptr() < high for low, high in mapped) for one in numbers.values())
 
 
 def test_numbers_that_are_not_those_written_are_dropped(teacher: LoadedModel, own_home: Path) -> None:
     filled(teacher, AdKd())
-    (file,) = (own_home / "teacher").glob("*.safetensors")
+    (file,) = (own_home / "teacher").glob("*/*.safetensors")
     content = load_file(file)
     content["logits"][0, 0] += 1.0
     save_file(content, file, metadata={"sha256": "0" * 64})
+    assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 0
+    assert not file.exists()
+
+
+def test_what_a_killed_process_left_is_no_file_and_is_swept(teacher: LoadedModel, own_home: Path) -> None:
+    filled(teacher, AdKd())
+    (file,) = (own_home / "teacher").glob("*/*.safetensors")
+    left = [file.with_name(f"{name}.part") for name in ("old", "new")]
+    for part in left:
+        part.write_bytes(b"half")
+    os.utime(left[0], (0, 0))
+    assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 3
+    filled(teacher, None)
+    assert [part.exists() for part in left] == [False, True]  # the new one may be being written
+
+
+def test_the_least_recently_used_leave_when_there_is_too_much(
+    teacher: LoadedModel, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = (AdKd(), AdKd(top_k=2), AdKd(top_k=3))
+    for at, method in enumerate(methods[:2]):
+        filled(teacher, method)
+        for folder in (own_home / "teacher").iterdir():
+            if folder.stat().st_mtime > 1e6:
+                os.utime(folder, (at, at))
+    size = sum(file.stat().st_size for file in (own_home / "teacher").glob("*/*"))
+    monkeypatch.setattr(teacher_store, "LIMIT_BYTES", size + 100)
+    filled(teacher, methods[2])
+    found = [TeacherCache(teacher, method, ROWS, LABELS).known for method in methods]
+    assert found == [0, 3, 3]
+
+
+def test_a_teacher_that_alone_would_take_too_much_is_computed_and_not_kept(
+    teacher: LoadedModel, own_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(teacher_store, "LIMIT_BYTES", 100)
+    cache = filled(teacher, AdKd())
+    assert cache.known == 3
+    assert "more would be too many" in caplog.text
+    assert not list((own_home / "teacher").glob("*/*"))
+
+
+def test_a_full_disk_costs_the_file_and_not_the_run(
+    teacher: LoadedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(teacher_store, "save_file", full)
+    cache = filled(teacher, AdKd())
+    assert cache.known == 3
+    assert "No space left on device" in caplog.text
+    monkeypatch.undo()
     assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 0

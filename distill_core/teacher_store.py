@@ -1,0 +1,121 @@
+"""A teacher's numbers on disk: a folder for each teacher and method, of files that are added and never changed.
+
+An example is known by a digest of what it is, so runs on other samples of the same data share what they have in
+common. A file is written aside and renamed: a killed process leaves whole files only. What is read is mapped, not
+loaded: memory is taken for what is being used.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from distill_core.errors import StoreError
+from distill_core.paths import home
+
+Numbers = Mapping[str, Tensor]  # of one example, by name; no batch axis, no padding
+STALE_SECONDS = 3600.0  # nobody writes one file for so long
+LIMIT_BYTES = 2 * 1024**3  # of all teachers together; the least recently used leave first
+_EXAMPLES, _LENGTHS = "examples", "lengths"  # names of a file's own tensors; no method calls its numbers so
+
+
+class TeacherStore:
+    """The numbers of one teacher under one method. `key`: names both; `by_token`: numbers as long as their text."""
+
+    def __init__(self, key: str, by_token: frozenset[str]) -> None:
+        self._folder = home() / "teacher" / hashlib.sha256(f"3 {key}".encode()).hexdigest()
+        self._by_token = by_token
+
+    def read(self) -> dict[bytes, Numbers]:
+        """Return the numbers of all examples that are kept, by digest; a damaged file is deleted."""
+        found: dict[bytes, Numbers] = {}
+        for file in sorted(self._folder.glob("*.safetensors")):
+            try:
+                found |= self._numbers(file)
+            except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+                file.unlink(missing_ok=True)  # worth no failed run: it is computed again
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._folder)
+        return found
+
+    def add(self, numbers: Mapping[bytes, Numbers]) -> dict[bytes, Numbers]:
+        """Keep the numbers of some examples, one at least, and return the same as they are now read.
+
+        StoreError where they cannot be kept, on a full disk or because this teacher's alone would pass LIMIT_BYTES.
+        """
+        content = {
+            _EXAMPLES: torch.tensor([list(example) for example in numbers], dtype=torch.uint8),
+            _LENGTHS: torch.tensor([self._length(one) for one in numbers.values()]),
+        }
+        for name in next(iter(numbers.values())):
+            parts = [one[name] for one in numbers.values()]
+            content[name] = torch.cat(parts) if name in self._by_token else torch.stack(parts)
+        if _size(self._folder) + sum(tensor.nbytes for tensor in content.values()) > LIMIT_BYTES:
+            raise StoreError(f"{LIMIT_BYTES / 2**30:.0f} GB of a teacher's numbers are kept; more would be too many.")
+        file = self._folder / f"{time.time_ns():020}-{os.getpid()}.safetensors"
+        part = file.with_suffix(".part")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            save_file(content, part, metadata={"sha256": _digest(content)})
+            part.replace(file)
+            _prune(self._folder)
+            return self._numbers(file)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise StoreError(f"The teacher's numbers could not be kept in {self._folder} ({error}).") from error
+
+    def _length(self, numbers: Numbers) -> int:
+        return max((len(values) for name, values in numbers.items() if name in self._by_token), default=0)
+
+    def _numbers(self, file: Path) -> dict[bytes, Numbers]:
+        """Return a file's numbers by example; ValueError when they are not those that were written."""
+        with safe_open(file, framework="pt") as opened:
+            content = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+            if (opened.metadata() or {}).get("sha256") != _digest(content):
+                raise ValueError("wrong checksum")
+        examples = [bytes(row) for row in content.pop(_EXAMPLES).tolist()]
+        lengths = content.pop(_LENGTHS).tolist()
+        parts = {name: all_.split(lengths) if name in self._by_token else all_ for name, all_ in content.items()}
+        return {example: {name: part[at] for name, part in parts.items()} for at, example in enumerate(examples)}
+
+
+def _digest(content: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(content):
+        digest.update(name.encode())
+        digest.update(content[name].contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of the files in a folder; what goes meanwhile counts nothing."""
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
+
+
+def _prune(used: Path) -> None:
+    """Delete the least recently used folders beyond LIMIT_BYTES, never `used`, and what killed processes left."""
+    for part in used.parent.rglob("*.part"):
+        with contextlib.suppress(FileNotFoundError):  # its writer was done just now
+            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                part.unlink()
+    entries = {}
+    for entry in used.parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            entries[entry] = entry.stat().st_mtime
+    total = 0
+    for entry in sorted(entries, key=lambda entry: (entry == used, entries[entry]), reverse=True):
+        total += _size(entry) if entry.is_dir() else entry.stat().st_size
+        if total > LIMIT_BYTES and entry != used:
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
