@@ -131,7 +131,7 @@ class RunConfig:
     batch_size: int = _setting(32, "int", "Batch size", "Examples in one step.", (1, 1024))
     learning_rate: float = _setting(3e-4, "float", "Learning rate", "Peak learning rate of AdamW.", (1e-8, 0.1))
     alpha: float = _setting(
-        0.8, "float", "Soft-target share α", "Weight of the teacher's soft targets; the labels get 1 − α.", (0.0, 1.0)
+        0.8, "float", "Soft-target share α", "Weight of the teacher's answers; the labels get 1 − α.", (0.0, 1.0)
     )
     temperature: float = _setting(
         2.0,

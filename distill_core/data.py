@@ -41,6 +41,11 @@ class Dataset:
     examples: tuple[Example, ...]
     fingerprint: str
 
+    @property
+    def labelled(self) -> bool:
+        """Whether its examples have gold labels: all have, or none."""
+        return self.examples[0].label is not None
+
     def sample(self, count: int | None, seed: int) -> "Dataset":
         """Return `count` examples drawn without replacement as a data set of its own (all, in order, for None)."""
         if count is None or count >= len(self.examples):
@@ -85,13 +90,15 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     """
     task = get_task(task_name)
     if split not in task.splits:
-        raise DataError(f"Unknown split {split!r} of {task.name}; choose one of: {', '.join(task.splits)}.")
+        raise DataError(f"Unknown split {split[:80]!r} of {task.name}; choose one of: {', '.join(task.splits)}.")
     if source.startswith(PREFIX):
         return _load_own(task, split, find_own(source))
     if split == "validation":
         split = task.evaluations[0]
     kind, folder = _resolve(task, source)
     if kind == "bundled":
+        if split not in ("train", task.evaluations[0]):
+            raise DataError(f"The bundled sample has no {split}; choose one of: {task.evaluations[0]}, train.")
         rows = _read_sample(task, split)
     elif kind == "folder":
         assert folder is not None

@@ -47,7 +47,7 @@ class MethodInfo:
 
 LABELS = Term(
     "ce",
-    "Loss on the labels",
+    "Labels",
     r"\mathrm{CE}",
     r"-\log p_s(y)",
     "Cross-entropy with the gold label *y*.",
@@ -57,7 +57,7 @@ LABELS = Term(
 )
 ANSWERS = Term(
     "kd",
-    "Loss on the teacher’s answers (KD)",
+    "Teacher’s answers (KD)",
     r"\mathrm{KD}_{\tau}",
     r"-\textstyle\sum_c p_t(c)\,\log p_s(c)",
     "Soft cross-entropy with the teacher’s probabilities, both softened by the temperature τ (Hinton et al. 2015).",

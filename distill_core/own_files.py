@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -21,9 +21,11 @@ from distill_core.errors import DataError
 from distill_core.glue_files import tsv_lines
 
 MOST_MEGABYTES = 50
+COLUMN = "column "  # and its number: what a column without a name is called
 KINDS = ("csv", "tsv", "jsonl")
 _NAMED = 3  # faults that a message names; the rest it counts
 _MOST_FAULTS = 1_000  # then reading ends: what follows would say nothing new
+_NUMBER = re.compile(r"[+-]?([0-9][0-9.,]*|[.,][0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _LOOKED_AT = 1_000  # records that tell whether the first is a header
 _MOST_NESTED = 50  # lists and objects inside one another in a JSON value
 
@@ -54,24 +56,26 @@ def read_table(file: str, content: bytes, headed: bool | None = None) -> Table:
 
     `headed`: whether the first line of a CSV or TSV names the columns; None to tell by how it looks.
     """
-    file = printable(file)
-    kind = Path(file).suffix.lower().removeprefix(".")
-    if kind not in KINDS:
-        raise DataError(f"{file} is not called .csv, .tsv or .jsonl; export it as one of these.")
-    check_size(file, len(content))
-    text = _decoded(file, content)
+    file, kind, text = _opened(file, content)
     if kind == "jsonl":
         headed = True
         columns, rows = _objects(file, text)
     else:
-        records = tsv_lines(text) if kind == "tsv" else _csv_lines(file, text)
-        begin = list(islice(records, _LOOKED_AT))
-        headed = not _begins_with_row([cells for _, cells in begin]) if headed is None else headed
-        columns, rows = _cells(file, chain(begin, records), headed)
+        headed = _names_columns(file, kind, text) if headed is None else headed
+        columns, rows = _cells(file, _records(file, kind, text), headed)
     if not rows:
         raise DataError(f"{file} has no rows; wanted {'a' if kind == 'jsonl' else 'a header line and a'} row at least.")
     lines, found = zip(*rows, strict=True)
     return Table(file, columns, found, lines, hashlib.sha256(content).hexdigest(), headed)
+
+
+def names_columns(file: str, content: bytes) -> bool:
+    """Tell by its looks whether a file's first line names the columns; DataError where it cannot be read so far.
+
+    It does not where it holds a number, or a value that a row, other than itself again, has in the same column.
+    """
+    file, kind, text = _opened(file, content)
+    return _names_columns(file, kind, text)
 
 
 def check_size(file: str, size: int) -> None:
@@ -134,31 +138,41 @@ def _csv_lines(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line at which each record begins, and its cells; none for a blank line."""
     delimiter = max(",;\t", key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line, row = 1, 0
+    line = 1
     try:
         for cells in reader:
             yield line, cells
-            line, row = reader.line_num + 1, row + 1
+            line = reader.line_num + 1
     except csv.Error as error:
-        where = _place(row, line) if row else "the header line"
         raise DataError(
-            f"{file}: {where} has a quotation mark out of place ({error}); put a text that holds quotation marks in "
-            'quotation marks and double those inside: "a ""good"" film".'
+            f"{file}: line {line:,} has a quotation mark out of place ({error}); put a text that holds quotation marks "
+            'in quotation marks and double those inside: "a ""good"" film".'
         ) from error
 
 
-def _begins_with_row(records: Sequence[list[str]]) -> bool:
-    """Tell whether the first record looks like a row: a number in it, or a value that its column has again.
-
-    A first record that comes again as a whole is a header all the same: files are often strung together.
-    """
-    if not records:
-        return False
-    first, *others = records
-    if any(re.fullmatch(r"[+-]?[0-9]+([.,][0-9]+)?", cell.strip()) for cell in first):
+def _names_columns(file: str, kind: str, text: str) -> bool:
+    if kind == "jsonl":
         return True
-    again = (cells[at] == name for cells in others for at, name in enumerate(first[: len(cells)]) if name.strip())
-    return first not in others and any(again)
+    first, *others = [cells for _, cells in islice(_records(file, kind, text), _LOOKED_AT)] or [[]]
+    if any(_NUMBER.fullmatch(cell.strip()) for cell in first):
+        return False
+    rows = [cells for cells in others if cells != first]  # the header itself, where files were strung together
+    return not any(cells[at] == name for cells in rows for at, name in enumerate(first[: len(cells)]) if name.strip())
+
+
+def _opened(file: str, content: bytes) -> tuple[str, str, str]:
+    """Return a file's name as it is shown, its kind and its text; DataError for what is none of the kinds."""
+    file = printable(file)
+    kind = Path(file).suffix.lower().removeprefix(".")
+    if kind not in KINDS:
+        raise DataError(f"{file} is not called .csv, .tsv or .jsonl; export it as one of these.")
+    check_size(file, len(content))
+    return file, kind, _decoded(file, content)
+
+
+def _records(file: str, kind: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line at which each record of a CSV or TSV begins, and its cells."""
+    return tsv_lines(text) if kind == "tsv" else _csv_lines(file, text)
 
 
 def _cells(
@@ -167,7 +181,7 @@ def _cells(
     """Return column names and rows, each with its line, of records whose first, if `headed`, is the header."""
     records = iter(found)
     begun, names = next(records, (1, []))
-    header = [(headed and name.strip()) or f"column {at}" for at, name in enumerate(names, start=1)]
+    header = [(headed and name.strip()) or f"{COLUMN}{at}" for at, name in enumerate(names, start=1)]
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise DataError(f"{file}: the header line names {_quoted(twice)} twice; rename one.")

@@ -9,6 +9,7 @@ from pages.components.frame import errors_shown, footer, frame, plain, show_erro
 frame("Explain")
 with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
     from distill_core.catalogue import find_model
+    from distill_core.data import splits_of
     from distill_core.encoding import legible
     from distill_core.errors import DataError, DistillError, TokensDifferError
     from distill_core.explanation import Explanation
@@ -67,12 +68,19 @@ def main() -> None:
 
 
 def known_source() -> tuple[str, str]:
-    """Return source and split asked for; the first, with a word, where it is gone but the text is in the link."""
-    task, source = task_in(asked()), source_in(asked())
-    if source_for(task, source) == source or "text" not in asked():
-        return source, split_in(asked())
-    st.warning(plain(f"The data set {source} is not here (any more); its text is shown all the same."))
-    return FIRST_SOURCE, FIRST_SPLIT
+    """Return source and split asked for; the first, with a word, where one is not here but the text is in the link."""
+    task, source, split = task_in(asked()), source_in(asked()), split_in(asked())
+    if "text" not in asked():
+        return source, split
+    try:
+        splits = splits_of(task, source) if source_for(task, source) == source else ()
+    except DataError:
+        splits = ()
+    if split in (FIRST_SPLIT, *splits) and splits:
+        return source, split
+    missing = f"{split_title(split)} of {source}" if splits else f"The data set {source}"
+    st.warning(plain(f"{missing[:200]} is not here (any more); the text is shown all the same."))
+    return (source if splits else FIRST_SOURCE), FIRST_SPLIT
 
 
 def defaults_button() -> None:

@@ -105,6 +105,12 @@ def test_a_folder_is_added_checked_and_removed(tmp_path: Path) -> None:
     assert "ok: architecture: Its architecture is bert." in done.stderr
     told = call_json("models", "check", str(folder), "--task", "sst2")
     assert {finding["check"] for finding in told["findings"]} >= {"weights", "labels", "answers"}
+    assert told["error"] is None
+    failed = call("models", "check", str(folder), "--task", "mnli", "--json")
+    assert failed.returncode == 2
+    told = json.loads(failed.stdout)
+    assert "2 classes; task mnli has 3" in told["error"]
+    assert not told["findings"][-1]["passed"]
     assert call_json("models", "add", str(folder), "--task", "sst2")["kind"] == "folder"
     assert call_json("models", "remove", str(folder)) == {"id": str(folder), "path": str(folder), "deleted": False}
     assert call_json("models", "add", str(folder), "--task", "sst2")["id"] == str(folder)

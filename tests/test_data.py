@@ -9,7 +9,11 @@ import pytest
 
 from distill_core.data import describe_source, load_split, splits_of
 from distill_core.errors import ConfigError, DataError
+from distill_core.own_data import add_own
+from distill_core.own_files import read_table
+from distill_core.own_mapping import guess_mapping
 from distill_core.settings import Settings, read_settings, write_settings
+from distill_core.tasks import get_task
 
 
 def parquet_folder(path: Path, rows: list[dict[str, object]]) -> Path:
@@ -156,3 +160,30 @@ def test_the_splits_of_a_source_are_those_it_has(tmp_path: Path) -> None:
         (tmp_path / "MNLI" / name).touch()
     assert splits_of("mnli", str(tmp_path)) == ("validation_mismatched", "train")
     assert splits_of("sst2", str(tmp_path)) == ()
+
+
+def test_the_splits_of_own_data_and_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content, splits in (
+        (b"text,label\na b,0\nc d,1\n", ("validation", "train")),
+        (b"text\na b\nc d\n", ("validation",)),
+    ):
+        table = read_table("films.csv", content)
+        own = add_own(table, "sst2", guess_mapping(get_task("sst2"), table))
+        assert splits_of("sst2", own.source) == splits
+        assert [load_split("sst2", split, own.source).labelled for split in splits] == [len(splits) > 1] * len(splits)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    folder = tmp_path / "nyu-mll___glue" / "sst2" / "0.0.0" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "glue-train.arrow").touch()
+    assert splits_of("sst2") == ("train",)
+    (folder / "glue-validation.arrow").touch()
+    assert splits_of("sst2") == ("validation", "train")
+
+
+def test_the_bundled_sample_is_not_called_what_it_is_not() -> None:
+    with pytest.raises(
+        DataError, match="The bundled sample has no validation_mismatched; choose one of: validation_matched"
+    ):
+        load_split("mnli", "validation_mismatched", "bundled")
+    with pytest.raises(DataError, match=r"Unknown split 'x{80}' of"):
+        load_split("mnli", "x" * 500)

@@ -72,8 +72,8 @@ def test_a_column_without_a_name_gets_one() -> None:
         ("a.csv", b"text,label\na,1\n\nb,0\n", r"row 2 \(line 3\) is empty"),
         ("a.csv", b"text,label\na,1\n,\nb,0\n", r"row 2 \(line 3\) is empty"),
         ("a.csv", b"text,label,text\na,1,b\n", "the header line names 'text' twice; rename one"),
-        ("a.csv", b'text,label\na,1\n"open,1\nb,0\n', r"row 2 \(line 3\) has a quotation mark out of place"),
-        ("a.csv", b'text,label\n"a" b,1\n', r"row 1 \(line 2\) has a quotation mark out of place"),
+        ("a.csv", b'text,label\na,1\n"open,1\nb,0\n', "a.csv: line 3 has a quotation mark out of place"),
+        ("a.csv", b'text,label\n"a" b,1\n', "a.csv: line 2 has a quotation mark out of place"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"row 2 \(line 2\) is no JSON object \(Expecting value"),
         ("a.jsonl", b'{"text": "a"}\n["a"]\n', r'row 2 \(line 2\) is no JSON object \(it is \["a"\], not an object'),
         ("a.jsonl", b'{"text": "a", "text": "b"}\n', r"row 1 \(line 1\) .*names 'text' twice"),
@@ -129,6 +129,13 @@ def test_a_large_file_is_refused_before_it_is_read() -> None:
         (b"a film,1\nanother,0\n", False),  # no column is called 1
         (b"text,label\na film,good\ntext,label\nanother,bad\n", True),  # two files strung together
         (b"a film\nanother\n", True),  # cannot be told
+        (b"a film,good\na film,good\nanother,bad\none more,good\n", False),  # comes again, and not only as a whole
+        (b"text,\na film,\nanother,\n", True),  # what is empty says nothing
+        (b"good,text\na film,good\nanother,bad\n", True),  # a value of another column
+        (b"a film,.5\nanother,.7\n", False),
+        (b"a film,1e-3\nanother,2\n", False),
+        (b'a film,"1,234.5"\nanother,2\n', False),
+        (b"label,film\n" + b"".join(b"a,film %d\n" % at for at in range(300)) + b"label,x\n", False),
     ],
 )
 def test_a_first_line_that_looks_like_a_row_is_one(content: bytes, headed: bool) -> None:

@@ -1,6 +1,7 @@
 """Commands about data sets of one's own: add a file, list, remove."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +11,11 @@ import typer
 from distill_core.cli.output import Json, TaskName, busy, error_console, print_json, print_rows
 from distill_core.errors import ConfigError, DataError
 from distill_core.own_data import HELD_OUT, PREFIX, OwnData, add_own, find_own, list_own
-from distill_core.own_files import KINDS, MOST_MEGABYTES, check_size, printable, read_table
+from distill_core.own_files import COLUMN, KINDS, MOST_MEGABYTES, check_size, names_columns, printable, read_table
 from distill_core.own_mapping import DataMapping, guess_mapping, labels_of
 from distill_core.tasks import get_task
 
+_FIRST_LINE = "The first line was read as a row; say --header if it names the columns."
 data_app = typer.Typer(no_args_is_help=True, help="Add, list or remove data sets of your own.")
 
 
@@ -37,8 +39,13 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Check a file's rows and keep them; `--source own/ID` then reads them."""
-    with busy(f"Reading {printable(file.name)}"):
-        table = read_table(file.name, _content(file), header)
+    content = _content(file)
+    named = [*_pairs("--column", column).values(), *filter(None, (label_column, split_column))]
+    if header is None and any(not name.startswith(COLUMN) for name in named):
+        header = True  # who names columns says that they have names
+    first_line = "" if header is not None or names_columns(file.name, content) else _FIRST_LINE
+    with busy(f"Reading {printable(file.name)}"), _added_to_errors(first_line):
+        table = read_table(file.name, content, header)
         guessed = guess_mapping(get_task(task), table)
         labels_in = label_column or guessed.label
         mapping = DataMapping(
@@ -49,8 +56,7 @@ def add(
         )
         data = add_own(table, task, mapping, name=name, held_out=held_out)
     _print([data], as_json, single=True)
-    first_line = "" if table.headed else "The first line was read as a row; say --header if it names the columns."
-    for words in filter(None, (first_line if header is None else "", data.no_training, data.too_easy)):
+    for words in filter(None, (first_line, data.no_training, data.too_easy)):
         error_console.print(words)
 
 
@@ -76,6 +82,15 @@ def remove(
     if as_json:
         print_json({"id": data.removeprefix(PREFIX)})
     error_console.print(f"{data} removed")
+
+
+@contextmanager
+def _added_to_errors(words: str) -> Iterator[None]:
+    """Say something more at the end of a DataError."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{error} {words}".strip()) from error
 
 
 def _called(data_id: str) -> str:

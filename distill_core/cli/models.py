@@ -10,7 +10,7 @@ import typer
 from distill_core.added import forget, is_own, list_added
 from distill_core.catalogue import ModelInfo, existing_folder, find_model, list_models
 from distill_core.cli.output import Json, busy, byte_bar, error_console, print_json, print_rows
-from distill_core.errors import NeedsConversion, NeedsReordering
+from distill_core.errors import DistillError, NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
@@ -72,11 +72,16 @@ def check(model: Annotated[str, typer.Argument(help="Model id or folder.")], tas
 
     info = find_model(model)
     findings: list[Finding] = []
+    failed: DistillError | None = None
     try:
         _follow(check_folder(unpack(info), task, info.id), findings)
-    finally:
-        if as_json:
-            print_json({"id": info.id, "task": task, "findings": [asdict(finding) for finding in findings]})
+    except DistillError as error:
+        failed = error
+    if as_json:
+        told = {"id": info.id, "task": task, "error": None if failed is None else str(failed)}
+        print_json(told | {"findings": [asdict(one) for one in findings]})
+    if failed is not None:
+        raise failed
 
 
 @models_app.command()

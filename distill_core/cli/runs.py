@@ -92,7 +92,7 @@ def show(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = Fa
 
 
 @runs_app.command()
-def stop(run: Annotated[str, typer.Argument(help="Run id.")]) -> None:
+def stop(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = False) -> None:
     """Stop a run; it keeps its student. Waits until the run has ended."""
     from distill_core import runner
 
@@ -100,7 +100,7 @@ def stop(run: Annotated[str, typer.Argument(help="Run id.")]) -> None:
     runner.stop(store, run)
     with busy(f"Stopping {run}"):
         ended = runner.wait(store, run, 30)
-    error_console.print(f"{run}: {ended.status} {ended.reason}")
+    _print_result(store, ended, as_json) if as_json else error_console.print(f"{run}: {ended.status} {ended.reason}")
     if ended.active:
         raise typer.Exit(1)
 

@@ -40,7 +40,7 @@ def settle(first: View, dataset: Dataset) -> None:
     """Bring controls and address together before any control is drawn; ConfigError for an address that is wrong."""
     address = asked()
     touched = st.session_state.pop(_TOUCHED, False)
-    begun = "explain.teacher" in st.session_state
+    begun = all(f"explain.{name}" in st.session_state for name in _FIELDS)  # not when a source was just picked
     if begun and (touched or address == st.session_state.get(_SHOWN)):
         return
     view = from_address(address, first, dataset)
@@ -173,7 +173,7 @@ def _sources(dataset: Dataset, source: str, split: str) -> None:
         on_change=_change_split,
         args=(source, key),
     )
-    use = "to train on" if dataset.split == "train" else "held out for validation"
+    use = "to train on" if dataset.split == "train" else "held out for validation" if dataset.labelled else "to look at"
     st.caption(f"{plain(dataset.source)}: {len(dataset.examples):,} {use}.")
     add_data_button(dataset.task, _use)
 

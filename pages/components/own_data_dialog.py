@@ -9,7 +9,7 @@ import streamlit as st
 from distill_core import runner
 from distill_core.errors import DataError, DistillError
 from distill_core.own_data import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
-from distill_core.own_files import KINDS, MOST_MEGABYTES, Table, read_table
+from distill_core.own_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
 from distill_core.own_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
 from distill_core.tasks import Task, get_task
 from pages.components.frame import errors_shown, plain, show_error
@@ -51,54 +51,58 @@ def draw(task: Task, use: Use) -> None:
         )
         _kept(task)
         return
-    table = _table(file)
-    prefix = f"own.{file.file_id}.{table.headed}"
-    _fill(prefix, task, table)
+    table = _table(file, _first_line(file))
+    base = f"own.{file.file_id}"
+    prefix = f"{base}.{table.headed}"
+    _fill(base, prefix, task, table)
     st.dataframe(
         [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEWED]], hide_index=True
     )
     shown = f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEWED else "These are all rows."
     st.caption(shown if table.headed else f"{shown} The first line is read as a row.")
-    if not table.file.lower().endswith("jsonl"):
-        st.session_state.setdefault(_headed(file), table.headed)
-        st.toggle("The first line names the columns", key=_headed(file))
     _columns(prefix, task, table)
     _classes(prefix, task, table)
-    _share(prefix, table)
+    _share(base, prefix, table)
     told = st.container()  # above the button, where it is seen
     if st.button("Add", icon=":material/add:", key="own.add"):
         with told, errors_shown():
             with st.spinner("Checking every row …", show_time=True):
-                data = _added(prefix, task, table)
+                data = _added(base, prefix, task, table)
             if data.too_easy:
                 st.toast(plain(data.too_easy), icon=":material/warning:", duration="infinite")
             use(data.source)
             st.rerun()
 
 
-def _table(file: Any) -> Table:
+def _first_line(file: Any) -> bool:
+    """Draw the choice of what the first line is, as it looks at first; return whether it names the columns."""
+    if file.name.lower().endswith(".jsonl"):
+        return True
+    key = f"own.{file.file_id}.first_line"
+    if key not in st.session_state:
+        st.session_state[key] = names_columns(file.name, file.getvalue())
+    return st.toggle("The first line names the columns", key=key)
+
+
+def _table(file: Any, headed: bool) -> Table:
     """Return the rows of an uploaded file, read once for what its first line is said to be."""
-    headed = st.session_state.get(_headed(file))
     kept = st.session_state.get(_TABLE)
-    if kept is None or kept[0] != file.file_id or headed not in (None, kept[1].headed):
+    if kept is None or kept[:2] != (file.file_id, headed):
         with st.spinner(f"Reading {plain(file.name)} …"):
-            kept = st.session_state[_TABLE] = (file.file_id, read_table(file.name, file.getvalue(), headed))
-    table: Table = kept[1]
+            kept = st.session_state[_TABLE] = (file.file_id, headed, read_table(file.name, file.getvalue(), headed))
+    table: Table = kept[2]
     return table
 
 
-def _headed(file: Any) -> str:
-    """Return the session key of whether a file's first line names its columns."""
-    return f"own.{file.file_id}.headed"
-
-
-def _fill(prefix: str, task: Task, table: Table) -> None:
+def _fill(base: str, prefix: str, task: Task, table: Table) -> None:
     """Put what is likely into the form, where nothing is yet."""
     guess = guess_mapping(task, table)
     first = {f"columns.{column}": guess.columns.get(column) for column in task.columns}
-    first |= {"label": guess.label or "", "split": guess.split or "", "name": Path(table.file).stem[:MOST_NAME]}
-    for name, value in (first | {"share": round(100 * HELD_OUT)}).items():
+    first |= {"label": guess.label or "", "split": guess.split or ""}
+    for name, value in first.items():
         st.session_state.setdefault(f"{prefix}.{name}", value)
+    st.session_state.setdefault(f"{base}.name", Path(table.file).stem[:MOST_NAME])
+    st.session_state.setdefault(f"{base}.share", round(100 * HELD_OUT))
 
 
 def _columns(prefix: str, task: Task, table: Table) -> None:
@@ -130,10 +134,10 @@ def _classes(prefix: str, task: Task, table: Table) -> None:
             st.selectbox(words, task.labels, placeholder="Choose a class", key=key, width=200)
 
 
-def _share(prefix: str, table: Table) -> None:
+def _share(base: str, prefix: str, table: Table) -> None:
     """Draw the name, and what is held out of the training, for which there must be labels."""
     name, held_out = st.columns(2, gap="small")
-    name.text_input("Name", max_chars=MOST_NAME, key=f"{prefix}.name")
+    name.text_input("Name", max_chars=MOST_NAME, key=f"{base}.name")
     if not st.session_state[f"{prefix}.label"]:
         held_out.caption("Without labels all rows are to look at; none is trained on.")
         return
@@ -144,10 +148,10 @@ def _share(prefix: str, table: Table) -> None:
             st.selectbox("Held out for validation", list(shown), format_func=shown.__getitem__, key=f"{prefix}.split")
         if not st.session_state[f"{prefix}.split"]:
             words = "Held out for validation, %"
-            st.number_input(words, min_value=1, max_value=99, step=5, key=f"{prefix}.share")
+            st.number_input(words, min_value=1, max_value=99, step=5, key=f"{base}.share")
 
 
-def _added(prefix: str, task: Task, table: Table) -> OwnData:
+def _added(base: str, prefix: str, task: Task, table: Table) -> OwnData:
     """Keep the file as the form says; DistillError where it cannot be."""
     state = st.session_state
     begin = f"{prefix}.class.{state[f'{prefix}.label']}."
@@ -161,8 +165,8 @@ def _added(prefix: str, task: Task, table: Table) -> OwnData:
         labels={str(key).removeprefix(begin): state[key] for key in state if str(key).startswith(begin) and state[key]},
         split=(state[f"{prefix}.label"] and state[f"{prefix}.split"]) or None,
     )
-    share = state.get(f"{prefix}.share", round(100 * HELD_OUT)) / 100
-    return add_own(table, task.name, mapping, name=state[f"{prefix}.name"], held_out=share)
+    share = state.get(f"{base}.share", round(100 * HELD_OUT)) / 100
+    return add_own(table, task.name, mapping, name=state[f"{base}.name"], held_out=share)
 
 
 def _kept(task: Task) -> None:

@@ -125,9 +125,10 @@ def split_in(address: Mapping[str, Sequence[str]]) -> str:
 
 
 def _with_sentence(view: View, given: Mapping[str, str], dataset: Dataset) -> View:
-    example = _example_number(given["example"], len(dataset.examples)) if "example" in given else None
+    known = len(dataset.examples)
     if "text" not in given:
-        return view if example is None else with_example(view, dataset, example)
+        return with_example(view, dataset, _example_number(given["example"], known)) if "example" in given else view
+    example = _number(given.get("example", ""), known)
     pair = given.get("text_pair", "") if get_task(view.task).pair else None
     typed = replace(view, text=given["text"], text_pair=pair, example=example)
     return typed if typed.picked(dataset) else replace(typed, example=None)  # else from a machine with other examples
@@ -139,11 +140,17 @@ def with_example(view: View, dataset: Dataset, at: int) -> View:
     return replace(view, text=chosen.text, text_pair=chosen.text_pair, example=at)
 
 
-def _example_number(value: str, count: int) -> int:
+def _number(value: str, count: int) -> int | None:
+    """Return an example's index from its number, None where there is no such example."""
     plain = value.isascii() and value.isdecimal() and len(value) < 10  # int() refuses thousands of digits
-    if not plain or not 1 <= int(value) <= count:
+    return int(value) - 1 if plain and 1 <= int(value) <= count else None
+
+
+def _example_number(value: str, count: int) -> int:
+    found = _number(value, count)
+    if found is None:
         raise ConfigError(f"The address has example={value[:40]!r}; there are examples 1 to {count}.")
-    return int(value) - 1
+    return found
 
 
 def _check_model(name: str, model_id: str) -> None:

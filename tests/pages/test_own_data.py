@@ -94,11 +94,22 @@ def test_a_file_without_column_names_is_read_from_its_first_line() -> None:
     assert (box(page, "Sentence").value, box(page, "Label").value) == ("column 1", "column 2")
     page.toggle[0].set_value(True).run()  # the first line does name the columns
     assert box(page, "Sentence").value == "a fine film"
+    page.text_input[0].set_value("Mine").run()
     page.toggle[0].set_value(False).run()
+    assert page.text_input[0].value == "Mine"
     box(page, "“good” (2) means").set_value("positive")
     box(page, "“bad” (1) means").set_value("negative")
     page.button(key="own.add").click().run()
     assert sum(list_own()[0].rows.values()) == 3
+
+
+def test_the_first_line_can_be_said_to_be_a_row_where_it_cannot_name_columns() -> None:
+    page = window(b"same text,same text,1\na b,b c,0\n", task="mrpc")
+    page.toggle[0].set_value(True).run()
+    assert "the header line names 'same text' twice" in messages(page)
+    page.toggle[0].set_value(False).run()
+    assert not page.error
+    assert box(page, "Label").value == "column 3"
 
 
 def test_pairs_scores_and_a_column_of_splits() -> None:
@@ -299,3 +310,51 @@ def test_the_rows_to_train_on_can_be_looked_at_too() -> None:
     texts = {example.text for example in load_split("sst2", "train", data.source).examples}
     assert page.text_input(key="explain.text").value in texts
     assert page.query_params["split"] in ("train", ["train"])
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("other", ["method", "text", "next", "source"])
+def test_a_split_picked_together_with_something_else_is_shown(other: str) -> None:
+    """As from a browser whose server was busy: both arrive in one run."""
+    data = kept()
+    page = open_page("explain.py", {"source": data.source, "split": "train"})
+    if other == "method":
+        page.selectbox(key="explain.method").set_value("gradient")
+    elif other == "text":
+        page.text_input(key="explain.text").set_value("a typed film")
+    elif other == "next":
+        page.button(key="explain.step.chevron_right").click()
+    else:
+        page.selectbox(key=f"explain.source.{data.source}").set_value("bundled")
+    next(one for one in page.segmented_control if one.label == "Split").set_value("validation").run()
+    assert not page.exception
+    assert page.query_params["split"] in ("validation", ["validation"])
+    source = "".join(page.query_params["source"])
+    assert page.text_input(key="explain.text").value == load_split("sst2", "validation", source).examples[0].text
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ({"example": "5000"}, ""),
+        ({"example": "nonsense"}, ""),
+        ({"source": "/gone/folder"}, "The data set /gone/folder is not here"),
+        ({"split": "validation_mismatched"}, "Mismatched of auto is not here"),
+    ],
+)
+def test_a_link_with_its_text_opens_whatever_is_missing_here(address: dict[str, str], words: str) -> None:
+    page = explain(text="A lovely film.", **address)
+    assert not page.exception
+    assert not page.error
+    assert page.text_input(key="explain.text").value == "A lovely film."
+    assert [words in one.value.replace("\\", "") for one in page.warning] == ([True] if words else [])
+
+
+@pytest.mark.usefixtures("models")
+def test_training_rows_of_unlabelled_data_are_not_there_and_the_link_says_so() -> None:
+    data = kept("text\nthe film is good\nthe plot is dull\n")
+    page = explain(source=data.source, split="train", text="A lovely film.")
+    assert not page.error
+    assert f"Training of {data.source} is not here" in page.warning[0].value.replace("\\", "")
+    assert "2 to look at." in " ".join(one.value for one in page.caption)
