@@ -16,6 +16,10 @@ from distill_core.methods import METHODS
 from distill_core.tasks import TASKS
 
 MATCHING = ("skip", "last")
+KD_FORMS = ("cross_entropy", "kl")
+SCHEDULES = ("fixed", "annealed")
+NORMS = ("l2", "l1")
+DISTANCES = ("l2", "l1", "smooth_l1")
 DROPOUT = ("published", "on", "off")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -140,6 +144,13 @@ class RunConfig:
         "Softens what teacher and student say before it is compared: logits are divided by it, or scores.",
         (0.1, 100),
     )
+    kd_form: str = _setting(
+        "cross_entropy", "choice", "Form of KD", "Soft cross-entropy (AD-KD's code), or KL divergence × τ² (GKD's).",
+        KD_FORMS,
+    )  # fmt: skip
+    temperature_schedule: str = _setting(
+        "fixed", "choice", "τ over the run", "Whether τ stays, or falls linearly to 1 at the last step.", SCHEDULES
+    )
     method_weight: float = _setting(
         1.0, "float", "Method weight w", "Weight of what the method adds to plain KD.", (0.0, 10_000)
     )
@@ -152,6 +163,19 @@ class RunConfig:
         "Matched layers",
         "Teacher's layers the student's follow: evenly spaced, or its last.",
         MATCHING,
+    )
+    method_delay: int = _setting(
+        0, "int", "Method begins after", "Steps in which the method weighs nothing yet.", (0, 1_000_000)
+    )
+    method_ramp: int = _setting(
+        0, "int", "Method rises over", "Steps over which its weight then rises to w.", (0, 1_000_000)
+    )
+    attribution_steps: int = _setting(
+        1, "int", "Attribution steps m", "Points on the path of AD-KD's integrated gradients.", (1, 64)
+    )
+    map_norm: str = _setting("l2", "choice", "Norm of a map", "The norm that AD-KD scales each map to 1 by.", NORMS)
+    map_distance: str = _setting(
+        "l2", "choice", "Distance of maps", "How AD-KD measures two maps' difference at each token.", DISTANCES
     )
     top_k: int | None = _setting(
         None, "int", "Top dimensions K", "Teacher dimensions kept in an AD-KD map; empty for all.", (1, 16_384), True

@@ -17,7 +17,7 @@ from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.layers import keep_layers
 from distill_core.methods import METHODS
 from distill_core.models import LoadedModel, make_trainable, save_model
-from distill_core.objectives import Pairs, layer_pairs, make_method
+from distill_core.objectives import make_loss
 from distill_core.probe import Probe
 from distill_core.tasks import constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
@@ -54,8 +54,8 @@ class Session:
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)
         student = self._student = make_trainable(keep_layers(teacher.network, config.student_layers))
-        method = make_method(config.method, top_k=config.top_k, pairs=self._pairs(teacher))
-        cache = TeacherCache(teacher, method, rows, training.labels)
+        loss = make_loss(config, int(teacher.network.config.num_hidden_layers))
+        cache = TeacherCache(teacher, loss.method, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
         task = get_task(config.task)
         constant = constant_metrics(task, gold_labels(validation))
@@ -70,9 +70,7 @@ class Session:
             student=student,
             train=training,
             teacher=cache,
-            method=method,
-            weights=config.weights,
-            temperature=config.temperature,
+            loss=loss,
             dropout=config.uses_dropout,
             steps=config.steps,
             batch_size=config.batch_size,
@@ -96,13 +94,6 @@ class Session:
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
         }
         save_model(self._student, self._teacher.tokenizer, path, about | record)
-
-    def _pairs(self, teacher: LoadedModel) -> Pairs:
-        """Return the layers that are matched; none for a method that matches no layers."""
-        if "matching" not in METHODS[self.config.method].settings:
-            return ()
-        teacher_layers = int(teacher.network.config.num_hidden_layers)
-        return layer_pairs(self.config.student_layers, teacher_layers, self.config.matching)
 
     def _data(self) -> tuple[Dataset, Dataset]:
         """Return the training examples this run can use, and the validation examples."""

@@ -3,7 +3,7 @@
 The one list: `objectives.make_method` builds what is named here, form, charts and command line say what it says.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ ANSWERS = Term(
     score_formula=r"\left(\frac{s_t - s_s}{\tau}\right)^2",
     score_words="Squared error with the teacher’s score, both divided by the temperature τ.",
 )
+_DIVERGENCE = replace(
+    ANSWERS,
+    formula=r"\tfrac{\tau^2}{C} \textstyle\sum_c p_t(c) \log \frac{p_t(c)}{p_s(c)}",
+    words="KL divergence from the teacher’s probabilities, both softened by the temperature τ, times τ² and averaged "
+    "over the classes, as GKD’s code has it.",
+    score_formula="(s_t - s_s)^2",
+    score_words="Squared error with the teacher’s score.",
+)
 _MAPS = Term(
     "ad_kd",
     "Attribution maps (AD-KD)",
@@ -108,6 +116,7 @@ _CLS_GRADIENTS = Term(
     weight="method_weight",
     score_formula=r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,\; g(l) = \nabla_{\!h(l)}s",
 )
+_WARM_UP = ("method_delay", "method_ramp")
 METHODS: dict[str, MethodInfo] = {
     "kd": MethodInfo(
         "Plain KD",
@@ -122,7 +131,7 @@ METHODS: dict[str, MethodInfo] = {
         "The student learns the gold scores, the teacher’s, and to weigh the same tokens: its attribution map is "
         "pulled towards the teacher’s.",
         (_MAPS,),
-        ("method_weight", "top_k"),
+        ("method_weight", "top_k", "attribution_steps", "map_norm", "map_distance", *_WARM_UP),
     ),
     "gkd": MethodInfo(
         "GKD",
@@ -131,7 +140,7 @@ METHODS: dict[str, MethodInfo] = {
         "The student learns the gold scores, the teacher’s, and to be moved the same way: the direction in which a "
         "change of a token changes the score is pulled towards the teacher’s.",
         (_GRADIENTS,),
-        ("method_weight",),
+        ("method_weight", *_WARM_UP),
         dropout=False,
     ),
     "gkd_cls": MethodInfo(
@@ -141,7 +150,7 @@ METHODS: dict[str, MethodInfo] = {
         "As GKD, and inside the models too: after each matched layer the state at [CLS] and the direction in which it "
         "moves the score are pulled towards the teacher’s.",
         (_GRADIENTS, _CLS_GRADIENTS, _STATES),
-        ("method_weight", "patience_weight", "matching"),
+        ("method_weight", "patience_weight", "matching", *_WARM_UP),
         dropout=False,
     ),
     "pkd": MethodInfo(
@@ -151,12 +160,12 @@ METHODS: dict[str, MethodInfo] = {
         "The student learns the gold scores, the teacher’s, and to think in the same steps: its [CLS] state after each "
         "inner layer is pulled towards a matched layer’s of the teacher.",
         (_STATES,),
-        ("patience_weight", "matching"),
+        ("patience_weight", "matching", *_WARM_UP),
     ),
 }
 
 
-def terms_of(method: str, scores: bool = False) -> tuple[Term, ...]:
-    """Return all terms of a method's loss; `scores`: as a regression has them."""
-    found = (LABELS, ANSWERS, *METHODS[method].terms)
+def terms_of(method: str, scores: bool = False, kd_form: str = "cross_entropy") -> tuple[Term, ...]:
+    """Return all terms of a method's loss; `scores`: as a regression has them, `kd_form`: as a run sets it."""
+    found = (LABELS, _DIVERGENCE if kd_form == "kl" else ANSWERS, *METHODS[method].terms)
     return tuple(term.of_scores() for term in found) if scores else found

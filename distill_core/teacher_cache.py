@@ -13,8 +13,8 @@ from torch import Tensor
 
 from distill_core.encoding import Encoded, Inputs
 from distill_core.errors import StoreError
-from distill_core.models import LoadedModel, embed, logits_and_states
-from distill_core.objectives import ForwardPass, Method, Signal
+from distill_core.models import LoadedModel, embed
+from distill_core.objectives import ForwardPass, Method, Signal, forward_pass
 from distill_core.teacher_store import TeacherStore
 
 _LOGITS = "logits"  # beside the parts of the method's signal
@@ -88,8 +88,7 @@ def teacher_pass(
     """Run the teacher on a batch; with `needs_graph`, E and logits can be differentiated (weights never)."""
     with torch.set_grad_enabled(needs_graph):
         embeddings = embed(teacher.network, inputs).detach().requires_grad_(needs_graph)
-        logits, states = logits_and_states(teacher.network, embeddings, inputs)
-    return ForwardPass(embeddings, logits, inputs.mask, labels, states)
+        return forward_pass(teacher.network, embeddings, inputs, labels)
 
 
 def _padded(parts: Sequence[Tensor], tokens: int) -> Tensor:

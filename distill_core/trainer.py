@@ -19,12 +19,13 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Phase
-from distill_core.models import embed, logits_and_states
-from distill_core.objectives import ForwardPass, Method
-from distill_core.objectives.kd import label_loss, soft_target_loss
+from distill_core.models import embed
+from distill_core.objectives import ForwardPass, Loss, Terms, forward_pass
+from distill_core.objectives.kd import label_loss
 from distill_core.teacher_cache import TeacherCache
 
 WARMUP = 0.1  # share of the steps over which the learning rate rises, then falls linearly to 0
+SHARES_EVERY = 10  # steps between two looks at how much each term's gradient counts
 CLIP = 1.0  # largest gradient norm, as in the AD-KD authors' scripts
 WEIGHT_DECAY = 0.01
 
@@ -43,9 +44,7 @@ def distill(
     student: PreTrainedModel,
     train: TrainingSet,
     teacher: TeacherCache | None,
-    method: Method | None,
-    weights: Mapping[str, float],
-    temperature: float = 1.0,
+    loss: Loss | None,
     dropout: bool = True,
     steps: int,
     batch_size: int,
@@ -56,12 +55,11 @@ def distill(
 ) -> Iterator[Event]:
     """Train `student` in place for `steps` optimizer steps, yielding events as they happen.
 
-    `weights`: of every term by name (`RunConfig.weights`). Without `teacher` this is plain fine-tuning on the labels.
-    `temperature`: τ of the teacher's answers. `dropout`: whether the student's is on while it trains. `evaluate()`
-    is called before the first step, every `evaluate_every` steps and after the last; what it returns is yielded as
-    it is. Which parameters are trained is the caller's to say (`requires_grad`). Same arguments, same device: same
-    weights (random numbers come from `seed` alone). Raises RunError naming the step and the term when a term is not
-    finite. The student is in eval mode at every yield of an evaluation and when the iterator ends.
+    Without `teacher` and `loss` this is plain fine-tuning on the labels. `dropout`: whether the student's is on while
+    it trains. `evaluate()` is called before the first step, every `evaluate_every` steps and after the last; what it
+    returns is yielded as it is. Which parameters are trained is the caller's to say (`requires_grad`). Same arguments,
+    same device: same weights (random numbers come from `seed` alone). Raises RunError naming the step and the term
+    when a term is not finite. The student is in eval mode at every yield of an evaluation and when the iterator ends.
     """
     torch.manual_seed(seed)
     update = _Update(student, learning_rate, steps)
@@ -76,7 +74,7 @@ def distill(
             began = time.perf_counter()
             student.train(dropout)
             rows = next(batches)
-            values = update(step, _terms(student, train, rows, teacher, method, weights, temperature))
+            values = update(step, _terms(student, train, rows, teacher, loss, (step, steps)))
             now = time.perf_counter()
             values["examples_per_second"] = len(rows) / (now - began)
             values["memory_mb"] = _memory_mb(student)
@@ -101,10 +99,11 @@ class _Update:
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
         self._schedule = get_linear_schedule_with_warmup(self._optimizer, math.ceil(WARMUP * steps), steps)
 
-    def __call__(self, step: int, terms: Mapping[str, tuple[Tensor, float]]) -> dict[str, float]:
+    def __call__(self, step: int, terms: Terms) -> dict[str, float]:
         """Step down the weighted sum of the terms and return its numbers; RunError if one is not finite."""
         for name, (raw, _) in terms.items():
             _check_finite(step, f"{name} term", raw)
+        shares = self._shares(terms) if len(terms) > 1 and step % SHARES_EVERY == 1 else {}
         loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -117,7 +116,16 @@ class _Update:
         for name, (raw, weight) in terms.items():
             values[name] = raw.item()
             values[f"weighted/{name}"] = raw.item() * weight
-        return values
+        return values | {f"share/{name}": share for name, share in shares.items()}
+
+    def _shares(self, terms: Terms) -> dict[str, float]:
+        """Return each weighted term's gradient norm as a share of the sum of all; nothing where all are 0."""
+        norms = {}
+        for name, (raw, weight) in terms.items():
+            found = torch.autograd.grad(raw * weight, self._parameters, retain_graph=True, allow_unused=True)
+            norms[name] = math.hypot(*(float(g.norm()) for g in found if g is not None))
+        whole = sum(norms.values())
+        return {name: norm / whole for name, norm in norms.items()} if whole > 0 else {}
 
 
 def _check_finite(step: int, name: str, value: Tensor) -> None:
@@ -133,24 +141,16 @@ def _terms(
     train: TrainingSet,
     rows: Sequence[int],
     teacher: TeacherCache | None,
-    method: Method | None,
-    weights: Mapping[str, float],
-    temperature: float,
-) -> dict[str, tuple[Tensor, float]]:
-    """Return each term of the loss for one batch with its weight."""
+    loss: Loss | None,
+    at: tuple[int, int],
+) -> Terms:
+    """Return each term of the loss for one batch with its weight; `at`: the step, counted from 1, of how many."""
     inputs = collate([train.rows[row] for row in rows], train.pad_id).to(student.device)
     labels = train.labels[list(rows)].to(student.device)
     forward = student_pass(student, inputs, labels)
-    if teacher is None:
+    if teacher is None or loss is None:
         return {"ce": (label_loss(forward.logits, labels), 1.0)}
-    teacher_logits, signal = teacher.batch(rows, inputs, labels)
-    terms = {
-        "ce": label_loss(forward.logits, labels),
-        "kd": soft_target_loss(forward.logits, teacher_logits, temperature),
-    }
-    if method is not None:
-        terms |= method.losses(forward, signal)
-    return {name: (raw, weights[name]) for name, raw in terms.items()}
+    return loss.terms(forward, *teacher.batch(rows, inputs, labels), *at)
 
 
 def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> ForwardPass:
@@ -158,8 +158,7 @@ def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor
     embeddings = embed(student, inputs)
     if not embeddings.requires_grad:
         embeddings.requires_grad_()
-    logits, states = logits_and_states(student, embeddings, inputs)
-    return ForwardPass(embeddings, logits, inputs.mask, labels, states)
+    return forward_pass(student, embeddings, inputs, labels)
 
 
 def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator) -> Iterator[list[int]]:

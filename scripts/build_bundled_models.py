@@ -36,7 +36,7 @@ from distill_core.events import Measured
 from distill_core.layers import keep_layers
 from distill_core.model_files import file_sha256
 from distill_core.models import make_trainable
-from distill_core.objectives import make_method
+from distill_core.objectives import AdKd, Loss, SoftTargets
 from distill_core.tasks import get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import TrainingSet, distill
@@ -161,7 +161,7 @@ def build(name: str, glue: Path) -> None:
         torch.nn.init.zeros_(start.classifier.bias)
     student = make_trainable(copy.deepcopy(start))
     training = _training_set(train, tokenizer)
-    method = make_method(recipe.method) if recipe.method else None
+    method = AdKd() if recipe.method == "ad_kd" else None
     teacher = None
     if recipe.parent != bundle.BASE:
         teacher = TeacherCache(bundle.open_model(f"bundled/{recipe.parent}"), method, training.rows, training.labels)
@@ -174,8 +174,8 @@ def build(name: str, glue: Path) -> None:
     def train_on(phase: int, steps: int, rate: float, weight: float) -> None:
         mean = MeanWeights(student) if phase else None
         for event in distill(
-            student=student, train=training, teacher=teacher, method=method,
-            weights={"ce": 1 - ALPHA, "kd": ALPHA, "ad_kd": weight}, temperature=TEMPERATURE,
+            student=student, train=training, teacher=teacher,
+            loss=Loss({"ce": 1 - ALPHA, "kd": ALPHA, "ad_kd": weight}, method, SoftTargets(TEMPERATURE)),
             steps=steps, batch_size=BATCH, learning_rate=rate,
             seed=SEED + phase, evaluate=watch, evaluate_every=300,
         ):  # fmt: skip

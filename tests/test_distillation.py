@@ -89,7 +89,8 @@ def test_each_setting_reaches_the_training(tmp_path: Path) -> None:
     assert last_loss() == plain
     others = {
         "seed": 1, "method_weight": 5.0, "top_k": 3, "alpha": 0.2, "temperature": 5.0, "learning_rate": 1e-2,
-        "batch_size": 8, "max_length": 8, "train_examples": 5,
+        "batch_size": 8, "max_length": 8, "train_examples": 5, "kd_form": "kl", "temperature_schedule": "annealed",
+        "method_delay": 2, "method_ramp": 3, "attribution_steps": 2, "map_norm": "l1", "map_distance": "l1",
     }  # fmt: skip
     same = [name for name, value in others.items() if last_loss(**{name: value}) == plain]
     assert same == []

@@ -14,7 +14,7 @@ from distill_core.events import Event, Measured, Phase
 from distill_core.layers import keep_layers
 from distill_core.methods import METHODS
 from distill_core.models import make_trainable
-from distill_core.objectives import Method, make_method
+from distill_core.objectives import make_loss
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import TrainingSet, distill
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
@@ -45,13 +45,12 @@ def run(
     rate: float = 1e-3,
 ) -> tuple[dict[str, Tensor], list[Event], TeacherCache]:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
-    matched = "matching" in METHODS[key].settings
-    student = make_trainable(keep_layers(teacher.network, 2 if matched else 1))
+    given = {"method": key, "student_layers": 2 if "matching" in METHODS[key].settings else 1, **(settings or {})}
+    config = RunConfig.from_values(given)
+    student = make_trainable(keep_layers(teacher.network, config.student_layers))
     train = train or training_set()
-    method = make_method(key, pairs=((1, 1),) if matched else ())
-    cache = TeacherCache(teacher, method, train.rows, train.labels)
-    config = RunConfig.from_values({"method": key, **(settings or {})})
-    events = list(_events(student, train, cache, method, config, steps, rate))
+    cache = TeacherCache(teacher, make_loss(config, 2).method, train.rows, train.labels)
+    events = list(_events(student, train, cache, config, steps, rate))
     return {name: p.detach().clone() for name, p in student.named_parameters()}, events, cache
 
 
@@ -59,14 +58,13 @@ def _events(
     student: torch.nn.Module,
     train: TrainingSet,
     cache: TeacherCache | None,
-    method: Method | None,
     config: RunConfig,
     steps: int,
     rate: float,
 ) -> Iterator[Event]:
     return distill(
-        student=student, train=train, teacher=cache, method=method, weights=config.weights,
-        temperature=config.temperature, dropout=config.uses_dropout, steps=steps, batch_size=4,
+        student=student, train=train, teacher=cache, loss=None if cache is None else make_loss(config, 2),
+        dropout=config.uses_dropout, steps=steps, batch_size=4,
         learning_rate=rate, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=3,
     )  # fmt: skip
 
@@ -86,7 +84,7 @@ def test_training_is_what_a_plain_loop_does() -> None:
     """AdamW with decay 0.01, norm clipped at 1, rate up over a tenth and then down to 0, dropout on."""
     train, steps, rate = training_set(), 12, 0.01
     ours, plain = (make_trainable(tiny_network(seed=1, dropout=0.3)) for _ in range(2))
-    events = list(_events(ours, train, None, None, RunConfig(), steps, rate))
+    events = list(_events(ours, train, None, RunConfig(), steps, rate))
     torch.manual_seed(5)
     order = torch.Generator().manual_seed(5)
     lengths = [len(row.ids) for row in train.rows]
@@ -114,7 +112,7 @@ def test_dropout_is_as_it_is_said_to_be() -> None:
     def trained(dropout: float, method: str, said: str = "published") -> list[float]:
         student = make_trainable(tiny_network(seed=1, dropout=dropout))
         config = RunConfig.from_values({"method": method, "dropout": said})
-        return values(list(_events(student, training_set(), None, None, config, 3, 0.01)), "loss")
+        return values(list(_events(student, training_set(), None, config, 3, 0.01)), "loss")
 
     without = trained(0.0, "kd")
     assert trained(0.3, "kd") != without
@@ -151,6 +149,36 @@ def test_the_total_is_the_sum_of_its_weighted_terms(tmp_path: Path) -> None:
             assert v["loss"] == pytest.approx(v["weighted/ce"] + v["weighted/kd"] + v["weighted/ad_kd"], rel=1e-5)
 
 
+@pytest.mark.parametrize("key", [key for key in METHODS if key != "kd"])
+@pytest.mark.parametrize("settings", [{"method_weight": 0.0, "patience_weight": 0.0}, {"method_delay": 100}])
+def test_a_method_that_weighs_nothing_is_plain_kd_bit_for_bit(
+    tmp_path: Path, key: str, settings: dict[str, float]
+) -> None:
+    common = {"dropout": "on", "student_layers": 2}
+    plain, _, _ = run(tmp_path, "kd", settings=common)
+    weighed, events, _ = run(tmp_path, key, settings=common | settings)
+    assert values(events, METHODS[key].terms[0].name)[-1] > 0  # and yet it is measured
+    assert all(torch.equal(plain[name], weighed[name]) for name in plain)
+
+
+def test_the_methods_weight_comes_late_and_rises(tmp_path: Path) -> None:
+    _, events, _ = run(tmp_path, "ad_kd", settings={"method_weight": 8.0, "method_delay": 2, "method_ramp": 3})
+    raw, weighted = values(events, "ad_kd"), values(events, "weighted/ad_kd")
+    shares = [one / other for one, other in zip(weighted, raw, strict=True)]
+    assert shares == pytest.approx([0, 0, 2, 4, 6, 8, 8, 8])
+
+
+def test_how_much_each_terms_gradient_counts_is_told(tmp_path: Path) -> None:
+    _, events, _ = run(tmp_path, "ad_kd", steps=12, settings={"method_weight": 0.5})
+    told = {event.step: event.values for event in events if isinstance(event, Measured) and "share/ce" in event.values}
+    assert list(told) == [1, 11]
+    for found in told.values():
+        assert found["share/ce"] + found["share/kd"] + found["share/ad_kd"] == pytest.approx(1)
+        assert min(found["share/ce"], found["share/kd"], found["share/ad_kd"]) > 0
+    _, without, _ = run(tmp_path, "ad_kd", steps=2, settings={"method_weight": 0.0})
+    assert values(without, "share/ad_kd") == [0.0]
+
+
 def test_evaluations_come_before_during_and_after(tmp_path: Path) -> None:
     _, events, _ = run(tmp_path, "kd", steps=8)
     steps = [event.step for event in events if isinstance(event, Measured) and "validation/accuracy" in event.values]
@@ -183,14 +211,14 @@ def test_stored_teacher_numbers_equal_fresh_ones(tmp_path: Path) -> None:
 
 
 def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> None:
-    train, method = training_set(), make_method("ad_kd")
+    train, method = training_set(), make_loss(RunConfig(), 2).method
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
     cache = TeacherCache(teacher, method, train.rows, train.labels)
     for row in range(len(train.rows)):
         maps = torch.full((len(train.rows[row].ids), 1), float("nan"))
         cache._numbers[cache._digests[row]] = {"logits": torch.zeros(2), "maps": maps}
     student = make_trainable(keep_layers(teacher.network, 1))
-    events = _events(student, train, cache, method, RunConfig(), 3, 1e-3)
+    events = _events(student, train, cache, RunConfig(), 3, 1e-3)
     with pytest.raises(RunError, match=r"Step 1: the ad_kd term is not finite"):
         list(events)
 
@@ -198,7 +226,7 @@ def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> Non
 def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_path: Path) -> None:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
     student = make_trainable(keep_layers(teacher.network, 1))
-    events = _events(student, training_set(), None, None, RunConfig(), 100, 1e-3)
+    events = _events(student, training_set(), None, RunConfig(), 100, 1e-3)
     for event in events:
         if isinstance(event, Measured) and event.step == 2:
             break

@@ -1,53 +1,29 @@
 """Commands about runs: start one in the foreground, list, show, stop."""
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from distill_core.catalogue import find_teacher
-from distill_core.cli.output import Json, Source, TaskName, bar, busy, error_console, finite, print_json, print_rows
-from distill_core.config import FIELDS, RunConfig
+from distill_core.cli.output import Json, bar, busy, error_console, finite, print_json, print_rows
+from distill_core.config import FIELDS, FieldSpec, RunConfig
 from distill_core.data import load_split
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
-from distill_core.methods import METHODS
 from distill_core.store import Run, Store
 
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, or stop one.")
 
 
-def distill(
-    task: TaskName = "sst2",
-    teacher: Annotated[str | None, typer.Option(help=f"{FIELDS['teacher'].help} The task's bundled one.")] = None,
-    method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = RunConfig().method,
-    student_layers: Annotated[int, typer.Option(help=FIELDS["student_layers"].help)] = RunConfig().student_layers,
-    source: Source = "auto",
-    train_examples: Annotated[int | None, typer.Option(help=FIELDS["train_examples"].help)] = None,
-    steps: Annotated[int, typer.Option(help=FIELDS["steps"].help)] = RunConfig().steps,
-    batch_size: Annotated[int, typer.Option(help=FIELDS["batch_size"].help)] = RunConfig().batch_size,
-    learning_rate: Annotated[float, typer.Option(help=FIELDS["learning_rate"].help)] = RunConfig().learning_rate,
-    alpha: Annotated[float, typer.Option(help=FIELDS["alpha"].help)] = RunConfig().alpha,
-    temperature: Annotated[float, typer.Option(help=FIELDS["temperature"].help)] = RunConfig().temperature,
-    method_weight: Annotated[float, typer.Option(help=FIELDS["method_weight"].help)] = RunConfig().method_weight,
-    top_k: Annotated[int | None, typer.Option(help=FIELDS["top_k"].help)] = None,
-    evaluate_every: Annotated[int, typer.Option(help=FIELDS["evaluate_every"].help)] = RunConfig().evaluate_every,
-    max_length: Annotated[int, typer.Option(help=FIELDS["max_length"].help)] = RunConfig().max_length,
-    patience_weight: Annotated[float, typer.Option(help=FIELDS["patience_weight"].help)] = RunConfig().patience_weight,
-    matching: Annotated[str, typer.Option(help=FIELDS["matching"].help)] = RunConfig().matching,
-    dropout: Annotated[str, typer.Option(help=FIELDS["dropout"].help)] = RunConfig().dropout,
-    seed: Annotated[int, typer.Option(help=FIELDS["seed"].help)] = RunConfig().seed,
-    device: Annotated[str, typer.Option(help=FIELDS["device"].help)] = RunConfig().device,
-    name: Annotated[str, typer.Option(help=FIELDS["name"].help)] = "",
-    as_json: Json = False,
-) -> None:
+def distill(as_json: Json = False, **values: Any) -> None:
     """Distil a student in the foreground; the run is in the store like any other. Ctrl-C stops and keeps it."""
     from distill_core.runner import submit
     from distill_core.worker import run_in_foreground
 
-    values: dict[str, Any] = {key: value for key, value in locals().items() if key in FIELDS}
-    config = RunConfig(**values | {"teacher": teacher or f"bundled/{task}-teacher"})
+    config = RunConfig.from_values(values | {"teacher": values["teacher"] or f"bundled/{values['task']}-teacher"})
     find_teacher(config)
     if config.source != "hub":  # whose failure the run tells, once it has asked
         for split in ("train", "validation"):
@@ -55,7 +31,7 @@ def distill(
     store = Store()
     run_id = submit(store, config)
     with bar(f"Run {run_id}") as progress:
-        run = run_in_foreground(store, run_id, _event_printer(progress, steps))
+        run = run_in_foreground(store, run_id, _event_printer(progress, config.steps))
     _print_result(store, run, as_json)
     if run.state in ("failed", "lost"):
         raise typer.Exit(1)
@@ -112,6 +88,32 @@ def settled_store() -> Store:
     store = Store()
     pump(store)
     return store
+
+
+def _option(spec: FieldSpec) -> inspect.Parameter:
+    """Return a setting as an option of the command line."""
+    kind: Any = {"int": int, "float": float}.get(spec.kind, str)
+    words = spec.help + (f" One of: {', '.join(spec.choices)}." if spec.choices else "")
+    default = spec.default
+    if spec.name == "teacher":
+        words, default = f"{words} Left out: the task's bundled one.", None
+    if spec.name == "source":
+        words = f"{words[:-1]}: auto, bundled, hub, own/ID (see `data list`), or a GLUE folder."
+    if default is None:
+        kind = kind | None
+    hint = Annotated[kind, typer.Option(help=words)]
+    return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _take_options(command: Callable[..., None], specs: Iterable[FieldSpec]) -> None:
+    """Let a command take settings as options, before its own."""
+    own = inspect.signature(command).parameters["as_json"].replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    options = [*map(_option, specs), own]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__annotations__ = {option.name: option.annotation for option in options}
+
+
+_take_options(distill, FIELDS.values())
 
 
 def _print_result(store: Store, run: Run, as_json: bool) -> None:

@@ -1,28 +1,42 @@
-"""The distillation methods: one file each, listed once."""
+"""The distillation methods: one file each; what a run sets for them makes its loss."""
 
-from distill_core.errors import ConfigError
+from distill_core.config import RunConfig
 from distill_core.methods import METHODS
 from distill_core.objectives.ad_kd import AdKd
-from distill_core.objectives.base import ForwardPass, Method, Signal
+from distill_core.objectives.base import ForwardPass, Method, Signal, forward_pass
 from distill_core.objectives.gkd import Gkd
 from distill_core.objectives.gkd_cls import GkdCls
+from distill_core.objectives.kd import SoftTargets
+from distill_core.objectives.loss import Loss, Terms
 from distill_core.objectives.pkd import Pairs, Pkd, layer_pairs
 
 __all__ = [
-    "AdKd", "ForwardPass", "Gkd", "GkdCls", "Method", "Pairs", "Pkd", "Signal", "layer_pairs", "make_method",
+    "AdKd", "ForwardPass", "Gkd", "GkdCls", "Loss", "Method", "Pairs", "Pkd", "Signal", "SoftTargets", "Terms",
+    "forward_pass", "layer_pairs", "make_loss", "make_method",
 ]  # fmt: skip
 
 
-def make_method(key: str, *, top_k: int | None = None, pairs: Pairs = ()) -> Method | None:
-    """Return what a method adds to plain KD, None for plain KD itself; ConfigError for an unknown key.
+def make_loss(config: RunConfig, teacher_layers: int) -> Loss:
+    """Return the loss of a run; ConfigError where its student and a teacher of so many layers do not fit the method."""
+    return Loss(
+        weights=config.weights,
+        method=make_method(config, teacher_layers),
+        soft=SoftTargets(config.temperature, config.kd_form, config.temperature_schedule == "annealed"),
+        delay=config.method_delay,
+        ramp=config.method_ramp,
+    )
 
-    `pairs`: the layers that are matched, for the methods that match some (`layer_pairs`).
-    """
-    if key not in METHODS:
-        raise ConfigError(f"Unknown method {key!r}; choose one of: {', '.join(METHODS)}.")
-    if "matching" in METHODS[key].settings and not pairs:
-        raise ConfigError(f"{METHODS[key].title} matches layers; say which (layer_pairs).")
+
+def make_method(config: RunConfig, teacher_layers: int) -> Method | None:
+    """Return what a run's method adds to plain KD, None for plain KD itself; ConfigError as `make_loss`."""
+    pairs: Pairs = ()
+    if "matching" in METHODS[config.method].settings:
+        pairs = layer_pairs(config.student_layers, teacher_layers, config.matching)
     built: dict[str, Method | None] = {
-        "kd": None, "ad_kd": AdKd(top_k=top_k), "gkd": Gkd(), "gkd_cls": GkdCls(pairs), "pkd": Pkd(pairs),
-    }  # fmt: skip
-    return built[key]
+        "kd": None,
+        "ad_kd": AdKd(config.top_k, config.attribution_steps, config.map_norm, config.map_distance),
+        "gkd": Gkd(),
+        "gkd_cls": GkdCls(pairs),
+        "pkd": Pkd(pairs),
+    }
+    return built[config.method]

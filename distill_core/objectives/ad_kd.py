@@ -1,62 +1,81 @@
-"""AD-KD: the student matches the teacher's attribution map, one-step form.
+"""AD-KD: the student matches the teacher's attribution maps, integrated gradients of one step or more.
 
 Source: Wu et al., *AD-KD: Attribution-Driven Knowledge Distillation for Language Model Compression*,
 ACL 2023, arXiv 2305.10010, and its authors' code (one-step maps in all published recipes).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from distill_core.attribution.reduce import l2_norm, unit_norm
+from distill_core.attribution.reduce import l2_norm
 from distill_core.objectives.base import ForwardPass, Signal
-from distill_core.objectives.views import every_view
+from distill_core.objectives.views import every_view, losses_of_views
+
+DISTANCES: dict[str, Callable[..., Tensor]] = {"l2": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 
 
 @dataclass(frozen=True)
 class AdKd:
-    """The AD-KD term. `top_k`: dimensions K the teacher's map keeps a token, None for all D.
+    """The AD-KD term. `top_k`: dimensions K the teacher's map keeps a token, None for all D; `steps`: of the path.
 
+    `norm`: l2 or l1, to which each map is scaled; `distance`: one of DISTANCES.
     Views: the paper's are the cross-entropy with the gold label (two classes), the squared error (a regression), and
-    −log p_c for every class c of more. As each map is scaled, these are the log-odds' and the score's.
+    −log p_c for every class c of more. Of one step, whose map is scaled, these are the log-odds' and the score's.
     """
 
     top_k: int | None = None
+    steps: int = 1
+    norm: str = "l2"
+    distance: str = field(default="l2", repr=False)
     key: str = "ad_kd"
     by_token: frozenset[str] = frozenset({"maps"})
 
     def signal(self, teacher: ForwardPass) -> Signal:
-        """Return `maps` (batch, token, view), each of L2 norm 1 over its tokens."""
-        views = every_view(teacher.logits)
-        maps = [attribution_map(teacher, view, top_k=self.top_k, create_graph=False) for view in views]
-        return {"maps": torch.stack(maps, dim=2).detach()}
+        """Return `maps` (batch, token, view), each of norm 1 over its tokens."""
+        return {"maps": self._maps(teacher, self.top_k, create_graph=False).detach()}
 
     def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
-        """Return Σ_views Σ (a_teacher − a_student)² / number of nonzero teacher entries.
+        """Return Σ_views Σ d(a_teacher, a_student) / number of nonzero teacher entries.
 
         Differentiable in the student's parameters (second order); 0 when the maps are equal.
         """
-        total = student.logits.new_zeros(())
-        for index, view in enumerate(every_view(student.logits)):
-            own = attribution_map(student, view, top_k=None, create_graph=True)
-            wanted = signal["maps"][:, :, index]  # (B, T)
-            total = total + (wanted - own).square().sum() / wanted.count_nonzero().clamp(min=1)
-        return {self.key: total}
+        wanted, own = signal["maps"], self._maps(student, None, create_graph=True)
+        counts = wanted.count_nonzero(dim=(0, 1)).clamp(min=1)
+        apart = DISTANCES[self.distance](own, wanted, reduction="none")
+        return {self.key: (apart.sum(dim=(0, 1)) / counts).sum()}
 
+    def _maps(
+        self, forward: ForwardPass, top_k: int | None, *, create_graph: bool
+    ) -> Float[Tensor, "batch token view"]:
+        """Return ‖g ⊙ E‖₂ over the width for every view, scaled over each example's tokens; 0 on padding.
 
-def attribution_map(
-    forward: ForwardPass, view: Float[Tensor, ""], *, top_k: int | None, create_graph: bool
-) -> Float[Tensor, "batch token"]:
-    """Return ‖g ⊙ E‖₂ over the width, scaled to L2 norm 1 over each example's tokens; 0 on padding.
+        g: the mean gradient at the points α·E, α = 1/m … 1. `top_k` keeps the K largest |g ⊙ E| a token before the
+        norm. A map that is zero everywhere stays zero.
+        """
+        maps = []
+        for gradient in self._gradients(forward, create_graph):
+            product = gradient * forward.embeddings  # (B, T, D)
+            if top_k is not None and top_k < product.shape[-1]:
+                kept = product.abs().topk(top_k, dim=-1).indices
+                product = torch.zeros_like(product).scatter(-1, kept, product.gather(-1, kept))
+            scores = l2_norm(product, forward.mask)
+            length = torch.linalg.vector_norm(scores, ord=1 if self.norm == "l1" else 2, dim=-1, keepdim=True)
+            maps.append(torch.where(length > 0, scores / length.clamp(min=torch.finfo(scores.dtype).tiny), 0.0))
+        return torch.stack(maps, dim=2)
 
-    g = ∂view/∂E at the embedding block's output E. `top_k` keeps the K largest |g ⊙ E| a token before
-    the norm. A map that is zero everywhere stays zero.
-    """
-    (gradient,) = torch.autograd.grad(view, forward.embeddings, create_graph=create_graph, retain_graph=True)
-    product = gradient * forward.embeddings  # (B, T, D)
-    if top_k is not None and top_k < product.shape[-1]:
-        kept = product.abs().topk(top_k, dim=-1).indices
-        product = torch.zeros_like(product).scatter(-1, kept, product.gather(-1, kept))
-    return unit_norm(l2_norm(product, forward.mask))
+    def _gradients(self, forward: ForwardPass, create_graph: bool) -> list[Float[Tensor, "batch token width"]]:
+        """Return each view's mean gradient on the path; all its points are one batch."""
+        if self.steps == 1:
+            points, views = forward.embeddings, every_view(forward.logits)
+        else:
+            shares = torch.arange(1, self.steps + 1).to(forward.embeddings) / self.steps
+            points = (shares[:, None, None, None] * forward.embeddings).flatten(0, 1)  # (m·B, T, D)
+            points = points if points.requires_grad else points.requires_grad_()
+            views = losses_of_views(forward.run(points), forward.labels.repeat(self.steps))
+        found = [torch.autograd.grad(view, points, create_graph=create_graph, retain_graph=True)[0] for view in views]
+        return [gradient.unflatten(0, (self.steps, -1)).mean(dim=0) for gradient in found]

@@ -3,6 +3,8 @@
 Source: Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network*, 2015, arXiv 1503.02531.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -19,10 +21,32 @@ def label_loss(logits: Float[Tensor, "batch class"], labels: Shaped[Tensor, " ba
     return F.cross_entropy(logits, labels)
 
 
-def soft_target_loss(
-    student_logits: Float[Tensor, "batch class"],
-    teacher_logits: Float[Tensor, "batch class"],
-    temperature: float,
+@dataclass(frozen=True)
+class SoftTargets:
+    """How the student's answers are compared with its teacher's: temperature τ, one of FORMS, whether τ is annealed.
+
+    Annealed, τ falls linearly from its value at the first step to 1 at the last (AD-KD's code: at the last epoch).
+    """
+
+    temperature: float = 2.0
+    form: str = "cross_entropy"
+    annealed: bool = False
+
+    def temperature_at(self, step: int, steps: int) -> float:
+        """Return τ at a step, counted from 1."""
+        passed = (step - 1) / max(1, steps - 1) if self.annealed else 0.0
+        return self.temperature + (1.0 - self.temperature) * passed
+
+    def loss(
+        self, student: Float[Tensor, "batch class"], teacher: Float[Tensor, "batch class"], step: int, steps: int
+    ) -> Float[Tensor, ""]:
+        """Return the term for a batch's logits at a step."""
+        form = soft_divergence if self.form == "kl" else soft_cross_entropy
+        return form(student, teacher, self.temperature_at(step, steps))
+
+
+def soft_cross_entropy(
+    student_logits: Float[Tensor, "batch class"], teacher_logits: Float[Tensor, "batch class"], temperature: float
 ) -> Float[Tensor, ""]:
     """Return −Σ_c p_teacher(τ) log p_student(τ), averaged over the batch, in nats.
 
@@ -35,3 +59,18 @@ def soft_target_loss(
     teacher = torch.softmax(teacher_logits / temperature, dim=-1)
     student = torch.log_softmax(student_logits / temperature, dim=-1)
     return -(teacher * student).sum(dim=-1).mean()
+
+
+def soft_divergence(
+    student_logits: Float[Tensor, "batch class"], teacher_logits: Float[Tensor, "batch class"], temperature: float
+) -> Float[Tensor, ""]:
+    """Return τ² Σ_c p_teacher(τ) (log p_teacher(τ) − log p_student(τ)), averaged over batch and classes, in nats.
+
+    The form of GKD's published code; 0 at a perfect match. For a regression, which that code has not: the squared
+    error of the two scores, each divided by τ, times τ² (ours).
+    """
+    if student_logits.shape[1] == 1:
+        return F.mse_loss(student_logits, teacher_logits)
+    teacher = torch.log_softmax(teacher_logits / temperature, dim=-1)
+    student = torch.log_softmax(student_logits / temperature, dim=-1)
+    return temperature**2 * (teacher.exp() * (teacher - student)).mean()

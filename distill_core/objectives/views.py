@@ -1,8 +1,9 @@
 """The scalars whose gradients the methods compare: log-odds, which do not vanish when a model is sure."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def log_odds(logits: Float[Tensor, "batch class"], index: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
@@ -27,6 +28,20 @@ def every_view(logits: Float[Tensor, "batch class"]) -> list[Float[Tensor, ""]]:
     count = logits.shape[1]
     classes = range(count) if count > 2 else [count - 1]
     return [log_odds(logits, torch.full_like(logits[:, 0], index, dtype=torch.long)).sum() for index in classes]
+
+
+def losses_of_views(logits: Float[Tensor, "batch class"], labels: Shaped[Tensor, " batch"]) -> list[Float[Tensor, ""]]:
+    """Return AD-KD's own views, each summed over the batch: −log p of the gold class (two classes) or of every class.
+
+    A regression's is the squared error. −log p_c is softplus of minus the log-odds, which stays exact near p_c = 1.
+    """
+    count = logits.shape[1]
+    if count == 1:
+        return [(logits[:, 0] - labels.to(logits.dtype)).square().sum()]
+    if count == 2:
+        return [F.softplus(-log_odds(logits, labels)).sum()]
+    every = (torch.full_like(labels, index) for index in range(count))
+    return [F.softplus(-log_odds(logits, index)).sum() for index in every]
 
 
 def predicted_view(logits: Float[Tensor, "batch class"]) -> Float[Tensor, ""]:

@@ -22,6 +22,12 @@ from pages.components.run_html import time_estimate
 from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
 WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
+MORE = (
+    ("device", "dropout", "evaluate_every", "max_length"),
+    ("kd_form", "temperature_schedule"),
+    ("method_delay", "method_ramp", "matching"),
+    ("attribution_steps", "top_k", "map_norm", "map_distance"),
+)
 DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
 FORMATS = {
@@ -77,19 +83,24 @@ def draw_settings() -> None:
 
 
 def draw_more_settings() -> None:
-    """Draw the rarer settings, folded away."""
+    """Draw the rarer settings, folded away; of those that only some methods read, the chosen one's."""
     with st.expander("More settings", icon=":material/tune:"):
         devices = usable_devices()
-        device, dropout, matching = st.columns(3, gap="small")
-        with device:
-            _choice("device", {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices})
-        with matching:
-            _choice("matching", {"skip": "Evenly spaced", "last": "The last ones"})
-        with dropout:
-            published = METHODS[st.session_state[key("method")]].dropout
-            titles = {"published": f"As published ({'on' if published else 'off'})", "on": "On", "off": "Off"}
-            _choice("dropout", titles)
-        _numbers("evaluate_every", "max_length", "top_k")
+        published = "on" if METHODS[st.session_state[key("method")]].dropout else "off"
+        titles = {
+            "device": {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices},
+            "dropout": {"published": f"As published ({published})", "on": "On", "off": "Off"},
+            "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},
+            "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},
+            "matching": {"skip": "Evenly spaced", "last": "The last ones"},
+            "map_norm": {"l2": "L2", "l1": "L1"},
+            "map_distance": {"l2": "Squared (L2)", "l1": "Absolute (L1)", "smooth_l1": "Smooth L1"},
+        }
+        for row in MORE:
+            names = [name for name in row if not _unread(name)]
+            for name, column in zip(names, st.columns(max(1, len(names)), gap="small"), strict=False):
+                with column:
+                    _choice(name, titles[name]) if name in titles else _number(name)
 
 
 def draw_name() -> None:
@@ -145,7 +156,7 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
 def draw_loss(config: RunConfig) -> None:
     """Draw the loss as it is weighed now, each term in its curve's colour, and what the terms are."""
     weights, scores = config.weights, get_task(config.task).span is not None
-    terms = terms_of(config.method, scores)
+    terms = terms_of(config.method, scores, config.kd_form)
     names = {term.name: rf"\textcolor{{{metric_color(term.name)}}}{{{term.symbol}}}" for term in terms}
     st.latex("L = " + " + ".join(rf"{weight:.3g}\,{names[name]}" for name, weight in weights.items()))
     with st.popover("What the terms are", type="tertiary", icon=":material/function:"):

@@ -17,6 +17,8 @@ from pages.components.run_estimate import about, exactly
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS = 60
+SHARE = "share/"  # begins the name of a term's share of the gradient norm
+IDLE, LOOKS = 0.01, 5  # a share below which a term does nothing, and how many looks in a row tell so
 FEW = 30  # validation examples of which each moves a share by more than three points
 
 Points = Sequence[tuple[int, float]]
@@ -88,12 +90,23 @@ def title(text: str) -> str:
 
 
 def loss_table(config: RunConfig, series: Series) -> str:
-    """Return the latest value of every term: raw, its weight, weighted; the total first."""
-    rows = [_loss_row("loss", "<td></td><td></td>", _last(series, "loss"))]
+    """Return the latest value of every term: raw, its weight, weighted, its share of the gradient; the total first."""
+    rows = [_loss_row("loss", "<td></td><td></td>", _last(series, "loss"), math.nan)]
     for name, weight in config.weights.items():
         raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
-        rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}")))
-    return _table(("Term", "raw", "weight", "weighted"), rows)
+        rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}"), _last(series, SHARE + name)))
+    return _table(("Term", "raw", "weight", "weighted", "of gradient"), rows)
+
+
+def idle_terms(config: RunConfig, series: Series) -> list[str]:
+    """Return the terms that weigh something and yet have not moved the student in the last LOOKS looks."""
+    idle = []
+    for name, weight in config.weights.items():
+        begun = 0 if name in ("ce", "kd") else config.method_delay + config.method_ramp
+        late = [share for step, share in series.get(SHARE + name, ()) if step > begun][-LOOKS:]
+        if weight > 0 and len(late) == LOOKS and max(late) < IDLE:
+            idle.append(name)
+    return idle
 
 
 def agreement_names(task: Task) -> list[str]:
@@ -226,9 +239,10 @@ def _spark(points: Points) -> str:
     return f'<i style="--dot:{metric_color("loss")};clip-path:polygon(0% 100%, {", ".join(corners)}, 100% 100%)"></i>'
 
 
-def _loss_row(name: str, middle: str, weighted: float) -> str:
+def _loss_row(name: str, middle: str, weighted: float, share: float) -> str:
     heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name))}</th>'
-    return f"{heading}{middle}<td><b>{_short(weighted)}</b></td>"
+    part = f"{100 * share:.0f} %" if share >= IDLE else "< 1 %" if share >= 0 else ""
+    return f'{heading}{middle}<td><b>{_short(weighted)}</b></td><td class="dl-quiet">{part}</td>'
 
 
 def _table(columns: Sequence[str], rows: Sequence[str]) -> str:

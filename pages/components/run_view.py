@@ -225,6 +225,9 @@ def _curves(run: Run, series: Series) -> None:
                 label_visibility="collapsed",
             )
         st.html(run_html.loss_table(run.config, series))
+        for name in run_html.idle_terms(run.config, series):
+            words = f"{charts.metric_title(name)}: less than 1 % of the gradient. At this weight the term does nothing."
+            st.html(run_html.line(words, alarm=True))
         terms = [name for name in series if name.startswith("weighted/")]
         names = ["loss", *terms] if shown == LOSSES[0] else [name.removeprefix("weighted/") for name in terms]
         _chart(run, {name: series.get(name, ()) for name in names}, "loss_curves", "Loss terms over the steps")

@@ -55,7 +55,7 @@ def test_curves_keep_their_colours_whatever_is_beside_them() -> None:
     assert together.data[0].line.width > together.data[1].line.width
     assert tuple(together.data[0].x) == (1, 2)
     assert tuple(together.data[0].y) == (3.0, 2.0)
-    assert metric_title("weighted/kd") == "Loss on the teacher’s answers (KD), weighted"
+    assert metric_title("weighted/kd") == "Teacher’s answers (KD), weighted"
     assert metric_title("new/metric") == "new/metric"
 
 

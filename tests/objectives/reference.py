@@ -26,12 +26,20 @@ def passed(network: nn.Module, inputs: Inputs, row: int) -> Passed:
     x = network.bert.embeddings(input_ids=ids, token_type_ids=types)
     if not x.requires_grad:
         x.requires_grad_()
-    hidden, states = x, []
+    states: list[Tensor] = []
+    return Passed(x, states, rest(network, x, states))
+
+
+def rest(network: nn.Module, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
+    """Return the logits of one unpadded example from its embeddings; the state after each layer goes into `states`."""
+    hidden = x
     for layer in network.bert.encoder.layer:
         hidden = layer(hidden)
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        states.append(hidden)
-    return Passed(x, states, network.classifier(torch.tanh(network.bert.pooler.dense(hidden[:, 0])))[0])
+        if states is not None:
+            states.append(hidden)
+    logits: Tensor = network.classifier(torch.tanh(network.bert.pooler.dense(hidden[:, 0])))[0]
+    return logits
 
 
 def losses_and_gradients(

@@ -4,96 +4,101 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill_core.config import RunConfig
 from distill_core.encoding import Inputs
-from distill_core.errors import ConfigError
 from distill_core.models import make_trainable
-from distill_core.objectives import AdKd, ForwardPass, make_method
+from distill_core.objectives import AdKd, ForwardPass, GkdCls, make_method
 from distill_core.trainer import student_pass
+from tests.objectives.reference import assert_equal, gradients_of, passed, rest
 from tests.tiny import random_inputs, tiny_network
 
 
-def reference_map(
-    network: nn.Module, inputs: Inputs, row: int, label: float, view: int | None, top_k: int | None
-) -> Tensor:
-    """Return one example's normalised map with its graph, computed alone and unpadded."""
-    length = int(inputs.attention_mask[row].sum())
-    ids, types = inputs.input_ids[row : row + 1, :length], inputs.token_type_ids[row : row + 1, :length]
-    x = network.bert.embeddings(input_ids=ids, token_type_ids=types)
-    if not x.requires_grad:
-        x.requires_grad_()
-    hidden = x
-    for layer in network.bert.encoder.layer:
-        hidden = layer(hidden)
-        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-    logits = network.classifier(torch.tanh(network.bert.pooler.dense(hidden[:, 0])))[0]
+def view_of(logits: Tensor, label: float, view: int | None) -> Tensor:
+    """Return the paper's view of one example: the task's loss, or −log p of one class of more than two."""
     if len(logits) == 1:
-        loss = (logits[0] - label) ** 2
-    else:
-        log_p = logits - torch.log(torch.exp(logits).sum())
-        loss = -log_p[int(label) if view is None else view]
-    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+        return (logits[0] - label) ** 2
+    return -(logits - torch.log(torch.exp(logits).sum()))[int(label) if view is None else view]
+
+
+def reference_map(
+    network: nn.Module, inputs: Inputs, row: int, label: float, view: int | None, method: AdKd, *, cut: bool
+) -> Tensor:
+    """Return one example's normalised map with its graph, computed alone, unpadded, step by step of the path."""
+    whole = passed(network, inputs, row)
+    gradient = torch.zeros_like(whole.x)
+    for step in range(1, method.steps + 1):
+        at = step / method.steps * whole.x
+        at = at if at.requires_grad else at.requires_grad_()
+        (found,) = torch.autograd.grad(view_of(rest(network, at), label, view), at, create_graph=True)
+        gradient = gradient + found / method.steps
     norms = []
-    for token in range(length):
-        product = gradient[0, token] * x[0, token]
-        if top_k is not None:
-            product = product[torch.argsort(product.abs(), descending=True)[:top_k]]
+    for token in range(whole.x.shape[1]):
+        product = gradient[0, token] * whole.x[0, token]
+        if cut and method.top_k is not None:
+            product = product[torch.argsort(product.abs(), descending=True)[: method.top_k]]
         norms.append((product * product).sum().sqrt())
     stacked = torch.stack(norms)
-    return stacked / (stacked * stacked).sum().sqrt()
+    return stacked / (stacked.sum() if method.norm == "l1" else (stacked * stacked).sum().sqrt())
+
+
+def apart(one: Tensor, other: Tensor, distance: str) -> Tensor:
+    """Return the distance of two numbers; smooth L1 changes from a parabola to a line at 1."""
+    gap = abs(one - other)
+    if distance == "l1":
+        return gap
+    return gap**2 if distance == "l2" else 0.5 * gap**2 if gap < 1 else gap - 0.5
 
 
 def reference_loss(
-    student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor, classes: int, top_k: int | None
+    student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor, classes: int, method: AdKd
 ) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for view in [None] if classes < 3 else range(classes):
-        squares, count = torch.zeros((), dtype=torch.float64), 0
+        gaps, count = torch.zeros((), dtype=torch.float64), 0
         for row in range(len(labels)):
-            wanted = reference_map(teacher, inputs, row, float(labels[row]), view, top_k).detach()
-            own = reference_map(student, inputs, row, float(labels[row]), view, None)
-            squares = squares + ((wanted - own) ** 2).sum()
+            wanted = reference_map(teacher, inputs, row, float(labels[row]), view, method, cut=True).detach()
+            own = reference_map(student, inputs, row, float(labels[row]), view, method, cut=False)
+            for one, other in zip(wanted, own, strict=True):
+                gaps = gaps + apart(one, other, method.distance)
             count += int((wanted != 0).sum())
-        total = total + squares / count
+        total = total + gaps / count
     return total
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
 @pytest.mark.parametrize("pair", [False, True])
-@pytest.mark.parametrize("top_k", [None, 5])
+@pytest.mark.parametrize(
+    "method",
+    [
+        AdKd(),
+        AdKd(top_k=5),
+        AdKd(steps=3),
+        AdKd(steps=2, top_k=5, norm="l1", distance="l1"),
+        AdKd(norm="l1", distance="smooth_l1"),
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize("frozen_embeddings", [True, False])
-def test_value_and_gradients_equal_the_formula(
-    classes: int, pair: bool, top_k: int | None, frozen_embeddings: bool
-) -> None:
-    teacher = tiny_network(layers=2, classes=classes, seed=1).double()
-    student = tiny_network(layers=1, classes=classes, seed=2).double()
+def test_value_and_gradients_equal_the_formula(classes: int, pair: bool, method: AdKd, frozen_embeddings: bool) -> None:
+    teacher = tiny_network(layers=2, classes=classes, seed=1).double().requires_grad_(True)
+    student = tiny_network(layers=1, classes=classes, seed=2).double().requires_grad_(True)
     if frozen_embeddings:
         make_trainable(student)
     inputs, labels = random_inputs((9, 5, 7), pair=pair), torch.tensor([0, 1, classes - 1])
     if classes == 1:
-        labels = torch.tensor([3.8, 0.0, 4.6])
-    method = AdKd(top_k=top_k)
-
-    signal = method.signal(student_pass(teacher, inputs, labels))
-    loss = method.losses(student_pass(student, inputs, labels), signal)["ad_kd"]
-    loss.backward()
-    ours = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
-    student.zero_grad()
-    expected = reference_loss(student, teacher, inputs, labels, classes, top_k)
-    expected.backward()
-    theirs = {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
-
-    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
-    assert any("query" in name for name in ours)
-    assert any("word_embeddings" in name for name in ours) is not frozen_embeddings
-    for name in theirs:  # a map does not depend on the classifier's bias: no gradient and zero are the same
-        ours.setdefault(name, torch.zeros_like(theirs[name]))
-        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-6, atol=1e-12, msg=name)
+        labels = torch.tensor([3.8, 0.0, 4.6], dtype=torch.float64)
+    expected = reference_loss(student, teacher, inputs, labels, classes, method)
+    assert_equal(method, student, teacher, inputs, labels, {"ad_kd": expected})
+    moved = {name for name, gradient in gradients_of(expected, student).items() if gradient.abs().max() > 0}
+    assert any("query" in name for name in moved)
+    assert any("word_embeddings" in name for name in moved) is not frozen_embeddings
 
 
-def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_student_equal_to_its_teacher_has_no_loss(steps: int) -> None:
     network, inputs, labels = tiny_network(), random_inputs((6, 4)), torch.tensor([1, 0])
     forward = student_pass(network, inputs, labels)
-    method = AdKd()
+    method = AdKd(steps=steps)
     assert method.losses(forward, method.signal(student_pass(network, inputs, labels)))["ad_kd"].item() == 0.0
 
 
@@ -101,10 +106,13 @@ def test_a_linear_toy_by_hand() -> None:
     """Two tokens of width 1, logit difference 3·e₁ + 4·e₂: maps are (3, 4)/5 for E = 1; a flat student's (1, 1)/√2."""
     labels, mask = torch.tensor([1]), torch.ones(1, 2, dtype=torch.bool)
 
+    def no_run(_: Tensor) -> Tensor:
+        raise AssertionError("one step needs no other point")
+
     def forward(first: float, second: float) -> ForwardPass:
         x = torch.ones(1, 2, 1, dtype=torch.float64, requires_grad=True)
         score = first * x[:, 0, 0] + second * x[:, 1, 0]
-        return ForwardPass(x, torch.stack([torch.zeros_like(score), score], dim=1), mask, labels)
+        return ForwardPass(x, torch.stack([torch.zeros_like(score), score], dim=1), mask, labels, (), no_run)
 
     method = AdKd()
     signal = method.signal(forward(3.0, 4.0))
@@ -130,10 +138,10 @@ def test_padding_is_left_out() -> None:
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-9)
 
 
-def test_make_method_names_the_valid_keys() -> None:
-    assert make_method("kd") is None
-    assert make_method("ad_kd", top_k=3) == AdKd(top_k=3)
-    with pytest.raises(ConfigError, match="PKD matches layers"):
-        make_method("pkd")
-    with pytest.raises(ConfigError, match="kd, ad_kd, gkd, gkd_cls, pkd"):
-        make_method("magic")
+def test_the_settings_of_a_run_make_the_method() -> None:
+    config = RunConfig(top_k=3, attribution_steps=4, map_norm="l1", map_distance="smooth_l1")
+    assert make_method(config, 6) == AdKd(3, 4, "l1", "smooth_l1")
+    assert make_method(RunConfig(method="kd"), 6) is None
+    assert make_method(RunConfig(method="gkd_cls", matching="last"), 6) == GkdCls(((1, 4), (2, 5)))
+    assert repr(AdKd()) == repr(AdKd(distance="l1"))  # the teacher's maps are the same
+    assert len({repr(one) for one in (AdKd(), AdKd(steps=2), AdKd(norm="l1"), AdKd(top_k=2))}) == 4

@@ -12,13 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core import runner
 from distill_core.config import FIELDS, RunConfig
-from distill_core.events import DataUsed, Event, Measured, Phase
+from distill_core.events import Event, Measured, Phase
 from distill_core.methods import METHODS, terms_of
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
 from distill_core.store import Run, Store
-from distill_core.tasks import get_task
-from pages.components import run_estimate, run_html, run_view
+from pages.components import run_view
 from pages.components.run_form import WEIGHING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,11 +127,14 @@ def evaluated(step: int, accuracy: float, signed: float = 0.1, unsigned: float =
 
 
 def test_the_form_offers_every_setting_with_its_label_and_range(teacher: str) -> None:
-    page = opened(teacher=teacher)
-    assert not page.exception
+    widgets = {}
+    for method in METHODS:  # each has its own
+        page = opened(teacher=teacher, method=method)
+        assert not page.exception
+        for widget in (*page.number_input, *page.selectbox, *page.text_input, *page.get("button_group")):
+            widgets.setdefault(str(widget.key), widget)
     for name, spec in FIELDS.items():
-        widgets = [*page.number_input, *page.selectbox, *page.text_input, *page.get("button_group")]
-        widget = next(widget for widget in widgets if widget.key == f"distill.{name}")
+        widget = widgets[f"distill.{name}"]
         assert widget.label == spec.label
         if spec.kind in ("int", "float"):
             limit = 6 if name == "student_layers" else spec.maximum
@@ -148,9 +150,11 @@ def test_each_method_says_what_it_is_and_asks_for_what_it_reads(teacher: str, me
     assert METHODS[method].words in [one.value for one in page.caption]
     formula = page.latex[0].value
     assert all(term.symbol in formula for term in terms_of(method))
-    for name in ("method_weight", "patience_weight", "top_k"):
+    for name in ("method_weight", "patience_weight"):
         assert page.number_input(key=f"distill.{name}").disabled is (name not in METHODS[method].settings)
-    assert page.selectbox(key="distill.matching").disabled is ("matching" not in METHODS[method].settings)
+    shown = {str(widget.key).removeprefix("distill.") for widget in (*page.number_input, *page.selectbox)}
+    for name in ("top_k", "attribution_steps", "map_norm", "map_distance", "matching", "method_delay"):
+        assert (name in shown) is (name in METHODS[method].settings)
 
 
 def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) -> None:
@@ -358,40 +362,3 @@ def test_explain_opens_beside_what_was_looked_at(store: Store) -> None:
     assert parameters["text"] == "A fine film."
     first_look = run_view.explain_parameters(run, {})["student"]
     assert first_look == [f"run/{run.id}", "bundled/sst2-kd", "bundled/sst2-ad-kd"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "about", "exactly"),
-    [
-        (4, "a few seconds", "4 s"),
-        (89, "about 90 s", "1 min 29 s"),
-        (150, "about 2 min", "2 min 30 s"),
-        (3600, "about 1 h", "1 h 0 min"),
-        (4900, "about 1 h 20 min", "1 h 21 min"),
-    ],
-)
-def test_spans_are_said_as_people_say_them(seconds: float, about: str, exactly: str) -> None:
-    assert (run_estimate.about(seconds), run_estimate.exactly(seconds)) == (about, exactly)
-
-
-def test_numbers_that_are_missing_are_dashes(store: Store) -> None:
-    run, _ = running(store)
-    nan = float("nan")
-    series = {"validation/accuracy": [(0, 0.5), (20, nan)], "loss": [(1, nan)]}
-    assert "nan" not in run_html.agreement_table(get_task("sst2"), 0.5, series, ended=True)
-    assert "nan" not in run_html.loss_table(run.config, series)
-    assert run_html.verdict("accuracy", series) == ""
-
-
-def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
-    series = {"validation/f1": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
-    few, many = ([DataUsed("train", "Films", 500, "a"), DataUsed("validation", "Films", n, "b")] for n in (29, 30))
-    assert "F1 went from .50 to .90 on 29 examples, too few to tell." in run_html.verdict("f1", series, few)
-    assert "F1 went from .50 to .90 on 30 examples." in run_html.verdict("f1", series, many)
-    assert "F1 went from .50 to .90." in run_html.verdict("f1", series)
-
-
-def test_a_regression_has_no_row_for_the_same_answer() -> None:
-    words = "Same prediction as the teacher"
-    assert words in run_html.agreement_table(get_task("sst2"), None, {}, ended=False)
-    assert words not in run_html.agreement_table(get_task("stsb"), None, {}, ended=False)

@@ -1,0 +1,51 @@
+"""The whole loss of a run: L = (1 − α)·CE + α·KD(τ) + w·(the method's terms), each with its weight at a step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from distill_core.objectives.base import ForwardPass, Method, Signal
+from distill_core.objectives.kd import SoftTargets, label_loss
+
+Terms = dict[str, tuple[Float[Tensor, ""], float]]  # by name: the raw value and its weight
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised. `weights`: of every term by name (`RunConfig.weights`).
+
+    The method's weights are 0 for `delay` steps, then rise linearly over `ramp` steps (ours: a method that weighs
+    much before the student knows its task can make it answer all alike).
+    """
+
+    weights: Mapping[str, float]
+    method: Method | None = None
+    soft: SoftTargets = field(default_factory=SoftTargets)
+    delay: int = 0
+    ramp: int = 0
+
+    def terms(
+        self, student: ForwardPass, teacher: Float[Tensor, "batch class"], signal: Signal, step: int, steps: int
+    ) -> Terms:
+        """Return every term for one batch at a step, counted from 1; `teacher`: its logits, `signal`: the method's.
+
+        The method draws no random number from those that the rest of the training uses.
+        """
+        found = {
+            "ce": (label_loss(student.logits, student.labels), self.weights["ce"]),
+            "kd": (self.soft.loss(student.logits, teacher, step, steps), self.weights["kd"]),
+        }
+        if self.method is None:
+            return found
+        share = self.share_at(step)
+        devices = [student.logits.device] if student.logits.is_cuda else []
+        with torch.random.fork_rng(devices):
+            more = self.method.losses(student, signal)
+        return found | {name: (raw, share * self.weights[name]) for name, raw in more.items()}
+
+    def share_at(self, step: int) -> float:
+        """Return which share of their weights the method's terms have at a step."""
+        return min(1.0, max(0, step - self.delay) / (self.ramp + 1))

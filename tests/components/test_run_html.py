@@ -1,0 +1,61 @@
+"""What is said of a run: spans of time, missing numbers, and whether a change can be told."""
+
+import pytest
+
+from distill_core.config import RunConfig
+from distill_core.events import DataUsed
+from distill_core.tasks import get_task
+from pages.components import run_estimate, run_html
+
+
+@pytest.mark.parametrize(
+    ("seconds", "about", "exactly"),
+    [
+        (4, "a few seconds", "4 s"),
+        (89, "about 90 s", "1 min 29 s"),
+        (150, "about 2 min", "2 min 30 s"),
+        (3600, "about 1 h", "1 h 0 min"),
+        (4900, "about 1 h 20 min", "1 h 21 min"),
+    ],
+)
+def test_spans_are_said_as_people_say_them(seconds: float, about: str, exactly: str) -> None:
+    assert (run_estimate.about(seconds), run_estimate.exactly(seconds)) == (about, exactly)
+
+
+def test_numbers_that_are_missing_are_dashes() -> None:
+    nan = float("nan")
+    series = {"validation/accuracy": [(0, 0.5), (20, nan)], "loss": [(1, nan)]}
+    assert "nan" not in run_html.agreement_table(get_task("sst2"), 0.5, series, ended=True)
+    assert "nan" not in run_html.loss_table(RunConfig(), series)
+    assert run_html.verdict("accuracy", series) == ""
+
+
+def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
+    series = {"validation/f1": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
+    few, many = ([DataUsed("train", "Films", 500, "a"), DataUsed("validation", "Films", n, "b")] for n in (29, 30))
+    assert "F1 went from .50 to .90 on 29 examples, too few to tell." in run_html.verdict("f1", series, few)
+    assert "F1 went from .50 to .90 on 30 examples." in run_html.verdict("f1", series, many)
+    assert "F1 went from .50 to .90." in run_html.verdict("f1", series)
+
+
+def test_a_regression_has_no_row_for_the_same_answer() -> None:
+    words = "Same prediction as the teacher"
+    assert words in run_html.agreement_table(get_task("sst2"), None, {}, ended=False)
+    assert words not in run_html.agreement_table(get_task("stsb"), None, {}, ended=False)
+
+
+def test_a_term_that_does_nothing_is_named() -> None:
+    config = RunConfig(method="gkd_cls", alpha=1.0, method_delay=20, method_ramp=10)
+    looks = [1, 11, 21, 31, 41, 51, 61, 71]
+    series = {
+        "share/ce": [(step, 0.0) for step in looks],  # weighs nothing, as it was set
+        "share/kd": [(step, 0.004) for step in looks],
+        "share/gkd": [(step, 0.0 if step < 31 else 0.5) for step in looks],
+        "share/gkd_cls": [(step, 0.009) for step in looks[:-1]] + [(71, 0.01)],
+        "share/pkd": [(step, 0.009) for step in looks],
+    }
+    assert run_html.idle_terms(config, series) == ["kd", "pkd"]
+    assert run_html.idle_terms(config, {name: points[:-1] for name, points in series.items()}) == ["kd"]  # not yet
+    table = run_html.loss_table(config, series)
+    assert '<td class="dl-quiet">50 %</td>' in table
+    assert table.count("&lt; 1 %") + table.count("< 1 %") == 3
