@@ -170,6 +170,20 @@ class RunConfig:
     method_ramp: int = _setting(
         0, "int", "Method rises over", "Steps over which its weight then rises to w.", (0, 1_000_000)
     )
+    method_every: int = _setting(
+        1, "int", "Method every", "Its terms are computed at the first of so many steps.", (1, 1_000)
+    )
+    erasures: int = _setting(
+        4, "int", "Erasures", "How many sets of tokens are drawn to be erased, for each example.", (1, 64)
+    )
+    erasures_each_step: int = _setting(1, "int", "Erasures a step", "How many of these a step looks at.", (1, 64))
+    rationale_share: float = _setting(
+        0.25,
+        "float",
+        "Share of a rationale",
+        "Of a text's tokens, those that are the teacher's rationale.",
+        (0.01, 1.0),
+    )
     attribution_steps: int = _setting(
         1, "int", "Attribution steps m", "Points on the path of AD-KD's integrated gradients.", (1, 64)
     )

@@ -49,7 +49,7 @@ class Session:
         for data in (train, validation):
             yield DataUsed(data.split, data.source, len(data.examples), data.fingerprint)
         rows = encode_all(teacher.tokenizer, train.examples, length)
-        training = TrainingSet(rows, torch.tensor(gold_labels(train)), teacher.pad_id)
+        training = TrainingSet(rows, torch.tensor(gold_labels(train)), teacher.pad_id, teacher.mask_id)
         held_out = encode_all(teacher.tokenizer, validation.examples, length)
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)

@@ -116,7 +116,44 @@ _CLS_GRADIENTS = Term(
     weight="method_weight",
     score_formula=r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,\; g(l) = \nabla_{\!h(l)}s",
 )
-_WARM_UP = ("method_delay", "method_ramp")
+_YANG = "(EGKD, Yang et al. 2024; this formula is ours)."
+_SIGNED_MAPS = Term(
+    "egkd_gradient",
+    "Signed maps (EGKD)",
+    r"\mathrm{EG}_{\nabla}",
+    r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\; a(i) = \nabla_{\!E_i}p(c_t) \cdot E_i",
+    "Distance of the signed gradient × input maps of the class the teacher predicts, each scaled to length 1; *E* is "
+    f"the embedding block’s output {_YANG}",
+    weight="method_weight",
+    score_formula=r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
+    r" a(i) = \nabla_{\!E_i}s \cdot E_i",
+    score_words=f"Distance of the signed gradient × input maps of the score, each scaled to length 1 {_YANG}",
+)
+_CHANGES = Term(
+    "egkd_perturbation",
+    "Changes without tokens (EGKD)",
+    r"\mathrm{EG}_{\setminus}",
+    r"\textstyle\sum_c \left(\Delta p_t(c) - \Delta p_s(c)\right)^2,\; \Delta p = p(x \setminus S) - p(x)",
+    "Squared difference of how the two models’ probabilities change when [MASK] takes the place of a drawn set *S* of "
+    f"tokens {_YANG}",
+    weight="method_weight",
+    score_formula=r"\left(\Delta s_t - \Delta s_s\right)^2,\; \Delta s = s(x \setminus S) - s(x)",
+    score_words="Squared difference of how the two models’ scores change when [MASK] takes the place of a drawn set "
+    f"*S* of tokens {_YANG}",
+)
+_RATIONALES = Term(
+    "egkd_feature_selection",
+    "Rationales (EGKD)",
+    r"\mathrm{EG}_{R}",
+    r"\textstyle\sum_c \left(p_t(c\,|\,R) - p_s(c\,|\,R)\right)^2 + \left(\Delta p_t(c) - \Delta p_s(c)\right)^2,\;"
+    r" \Delta p = p(x \setminus R) - p(x)",
+    "*R*, the rationale, are the tokens with the teacher’s largest gradient × input. Squared differences of the "
+    f"answers from *R* alone and of the changes without it {_YANG}",
+    weight="method_weight",
+    score_formula=r"\left(s_t(R) - s_s(R)\right)^2 + \left(\Delta s_t - \Delta s_s\right)^2,\;"
+    r" \Delta s = s(x \setminus R) - s(x)",
+)
+_WARM_UP = ("method_delay", "method_ramp", "method_every")
 METHODS: dict[str, MethodInfo] = {
     "kd": MethodInfo(
         "Plain KD",
@@ -161,6 +198,33 @@ METHODS: dict[str, MethodInfo] = {
         "inner layer is pulled towards a matched layer’s of the teacher.",
         (_STATES,),
         ("patience_weight", "matching", *_WARM_UP),
+    ),
+    "egkd_gradient": MethodInfo(
+        "EGKD, gradient",
+        "The student learns the labels, the teacher’s softened answers, and which tokens speak for and against: its "
+        "signed map of the teacher’s answer is pulled towards the teacher’s.",
+        "The student learns the gold scores, the teacher’s, and which tokens raise and lower the score: its signed map "
+        "is pulled towards the teacher’s.",
+        (_SIGNED_MAPS,),
+        ("method_weight", *_WARM_UP),
+    ),
+    "egkd_perturbation": MethodInfo(
+        "EGKD, perturbation",
+        "The student learns the labels, the teacher’s softened answers, and to change its mind as the teacher does "
+        "when tokens are taken away.",
+        "The student learns the gold scores, the teacher’s, and to change its score as the teacher does when tokens "
+        "are taken away.",
+        (_CHANGES,),
+        ("method_weight", "erasures", "erasures_each_step", *_WARM_UP),
+    ),
+    "egkd_feature_selection": MethodInfo(
+        "EGKD, selection",
+        "The student learns the labels, the teacher’s softened answers, and to answer as the teacher does from its few "
+        "deciding tokens alone, and without them.",
+        "The student learns the gold scores, the teacher’s, and to score as the teacher does from its few deciding "
+        "tokens alone, and without them.",
+        (_RATIONALES,),
+        ("method_weight", "rationale_share", *_WARM_UP),
     ),
 }
 

@@ -87,6 +87,12 @@ class LoadedModel:
         return int(min(self.network.config.max_position_embeddings - unused, self.tokenizer.model_max_length))
 
     @property
+    def mask_id(self) -> int | None:
+        """Id of the [MASK] token, None where there is none."""
+        found = self.tokenizer.mask_token_id
+        return None if found is None else int(cast(int, found))
+
+    @property
     def pad_id(self) -> int:
         """Id of the padding token."""
         return int(cast(int, self.tokenizer.pad_token_id))

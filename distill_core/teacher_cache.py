@@ -88,7 +88,7 @@ def teacher_pass(
     """Run the teacher on a batch; with `needs_graph`, E and logits can be differentiated (weights never)."""
     with torch.set_grad_enabled(needs_graph):
         embeddings = embed(teacher.network, inputs).detach().requires_grad_(needs_graph)
-        return forward_pass(teacher.network, embeddings, inputs, labels)
+        return forward_pass(teacher.network, embeddings, inputs, labels, teacher.mask_id)
 
 
 def _padded(parts: Sequence[Tensor], tokens: int) -> Tensor:

@@ -32,11 +32,12 @@ WEIGHT_DECAY = 0.01
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Tokenised examples with gold labels (N,), int64 classes or float32 scores, and the id to pad with."""
+    """Tokenised examples with gold labels (N,), int64 classes or float32 scores; the ids to pad and to mask with."""
 
     rows: Sequence[Encoded]
     labels: Shaped[Tensor, " example"]
     pad_id: int
+    mask_id: int | None = None
 
 
 def distill(
@@ -147,18 +148,20 @@ def _terms(
     """Return each term of the loss for one batch with its weight; `at`: the step, counted from 1, of how many."""
     inputs = collate([train.rows[row] for row in rows], train.pad_id).to(student.device)
     labels = train.labels[list(rows)].to(student.device)
-    forward = student_pass(student, inputs, labels)
+    forward = student_pass(student, inputs, labels, train.mask_id)
     if teacher is None or loss is None:
         return {"ce": (label_loss(forward.logits, labels), 1.0)}
     return loss.terms(forward, *teacher.batch(rows, inputs, labels), *at)
 
 
-def student_pass(student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> ForwardPass:
+def student_pass(
+    student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"], mask_id: int | None = None
+) -> ForwardPass:
     """Run the student on a batch, keeping the graph from E on (and before E, where embeddings are trained)."""
     embeddings = embed(student, inputs)
     if not embeddings.requires_grad:
         embeddings.requires_grad_()
-    return forward_pass(student, embeddings, inputs, labels)
+    return forward_pass(student, embeddings, inputs, labels, mask_id)
 
 
 def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator) -> Iterator[list[int]]:

@@ -90,7 +90,8 @@ def test_each_setting_reaches_the_training(tmp_path: Path) -> None:
     others = {
         "seed": 1, "method_weight": 5.0, "top_k": 3, "alpha": 0.2, "temperature": 5.0, "learning_rate": 1e-2,
         "batch_size": 8, "max_length": 8, "train_examples": 5, "kd_form": "kl", "temperature_schedule": "annealed",
-        "method_delay": 2, "method_ramp": 3, "attribution_steps": 2, "map_norm": "l1", "map_distance": "l1",
+        "method_delay": 2, "method_ramp": 3, "method_every": 2, "attribution_steps": 2, "map_norm": "l1",
+        "map_distance": "l1",
     }  # fmt: skip
     same = [name for name, value in others.items() if last_loss(**{name: value}) == plain]
     assert same == []
@@ -107,6 +108,22 @@ def test_the_settings_of_matched_layers_reach_the_training(tmp_path: Path) -> No
     assert last_loss(patience_weight=5.0) != plain
     assert last_loss(matching="last") != plain
     assert last_loss(patience_weight=0.0) == last_loss(matching="last", patience_weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "value"),
+    [
+        ("egkd_perturbation", "erasures", 2),
+        ("egkd_perturbation", "erasures_each_step", 3),
+        ("egkd_feature_selection", "rationale_share", 0.9),
+    ],
+)
+def test_the_settings_of_one_method_reach_the_training(tmp_path: Path, method: str, setting: str, value: float) -> None:
+    def losses(**changes: object) -> list[float]:
+        events = list(prepare(config(tmp_path, method=method, method_weight=10.0, **changes)).events())
+        return [event.values["loss"] for event in events if isinstance(event, Measured) and "loss" in event.values]
+
+    assert losses(**{setting: value}) != losses()
 
 
 def test_a_student_without_inner_layers_is_refused_before_it_trains(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ LABELS = [1, 1, 0, 0, 1, 0]
 
 def training_set(copies: int = 4) -> TrainingSet:
     rows: list[Encoded] = [encode(tiny_tokenizer(), text) for text in TEXTS] * copies
-    return TrainingSet(rows, torch.tensor(LABELS * copies), pad_id=0)
+    return TrainingSet(rows, torch.tensor(LABELS * copies), pad_id=0, mask_id=4)
 
 
 def run(

@@ -4,6 +4,9 @@ from distill_core.config import RunConfig
 from distill_core.methods import METHODS
 from distill_core.objectives.ad_kd import AdKd
 from distill_core.objectives.base import ForwardPass, Method, Signal, forward_pass
+from distill_core.objectives.egkd_feature_selection import EgkdFeatureSelection
+from distill_core.objectives.egkd_gradient import EgkdGradient
+from distill_core.objectives.egkd_perturbation import EgkdPerturbation
 from distill_core.objectives.gkd import Gkd
 from distill_core.objectives.gkd_cls import GkdCls
 from distill_core.objectives.kd import SoftTargets
@@ -11,8 +14,9 @@ from distill_core.objectives.loss import Loss, Terms
 from distill_core.objectives.pkd import Pairs, Pkd, layer_pairs
 
 __all__ = [
-    "AdKd", "ForwardPass", "Gkd", "GkdCls", "Loss", "Method", "Pairs", "Pkd", "Signal", "SoftTargets", "Terms",
-    "forward_pass", "layer_pairs", "make_loss", "make_method",
+    "AdKd", "EgkdFeatureSelection", "EgkdGradient", "EgkdPerturbation", "ForwardPass", "Gkd", "GkdCls", "Loss",
+    "Method", "Pairs", "Pkd", "Signal", "SoftTargets", "Terms", "forward_pass", "layer_pairs", "make_loss",
+    "make_method",
 ]  # fmt: skip
 
 
@@ -24,6 +28,8 @@ def make_loss(config: RunConfig, teacher_layers: int) -> Loss:
         soft=SoftTargets(config.temperature, config.kd_form, config.temperature_schedule == "annealed"),
         delay=config.method_delay,
         ramp=config.method_ramp,
+        every=config.method_every,
+        seed=config.seed,
     )
 
 
@@ -38,5 +44,8 @@ def make_method(config: RunConfig, teacher_layers: int) -> Method | None:
         "gkd": Gkd(),
         "gkd_cls": GkdCls(pairs),
         "pkd": Pkd(pairs),
+        "egkd_gradient": EgkdGradient(),
+        "egkd_perturbation": EgkdPerturbation(config.erasures, min(config.erasures_each_step, config.erasures)),
+        "egkd_feature_selection": EgkdFeatureSelection(config.rationale_share),
     }
     return built[config.method]

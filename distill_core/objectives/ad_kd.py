@@ -39,7 +39,7 @@ class AdKd:
         """Return `maps` (batch, token, view), each of norm 1 over its tokens."""
         return {"maps": self._maps(teacher, self.top_k, create_graph=False).detach()}
 
-    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
         """Return Σ_views Σ d(a_teacher, a_student) / number of nonzero teacher entries.
 
         Differentiable in the student's parameters (second order); 0 when the maps are equal.

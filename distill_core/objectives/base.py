@@ -10,25 +10,55 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill_core.encoding import Inputs
-from distill_core.models import logits_and_states, logits_from_embeddings
+from distill_core.errors import ConfigError
+from distill_core.models import embed, logits_and_states, logits_from_embeddings
 
 Signal = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One forward pass with its graph: E (the embedding block's output, requires grad), logits, mask, gold labels.
+    """One forward pass with its graph: E (the embedding block's output, requires grad), logits, inputs, gold labels.
 
     `states`: the state after each encoder layer but the last, in order, part of the same graph. `run`: returns the
-    logits of other points in the place of E, any number of copies of the batch one after another.
+    logits of other points in the place of E, any number of copies of the batch one after another. `blank`: returns
+    E with [MASK] in the place of every token.
     """
 
     embeddings: Float[Tensor, "batch token width"]
     logits: Float[Tensor, "batch class"]
-    mask: Bool[Tensor, "batch token"]
+    inputs: Inputs
     labels: Shaped[Tensor, " batch"]
     states: tuple[Float[Tensor, "batch token width"], ...]
     run: Callable[[Float[Tensor, "point token width"]], Float[Tensor, "point class"]]
+    blank: Callable[[], Float[Tensor, "batch token width"]]
+
+    @property
+    def mask(self) -> Bool[Tensor, "batch token"]:
+        """True where there is a token, False at padding."""
+        return self.inputs.mask
+
+    @property
+    def content(self) -> Bool[Tensor, "batch token"]:
+        """True where there is a token of the text, neither padding nor special."""
+        return self.mask & ~self.inputs.special
+
+    @property
+    def answers(self) -> Float[Tensor, "batch class"]:
+        """What is answered: the classes' probabilities, or a regression's score."""
+        return answers_of(self.logits)
+
+    def answers_without(self, erased: Bool[Tensor, "batch token erasure"]) -> Float[Tensor, "batch erasure class"]:
+        """Return the answers when [MASK] stands in the place of some tokens; all erasures are run as one batch."""
+        blank, count = self.blank(), erased.shape[2]
+        points = [torch.where(erased[:, :, at, None], blank, self.embeddings) for at in range(count)]
+        found: Tensor = answers_of(self.run(torch.cat(points))).unflatten(0, (count, -1))
+        return found.transpose(0, 1)
+
+
+def answers_of(logits: Float[Tensor, "batch class"]) -> Float[Tensor, "batch class"]:
+    """Return probabilities; a regression's one logit, the score, as it is."""
+    return torch.softmax(logits, dim=1) if logits.shape[1] > 1 else logits
 
 
 def forward_pass(
@@ -36,15 +66,21 @@ def forward_pass(
     embeddings: Float[Tensor, "batch token width"],
     inputs: Inputs,
     labels: Shaped[Tensor, " batch"],
+    mask_id: int | None,
 ) -> ForwardPass:
-    """Run a network from the output of its embedding block."""
+    """Run a network from the output of its embedding block; `mask_id`: of the tokenizer's [MASK], if it has one."""
     logits, states = logits_and_states(network, embeddings, inputs)
     each = torch.arange(len(embeddings), device=embeddings.device)
 
     def run(points: Tensor) -> Tensor:
         return logits_from_embeddings(network, points, inputs.select(each.repeat(len(points) // len(each))))
 
-    return ForwardPass(embeddings, logits, inputs.mask, labels, states, run)
+    def blank() -> Tensor:
+        if mask_id is None:
+            raise ConfigError("The tokenizer has no [MASK], which this method erases with; choose another method.")
+        return embed(network, inputs, torch.full_like(inputs.input_ids, mask_id))
+
+    return ForwardPass(embeddings, logits, inputs, labels, states, run, blank)
 
 
 class Method(Protocol):
@@ -64,6 +100,9 @@ class Method(Protocol):
         """Return what the student must match, computed from the teacher alone; carries no graph."""
         ...
 
-    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
-        """Return the method's terms for one batch by name, differentiable in the student's parameters."""
+    def losses(self, student: ForwardPass, signal: Signal, draw: torch.Generator, /) -> dict[str, Float[Tensor, ""]]:
+        """Return the method's terms for one batch by name, differentiable in the student's parameters.
+
+        `draw`: where a method takes its random numbers from, on the CPU.
+        """
         ...

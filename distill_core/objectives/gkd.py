@@ -30,7 +30,7 @@ class Gkd:
         """Return `gradient` (batch, token, width), of L2 norm 1 at every token that has one."""
         return {"gradient": _directions(teacher, create_graph=False).detach()}
 
-    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
         """Return Σ ‖g_teacher − g_student‖² / number of tokens with a teacher gradient; at most 4.
 
         Differentiable in the student's parameters (second order); 0 when the directions are equal. Both models must

@@ -30,13 +30,13 @@ class GkdCls:
         found = self._directions(teacher, [wanted for _, wanted in self.pairs], create_graph=False)
         return {name: values.detach() for name, values in found.items()} | dict(Pkd(self.pairs).signal(teacher))
 
-    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, student: ForwardPass, signal: Signal, draw: torch.Generator) -> dict[str, Float[Tensor, ""]]:
         """Return `gkd` as GKD has it, `gkd_cls`: the same at [CLS], added up over the layers, and `pkd`."""
         own = self._directions(student, [own for own, _ in self.pairs], create_graph=True)
         wanted = signal["cls_gradient"]
         layers = [distance(wanted[:, at], own["cls_gradient"][:, at]) for at in range(wanted.shape[1])]
         terms = {"gkd": distance(signal["gradient"], own["gradient"]), "gkd_cls": torch.stack(layers).sum()}
-        return terms | Pkd(self.pairs).losses(student, signal)
+        return terms | Pkd(self.pairs).losses(student, signal, draw)
 
     @staticmethod
     def _directions(forward: ForwardPass, layers: list[int], *, create_graph: bool) -> dict[str, Tensor]:

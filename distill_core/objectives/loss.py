@@ -18,7 +18,8 @@ class Loss:
     """What is minimised. `weights`: of every term by name (`RunConfig.weights`).
 
     The method's weights are 0 for `delay` steps, then rise linearly over `ramp` steps (ours: a method that weighs
-    much before the student knows its task can make it answer all alike).
+    much before the student knows its task can make it answer all alike). Its terms are computed at the first of `every`
+    so many steps (ours). `seed`: of the random numbers it takes, which depend on the step alone.
     """
 
     weights: Mapping[str, float]
@@ -26,6 +27,8 @@ class Loss:
     soft: SoftTargets = field(default_factory=SoftTargets)
     delay: int = 0
     ramp: int = 0
+    every: int = 1
+    seed: int = 0
 
     def terms(
         self, student: ForwardPass, teacher: Float[Tensor, "batch class"], signal: Signal, step: int, steps: int
@@ -38,12 +41,12 @@ class Loss:
             "ce": (label_loss(student.logits, student.labels), self.weights["ce"]),
             "kd": (self.soft.loss(student.logits, teacher, step, steps), self.weights["kd"]),
         }
-        if self.method is None:
+        if self.method is None or (step - 1) % self.every:
             return found
         share = self.share_at(step)
         devices = [student.logits.device] if student.logits.is_cuda else []
         with torch.random.fork_rng(devices):
-            more = self.method.losses(student, signal)
+            more = self.method.losses(student, signal, torch.Generator().manual_seed(self.seed * 1_000_003 + step))
         return found | {name: (raw, share * self.weights[name]) for name, raw in more.items()}
 
     def share_at(self, step: int) -> float:

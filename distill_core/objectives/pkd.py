@@ -49,7 +49,7 @@ class Pkd:
         """Return `states` (batch, layer, width), of L2 norm 1."""
         return {"states": cls_states(teacher, [wanted for _, wanted in self.pairs]).detach()}
 
-    def losses(self, student: ForwardPass, signal: Signal) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
         """Return the squared difference, averaged over batch, layers and width (as GKD's code has it); at most 4 / D.
 
         Sun et al. add up over layers and width: the same but for a factor, which the weight carries.

@@ -21,6 +21,9 @@ TERMS = {
     "gkd": "#7d6bb8",
     "gkd_cls": "#5b8f3a",
     "pkd": "#b4505e",
+    "egkd_gradient": "#8a6d3b",
+    "egkd_perturbation": "#4f8f8b",
+    "egkd_feature_selection": "#7a4f9c",
 }
 
 _LIGHT_FOR = ("#f1efe9", "#c9dcea", "#8fbbdc", "#4a8cc2", "#1a5a94")

@@ -25,7 +25,8 @@ WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule"),
-    ("method_delay", "method_ramp", "matching"),
+    ("method_delay", "method_ramp", "method_every"),
+    ("matching", "erasures", "erasures_each_step", "rationale_share"),
     ("attribution_steps", "top_k", "map_norm", "map_distance"),
 )
 DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
@@ -36,6 +37,7 @@ FORMATS = {
     "temperature": "%.1f",
     "method_weight": "%.2f",
     "patience_weight": "%.1f",
+    "rationale_share": "%.2f",
 }
 
 

@@ -9,6 +9,9 @@ from distill_core.encoding import Inputs
 from distill_core.objectives import ForwardPass, Method
 from distill_core.trainer import student_pass
 
+MASK = 4  # id of the tiny tokenizer's [MASK]
+DRAWN = 7  # seed of the random numbers a method takes
+
 
 @dataclass
 class Passed:
@@ -46,9 +49,9 @@ def losses_and_gradients(
     method: Method, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """Return the library's terms by name, and the gradient of each by parameter."""
-    signal = method.signal(student_pass(teacher, inputs, labels))
-    forward: ForwardPass = student_pass(student, inputs, labels)
-    terms = method.losses(forward, signal)
+    signal = method.signal(student_pass(teacher, inputs, labels, MASK))
+    forward: ForwardPass = student_pass(student, inputs, labels, MASK)
+    terms = method.losses(forward, signal, torch.Generator().manual_seed(DRAWN))
     return terms, {name: gradients_of(term, student) for name, term in terms.items()}
 
 

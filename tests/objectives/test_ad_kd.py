@@ -12,6 +12,8 @@ from distill_core.trainer import student_pass
 from tests.objectives.reference import assert_equal, gradients_of, passed, rest
 from tests.tiny import random_inputs, tiny_network
 
+DRAW = torch.Generator()
+
 
 def view_of(logits: Tensor, label: float, view: int | None) -> Tensor:
     """Return the paper's view of one example: the task's loss, or −log p of one class of more than two."""
@@ -99,25 +101,27 @@ def test_a_student_equal_to_its_teacher_has_no_loss(steps: int) -> None:
     network, inputs, labels = tiny_network(), random_inputs((6, 4)), torch.tensor([1, 0])
     forward = student_pass(network, inputs, labels)
     method = AdKd(steps=steps)
-    assert method.losses(forward, method.signal(student_pass(network, inputs, labels)))["ad_kd"].item() == 0.0
+    assert method.losses(forward, method.signal(student_pass(network, inputs, labels)), DRAW)["ad_kd"].item() == 0.0
 
 
 def test_a_linear_toy_by_hand() -> None:
     """Two tokens of width 1, logit difference 3·e₁ + 4·e₂: maps are (3, 4)/5 for E = 1; a flat student's (1, 1)/√2."""
-    labels, mask = torch.tensor([1]), torch.ones(1, 2, dtype=torch.bool)
+    labels, inputs = torch.tensor([1]), random_inputs((2,))
 
-    def no_run(_: Tensor) -> Tensor:
+    def unasked(*_: Tensor) -> Tensor:
         raise AssertionError("one step needs no other point")
 
     def forward(first: float, second: float) -> ForwardPass:
         x = torch.ones(1, 2, 1, dtype=torch.float64, requires_grad=True)
         score = first * x[:, 0, 0] + second * x[:, 1, 0]
-        return ForwardPass(x, torch.stack([torch.zeros_like(score), score], dim=1), mask, labels, (), no_run)
+        return ForwardPass(
+            x, torch.stack([torch.zeros_like(score), score], dim=1), inputs, labels, (), unasked, unasked
+        )
 
     method = AdKd()
     signal = method.signal(forward(3.0, 4.0))
     torch.testing.assert_close(signal["maps"], torch.tensor([[[0.6], [0.8]]], dtype=torch.float64))
-    loss = method.losses(forward(1.0, 1.0), signal)["ad_kd"]
+    loss = method.losses(forward(1.0, 1.0), signal, DRAW)["ad_kd"]
     by_hand = ((0.6 - 0.5**0.5) ** 2 + (0.8 - 0.5**0.5) ** 2) / 2
     assert loss.item() == pytest.approx(by_hand, abs=1e-12)
 
@@ -134,7 +138,7 @@ def test_padding_is_left_out() -> None:
     ):
         inputs.input_ids[0, :5] = short.input_ids[0]
         signal = method.signal(student_pass(teacher, inputs, labels))
-        losses.append(method.losses(student_pass(student, inputs, labels), signal)["ad_kd"])
+        losses.append(method.losses(student_pass(student, inputs, labels), signal, DRAW)["ad_kd"])
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-9)
 
 

@@ -1,0 +1,62 @@
+"""EGKD, feature selection: the tokens that decide for the teacher decide for the student.
+
+Source of the kind: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language Model Compression*,
+ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's was not at hand. Sufficiency and
+comprehensiveness: DeYoung et al., *ERASER*, ACL 2020, arXiv 1911.03429.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.egkd_gradient import signed_map
+
+
+@dataclass(frozen=True)
+class EgkdFeatureSelection:
+    """Answers from the teacher's rationale alone, and the change of the answer without it, as the teacher's are.
+
+    `share`: of a text's tokens that are its rationale, one at least.
+    """
+
+    share: float = 0.25
+    key: str = "egkd_feature_selection"
+    by_token: frozenset[str] = frozenset({"rationale"})
+
+    def signal(self, teacher: ForwardPass) -> Signal:
+        """Return `rationale` (batch, token), 1 where a token is of it, `alone` and `change` (batch, class)."""
+        rationale = self._rationale(teacher)
+        with torch.no_grad():
+            alone, change = self._answers(teacher, rationale)
+        return {"rationale": rationale, "alone": alone.detach(), "change": change.detach()}
+
+    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+        """Return Σ_c of the squared differences from the rationale alone and of the changes without it.
+
+        Averaged over the batch; no gradient of a gradient is needed.
+        """
+        alone, change = self._answers(student, signal["rationale"].bool())
+        gaps = (signal["alone"] - alone).square() + (signal["change"] - change).square()
+        return {self.key: gaps.sum(dim=1).mean()}
+
+    def _rationale(self, teacher: ForwardPass) -> Bool[Tensor, "batch token"]:
+        """Return the tokens of the text with the largest |gradient × input| for the teacher's class."""
+        scores = signed_map(teacher, teacher.logits.argmax(dim=1), create_graph=False).detach().abs()
+        scores = scores.masked_fill(~teacher.content, -1.0)
+        kept = torch.zeros_like(teacher.content)
+        for row, count in enumerate(teacher.content.sum(dim=1).tolist()):
+            kept[row, scores[row].topk(max(1, math.ceil(self.share * count))).indices] = True
+        return kept & teacher.content
+
+    @staticmethod
+    def _answers(
+        forward: ForwardPass, rationale: Bool[Tensor, "batch token"]
+    ) -> tuple[Float[Tensor, "batch class"], Float[Tensor, "batch class"]]:
+        """Return the answers with all other tokens of the text erased, and the change with the rationale erased."""
+        erased = torch.stack([forward.content & ~rationale, rationale], dim=2)
+        alone, without = forward.answers_without(erased).unbind(dim=1)
+        return alone, without - forward.answers

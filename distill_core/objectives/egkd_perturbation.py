@@ -1,0 +1,58 @@
+"""EGKD, perturbation-based: the student's answer changes as the teacher's does when tokens are erased.
+
+Source of the kind: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language Model Compression*,
+ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's was not at hand.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from distill_core.objectives.base import ForwardPass, Signal
+
+SHARE = 0.25  # of the tokens that an erasure takes out, on average (ours)
+
+
+@dataclass(frozen=True)
+class EgkdPerturbation:
+    """Changes of the answer (probabilities, or the score) when [MASK] stands in the place of some tokens.
+
+    `erasures`: how many are drawn for an example, once and for all; `each_step`: how many of them a step looks at.
+    No gradient of a gradient is needed.
+    """
+
+    erasures: int = 4
+    each_step: int = field(default=1, repr=False)
+    key: str = "egkd_perturbation"
+    by_token: frozenset[str] = frozenset({"erased"})
+
+    def signal(self, teacher: ForwardPass) -> Signal:
+        """Return `erased` (batch, token, erasure), 1 where a token is out, and `change` (batch, erasure, class)."""
+        erased = drawn_erasures(teacher, self.erasures)
+        with torch.no_grad():
+            change = teacher.answers_without(erased) - teacher.answers[:, None]
+        return {"erased": erased, "change": change.detach()}
+
+    def losses(self, student: ForwardPass, signal: Signal, draw: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+        """Return Σ_c (Δp_teacher(c) − Δp_student(c))², averaged over the batch and the erasures looked at."""
+        chosen = torch.randperm(self.erasures, generator=draw)[: self.each_step].to(student.logits.device)
+        own = student.answers_without(signal["erased"][:, :, chosen].bool()) - student.answers[:, None]
+        return {self.key: (signal["change"][:, chosen] - own).square().sum(dim=2).mean()}
+
+
+def drawn_erasures(forward: ForwardPass, count: int) -> Bool[Tensor, "batch token erasure"]:
+    """Return which tokens each erasure takes out: of the text's, each by chance, one at least.
+
+    They depend on the example's tokens alone, whatever batch it is in.
+    """
+    erased = torch.zeros(*forward.mask.shape, count, dtype=torch.bool)
+    for row, (ids, content) in enumerate(zip(forward.inputs.input_ids.cpu(), forward.content.cpu(), strict=True)):
+        places = content.nonzero()[:, 0]
+        draw = torch.Generator().manual_seed(zlib.crc32(ids[: int(forward.mask[row].sum())].numpy().tobytes()))
+        luck = torch.rand(len(places), count, generator=draw)
+        luck.scatter_(0, luck.argmin(dim=0, keepdim=True), 0.0)  # one at least
+        erased[row, places] = luck < SHARE
+    return erased.to(forward.logits.device)
