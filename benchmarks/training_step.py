@@ -101,7 +101,7 @@ def main(
         teacher = open_model("bundled/sst2-teacher")
         data = load_split("sst2", "train", glue).sample(BATCH * steps, 0)
         rows, labels = encode_all(teacher.tokenizer, data.examples), torch.tensor(gold_labels(data))
-        train, loss = TrainingSet(rows, labels, teacher.pad_id), make_loss(CONFIG, 6)
+        train, loss = TrainingSet(rows, labels, teacher.pad_id), make_loss(CONFIG, 3, 6)
 
         def empty_cache() -> TeacherCache:
             found = TeacherCache(teacher, loss.method, rows, labels)

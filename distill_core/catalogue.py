@@ -12,6 +12,7 @@ from typing import Any
 from distill_core.added import Added, list_added
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError
+from distill_core.methods import METHODS
 from distill_core.paths import ASSETS, home
 from distill_core.tasks import get_task
 
@@ -151,14 +152,29 @@ def _added() -> list[Added]:
 
 
 def find_teacher(config: RunConfig) -> ModelInfo:
-    """Return a run's teacher; ModelError where it is unknown or has fewer layers than the student is to take over."""
+    """Return a run's teacher; ModelError where it, or a model its student begins as, is unknown or does not fit."""
     teacher = find_model(config.teacher)
-    if config.student_layers > teacher.layers > 0:  # 0: its config does not say
+    if not config.made_from_teacher:
+        _check_student(find_model(config.student), teacher, config)
+    elif config.student_layers > teacher.layers > 0:  # 0: its config does not say
         raise ModelError(
             f"Student layers (student_layers) is {config.student_layers}; "
             f"the teacher {teacher.id} has {teacher.layers} layers: wanted 1 to {teacher.layers}."
         )
     return teacher
+
+
+def _check_student(student: ModelInfo, teacher: ModelInfo, config: RunConfig) -> None:
+    """Refuse a student that cannot learn this task, or not by this method; what only its weights tell comes later."""
+    if student.task not in ("", config.task):
+        raise ModelError(f"The student {student.id} was trained for task {student.task}, not for {config.task}.")
+    method = METHODS[config.method]
+    if method.same_width and 0 < student.hidden_size != teacher.hidden_size > 0:
+        free = ", ".join(info.title for info in METHODS.values() if not info.same_width)
+        raise ModelError(
+            f"{method.title} compares vectors of the two models, and the student {student.id} is {student.hidden_size} "
+            f"wide, its teacher {teacher.hidden_size}: choose a student of one width with it, or one of: {free}."
+        )
 
 
 def existing_folder(text: str) -> Path | None:

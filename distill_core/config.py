@@ -15,6 +15,7 @@ from distill_core.errors import ConfigError
 from distill_core.methods import METHODS
 from distill_core.tasks import TASKS
 
+FROM_TEACHER = ("first", "even", "last", "random")  # what a student may begin as, if it is no model
 MATCHING = ("skip", "last")
 KD_FORMS = ("cross_entropy", "kl")
 SCHEDULES = ("fixed", "annealed")
@@ -124,8 +125,15 @@ class RunConfig:
         "bundled/sst2-teacher", "text", "Teacher", "The fine-tuned model the student learns from.", (1, 4096)
     )
     method: str = _setting("ad_kd", "choice", "Method", "How the student learns from the teacher.", tuple(METHODS))
+    student: str = _setting(
+        "first",
+        "text",
+        "Student begins as",
+        "The teacher's first, even or last layers, random weights, or a model (id or folder).",
+        (1, 4096),
+    )
     student_layers: int = _setting(
-        3, "int", "Student layers", "Encoder layers the student takes over from the teacher.", (1, 48)
+        3, "int", "Student layers", "Encoder layers of a student that is made from the teacher.", (1, 48)
     )
     source: str = _setting("auto", "text", "Data source", "Where the examples are read from.", (1, 4096))
     train_examples: int | None = _setting(
@@ -219,6 +227,11 @@ class RunConfig:
         """The weight of every term of the loss, by the term's name."""
         common = {"ce": 1.0 - self.alpha, "kd": self.alpha}
         return common | {term.name: getattr(self, term.weight) for term in METHODS[self.method].terms}
+
+    @property
+    def made_from_teacher(self) -> bool:
+        """Whether the student is made from its teacher, and is no model of its own."""
+        return self.student in FROM_TEACHER
 
     @property
     def uses_dropout(self) -> bool:

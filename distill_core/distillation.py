@@ -11,16 +11,17 @@ from distill_core.bundle import open_model
 from distill_core.config import RunConfig
 from distill_core.data import Dataset, load_split
 from distill_core.encoding import encode_all
-from distill_core.errors import RunError
+from distill_core.errors import ModelError, RunError
 from distill_core.evaluation import answers, gold_labels, predict_logits
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
-from distill_core.layers import keep_layers
+from distill_core.layers import keep_layers, layer_count, without_weights
 from distill_core.methods import METHODS
 from distill_core.models import LoadedModel, make_trainable, save_model
 from distill_core.objectives import make_loss
 from distill_core.probe import Probe
 from distill_core.tasks import constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
+from distill_core.tokens import same_tokens
 from distill_core.trainer import TrainingSet, distill
 
 PROBE_EXAMPLES = 64
@@ -43,7 +44,8 @@ class Session:
         config = self.config
         yield Phase("loading", f"teacher {config.teacher}")
         teacher = self._teacher = open_model(config.teacher, config.device, config.task)
-        length = min(config.max_length, teacher.max_length)
+        student, length = self._begin(teacher)
+        self._student = student
         yield Phase("loading", "examples")
         train, validation = self._data()
         for data in (train, validation):
@@ -53,8 +55,7 @@ class Session:
         held_out = encode_all(teacher.tokenizer, validation.examples, length)
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)
-        student = self._student = make_trainable(keep_layers(teacher.network, config.student_layers))
-        loss = make_loss(config, int(teacher.network.config.num_hidden_layers))
+        loss = make_loss(config, layer_count(student), layer_count(teacher.network))
         cache = TeacherCache(teacher, loss.method, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
         task = get_task(config.task)
@@ -90,10 +91,30 @@ class Session:
         about = {
             "task": self.config.task,
             "title": title,
-            "description": f"{self.config.student_layers} layers, {method}, {self.config.teacher}",
+            "description": f"{layer_count(self._student)} layers, {method}, {self.config.teacher}",
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
         }
         save_model(self._student, self._teacher.tokenizer, path, about | record)
+
+    def _begin(self, teacher: LoadedModel) -> tuple[PreTrainedModel, int]:
+        """Return the student before training, and how many tokens both read; ModelError where they do not fit.
+
+        One made of the teacher's layers keeps the teacher's embeddings as they are; any other trains its own.
+        """
+        config = self.config
+        length = min(config.max_length, teacher.max_length)
+        if config.student == "random":
+            fresh = without_weights(teacher.network, config.student_layers, config.seed)
+            return make_trainable(fresh, embeddings=True), length
+        if config.made_from_teacher:
+            return make_trainable(keep_layers(teacher.network, config.student_layers, config.student)), length
+        student = open_model(config.student, config.device, config.task)
+        if not same_tokens(student, teacher):
+            raise ModelError(
+                f"The student {student.id} and the teacher {teacher.id} cut text into different tokens, so one cannot "
+                "learn from the other token by token; choose two models with the same tokenizer."
+            )
+        return make_trainable(student.network, embeddings=True), min(length, student.max_length)
 
     def _data(self) -> tuple[Dataset, Dataset]:
         """Return the training examples this run can use, and the validation examples."""

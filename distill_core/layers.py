@@ -1,8 +1,9 @@
-"""An encoder's layers: the beginning of them that a student keeps, and what each hands to the next."""
+"""An encoder's layers: those that a student keeps, or begins without weights, and what each hands to the next."""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -41,25 +42,52 @@ def watched_stack(base: nn.Module) -> tuple[str, nn.Module, list[Tensor]]:
     return name, twin, given
 
 
-def keep_layers(network: PreTrainedModel, layers: int) -> PreTrainedModel:
-    """Return a copy of a classifier with only its first `layers` encoder layers.
+def layer_count(network: PreTrainedModel) -> int:
+    """Return how many encoder layers a network runs through."""
+    return int(network.config.num_hidden_layers)
 
-    Where layers share weights (ALBERT), they still do: fewer repetitions of the same. Raises ModelError when it has
-    fewer layers, or when its config could not describe that many of them.
+
+def keep_layers(network: PreTrainedModel, layers: int, which: str = "first") -> PreTrainedModel:
+    """Return a copy of a classifier with only `layers` of its encoder layers: the first, last, or even ones.
+
+    `even`: spaced evenly, the last among them (2, 4, 6 of 6; of other depths rounded up at half: ours). Where layers
+    share weights (ALBERT), they still do: fewer repetitions of the same. Raises ModelError when it has fewer layers, or
+    when its config could not describe that many of them.
     """
-    own = int(network.config.num_hidden_layers)
+    own = layer_count(network)
     if not 1 <= layers <= own:
         raise ModelError(f"A student of this teacher can have 1 to {own} layers, not {layers}.")
     student = copy.deepcopy(network)
     _, stack = _stack(student.base_model)
     if hasattr(stack, "albert_layer_groups"):
+        if which != "first":
+            raise ModelError("This teacher's layers share their weights: its student can only keep the first.")
         groups = _groups_of_first(own, int(student.config.num_hidden_groups), layers)
         stack.albert_layer_groups = stack.albert_layer_groups[:groups]
         student.config.num_hidden_groups = groups
     else:
-        stack.layer = stack.layer[:layers]
+        stack.layer = nn.ModuleList([stack.layer[index] for index in _chosen(own, layers, which)])
     student.config.num_hidden_layers = layers
     return student
+
+
+def without_weights(network: PreTrainedModel, layers: int, seed: int) -> PreTrainedModel:
+    """Return a classifier built as another is, of so many layers, its weights drawn at random.
+
+    Raises ModelError as `keep_layers`, whose student has the same shape.
+    """
+    config = keep_layers(network, layers).config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student: Any = type(network)(config)
+    return cast(PreTrainedModel, student.to(network.device).eval())
+
+
+def _chosen(own: int, layers: int, which: str) -> list[int]:
+    """Return the indices of the layers that are kept."""
+    if which == "even":
+        return [(2 * at * own + layers) // (2 * layers) - 1 for at in range(1, layers + 1)]
+    return list(range(own))[-layers:] if which == "last" else list(range(layers))
 
 
 def _stack(base: nn.Module) -> tuple[str, Any]:

@@ -35,6 +35,7 @@ class MethodInfo:
     """A method: its name, what is taught in a sentence or two, and the terms it adds to the two of plain KD.
 
     `settings`: those only some methods read. `dropout`: whether its authors leave the student's dropout on.
+    `same_width`: whether it needs a student as wide as its teacher.
     """
 
     title: str
@@ -43,6 +44,7 @@ class MethodInfo:
     terms: tuple[Term, ...] = ()
     settings: tuple[str, ...] = ()
     dropout: bool = True
+    same_width: bool = False
 
 
 LABELS = Term(
@@ -179,6 +181,7 @@ METHODS: dict[str, MethodInfo] = {
         (_GRADIENTS,),
         ("method_weight", *_WARM_UP),
         dropout=False,
+        same_width=True,
     ),
     "gkd_cls": MethodInfo(
         "GKD-CLS",
@@ -189,6 +192,7 @@ METHODS: dict[str, MethodInfo] = {
         (_GRADIENTS, _CLS_GRADIENTS, _STATES),
         ("method_weight", "patience_weight", "matching", *_WARM_UP),
         dropout=False,
+        same_width=True,
     ),
     "pkd": MethodInfo(
         "PKD",
@@ -198,9 +202,10 @@ METHODS: dict[str, MethodInfo] = {
         "inner layer is pulled towards a matched layer’s of the teacher.",
         (_STATES,),
         ("patience_weight", "matching", *_WARM_UP),
+        same_width=True,
     ),
     "egkd_gradient": MethodInfo(
-        "EGKD, gradient",
+        "EGKD (gradient)",
         "The student learns the labels, the teacher’s softened answers, and which tokens speak for and against: its "
         "signed map of the teacher’s answer is pulled towards the teacher’s.",
         "The student learns the gold scores, the teacher’s, and which tokens raise and lower the score: its signed map "
@@ -209,7 +214,7 @@ METHODS: dict[str, MethodInfo] = {
         ("method_weight", *_WARM_UP),
     ),
     "egkd_perturbation": MethodInfo(
-        "EGKD, perturbation",
+        "EGKD (perturbation)",
         "The student learns the labels, the teacher’s softened answers, and to change its mind as the teacher does "
         "when tokens are taken away.",
         "The student learns the gold scores, the teacher’s, and to change its score as the teacher does when tokens "
@@ -218,7 +223,7 @@ METHODS: dict[str, MethodInfo] = {
         ("method_weight", "erasures", "erasures_each_step", *_WARM_UP),
     ),
     "egkd_feature_selection": MethodInfo(
-        "EGKD, selection",
+        "EGKD (selection)",
         "The student learns the labels, the teacher’s softened answers, and to answer as the teacher does from its few "
         "deciding tokens alone, and without them.",
         "The student learns the gold scores, the teacher’s, and to score as the teacher does from its few deciding "

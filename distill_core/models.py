@@ -252,10 +252,10 @@ def save_model(
     remove_folder(old)
 
 
-def make_trainable(network: PreTrainedModel) -> PreTrainedModel:
-    """Let everything but the embedding block take gradients, and return the network."""
+def make_trainable(network: PreTrainedModel, embeddings: bool = False) -> PreTrainedModel:
+    """Let everything take gradients, the embedding block only with `embeddings`, and return the network."""
     network.requires_grad_(True)
-    embedding_block(network).requires_grad_(False)
+    embedding_block(network).requires_grad_(embeddings)
     return network
 
 

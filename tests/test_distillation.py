@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from distill_core.bundle import open_model
+from distill_core.catalogue import find_teacher
 from distill_core.config import RunConfig
 from distill_core.data import load_split
 from distill_core.distillation import prepare
@@ -19,6 +21,7 @@ from distill_core.own_files import read_table
 from distill_core.own_mapping import guess_mapping
 from distill_core.tasks import get_task
 from tests.tiny import tiny_folder
+from tests.tiny_architectures import sentiment_folder
 
 
 def config(tmp_path: Path, *, task: str = "sst2", **changes: object) -> RunConfig:
@@ -129,6 +132,65 @@ def test_the_settings_of_one_method_reach_the_training(tmp_path: Path, method: s
 def test_a_student_without_inner_layers_is_refused_before_it_trains(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="A student of 1 layers has none that PKD-skip can match"):
         list(prepare(config(tmp_path, method="gkd_cls")).events())
+
+
+@pytest.mark.parametrize("begins", ["first", "even", "last", "random"])
+def test_a_student_begins_as_it_is_said(tmp_path: Path, begins: str) -> None:
+    teacher = tiny_folder(tmp_path / "deep", layers=4, task="sst2")
+    given = replace(config(tmp_path, student=begins, learning_rate=1e-8), teacher=str(teacher), student_layers=2)
+    session = prepare(given)
+    list(session.events())
+    session.save(tmp_path / "student", {"run": "r"})
+    theirs, ours = (load_model(path).network.state_dict() for path in (teacher, tmp_path / "student"))
+    kept = {"first": (0, 1), "even": (1, 3), "last": (2, 3)}.get(begins)
+    name = "bert.encoder.layer.{}.attention.self.query.weight"
+    if kept is None:
+        alike = [torch.allclose(ours[name.format(0)], theirs[name.format(at)], atol=1e-4) for at in range(4)]
+        assert not any(alike)
+        assert "bert.encoder.layer.2.attention.self.query.weight" not in ours
+    else:
+        for at, of_teacher in enumerate(kept):
+            torch.testing.assert_close(ours[name.format(at)], theirs[name.format(of_teacher)], rtol=0, atol=1e-4)
+    embeddings = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(ours[embeddings], theirs[embeddings]) is (begins != "random")
+
+
+def test_a_random_student_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    def first_loss(seed: int) -> float:
+        events = prepare(config(tmp_path, student="random", seed=seed, dropout="off")).events()
+        return next(event.values["loss"] for event in events if isinstance(event, Measured) and "loss" in event.values)
+
+    assert first_loss(1) == first_loss(1) != first_loss(2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_narrower_student_learns_where_the_method_allows_it(tmp_path: Path, method: str) -> None:
+    narrow = tiny_folder(tmp_path / "narrow", layers=2, task="sst2", width=8)
+    given = config(tmp_path, method=method, student=str(narrow))
+    if METHODS[method].same_width:
+        with pytest.raises(ModelError, match=r"is 8 wide, its teacher 16: choose a student of one width"):
+            find_teacher(given)
+        return
+    find_teacher(given)
+    session = prepare(given)
+    measured = [event.values for event in session.events() if isinstance(event, Measured)]
+    assert sum("loss" in values for values in measured) == 4
+    session.save(tmp_path / "student", {"run": "r"})
+    before, after = (load_model(path).network for path in (narrow, tmp_path / "student"))
+    assert after.config.hidden_size == 8
+    name = "bert.embeddings.word_embeddings.weight"
+    assert not torch.equal(before.state_dict()[name], after.state_dict()[name])
+
+
+def test_a_student_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    other = tiny_folder(tmp_path / "other", layers=1, task="cola")
+    with pytest.raises(ModelError, match="was trained for task cola, not for sst2"):
+        find_teacher(config(tmp_path, student=str(other)))
+    with pytest.raises(ModelError, match="Unknown model"):
+        find_teacher(config(tmp_path, student="nowhere"))
+    cut = sentiment_folder(tmp_path / "roberta", "roberta")
+    with pytest.raises(ModelError, match="cut text into different tokens"):
+        list(prepare(config(tmp_path, student=str(cut))).events())
 
 
 def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:

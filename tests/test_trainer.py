@@ -49,7 +49,7 @@ def run(
     config = RunConfig.from_values(given)
     student = make_trainable(keep_layers(teacher.network, config.student_layers))
     train = train or training_set()
-    cache = TeacherCache(teacher, make_loss(config, 2).method, train.rows, train.labels)
+    cache = TeacherCache(teacher, make_loss(config, config.student_layers, 2).method, train.rows, train.labels)
     events = list(_events(student, train, cache, config, steps, rate))
     return {name: p.detach().clone() for name, p in student.named_parameters()}, events, cache
 
@@ -62,8 +62,9 @@ def _events(
     steps: int,
     rate: float,
 ) -> Iterator[Event]:
+    loss = None if cache is None else make_loss(config, config.student_layers, 2)
     return distill(
-        student=student, train=train, teacher=cache, loss=None if cache is None else make_loss(config, 2),
+        student=student, train=train, teacher=cache, loss=loss,
         dropout=config.uses_dropout, steps=steps, batch_size=4,
         learning_rate=rate, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=3,
     )  # fmt: skip
@@ -211,7 +212,7 @@ def test_stored_teacher_numbers_equal_fresh_ones(tmp_path: Path) -> None:
 
 
 def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> None:
-    train, method = training_set(), make_loss(RunConfig(), 2).method
+    train, method = training_set(), make_loss(RunConfig(), 3, 6).method
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
     cache = TeacherCache(teacher, method, train.rows, train.labels)
     for row in range(len(train.rows)):

@@ -20,11 +20,11 @@ __all__ = [
 ]  # fmt: skip
 
 
-def make_loss(config: RunConfig, teacher_layers: int) -> Loss:
-    """Return the loss of a run; ConfigError where its student and a teacher of so many layers do not fit the method."""
+def make_loss(config: RunConfig, student_layers: int, teacher_layers: int) -> Loss:
+    """Return the loss of a run; ConfigError where a student and a teacher of so many layers do not fit the method."""
     return Loss(
         weights=config.weights,
-        method=make_method(config, teacher_layers),
+        method=make_method(config, student_layers, teacher_layers),
         soft=SoftTargets(config.temperature, config.kd_form, config.temperature_schedule == "annealed"),
         delay=config.method_delay,
         ramp=config.method_ramp,
@@ -33,11 +33,11 @@ def make_loss(config: RunConfig, teacher_layers: int) -> Loss:
     )
 
 
-def make_method(config: RunConfig, teacher_layers: int) -> Method | None:
+def make_method(config: RunConfig, student_layers: int, teacher_layers: int) -> Method | None:
     """Return what a run's method adds to plain KD, None for plain KD itself; ConfigError as `make_loss`."""
     pairs: Pairs = ()
     if "matching" in METHODS[config.method].settings:
-        pairs = layer_pairs(config.student_layers, teacher_layers, config.matching)
+        pairs = layer_pairs(student_layers, teacher_layers, config.matching)
     built: dict[str, Method | None] = {
         "kd": None,
         "ad_kd": AdKd(config.top_k, config.attribution_steps, config.map_norm, config.map_distance),

@@ -45,7 +45,7 @@ def estimate(store: Store, config: RunConfig, device: str) -> Estimate:
         evaluation = median(pace.evaluation_seconds for pace in paces)
         runs = "the last run" if len(paces) == 1 else f"the last {len(paces)} runs"
         basis = f"Measured: {runs} of {method} on {device} did {speed:.0f} examples a second."
-    elif device == "cpu" and config.method in CALIBRATED_SPEED:
+    elif device == "cpu" and config.method in CALIBRATED_SPEED and config.made_from_teacher:
         speed = CALIBRATED_SPEED[config.method] * CALIBRATED_LAYERS / config.student_layers
         evaluation = CALIBRATED_EVALUATION
         basis = f"A guess from two CPU cores ({speed:.0f} examples a second); the first run of {method} corrects it."
@@ -69,7 +69,7 @@ def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
 
 
 def _kind(config: RunConfig) -> tuple[object, ...]:
-    return config.task, config.teacher, config.method, config.student_layers
+    return config.task, config.teacher, config.method, config.student, config.student_layers
 
 
 def _pace(store: Store, run: Run) -> Pace | None:

@@ -29,6 +29,12 @@ MORE = (
     ("matching", "erasures", "erasures_each_step", "rationale_share"),
     ("attribution_steps", "top_k", "map_norm", "map_distance"),
 )
+BEGINNINGS = {
+    "first": "Teacher’s first layers",
+    "even": "Teacher’s even layers",
+    "last": "Teacher’s last layers",
+    "random": "Random weights",
+}
 DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
 FORMATS = {
@@ -66,13 +72,17 @@ def draw_settings() -> None:
     for name, spec in FIELDS.items():
         st.session_state.setdefault(key(name), spec.default)
     models = {model.id: model for model in list_models() if model.task == st.session_state[key("task")]}
-    task, model, layers = st.columns((1.5, 1.5, 1), gap="small")
+    task, model, student, layers = st.columns((1.4, 1.2, 1.4, 0.8), gap="small")
     with task:
         _choice("task", {task.name: task.title for task in TASKS.values()}, on_change=_change_task)
     with model:
         _choice("teacher", {model.id: model.title for model in models.values()}, typed=True)
+    with student:
+        others = {name: info.title for name, info in models.items() if name != st.session_state[key("teacher")]}
+        _choice("student", BEGINNINGS | others, typed=True)
     with layers:
-        _number("student_layers", _teacher_layers())
+        own = st.session_state[key("student")] not in BEGINNINGS
+        _number("student_layers", _teacher_layers(), disabled=own)
     source, examples, seed = st.columns((1.5, 1.5, 1), gap="small")
     with source:
         value = st.session_state[key("source")] or FIRST_SOURCE
@@ -253,7 +263,7 @@ def _choice(
     )
 
 
-def _number(name: str, maximum: int | None = None, helped: bool = True) -> None:
+def _number(name: str, maximum: int | None = None, helped: bool = True, disabled: bool = False) -> None:
     """Draw a number; its range stands in the help and is checked by the config.
 
     The browser must not check it: it would keep a wrong number in sight and hand on the one before.
@@ -269,7 +279,7 @@ def _number(name: str, maximum: int | None = None, helped: bool = True) -> None:
         step=as_kind(STEPS.get(name, 1e-5 if name == "learning_rate" else 1)),
         format=FORMATS.get(name),
         placeholder="All" if spec.optional else None,
-        disabled=_unread(name),
+        disabled=disabled or _unread(name),
         help=plain(spec.help + allowed) if helped else None,
         key=key(name),
         persist_state="session",

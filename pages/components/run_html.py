@@ -58,13 +58,22 @@ def summary(run: Run) -> str:
     sources = {"auto": "data at hand", "bundled": "bundled sample", "hub": "GLUE from the hub"}
     parts = [
         METHODS[config.method].title,
-        f"{config.student_layers} layers of {Path(config.teacher).name}",
+        _begins(config),
         f"{config.steps:,} steps of {config.batch_size}",
         sources.get(config.source, Path(config.source).name),
         run.device or config.device,
         f"seed {config.seed}",
     ]
     return " · ".join([*parts, run.id])
+
+
+def _begins(config: RunConfig) -> str:
+    """Say what the student begins as, and whose it is."""
+    teacher = Path(config.teacher).name
+    words = {"first": "layers of", "even": "even layers of", "last": "last layers of", "random": "random layers like"}
+    if config.student in words:
+        return f"{config.student_layers} {words[config.student]} {teacher}"
+    return f"{Path(config.student).name} taught by {teacher}"
 
 
 def data_line(used: Sequence[DataUsed]) -> str:

@@ -144,8 +144,8 @@ def test_padding_is_left_out() -> None:
 
 def test_the_settings_of_a_run_make_the_method() -> None:
     config = RunConfig(top_k=3, attribution_steps=4, map_norm="l1", map_distance="smooth_l1")
-    assert make_method(config, 6) == AdKd(3, 4, "l1", "smooth_l1")
-    assert make_method(RunConfig(method="kd"), 6) is None
-    assert make_method(RunConfig(method="gkd_cls", matching="last"), 6) == GkdCls(((1, 4), (2, 5)))
+    assert make_method(config, 3, 6) == AdKd(3, 4, "l1", "smooth_l1")
+    assert make_method(RunConfig(method="kd"), 3, 6) is None
+    assert make_method(RunConfig(method="gkd_cls", matching="last"), 3, 6) == GkdCls(((1, 4), (2, 5)))
     assert repr(AdKd()) == repr(AdKd(distance="l1"))  # the teacher's maps are the same
     assert len({repr(one) for one in (AdKd(), AdKd(steps=2), AdKd(norm="l1"), AdKd(top_k=2))}) == 4
