@@ -21,6 +21,7 @@ KD_FORMS = ("cross_entropy", "kl")
 SCHEDULES = ("fixed", "annealed")
 NORMS = ("l2", "l1")
 DISTANCES = ("l2", "l1", "smooth_l1")
+WEAK = ("stop", "go_on")
 DROPOUT = ("published", "on", "off")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -204,6 +205,13 @@ class RunConfig:
     )
     evaluate_every: int = _setting(
         20, "int", "Evaluate every", "Steps between two evaluations, each of which saves a checkpoint.", (1, 1_000_000)
+    )
+    weak_teacher: str = _setting(
+        "stop",
+        "choice",
+        "A teacher near chance",
+        "Whether the run stops where its teacher knows next to nothing.",
+        WEAK,
     )
     dropout: str = _setting(
         "published",

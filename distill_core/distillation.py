@@ -20,11 +20,13 @@ from distill_core.models import LoadedModel, make_trainable, save_model
 from distill_core.objectives import make_loss
 from distill_core.probe import Probe
 from distill_core.tasks import constant_metrics, get_task, task_metrics
-from distill_core.teacher_cache import TeacherCache
+from distill_core.teacher_cache import TeacherCache, teacher_logits
 from distill_core.tokens import same_tokens
 from distill_core.trainer import TrainingSet, distill
 
 PROBE_EXAMPLES = 64
+NEAR_CHANCE = 0.02  # by which a teacher's metric must be above that of one answer for all (ours)
+ENOUGH = 100  # validation examples; on fewer a teacher near chance is noted and not refused
 VALIDATION_LIMIT = 1000  # examples; larger validation sets are sampled, the same ones for every run
 
 
@@ -61,6 +63,14 @@ class Session:
         task = get_task(config.task)
         constant = constant_metrics(task, gold_labels(validation))
         yield Measured(0, {f"constant/{name}": value for name, value in constant.items()})
+        yield Phase("evaluating", "the teacher")
+        known = task_metrics(
+            task,
+            answers(teacher_logits(teacher, held_out, torch.tensor(gold_labels(validation)))),
+            gold_labels(validation),
+        )
+        yield Measured(0, {f"teacher/{name}": value for name, value in known.items()})
+        yield from self._judge(known[task.metric], constant[task.metric], len(held_out))
 
         def evaluate() -> dict[str, float]:
             predictions = answers(predict_logits(student, held_out, teacher.pad_id))
@@ -95,6 +105,19 @@ class Session:
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
         }
         save_model(self._student, self._teacher.tokenizer, path, about | record)
+
+    def _judge(self, known: float, constant: float, count: int) -> Iterator[Note]:
+        """Raise RunError where the teacher's metric is near that of one answer for all, or note it."""
+        if known > constant + NEAR_CHANCE:
+            return
+        metric = get_task(self.config.task).metric
+        words = (
+            f"The teacher's {metric} on {count} validation examples is {known:.3f}; one answer for all has "
+            f"{constant:.3f}. There is next to nothing to learn from it."
+        )
+        if count >= ENOUGH and self.config.weak_teacher == "stop":
+            raise RunError(f"{words} Choose another teacher or other data, or let the run go on (weak_teacher go_on).")
+        yield Note(words)
 
     def _begin(self, teacher: LoadedModel) -> tuple[PreTrainedModel, int]:
         """Return the student before training, and how many tokens both read; ModelError where they do not fit.

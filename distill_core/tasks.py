@@ -119,10 +119,14 @@ def task_metrics(task: Task, predictions: Sequence[Answer], labels: Sequence[Ans
 
 
 def constant_metrics(task: Task, labels: Sequence[Answer]) -> dict[str, float]:
-    """Return the metrics of giving every example the commonest label; 0 for correlations, which then have no value."""
-    commonest = max(sorted(set(labels)), key=labels.count)
-    found = task_metrics(task, [commonest] * len(labels), labels)
-    return {name: value if value == value else 0.0 for name, value in found.items()}
+    """Return the metrics of giving every example the commonest label; 0 for correlations, which then have no value.
+
+    Of labels that are equally common, the one that makes the first metric highest.
+    """
+    most = max(map(labels.count, set(labels)))
+    each = [task_metrics(task, [label] * len(labels), labels) for label in set(labels) if labels.count(label) == most]
+    found = [{name: value if value == value else 0.0 for name, value in one.items()} for one in each]
+    return max(found, key=lambda one: one[task.metric])
 
 
 def _accuracy(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:

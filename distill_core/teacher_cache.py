@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from distill_core.encoding import Encoded, Inputs
+from distill_core.encoding import Encoded, Inputs, collate
 from distill_core.errors import StoreError
 from distill_core.models import LoadedModel, embed
 from distill_core.objectives import ForwardPass, Method, Signal, forward_pass
 from distill_core.teacher_store import TeacherStore
 
+BATCH = 64  # examples of which the teacher's logits alone are computed at once
 _LOGITS = "logits"  # beside the parts of the method's signal
 
 
@@ -80,6 +81,21 @@ class TeacherCache:
                 name: (values[index, : self._lengths[row]] if name in self._by_token else values[index]).clone()
                 for name, values in numbers.items()
             }
+
+
+def teacher_logits(
+    teacher: LoadedModel, rows: Sequence[Encoded], labels: Shaped[Tensor, " example"]
+) -> Float[Tensor, "example class"]:
+    """Return the teacher's logits of all rows in their order, on the CPU; what is kept on disk is not computed."""
+    cache = TeacherCache(teacher, None, rows, labels)
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
+    found: dict[int, Tensor] = {}
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        inputs = collate([rows[row] for row in chosen], teacher.pad_id).to(teacher.device)
+        found |= dict(zip(chosen, cache.batch(chosen, inputs, labels[chosen])[0].cpu(), strict=True))
+    cache.save()
+    return torch.stack([found[row] for row in range(len(rows))])
 
 
 def teacher_pass(

@@ -13,7 +13,8 @@ from distill_core.config import RunConfig
 from distill_core.data import load_split
 from distill_core.distillation import prepare
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
-from distill_core.events import DataUsed, Measured, Phase
+from distill_core.evaluation import evaluate
+from distill_core.events import DataUsed, Measured, Note, Phase
 from distill_core.methods import METHODS, terms_of
 from distill_core.models import load_model, read_record
 from distill_core.own_data import add_own
@@ -28,7 +29,7 @@ def config(tmp_path: Path, *, task: str = "sst2", **changes: object) -> RunConfi
     teacher = str(tiny_folder(tmp_path / "teacher", layers=2, task=task))
     values: dict[str, object] = {
         "task": task, "teacher": teacher, "student_layers": 1, "source": "bundled", "steps": 4, "batch_size": 4,
-        "evaluate_every": 2, "device": "cpu", "max_length": 32,
+        "evaluate_every": 2, "device": "cpu", "max_length": 32, "weak_teacher": "go_on",
     }  # fmt: skip
     return RunConfig.from_values(values | changes)
 
@@ -202,6 +203,20 @@ def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:
     assert [(event.split, event.examples) for event in used] == [("train", 16), ("validation", 4)]
     assert {event.source for event in used} == {"reviews (own data, reviews.csv)"}
     assert any("validation/accuracy" in event.values for event in events if isinstance(event, Measured))
+
+
+def test_a_teacher_that_knows_nothing_is_refused_unless_it_is_wanted(tmp_path: Path) -> None:
+    told = r"teacher's accuracy on 160 validation examples is 0\.\d+; one answer for all has 0.500.*weak_teacher go_on"
+    with pytest.raises(RunError, match=told):
+        list(prepare(config(tmp_path, weak_teacher="stop")).events())
+    events = list(prepare(config(tmp_path)).events())
+    (metric,) = [event.values for event in events if isinstance(event, Measured) and "teacher/accuracy" in event.values]
+    rows = load_split("sst2", "validation", "bundled")
+    teacher = open_model(str(tmp_path / "teacher"))
+    assert metric["teacher/accuracy"] == evaluate(teacher, rows, max_length=32)["accuracy"]
+    assert any("next to nothing to learn" in event.text for event in events if isinstance(event, Note))
+    few = list(prepare(config(tmp_path, task="wnli", weak_teacher="stop")).events())  # 72 examples cannot tell
+    assert any("loss" in event.values for event in few if isinstance(event, Measured))
 
 
 def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def small_run(teacher: Path, **changes: object) -> RunConfig:
         "teacher": str(teacher), "student_layers": 1, "source": "bundled", "steps": 6, "batch_size": 4,
         "evaluate_every": 3, "device": "cpu", "max_length": 32,
     }  # fmt: skip
-    return RunConfig.from_values(values | changes)
+    return RunConfig.from_values({"weak_teacher": "go_on"} | values | changes)
 
 
 @pytest.mark.slow

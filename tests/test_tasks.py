@@ -37,6 +37,7 @@ def test_metrics_are_glue_s() -> None:
 
 def test_one_answer_for_all_is_measured_not_assumed() -> None:
     assert constant_metrics(get_task("sst2"), [1, 1, 0]) == {"accuracy": pytest.approx(2 / 3)}
+    assert constant_metrics(get_task("mrpc"), [0, 1])["f1"] == pytest.approx(2 / 3)  # the better of two as common
     assert constant_metrics(get_task("cola"), [1, 1, 0]) == {"matthews_correlation": 0.0}
     assert constant_metrics(get_task("stsb"), [1.0, 2.0, 2.0]) == {"pearson": 0.0, "spearmanr": 0.0}
     assert all(math.isnan(value) for value in task_metrics(get_task("stsb"), [2.0, 2.0], [1.0, 3.0]).values())

@@ -24,7 +24,7 @@ from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_title
 WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
-    ("kd_form", "temperature_schedule"),
+    ("kd_form", "temperature_schedule", "weak_teacher"),
     ("method_delay", "method_ramp", "method_every"),
     ("matching", "erasures", "erasures_each_step", "rationale_share"),
     ("attribution_steps", "top_k", "map_norm", "map_distance"),
@@ -102,6 +102,7 @@ def draw_more_settings() -> None:
         titles = {
             "device": {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices},
             "dropout": {"published": f"As published ({published})", "on": "On", "off": "Off"},
+            "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
             "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},
             "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},
             "matching": {"skip": "Evenly spaced", "last": "The last ones"},

@@ -136,11 +136,18 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
         first = points[0][1] if points else math.nan
         last = points[-1][1] if len(points) > 1 else math.nan
         change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
-        note = f" (one answer for all: {number(constant)})" if name == names[0] and constant is not None else ""
+        note = "" if name != names[0] else _beside(_last(series, f"teacher/{task.metric}"), constant)
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
         rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
     now = "end" if ended else "now"
     return _table(("", "step 0", now, "change"), rows)
+
+
+def _beside(teacher: float, constant: float | None) -> str:
+    """Return what a student's metric is to be seen beside, in brackets."""
+    parts = [f"teacher: {number(teacher)}"] if math.isfinite(teacher) else []
+    parts += [] if constant is None else [f"one answer for all: {number(constant)}"]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def settings_table(config: RunConfig) -> str:
