@@ -158,7 +158,7 @@ def find_teacher(config: RunConfig) -> ModelInfo:
         _check_student(find_model(config.student), teacher, config)
     elif config.student_layers > teacher.layers > 0:  # 0: its config does not say
         raise ModelError(
-            f"Student layers (student_layers) is {config.student_layers}; "
+            f"Layers (student_layers) is {config.student_layers}; "
             f"the teacher {teacher.id} has {teacher.layers} layers: wanted 1 to {teacher.layers}."
         )
     return teacher

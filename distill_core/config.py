@@ -134,7 +134,7 @@ class RunConfig:
         (1, 4096),
     )
     student_layers: int = _setting(
-        3, "int", "Student layers", "Encoder layers of a student that is made from the teacher.", (1, 48)
+        3, "int", "Layers", "Encoder layers of a student that is made from the teacher.", (1, 48)
     )
     source: str = _setting("auto", "text", "Data source", "Where the examples are read from.", (1, 4096))
     train_examples: int | None = _setting(

@@ -22,6 +22,7 @@ from pages.components.run_html import time_estimate
 from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
 WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
+ON_A_LINE = 3  # terms of the formula
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
@@ -98,10 +99,9 @@ def draw_more_settings() -> None:
     """Draw the rarer settings, folded away; of those that only some methods read, the chosen one's."""
     with st.expander("More settings", icon=":material/tune:"):
         devices = usable_devices()
-        published = "on" if METHODS[st.session_state[key("method")]].dropout else "off"
         titles = {
             "device": {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices},
-            "dropout": {"published": f"As published ({published})", "on": "On", "off": "Off"},
+            "dropout": {"published": "As published", "on": "On", "off": "Off"},
             "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
             "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},
             "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},
@@ -109,9 +109,9 @@ def draw_more_settings() -> None:
             "map_norm": {"l2": "L2", "l1": "L1"},
             "map_distance": {"l2": "Squared (L2)", "l1": "Absolute (L1)", "smooth_l1": "Smooth L1"},
         }
-        for row in MORE:
-            names = [name for name in row if not _unread(name)]
-            for name, column in zip(names, st.columns(max(1, len(names)), gap="small"), strict=False):
+        rows = [[name for name in row if not _unread(name)] for row in MORE]
+        for names in filter(None, rows):
+            for name, column in zip(names, st.columns(len(names), gap="small"), strict=True):
                 with column:
                     _choice(name, titles[name]) if name in titles else _number(name)
 
@@ -126,20 +126,11 @@ def draw_name() -> None:
 
 def draw_method() -> None:
     """Draw the choice of the method and how its terms are weighed."""
-    st.segmented_control(
-        FIELDS["method"].label,
-        list(METHODS),
-        format_func=lambda name: METHODS[name].title,
-        required=True,
-        width="stretch",
-        label_visibility="collapsed",
-        key=key("method"),
-        persist_state="session",
-    )
+    _choice("method", {name: info.title for name, info in METHODS.items()})
     method = METHODS[st.session_state[key("method")]]
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
     _numbers(*WEIGHING[:2], helped=False)
-    _numbers(*WEIGHING[2:], helped=False)
+    _numbers(*(name for name in WEIGHING[2:] if not _unread(name)), helped=False)
 
 
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
@@ -171,7 +162,9 @@ def draw_loss(config: RunConfig) -> None:
     weights, scores = config.weights, get_task(config.task).span is not None
     terms = terms_of(config.method, scores, config.kd_form)
     names = {term.name: rf"\textcolor{{{metric_color(term.name)}}}{{{term.symbol}}}" for term in terms}
-    st.latex("L = " + " + ".join(rf"{weight:.3g}\,{names[name]}" for name, weight in weights.items()))
+    parts = [rf"{weight:.3g}\,{names[name]}" for name, weight in weights.items()]
+    lines = [" + ".join(parts[at : at + ON_A_LINE]) for at in range(0, len(parts), ON_A_LINE)]
+    st.latex(r"\begin{aligned} L =\;& " + r" \\ & +\, ".join(lines) + r" \end{aligned}")
     with st.popover("What the terms are", type="tertiary", icon=":material/function:"):
         for term in terms:
             st.latex(f"{names[term.name]} = {term.formula}")
@@ -223,7 +216,8 @@ def _unread(name: str) -> bool:
 
 
 def _numbers(*names: str, helped: bool = True) -> None:
-    for name, column in zip(names, st.columns(len(names), gap="small", vertical_alignment="bottom"), strict=True):
+    columns = st.columns(max(1, len(names)), gap="small", vertical_alignment="bottom")
+    for name, column in zip(names, columns, strict=False):
         with column:
             _number(name, helped=helped)
 

@@ -28,7 +28,7 @@ def test_a_student_is_chosen_and_where_it_does_not_fit_the_form_says_so(teacher:
     student.set_value("run/narrow").run()
     assert page.number_input(key="distill.student_layers").disabled
     assert not page.error
-    page.segmented_control(key="distill.method").set_value("gkd").run()
+    page.selectbox(key="distill.method").set_value("gkd").run()
     assert "is 8 wide, its teacher 16: choose a student of one width" in page.error[0].value.replace("\\", "")
     assert page.button(key="distill.start").disabled
     page.selectbox(key="distill.student").set_value("even").run()
