@@ -217,7 +217,7 @@ class RunConfig:
         "published",
         "choice",
         "Dropout",
-        "The student's, in training; published: as the method's authors have it.",
+        "The student's, in training; as published: off for GKD and GKD-CLS, else on.",
         DROPOUT,
     )
     seed: int = _setting(0, "int", "Seed", "Decides data order and dropout.", (0, 2**32 - 1))
