@@ -17,9 +17,9 @@ SOURCES.append(ROOT / "app.py")
 
 # Each module may import only modules named before it.
 ORDER = (
-    "errors paths settings tasks glue_files own_files own_mapping own_data data events methods config devices "
-    "migrations store recorder runner added catalogue model_files hub conversion encoding layers models tokens "
-    "bundle open_models evaluation label_order checks importing attribution consistency explanation "
+    "errors paths settings tasks glue_files own_files own_mapping own_data data events methods config recipes "
+    "devices migrations store recorder runner added catalogue model_files hub conversion encoding layers models "
+    "tokens bundle open_models evaluation label_order checks importing attribution consistency explanation "
     "explanation_cache model_source explanations objectives teacher_store teacher_cache trainer probe "
     "distillation worker cli __main__"
 ).split()

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,18 +12,26 @@ from distill_core.catalogue import find_teacher
 from distill_core.cli.output import Json, bar, busy, error_console, finite, print_json, print_rows
 from distill_core.config import FIELDS, FieldSpec, RunConfig
 from distill_core.data import load_split
+from distill_core.errors import ConfigError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.store import Run, Store
 
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, or stop one.")
 
 
-def distill(as_json: Json = False, **values: Any) -> None:
+def distill(
+    recipe: Annotated[
+        str | None, typer.Option(help=f"Published settings, which other options change. One of: {', '.join(RECIPES)}.")
+    ] = None,
+    as_json: Json = False,
+    **values: Any,
+) -> None:
     """Distil a student in the foreground; the run is in the store like any other. Ctrl-C stops and keeps it."""
     from distill_core.runner import submit
     from distill_core.worker import run_in_foreground
 
-    config = RunConfig.from_values(values | {"teacher": values["teacher"] or f"bundled/{values['task']}-teacher"})
+    config = _config({name: value for name, value in values.items() if value is not None}, recipe)
     find_teacher(config)
     if config.source != "hub":  # whose failure the run tells, once it has asked
         for split in ("train", "validation"):
@@ -35,6 +43,23 @@ def distill(as_json: Json = False, **values: Any) -> None:
     _print_result(store, run, as_json)
     if run.state in ("failed", "lost"):
         raise typer.Exit(1)
+
+
+def _config(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
+    """Return a run's settings: what was given, over its recipe's, over the defaults; says what the recipe is."""
+    published = None if recipe is None else get_recipe(recipe)
+    task = given.get("task") or (published.task if published else RunConfig().task)
+    values = {"task": task, "teacher": f"bundled/{task}-teacher", **given}
+    if published is None:
+        return RunConfig.from_values(values)
+    if (task, given.get("method", published.method)) != (published.task, published.method):
+        raise ConfigError(f"Recipe {published.name} is for task {published.task} and method {published.method}.")
+    source = given.get("source", RunConfig().source)
+    count = GLUE_SIZES[task] if source == "hub" else len(load_split(task, "train", source).examples)
+    config = RunConfig.from_values(published.values(count) | values)
+    changed = changes_in_words(published, config, count)
+    error_console.print(f"{published.name}: {published.source}. {changed}")
+    return config
 
 
 @runs_app.command("list")
@@ -94,21 +119,19 @@ def _option(spec: FieldSpec) -> inspect.Parameter:
     """Return a setting as an option of the command line."""
     kind: Any = {"int": int, "float": float}.get(spec.kind, str)
     words = spec.help + (f" One of: {', '.join(spec.choices)}." if spec.choices else "")
-    default = spec.default
+    default: str | bool = str(spec.default) if spec.default not in (None, "") else False
     if spec.name == "teacher":
-        words, default = f"{words} Left out: the task's bundled one.", None
+        default = "the task's bundled one"
     if spec.name == "source":
         words = f"{words[:-1]}: auto, bundled, hub, own/ID (see `data list`), or a GLUE folder."
-    if default is None:
-        kind = kind | None
-    hint = Annotated[kind, typer.Option(help=words)]
-    return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+    hint = Annotated[kind | None, typer.Option(help=words, show_default=default)]
+    return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
 
 def _take_options(command: Callable[..., None], specs: Iterable[FieldSpec]) -> None:
-    """Let a command take settings as options, before its own."""
-    own = inspect.signature(command).parameters["as_json"].replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    options = [*map(_option, specs), own]
+    """Let a command that takes any keyword take settings as options, before its own."""
+    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    options = [*map(_option, specs), *(one.replace(kind=one.KEYWORD_ONLY) for one in own)]
     command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     command.__annotations__ = {option.name: option.annotation for option in options}
 

@@ -13,6 +13,7 @@ from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.methods import METHODS, terms_of
+from distill_core.recipes import GLUE_SIZES, Recipe, changes_in_words, recipes_for
 from distill_core.store import ACTIVE, Store
 from distill_core.tasks import TASKS, get_task
 from pages.components.charts import metric_color
@@ -30,6 +31,7 @@ MORE = (
     ("matching", "erasures", "erasures_each_step", "rationale_share"),
     ("attribution_steps", "top_k", "map_norm", "map_distance"),
 )
+RECIPE = "distill.recipe"
 BEGINNINGS = {
     "first": "Teacher’s first layers",
     "even": "Teacher’s even layers",
@@ -127,10 +129,46 @@ def draw_name() -> None:
 def draw_method() -> None:
     """Draw the choice of the method and how its terms are weighed."""
     _choice("method", {name: info.title for name, info in METHODS.items()})
+    _recipe()
     method = METHODS[st.session_state[key("method")]]
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
     _numbers(*WEIGHING[:2], helped=False)
     _numbers(*(name for name in WEIGHING[2:] if not _unread(name)), helped=False)
+
+
+def _recipe() -> None:
+    """Draw the choice of published settings, where there are some, and what was changed from those in use."""
+    task, method = st.session_state[key("task")], st.session_state[key("method")]
+    found = recipes_for(task, method)
+    if not found:
+        return
+    recipe = found[0]
+    if st.session_state.get(RECIPE) != recipe.name:
+        words = f"Use the published settings for {get_task(task).short_title}"
+        icon, place = ":material/article:", "distill.use_recipe"
+        st.button(words, icon=icon, type="tertiary", key=place, on_click=_use, args=(recipe,))
+        return
+    try:
+        st.caption(plain(f"{recipe.source}. {changes_in_words(recipe, config_in_form(), _there())}"))
+    except DistillError:  # what is wrong with the form is said below
+        st.caption(plain(f"{recipe.source}."))
+
+
+def _use(recipe: Recipe) -> None:
+    """Put a recipe's settings into the form."""
+    try:
+        values = recipe.values(_there())
+    except DistillError:  # the data cannot be read: said where they are described
+        return
+    st.session_state[RECIPE] = recipe.name
+    for setting, value in values.items():
+        st.session_state[key(setting)] = value
+
+
+def _there() -> int:
+    """Return the number of training examples in the form's source; the hub, which is not asked, has those of GLUE."""
+    task, source = st.session_state[key("task")], st.session_state[key("source")] or FIRST_SOURCE
+    return GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source))
 
 
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:

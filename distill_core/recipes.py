@@ -1,0 +1,106 @@
+"""The papers' published settings by task, to start a run from: what they are, and what was changed from them.
+
+How deep the student is they leave to the run: theirs have half the layers of a BERT-base.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from distill_core.config import FIELDS, RunConfig
+from distill_core.errors import ConfigError
+
+GLUE_SIZES = {  # training examples, as GLUE's own files have them
+    "cola": 8551, "sst2": 67349, "mrpc": 3668, "qqp": 363846, "stsb": 5749, "mnli": 392702, "qnli": 104743,
+    "rte": 2490, "wnli": 635,
+}  # fmt: skip
+_AD_KD = "Wu et al., ACL 2023, the authors' scripts: BERT-base as teacher, 6 layers as student"
+_GKD = (
+    "Wang, Li, Sun 2022, the authors' defaults, which leave the weight open: BERT-base as teacher, 6 layers as student"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One published recipe: for which task and method, how many passes over the training set, and the settings."""
+
+    name: str
+    task: str
+    method: str
+    source: str
+    epochs: int
+    settings: Mapping[str, object]
+
+    def values(self, examples: int) -> dict[str, object]:
+        """Return all settings of a run on so many training examples; the passes become steps."""
+        steps = self.epochs * ceil(examples / int(str(self.settings["batch_size"])))
+        return {"task": self.task, "method": self.method, "steps": steps, **self.settings}
+
+    def changes(self, config: RunConfig, examples: int) -> dict[str, tuple[object, object]]:
+        """Return what a run has otherwise than the recipe: setting to (the recipe's value, the run's)."""
+        wanted = self.values(examples)
+        return {
+            name: (value, getattr(config, name)) for name, value in wanted.items() if getattr(config, name) != value
+        }
+
+
+def _ad_kd(
+    task: str, epochs: int, batch: int, rate: float, alpha: float, tau: float, weight: float, top_k: int, schedule: str
+) -> Recipe:
+    settings = {
+        "batch_size": batch, "learning_rate": rate, "alpha": alpha, "temperature": tau,
+        "temperature_schedule": schedule, "kd_form": "cross_entropy", "method_weight": weight, "top_k": top_k,
+        "attribution_steps": 1, "map_norm": "l2", "map_distance": "l2", "max_length": 128
+    }  # fmt: skip
+    return Recipe(f"ad-kd/{task}", task, "ad_kd", _AD_KD, epochs, settings)
+
+
+def _gkd(task: str) -> Recipe:
+    settings = {
+        "batch_size": 32, "learning_rate": 5e-5, "alpha": 0.5, "temperature": 5.0, "temperature_schedule": "fixed",
+        "kd_form": "kl", "max_length": 128, "dropout": "published",
+    }  # fmt: skip
+    return Recipe(f"gkd/{task}", task, "gkd", _GKD, 4, settings)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        _ad_kd("cola", 10, 32, 4e-5, 0.9, 1.0, 1.0, 768, "fixed"),
+        _ad_kd("sst2", 6, 32, 5e-5, 0.8, 2.0, 1.0, 768, "fixed"),
+        _ad_kd("mrpc", 10, 16, 3e-5, 0.9, 4.0, 10.0, 768, "annealed"),
+        _ad_kd("stsb", 8, 16, 5e-5, 0.8, 3.0, 1.0, 640, "fixed"),
+        _ad_kd("qqp", 8, 32, 4e-5, 1.0, 4.0, 50.0, 734, "annealed"),
+        _ad_kd("mnli", 6, 64, 4e-5, 0.8, 3.0, 10.0, 768, "annealed"),
+        _ad_kd("qnli", 6, 32, 4e-5, 0.9, 3.0, 100.0, 768, "fixed"),
+        _ad_kd("rte", 12, 16, 2e-5, 0.9, 2.0, 10.0, 700, "fixed"),
+        *map(_gkd, ("sst2", "qnli", "mnli", "qqp")),
+    )
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return the recipe of this name; ConfigError naming the valid ones."""
+    if name not in RECIPES:
+        raise ConfigError(f"Unknown recipe {name[:80]!r}; choose one of: {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+def recipes_for(task: str, method: str) -> list[Recipe]:
+    """Return the recipes of a task and method."""
+    return [recipe for recipe in RECIPES.values() if (recipe.task, recipe.method) == (task, method)]
+
+
+def changes_in_words(recipe: Recipe, config: RunConfig, examples: int) -> str:
+    """Say what a run has otherwise than its recipe."""
+    parts = [
+        f"{FIELDS[name].label} {_shown(own)} (published {_shown(wanted)})"
+        for name, (wanted, own) in recipe.changes(config, examples).items()
+    ]
+    return f"Changed: {'; '.join(parts)}." if parts else "As published."
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "all"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
