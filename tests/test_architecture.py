@@ -21,7 +21,7 @@ ORDER = (
     "devices migrations store recorder runner added catalogue model_files hub conversion encoding layers models "
     "tokens bundle open_models evaluation label_order checks importing attribution consistency explanation "
     "explanation_cache model_source explanations objectives teacher_store teacher_cache trainer probe "
-    "distillation worker cli __main__"
+    "distillation worker comparison cli __main__"
 ).split()
 LIGHT = ORDER[: ORDER.index("encoding")]
 

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from distill_core.cli.compare import compare
 from distill_core.cli.data import data_app
 from distill_core.cli.models import models_app
 from distill_core.cli.output import error_console
@@ -16,7 +17,7 @@ from distill_core.cli.runs import distill, runs_app
 from distill_core.errors import DistillError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (explain, evaluate, distill, examples):
+for command in (explain, evaluate, distill, compare, examples):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")

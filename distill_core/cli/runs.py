@@ -1,16 +1,16 @@
 """Commands about runs: start one in the foreground, list, show, stop."""
 
-import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from distill_core.catalogue import find_teacher
+from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, finite, print_json, print_rows
-from distill_core.config import FIELDS, FieldSpec, RunConfig
+from distill_core.config import FIELDS, RunConfig
 from distill_core.data import load_split
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
@@ -31,7 +31,7 @@ def distill(
     from distill_core.runner import submit
     from distill_core.worker import run_in_foreground
 
-    config = _config({name: value for name, value in values.items() if value is not None}, recipe)
+    config = config_of({name: value for name, value in values.items() if value is not None}, recipe)
     find_teacher(config)
     if config.source != "hub":  # whose failure the run tells, once it has asked
         for split in ("train", "validation"):
@@ -39,13 +39,13 @@ def distill(
     store = Store()
     run_id = submit(store, config)
     with bar(f"Run {run_id}") as progress:
-        run = run_in_foreground(store, run_id, _event_printer(progress, config.steps))
+        run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
     _print_result(store, run, as_json)
     if run.state in ("failed", "lost"):
         raise typer.Exit(1)
 
 
-def _config(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
+def config_of(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
     """Return a run's settings: what was given, over its recipe's, over the defaults; says what the recipe is."""
     published = None if recipe is None else get_recipe(recipe)
     task = given.get("task") or (published.task if published else RunConfig().task)
@@ -115,28 +115,7 @@ def settled_store() -> Store:
     return store
 
 
-def _option(spec: FieldSpec) -> inspect.Parameter:
-    """Return a setting as an option of the command line."""
-    kind: Any = {"int": int, "float": float}.get(spec.kind, str)
-    words = spec.help + (f" One of: {', '.join(spec.choices)}." if spec.choices else "")
-    default: str | bool = str(spec.default) if spec.default not in (None, "") else False
-    if spec.name == "teacher":
-        default = "the task's bundled one"
-    if spec.name == "source":
-        words = f"{words[:-1]}: auto, bundled, hub, own/ID (see `data list`), or a GLUE folder."
-    hint = Annotated[kind | None, typer.Option(help=words, show_default=default)]
-    return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-
-
-def _take_options(command: Callable[..., None], specs: Iterable[FieldSpec]) -> None:
-    """Let a command that takes any keyword take settings as options, before its own."""
-    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
-    options = [*map(_option, specs), *(one.replace(kind=one.KEYWORD_ONLY) for one in own)]
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    command.__annotations__ = {option.name: option.annotation for option in options}
-
-
-_take_options(distill, FIELDS.values())
+take_options(distill, FIELDS.values())
 
 
 def _print_result(store: Store, run: Run, as_json: bool) -> None:
@@ -158,7 +137,7 @@ def _print_result(store: Store, run: Run, as_json: bool) -> None:
     print_rows([{"run": run.id, "state": run.state, "steps": run.step, "model": model}])
 
 
-def _event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[[Event], None]:
+def event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[[Event], None]:
     def show_event(event: Event) -> None:
         if isinstance(event, Phase):
             error_console.print(f"{event.name} {event.detail}")

@@ -1,0 +1,82 @@
+"""The command that compares methods."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from distill_core.cli.options import take_options
+from distill_core.cli.output import Json, bar, error_console, finite, print_json, print_rows
+from distill_core.cli.runs import config_of, event_printer, settled_store
+from distill_core.config import FIELDS
+
+METHODS_OPTION = typer.Option(help="Comma-separated; plain KD, kd, is what the others are compared with.")
+
+
+def compare(
+    methods: Annotated[str, METHODS_OPTION] = "kd,ad_kd,gkd",
+    seeds: Annotated[int, typer.Option(help="How many seeds, from --seed on.")] = 3,
+    examples: Annotated[int, typer.Option(help="Validation examples that agreement is measured on.")] = 100,
+    as_json: Json = False,
+    **values: Any,
+) -> None:
+    """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
+    from distill_core.catalogue import find_teacher
+    from distill_core.comparison import Outcome, finished, measure, plan, summarise
+    from distill_core.runner import submit
+    from distill_core.worker import run_in_foreground
+
+    base = config_of({name: value for name, value in values.items() if value is not None}, None)
+    configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds)
+    for config in configs:
+        find_teacher(config)
+    store = settled_store()
+    runs = []
+    for at, config in enumerate(configs, start=1):
+        run = finished(store, config)
+        if run is None:
+            with bar(f"Run {at} of {len(configs)}: {config.method}, seed {config.seed}") as progress:
+                run = run_in_foreground(store, submit(store, config), event_printer(progress, config.steps))
+            if run.state != "finished":
+                error_console.print(f"{run.id} {run.state}: {run.reason} Start again to go on from here.")
+                raise typer.Exit(1)
+        runs.append(run)
+    teacher, outcomes = _source(base.teacher, base.task), list[Outcome]()
+    for run in runs:
+        with bar(f"Agreement of {run.config.method}, seed {run.config.seed}") as progress:
+            student = _source(f"run/{run.id}", base.task)
+            outcomes.append(measure(store, run, teacher, student, examples, progress))
+    rows = summarise(outcomes)
+    if as_json:
+        settings = {name: value for name, value in asdict(base).items() if name not in ("method", "name")}
+        document: dict[str, Any] = {"config": settings, "seeds": seeds, "examples": examples}
+        document |= {"runs": list(map(asdict, outcomes)), "rows": list(map(asdict, rows))}
+        print_json(_finite(document))
+        return
+    for name in rows[0].numbers:
+        error_console.print(f"{name}: mean ± standard deviation over seeds, and the paired difference to kd with 95 %")
+        print_rows([_row(row.method, row.numbers[name], row.differences.get(name)) for row in rows])
+
+
+def _row(method: str, spread: Any, difference: Any) -> dict[str, Any]:
+    shown = "" if difference is None else f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    return {"method": method, "mean": f"{spread.mean:.4f} ± {spread.deviation:.4f}", "minus kd": shown}
+
+
+def _source(model_id: str, task: str) -> Any:
+    from distill_core.bundle import open_model
+    from distill_core.model_source import source_of
+
+    return source_of(open_model(model_id, task=task))
+
+
+def _finite(value: Any) -> Any:
+    """Return a document with None in place of what is not a number."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return finite(value) if isinstance(value, float) else value
+
+
+take_options(compare, (spec for spec in FIELDS.values() if spec.name not in ("method", "name")))

@@ -1,0 +1,30 @@
+"""A run's settings as options of the command line: one list of fields, no option written twice."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+
+from distill_core.config import FieldSpec
+
+
+def take_options(command: Callable[..., None], specs: Iterable[FieldSpec]) -> None:
+    """Let a command that takes any keyword take settings as options, before its own; left out, they are None."""
+    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    options = [*map(_option, specs), *(one.replace(kind=one.KEYWORD_ONLY) for one in own)]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__annotations__ = {option.name: option.annotation for option in options}
+
+
+def _option(spec: FieldSpec) -> inspect.Parameter:
+    """Return a setting as an option of the command line."""
+    kind: Any = {"int": int, "float": float}.get(spec.kind, str)
+    words = spec.help + (f" One of: {', '.join(spec.choices)}." if spec.choices else "")
+    default: str | bool = str(spec.default) if spec.default not in (None, "") else False
+    if spec.name == "teacher":
+        default = "the task's bundled one"
+    if spec.name == "source":
+        words = f"{words[:-1]}: auto, bundled, hub, own/ID (see `data list`), or a GLUE folder."
+    hint = Annotated[kind | None, typer.Option(help=words, show_default=default)]
+    return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)

@@ -1,0 +1,142 @@
+"""Methods compared honestly: the same data order, beginning and budget, several seeds, paired differences to plain KD.
+
+Every run is an ordinary one of the store, so a comparison that was stopped goes on where it was: what has finished
+with the very settings is taken as it is. Agreement is measured afterwards by integrated gradients on fixed validation
+examples, the same for all, and kept with the other explanations.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+
+from scipy.stats import t as student_t
+
+from distill_core.config import RunConfig
+from distill_core.data import load_split
+from distill_core.errors import ConfigError
+from distill_core.explanation_cache import ExplanationCache
+from distill_core.explanations import explain
+from distill_core.methods import METHODS
+from distill_core.model_source import ModelSource
+from distill_core.store import Run, Store
+from distill_core.tasks import get_task
+
+AGREEMENT = ("cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty")
+CONFIDENCE = 0.95
+BASE = "kd"  # what the others are compared with
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished run and its numbers: metrics, agreement (means over the examples), seconds, megabytes."""
+
+    method: str
+    seed: int
+    run_id: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds: mean, standard deviation (nan for one seed) and how many seeds."""
+
+    mean: float
+    deviation: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference to plain KD: mean over the seeds both have, and its 95 % t-interval (nan for one seed)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its numbers over the seeds and, for all but plain KD, their differences to plain KD's."""
+
+    method: str
+    numbers: Mapping[str, Spread]
+    differences: Mapping[str, Difference]
+
+
+def plan(base: RunConfig, methods: Sequence[str], seeds: int) -> list[RunConfig]:
+    """Return the runs of a comparison, seed by seed, so that a stopped one is even; ConfigError for what is none."""
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown or not methods or seeds < 1:
+        wrong = f"method {unknown[0][:40]!r}" if unknown else f"{seeds} seeds of {len(methods)} methods"
+        raise ConfigError(f"A comparison cannot have {wrong}; methods are: {', '.join(METHODS)}.")
+    ordered = [BASE] * (BASE in methods) + [method for method in dict.fromkeys(methods) if method != BASE]
+    return [
+        replace(base, method=method, seed=base.seed + at, name=f"compare {base.task} {method} seed {base.seed + at}")
+        for at in range(seeds)
+        for method in ordered
+    ]
+
+
+def finished(store: Store, config: RunConfig) -> Run | None:
+    """Return the latest finished run with these settings, whatever it is called, None if there is none."""
+    for run in store.runs(("finished",)):
+        if replace(run.config, name=config.name) == config and run.model_path is not None:
+            return run
+    return None
+
+
+def measure(
+    store: Store, run: Run, teacher: ModelSource, student: ModelSource, examples: int,
+    progress: Callable[[int, int], None],
+) -> Outcome:  # fmt: skip
+    """Return a finished run's numbers, its agreement with the teacher measured on so many validation examples.
+
+    Undefined agreements are left out of a mean; nan where none is defined.
+    """
+    config, task = run.config, get_task(run.config.task)
+    latest = store.latest(run.id)
+    numbers = {name: latest.get(f"validation/{name}", math.nan) for name in task.metrics}
+    data = load_split(config.task, "validation", config.source).sample(examples, 0)
+    cache, found = ExplanationCache(), {name: list[float]() for name in AGREEMENT}
+    for at, example in enumerate(data.examples):
+        told = explain(
+            config.task, example.text, example.text_pair, teacher=teacher, students=[student], cache=cache,
+            max_length=config.max_length,
+        )  # fmt: skip
+        for name in AGREEMENT:
+            value = told.consistency[0].values.get(name)
+            found[name] += [] if value is None else [value]
+        progress(at + 1, len(data.examples))
+    numbers |= {name: fmean(values) if values else math.nan for name, values in found.items()}
+    speeds = [point.value for point in store.metrics(run.id, names=("examples_per_second",))]
+    numbers["step_seconds"] = config.batch_size * fmean(1 / speed for speed in speeds) if speeds else math.nan
+    memory = [point.value for point in store.metrics(run.id, names=("memory_mb",))]
+    return Outcome(config.method, config.seed, run.id, numbers | {"memory_mb": max(memory, default=math.nan)})
+
+
+def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
+    """Return a row for each method, in the order in which they first occur."""
+    by_method: dict[str, dict[int, Mapping[str, float]]] = {}
+    for outcome in outcomes:
+        by_method.setdefault(outcome.method, {})[outcome.seed] = outcome.numbers
+    rows = []
+    for method, seeds in by_method.items():
+        names = next(iter(seeds.values()))
+        numbers = {name: _spread([found[name] for found in seeds.values()]) for name in names}
+        shared = sorted(seeds.keys() & by_method.get(BASE, {}).keys()) if method != BASE else []
+        pairs = {name: [seeds[seed][name] - by_method[BASE][seed][name] for seed in shared] for name in names}
+        rows.append(Row(method, numbers, {name: _difference(found) for name, found in pairs.items() if found}))
+    return rows
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else math.nan, len(values))
+
+
+def _difference(values: Sequence[float]) -> Difference:
+    mean, count = fmean(values), len(values)
+    if count < 2:
+        return Difference(mean, math.nan, math.nan)
+    half = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1)) * stdev(values) / math.sqrt(count)
+    return Difference(mean, mean - half, mean + half)
