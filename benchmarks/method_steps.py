@@ -1,0 +1,86 @@
+"""Time of a training step by method, as a ratio to plain KD's: the teacher's numbers at hand, batch by batch in turn.
+
+    python benchmarks/method_steps.py --glue FOLDER [--steps 20] [--threads 2]
+
+SST-2, batch 32, the bundled teacher, a student of its first 3 layers; what a first epoch costs more is printed too.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+
+from distill_core.bundle import open_model
+from distill_core.config import RunConfig
+from distill_core.data import load_split
+from distill_core.encoding import encode_all, length_batches
+from distill_core.evaluation import gold_labels
+from distill_core.layers import keep_layers
+from distill_core.methods import METHODS
+from distill_core.models import LoadedModel, make_trainable
+from distill_core.objectives import make_loss
+from distill_core.teacher_cache import TeacherCache
+from distill_core.trainer import TrainingSet, _terms
+
+BATCH = 32
+
+
+class Timed:
+    """One method's student, optimizer and teacher numbers, and the seconds of its steps."""
+
+    def __init__(self, method: str, teacher: LoadedModel, train: TrainingSet, folder: Path) -> None:
+        config = RunConfig(method=method, weak_teacher="go_on")
+        self.loss = make_loss(config, 3, 6)
+        self.train, self.dropout = train, config.uses_dropout
+        self.student = make_trainable(keep_layers(teacher.network, 3))
+        trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=5e-5)
+        self.cache = TeacherCache(teacher, self.loss.method, train.rows, train.labels)
+        self.cache._numbers, self.cache._store._folder = {}, folder / method  # never those at home
+        self.seconds: list[float] = []
+
+    def step(self, rows: list[int]) -> None:
+        """Do one optimizer step, its time kept."""
+        self.student.train(self.dropout)
+        began = time.perf_counter()
+        terms = _terms(self.student, self.train, rows, self.cache, self.loss, (1, 1))
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack([raw * weight for raw, weight in terms.values()]).sum().backward()
+        self.optimizer.step()
+        self.seconds.append(time.perf_counter() - began)
+
+
+def main(
+    glue: Annotated[str, typer.Option(help="GLUE folder; the bundled sample if left out")] = "bundled",
+    steps: Annotated[int, typer.Option(help="timed steps of each method")] = 20,
+    threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
+) -> None:
+    """Time all methods batch by batch in turn, and print the medians of their ratios to plain KD."""
+    torch.set_num_threads(threads)
+    teacher = open_model("bundled/sst2-teacher")
+    data = load_split("sst2", "train", glue).sample(BATCH * steps, 0)
+    rows, labels = encode_all(teacher.tokenizer, data.examples), torch.tensor(gold_labels(data))
+    train = TrainingSet(rows, labels, teacher.pad_id, teacher.mask_id)
+    batches = length_batches([len(row.ids) for row in rows], BATCH, torch.Generator().manual_seed(0))
+    with tempfile.TemporaryDirectory() as folder:
+        timed = {method: Timed(method, teacher, train, Path(folder)) for method in METHODS}
+        for _ in ("first epoch", "numbers at hand"):
+            for batch in batches:
+                for one in timed.values():
+                    one.step(batch)
+    count = len(batches)
+    print(f"{data.source}, batch {BATCH}, {threads} threads, {count} steps; medians of the ratios to kd, step by step")
+    print("| method | seconds a step | × kd | × kd, first epoch |")
+    print("|---|---|---|---|")
+    for method, one in timed.items():
+        ratios = [mine / base for mine, base in zip(one.seconds, timed["kd"].seconds, strict=True)]
+        seconds = median(one.seconds[count:])
+        print(f"| `{method}` | {seconds:.3f} | {median(ratios[count:]):.2f} | {median(ratios[:count]):.2f} |")
+
+
+if __name__ == "__main__":
+    typer.run(main)
