@@ -30,7 +30,7 @@ from pages.components.sources import source_for
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
-COLLAPSED = 0.03  # this close to the metric of one answer for all, the student guesses
+COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
 LOG_LINES = 40
 LOSSES = ("Weighted", "Raw")
 MOST_STUDENTS = 3  # that the explain page lays side by side
@@ -302,7 +302,7 @@ def collapsed(series: Series, score: str, constant: float, steps: int) -> bool:
     scores, cosines = series.get(score, ()), series.get("agreement/cosine", ())
     if len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < steps / 3:
         return False
-    return abs(scores[-1][1] - constant) <= COLLAPSED and cosines[-1][1] > cosines[0][1]
+    return scores[-1][1] <= constant + COLLAPSED and cosines[-1][1] > cosines[0][1]
 
 
 def _log(store: Store, run: Run) -> None:

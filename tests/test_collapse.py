@@ -1,0 +1,28 @@
+"""A run that really collapses: a method that weighs far too much from the start, on the bundled teacher."""
+
+import pytest
+
+from distill_core.config import RunConfig
+from distill_core.distillation import prepare
+from distill_core.events import Measured
+from pages.components.run_view import collapsed, constant_score
+
+
+@pytest.mark.slow
+def test_a_collapse_is_noticed_while_agreement_looks_better() -> None:
+    config = RunConfig(
+        method="ad_kd", method_weight=1000.0, steps=40, batch_size=16, evaluate_every=20, source="bundled",
+        device="cpu", max_length=48,
+    )  # fmt: skip
+    series: dict[str, list[tuple[int, float]]] = {}
+    for event in prepare(config).events():
+        if isinstance(event, Measured):
+            for name, value in event.values.items():
+                series.setdefault(name, []).append((event.step, value))
+    constant = constant_score(series, "accuracy")
+    assert constant == 0.5
+    assert series["teacher/accuracy"][0][1] > 0.7  # it is not the teacher's fault
+    for name in ("agreement/cosine", "agreement/spearman"):
+        assert series[name][-1][1] > series[name][0][1] + 0.03
+    assert series["agreement/signed_cosine"][-1][1] < 0.1  # which is why it stands beside them
+    assert collapsed(series, "validation/accuracy", constant, config.steps)
