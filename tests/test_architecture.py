@@ -98,3 +98,5 @@ def test_readme_names_every_method() -> None:
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [key for key in (*attribution.METHODS, *methods.METHODS) if f"`{key}`" not in readme] == []
+    pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")}
+    assert pages == {*methods.METHODS, "README"}
