@@ -52,8 +52,11 @@ class Session:
         train, validation = self._data()
         for data in (train, validation):
             yield DataUsed(data.split, data.source, len(data.examples), data.fingerprint)
+        labels = gold_labels(train)
+        if len(set(labels)) == 1:
+            yield Note(f"All training examples have the label {get_task(config.task).label_name(labels[0])}.")
         rows = encode_all(teacher.tokenizer, train.examples, length)
-        training = TrainingSet(rows, torch.tensor(gold_labels(train)), teacher.pad_id, teacher.mask_id)
+        training = TrainingSet(rows, torch.tensor(labels), teacher.pad_id, teacher.mask_id)
         held_out = encode_all(teacher.tokenizer, validation.examples, length)
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)

@@ -21,6 +21,7 @@ from distill_core.own_data import add_own
 from distill_core.own_files import read_table
 from distill_core.own_mapping import guess_mapping
 from distill_core.tasks import get_task
+from pages.components.run_form import data_words
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder
 
@@ -217,6 +218,21 @@ def test_a_teacher_that_knows_nothing_is_refused_unless_it_is_wanted(tmp_path: P
     assert any("next to nothing to learn" in event.text for event in events if isinstance(event, Note))
     few = list(prepare(config(tmp_path, task="wnli", weak_teacher="stop")).events())  # 72 examples cannot tell
     assert any("loss" in event.values for event in few if isinstance(event, Measured))
+
+
+def test_data_of_one_class_is_noted(tmp_path: Path) -> None:
+    content = (
+        "text,label,split\n" + "".join(f"film number {at},1,train\n" for at in range(6)) + "one,0,dev\ntwo,1,dev\n"
+    )
+    table = read_table("reviews.csv", content.encode())
+    own = add_own(table, "sst2", guess_mapping(get_task("sst2"), table))
+    given = config(tmp_path, source=own.source)
+    events = list(prepare(given).events())
+    assert any(
+        isinstance(event, Note) and "All training examples have the label positive" in event.text for event in events
+    )
+    assert "All of them are positive: there is nothing to tell apart." in data_words(given)
+    assert "nothing to tell apart" not in data_words(config(tmp_path))
 
 
 def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:

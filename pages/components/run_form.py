@@ -168,7 +168,7 @@ def _use(recipe: Recipe) -> None:
 def _there() -> int:
     """Return the number of training examples in the form's source; the hub, which is not asked, has those of GLUE."""
     task, source = st.session_state[key("task")], st.session_state[key("source")] or FIRST_SOURCE
-    return GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source))
+    return GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source))[0]
 
 
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
@@ -220,18 +220,22 @@ def data_words(config: RunConfig) -> str:
     seen = config.steps * config.batch_size
     if config.source == HUB:
         return f"{where}: fetched when the run begins. {seen:,} examples will be seen."
-    there = _count(config.task, config.source, where)
+    there, only = _count(config.task, config.source, where)
     used = min(there, config.train_examples or there, seen)
     passes = seen / used
     words = f"{there:,} training examples: {where}. " + (f"{used:,} of them are used. " if used < there else "")
     words += f"There are no {config.train_examples:,}. " if (config.train_examples or 0) > there else ""
-    return words + f"The run goes over them {passes:.1f} times." if passes >= 1.05 else words + "Each is seen once."
+    words += f"The run goes over them {passes:.1f} times." if passes >= 1.05 else "Each is seen once."
+    return words + (f" All of them are {only}: there is nothing to tell apart." if only else "")
 
 
 @st.cache_data(max_entries=16, show_spinner="Counting the training examples …")
-def _count(task: str, source: str, where: str) -> int:
+def _count(task: str, source: str, where: str) -> tuple[int, str]:
+    """Return the number of training examples, and the one label that all of them have, empty where they differ."""
     del where  # part of the key: what `auto` means may change
-    return len(load_split(task, "train", source).examples)
+    labels = [example.label for example in load_split(task, "train", source).examples]
+    first = labels[0]
+    return len(labels), get_task(task).label_name(first) if first is not None and len(set(labels)) == 1 else ""
 
 
 def _waits(store: Store) -> str:
