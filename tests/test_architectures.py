@@ -23,6 +23,7 @@ from distill_core.errors import ModelError, TokensDifferError
 from distill_core.events import Measured
 from distill_core.explanations import explain
 from distill_core.layers import keep_layers
+from distill_core.methods import METHODS as TAUGHT
 from distill_core.models import (
     LoadedModel,
     embed,
@@ -34,6 +35,8 @@ from distill_core.models import (
     make_trainable,
     save_model,
 )
+from distill_core.objectives import make_method
+from distill_core.trainer import student_pass
 from tests.attribution import test_contract as contract
 from tests.tiny_architectures import (
     FAMILIES,
@@ -220,6 +223,24 @@ def test_shared_layers_are_cut_only_where_the_rest_can_be_described() -> None:
 
 
 @each_family
+@pytest.mark.parametrize("method", [method for method in TAUGHT if method != "kd"])
+def test_every_method_teaches_every_family(name: str, method: str) -> None:
+    teacher = family_model(name, layers=3)
+    student = make_trainable(keep_layers(teacher.network, 2))
+    inputs, labels = family_inputs(teacher), torch.zeros(len(family_rows(teacher)), dtype=torch.long)
+    found = make_method(RunConfig(method=method), 2, 3)
+    assert found is not None
+    signal = found.signal(student_pass(teacher.network, inputs, labels, teacher.mask_id))
+    forward = student_pass(student, inputs, labels, teacher.mask_id)
+    terms = found.losses(forward, signal, torch.Generator().manual_seed(0))
+    assert all(term > 0 for term in terms.values())
+    sum(terms.values()).backward()
+    moved = [p for p in student.parameters() if p.grad is not None and p.grad.abs().max() > 0]
+    assert len(moved) > 10
+    assert all(torch.isfinite(p.grad).all() for p in moved)
+
+
+@each_family
 def test_everything_but_the_embedding_block_learns(name: str) -> None:
     network = make_trainable(keep_layers(family_network(name, layers=2), 1))
     inputs = family_inputs(family_model(name))
@@ -336,6 +357,7 @@ def test_a_student_is_distilled_from_a_teacher_of_its_family(name: str, tmp_path
     teacher = load_model(sentiment_folder(tmp_path / "teacher", name))
     values = {"task": "sst2", "teacher": str(teacher.path), "student_layers": 1, "source": "bundled"}
     sizes = {"steps": 2, "batch_size": 4, "evaluate_every": 2, "device": "cpu", "max_length": 32}
+    values |= {"weak_teacher": "go_on"}
     session = prepare(RunConfig.from_values(values | sizes | {"method": "ad_kd"}))
     losses = [
         event.values["ad_kd"] for event in session.events() if isinstance(event, Measured) and "ad_kd" in event.values

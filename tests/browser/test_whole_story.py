@@ -66,7 +66,7 @@ def start(page: Page, **numbers: int) -> str:
     expect(button).to_be_enabled()
     page.get_by_text("More settings", exact=True).click()
     for name, value in numbers.items():
-        field = page.get_by_role("spinbutton", name=FIELDS[name].label)
+        field = page.get_by_role("spinbutton", name=FIELDS[name].label, exact=True)
         field.fill(str(value))
         field.press("Enter")
     expect(page.get_by_text(re.compile("training examples: "))).to_be_visible()
