@@ -12,13 +12,16 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
+from distill_core.catalogue import existing_folder
 from distill_core.config import RunConfig
 from distill_core.data import load_split
+from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
 from distill_core.methods import METHODS
 from distill_core.model_source import ModelSource
+from distill_core.models import read_record
 from distill_core.store import Run, Store
 from distill_core.tasks import get_task
 
@@ -78,10 +81,19 @@ def plan(base: RunConfig, methods: Sequence[str], seeds: int) -> list[RunConfig]
     ]
 
 
-def finished(store: Store, config: RunConfig) -> Run | None:
-    """Return the latest finished run with these settings, whatever it is called, None if there is none."""
+def finished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> Run | None:
+    """Return the latest finished run of these settings, data and models, whatever it is called; None without one.
+
+    `fingerprints`: of the teacher, and of a student that is a model, as they are now.
+    """
     for run in store.runs(("finished",)):
-        if replace(run.config, name=config.name) == config and run.model_path is not None:
+        if replace(run.config, name=config.name) != config or run.model_path is None:
+            continue
+        if existing_folder(str(run.model_path)) is None:  # deleted by hand
+            continue
+        used = {data.split: data.fingerprint for data in store.data_of(run.id)}
+        now = {data.split: data.fingerprint for data in run_data(config)}
+        if used == now and read_record(run.model_path).get("fingerprints") == dict(fingerprints):
             return run
     return None
 
@@ -109,8 +121,8 @@ def measure(
             found[name] += [] if value is None else [value]
         progress(at + 1, len(data.examples))
     numbers |= {name: fmean(values) if values else math.nan for name, values in found.items()}
-    speeds = [point.value for point in store.metrics(run.id, names=("examples_per_second",))]
-    numbers["step_seconds"] = config.batch_size * fmean(1 / speed for speed in speeds) if speeds else math.nan
+    seconds = [point.value for point in store.metrics(run.id, names=("step_seconds",))]
+    numbers["step_seconds"] = fmean(seconds) if seconds else math.nan
     memory = [point.value for point in store.metrics(run.id, names=("memory_mb",))]
     return Outcome(config.method, config.seed, run.id, numbers | {"memory_mb": max(memory, default=math.nan)})
 
@@ -131,12 +143,14 @@ def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
 
 
 def _spread(values: Sequence[float]) -> Spread:
+    if not all(map(math.isfinite, values)):  # what a regression has not, or a seed could not tell
+        return Spread(math.nan, math.nan, len(values))
     return Spread(fmean(values), stdev(values) if len(values) > 1 else math.nan, len(values))
 
 
 def _difference(values: Sequence[float]) -> Difference:
     mean, count = fmean(values), len(values)
-    if count < 2:
+    if count < 2 or not math.isfinite(mean):
         return Difference(mean, math.nan, math.nan)
     half = float(student_t.ppf((1 + CONFIDENCE) / 2, count - 1)) * stdev(values) / math.sqrt(count)
     return Difference(mean, mean - half, mean + half)

@@ -16,7 +16,7 @@ from distill_core.evaluation import answers, gold_labels, predict_logits
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.layers import keep_layers, layer_count, without_weights
 from distill_core.methods import METHODS
-from distill_core.models import LoadedModel, make_trainable, save_model
+from distill_core.models import LoadedModel, embed_width, make_trainable, save_model
 from distill_core.objectives import make_loss
 from distill_core.probe import Probe
 from distill_core.tasks import constant_metrics, get_task, task_metrics
@@ -37,6 +37,7 @@ class Session:
         self.config = config
         self._teacher: LoadedModel | None = None
         self._student: PreTrainedModel | None = None
+        self._fingerprints: dict[str, str] = {}
 
     def events(self) -> Iterator[Event]:
         """Do the run, yielding what happens; closing the iterator ends it and keeps the student as it is.
@@ -46,10 +47,11 @@ class Session:
         config = self.config
         yield Phase("loading", f"teacher {config.teacher}")
         teacher = self._teacher = open_model(config.teacher, config.device, config.task)
+        self._fingerprints["teacher"] = teacher.fingerprint
         student, length = self._begin(teacher)
         self._student = student
         yield Phase("loading", "examples")
-        train, validation = self._data()
+        train, validation = run_data(config)
         for data in (train, validation):
             yield DataUsed(data.split, data.source, len(data.examples), data.fingerprint)
         labels = gold_labels(train)
@@ -106,6 +108,7 @@ class Session:
             "title": title,
             "description": f"{layer_count(self._student)} layers, {method}, {self.config.teacher}",
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
+            "fingerprints": self._fingerprints,
         }
         save_model(self._student, self._teacher.tokenizer, path, about | record)
 
@@ -140,17 +143,24 @@ class Session:
                 f"The student {student.id} and the teacher {teacher.id} cut text into different tokens, so one cannot "
                 "learn from the other token by token; choose two models with the same tokenizer."
             )
+        widths = [embed_width(model.network) for model in (student, teacher)]
+        if METHODS[config.method].compares_embeddings and widths[0] != widths[1]:
+            raise ModelError(
+                f"{METHODS[config.method].title} compares gradients at the embeddings; those of {student.id} "
+                f"are {widths[0]} wide, its teacher's {widths[1]}: choose another student or method."
+            )
+        self._fingerprints["student"] = student.fingerprint
         return make_trainable(student.network, embeddings=True), min(length, student.max_length)
 
-    def _data(self) -> tuple[Dataset, Dataset]:
-        """Return the training examples this run can use, and the validation examples."""
-        config = self.config
-        needed = config.steps * config.batch_size
-        if config.train_examples is not None:
-            needed = min(needed, config.train_examples)
-        train = load_split(config.task, "train", config.source).sample(needed, config.seed)
-        validation = load_split(config.task, "validation", config.source).sample(VALIDATION_LIMIT, 0)
-        return train, validation
+
+def run_data(config: RunConfig) -> tuple[Dataset, Dataset]:
+    """Return the training examples a run can use, and the validation examples."""
+    needed = config.steps * config.batch_size
+    if config.train_examples is not None:
+        needed = min(needed, config.train_examples)
+    train = load_split(config.task, "train", config.source).sample(needed, config.seed)
+    validation = load_split(config.task, "validation", config.source).sample(VALIDATION_LIMIT, 0)
+    return train, validation
 
 
 def prepare(config: RunConfig) -> Session:

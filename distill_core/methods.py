@@ -35,7 +35,7 @@ class MethodInfo:
     """A method: its name, what is taught in a sentence or two, and the terms it adds to the two of plain KD.
 
     `settings`: those only some methods read. `dropout`: whether its authors leave the student's dropout on.
-    `same_width`: whether it needs a student as wide as its teacher.
+    `same_width`: whether it needs a student as wide as its teacher, `compares_embeddings`: one with embeddings as wide.
     """
 
     title: str
@@ -45,6 +45,7 @@ class MethodInfo:
     settings: tuple[str, ...] = ()
     dropout: bool = True
     same_width: bool = False
+    compares_embeddings: bool = False
 
 
 LABELS = Term(
@@ -182,6 +183,7 @@ METHODS: dict[str, MethodInfo] = {
         ("method_weight", *_WARM_UP),
         dropout=False,
         same_width=True,
+        compares_embeddings=True,
     ),
     "gkd_cls": MethodInfo(
         "GKD-CLS",
@@ -193,6 +195,7 @@ METHODS: dict[str, MethodInfo] = {
         ("method_weight", "patience_weight", "matching", *_WARM_UP),
         dropout=False,
         same_width=True,
+        compares_embeddings=True,
     ),
     "pkd": MethodInfo(
         "PKD",

@@ -360,5 +360,10 @@ def embedding_block(network: PreTrainedModel) -> nn.Module:
     return block
 
 
+def embed_width(network: PreTrainedModel) -> int:
+    """Return how wide E is: some networks widen it before their layers."""
+    return int(getattr(network.config, "embedding_size", None) or network.config.hidden_size)
+
+
 def _base(network: PreTrainedModel) -> Any:
     return network.base_model

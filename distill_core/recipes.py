@@ -10,6 +10,7 @@ from math import ceil
 from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 
+AS_PUBLISHED = "As published."
 GLUE_SIZES = {  # training examples, as GLUE's own files have them
     "cola": 8551, "sst2": 67349, "mrpc": 3668, "qqp": 363846, "stsb": 5749, "mnli": 392702, "qnli": 104743,
     "rte": 2490, "wnli": 635,
@@ -31,9 +32,12 @@ class Recipe:
     epochs: int
     settings: Mapping[str, object]
 
-    def values(self, examples: int) -> dict[str, object]:
-        """Return all settings of a run on so many training examples; the passes become steps."""
-        steps = self.epochs * ceil(examples / int(str(self.settings["batch_size"])))
+    def values(self, examples: int, batch_size: int | None = None) -> dict[str, object]:
+        """Return all settings of a run on so many training examples; the passes become steps.
+
+        `batch_size`: that the steps are counted in, None for the recipe's.
+        """
+        steps = self.epochs * ceil(examples / (batch_size or int(str(self.settings["batch_size"]))))
         return {"task": self.task, "method": self.method, "steps": steps, **self.settings}
 
     def changes(self, config: RunConfig, examples: int) -> dict[str, tuple[object, object]]:
@@ -97,7 +101,7 @@ def changes_in_words(recipe: Recipe, config: RunConfig, examples: int) -> str:
         f"{FIELDS[name].label} {_shown(own)} (published {_shown(wanted)})"
         for name, (wanted, own) in recipe.changes(config, examples).items()
     ]
-    return f"Changed: {'; '.join(parts)}." if parts else "As published."
+    return f"Changed: {'; '.join(parts)}." if parts else AS_PUBLISHED
 
 
 def _shown(value: object) -> str:

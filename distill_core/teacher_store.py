@@ -7,6 +7,7 @@ loaded: memory is taken for what is being used.
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -40,8 +41,10 @@ class TeacherStore:
         for file in sorted(self._folder.glob("*.safetensors")):
             try:
                 found |= self._numbers(file)
-            except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
-                file.unlink(missing_ok=True)  # worth no failed run: it is computed again
+            except (SafetensorError, KeyError, ValueError):
+                file.unlink(missing_ok=True)  # damaged; worth no failed run: it is computed again
+            except (OSError, RuntimeError) as error:  # gone meanwhile, or no memory to map it: as if it were not there
+                logging.getLogger(__name__).warning("%s is not read: %s", file, error)
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._folder)
         return found
@@ -68,7 +71,13 @@ class TeacherStore:
             part.replace(file)
             _prune(self._folder)
             return self._numbers(file)
-        except (OSError, SafetensorError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            KeyError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # pruned by another, too
             part.unlink(missing_ok=True)
             raise StoreError(f"The teacher's numbers could not be kept in {self._folder} ({error}).") from error
 

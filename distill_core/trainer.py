@@ -63,6 +63,8 @@ def distill(
     when a term is not finite. The student is in eval mode at every yield of an evaluation and when the iterator ends.
     """
     torch.manual_seed(seed)
+    if student.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(student.device)
     update = _Update(student, learning_rate, steps)
     batches = _endless_batches(train, batch_size, torch.Generator().manual_seed(seed))
     try:
@@ -78,6 +80,7 @@ def distill(
             values = update(step, _terms(student, train, rows, teacher, loss, (step, steps)))
             now = time.perf_counter()
             values["examples_per_second"] = len(rows) / (now - began)
+            values["step_seconds"] = now - began
             values["memory_mb"] = _memory_mb(student)
             values["seconds_left"] = (now - started) / step * (steps - step)  # evaluations counted in
             yield Measured(step, values)
@@ -98,13 +101,17 @@ class _Update:
     def __init__(self, student: PreTrainedModel, learning_rate: float, steps: int) -> None:
         self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
+        self._look, self._most = 1, 0
         self._schedule = get_linear_schedule_with_warmup(self._optimizer, math.ceil(WARMUP * steps), steps)
 
     def __call__(self, step: int, terms: Terms) -> dict[str, float]:
         """Step down the weighted sum of the terms and return its numbers; RunError if one is not finite."""
         for name, (raw, _) in terms.items():
             _check_finite(step, f"{name} term", raw)
-        shares = self._shares(terms) if len(terms) > 1 and step % SHARES_EVERY == 1 else {}
+        self._most = max(self._most, len(terms))  # at the first step all are there
+        shares = {}
+        if step >= self._look and len(terms) == self._most > 1:
+            shares, self._look = self._shares(terms), step + SHARES_EVERY
         loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

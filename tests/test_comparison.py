@@ -2,18 +2,27 @@
 
 import json
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from scipy.stats import ttest_rel
 from typer.testing import CliRunner
 
+from distill_core.bundle import open_model
 from distill_core.cli import app
 from distill_core.comparison import Outcome, finished, plan, summarise
 from distill_core.config import RunConfig
+from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
+from distill_core.events import DataUsed
+from distill_core.models import save_model
+from distill_core.paths import run_folder
+from distill_core.runner import submit
 from distill_core.store import Store
-from tests.tiny import tiny_folder
+from tests.conftest import FAKE_TOKEN
+from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
 
 
 def test_the_plan_is_seed_by_seed_with_plain_kd_first() -> None:
@@ -45,6 +54,13 @@ def test_differences_are_paired_by_seed_with_a_t_interval() -> None:
     assert (found.mean, found.low, found.high) == pytest.approx((0.03, wanted.low, wanted.high))
 
 
+def test_what_is_not_defined_stays_undefined() -> None:
+    outcomes = [outcome(method, seed, math.nan) for method in ("kd", "gkd") for seed in (0, 1)]
+    for row in summarise(outcomes):
+        assert math.isnan(row.numbers["accuracy"].mean)
+        assert all(math.isnan(found.mean) for found in row.differences.values())
+
+
 def test_one_seed_has_no_interval_and_other_seeds_no_difference() -> None:
     _, row = summarise([outcome("kd", 0, 0.8), outcome("gkd", 0, 0.9)])
     assert row.differences["accuracy"].mean == pytest.approx(0.1)
@@ -52,6 +68,39 @@ def test_one_seed_has_no_interval_and_other_seeds_no_difference() -> None:
     assert math.isnan(row.numbers["accuracy"].deviation)
     _, row = summarise([outcome("kd", 0, 0.8), outcome("gkd", 1, 0.9)])
     assert row.differences == {}
+
+
+def test_data_that_changed_makes_another_run(tmp_path: Path, store: Store) -> None:
+    folder = other_data(tmp_path)
+    config = RunConfig(source=str(folder), device="cpu", steps=2, batch_size=2)
+    run_id = submit(store, config)
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    used = [DataUsed(data.split, data.source, len(data.examples), data.fingerprint) for data in run_data(config)]
+    store.write(run_id, FAKE_TOKEN, [], None, used)
+    student = run_folder(run_id) / "student"
+    save_model(tiny_network(), tiny_tokenizer(), student, {"task": "sst2", "fingerprints": {"teacher": "t"}})
+    store.set_model(run_id, FAKE_TOKEN, student)
+    store.end(run_id, FAKE_TOKEN, "finished")
+    assert finished(store, config, {"teacher": "t"}) is not None
+    with (folder / "SST-2" / "train.tsv").open("a") as file:
+        file.write("one more\t1\n")
+    assert finished(store, config, {"teacher": "t"}) is None
+
+
+def other_data(tmp_path: Path) -> Path:
+    (tmp_path / "glue" / "SST-2").mkdir(parents=True)
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / "glue" / "SST-2" / name).write_text("sentence\tlabel\na good film\t1\na bad film\t0\n")
+    return tmp_path / "glue"
+
+
+def test_methods_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path, store: Store) -> None:
+    teacher = tiny_folder(tmp_path / "teacher", layers=3)
+    done = CliRunner().invoke(
+        app, ["compare", "--methods", "kd,pkd", "--teacher", str(teacher), "--student-layers", "1", "--seeds", "1"]
+    )
+    assert "has none that PKD-skip can match" in str(done.exception)
+    assert store.runs() == []
 
 
 def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, store: Store) -> None:
@@ -74,9 +123,17 @@ def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, stor
     assert told["rows"][1]["differences"].keys() == told["rows"][1]["numbers"].keys()
     runs = store.runs()
     assert len(runs) == 4
-    assert all(finished(store, run.config) is not None for run in runs)
+    prints = {"teacher": open_model(str(teacher)).fingerprint}
+    assert all(finished(store, run.config, prints) is not None for run in runs)
+    assert finished(store, runs[0].config, {"teacher": "another"}) is None
+    assert finished(store, replace(runs[0].config, steps=4), prints) is None
+    look = replace(runs[0].config, source=str(other_data(tmp_path)))
+    assert finished(store, look, prints) is None
     again = CliRunner().invoke(app, command, catch_exceptions=False)
     assert json.loads(again.stdout) == told  # nothing was run or computed again
     assert len(store.runs()) == 4
+    assert runs[0].model_path is not None
+    shutil.rmtree(runs[0].model_path)
+    assert finished(store, runs[0].config, prints) is None
     table = CliRunner().invoke(app, command[:-1], catch_exceptions=False).output
     assert "minus kd" in table

@@ -16,36 +16,43 @@ METHODS_OPTION = typer.Option(help="Comma-separated; plain KD, kd, is what the o
 def compare(
     methods: Annotated[str, METHODS_OPTION] = "kd,ad_kd,gkd",
     seeds: Annotated[int, typer.Option(help="How many seeds, from --seed on.")] = 3,
-    examples: Annotated[int, typer.Option(help="Validation examples that agreement is measured on.")] = 100,
+    examples: Annotated[int, typer.Option(min=1, help="Validation examples that agreement is measured on.")] = 100,
     as_json: Json = False,
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
-    from distill_core.catalogue import find_teacher
+    from distill_core.bundle import open_model
+    from distill_core.catalogue import find_model, find_teacher
     from distill_core.comparison import Outcome, finished, measure, plan, summarise
-    from distill_core.runner import submit
+    from distill_core.objectives import make_method
+    from distill_core.runner import pump, submit
     from distill_core.worker import run_in_foreground
 
     base = config_of({name: value for name, value in values.items() if value is not None}, None)
     configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds)
     for config in configs:
-        find_teacher(config)
+        teacher = find_teacher(config)
+        student = teacher if config.made_from_teacher else find_model(config.student)
+        make_method(config, config.student_layers if config.made_from_teacher else student.layers, teacher.layers)
+    models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student})
+    prints = {name: open_model(model, task=base.task).fingerprint for name, model in models.items()}
     store = settled_store()
     runs = []
     for at, config in enumerate(configs, start=1):
-        run = finished(store, config)
+        run = finished(store, config, prints)
         if run is None:
             with bar(f"Run {at} of {len(configs)}: {config.method}, seed {config.seed}") as progress:
-                run = run_in_foreground(store, submit(store, config), event_printer(progress, config.steps))
+                run_id = submit(store, config)
+                pump(store)  # in a process of its own, so that its memory is its own
+                run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
             if run.state != "finished":
                 error_console.print(f"{run.id} {run.state}: {run.reason} Start again to go on from here.")
                 raise typer.Exit(1)
         runs.append(run)
-    teacher, outcomes = _source(base.teacher, base.task), list[Outcome]()
+    source, outcomes = _source(base.teacher, base.task), list[Outcome]()
     for run in runs:
         with bar(f"Agreement of {run.config.method}, seed {run.config.seed}") as progress:
-            student = _source(f"run/{run.id}", base.task)
-            outcomes.append(measure(store, run, teacher, student, examples, progress))
+            outcomes.append(measure(store, run, source, _source(f"run/{run.id}", base.task), examples, progress))
     rows = summarise(outcomes)
     if as_json:
         settings = {name: value for name, value in asdict(base).items() if name not in ("method", "name")}

@@ -54,9 +54,10 @@ def config_of(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
         return RunConfig.from_values(values)
     if (task, given.get("method", published.method)) != (published.task, published.method):
         raise ConfigError(f"Recipe {published.name} is for task {published.task} and method {published.method}.")
-    source = given.get("source", RunConfig().source)
+    source = given.get("source") or RunConfig().source
     count = GLUE_SIZES[task] if source == "hub" else len(load_split(task, "train", source).examples)
-    config = RunConfig.from_values(published.values(count) | values)
+    count = min(count, given.get("train_examples") or count)
+    config = RunConfig.from_values(published.values(count, given.get("batch_size")) | values)
     changed = changes_in_words(published, config, count)
     error_console.print(f"{published.name}: {published.source}. {changed}")
     return config

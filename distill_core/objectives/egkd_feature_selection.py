@@ -49,7 +49,7 @@ class EgkdFeatureSelection:
         scores = scores.masked_fill(~teacher.content, -1.0)
         kept = torch.zeros_like(teacher.content)
         for row, count in enumerate(teacher.content.sum(dim=1).tolist()):
-            kept[row, scores[row].topk(max(1, math.ceil(self.share * count))).indices] = True
+            kept[row, scores[row].topk(max(1, math.ceil(round(self.share * count, 9)))).indices] = True
         return kept & teacher.content
 
     @staticmethod

@@ -51,6 +51,8 @@ def drawn_erasures(forward: ForwardPass, count: int) -> Bool[Tensor, "batch toke
     erased = torch.zeros(*forward.mask.shape, count, dtype=torch.bool)
     for row, (ids, content) in enumerate(zip(forward.inputs.input_ids.cpu(), forward.content.cpu(), strict=True)):
         places = content.nonzero()[:, 0]
+        if not len(places):
+            continue
         draw = torch.Generator().manual_seed(zlib.crc32(ids[: int(forward.mask[row].sum())].numpy().tobytes()))
         luck = torch.rand(len(places), count, generator=draw)
         luck.scatter_(0, luck.argmin(dim=0, keepdim=True), 0.0)  # one at least

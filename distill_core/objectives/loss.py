@@ -45,8 +45,10 @@ class Loss:
             return found
         share = self.share_at(step)
         devices = [student.logits.device] if student.logits.is_cuda else []
+        own = self.seed * 1_000_003 + step
         with torch.random.fork_rng(devices):
-            more = self.method.losses(student, signal, torch.Generator().manual_seed(self.seed * 1_000_003 + step))
+            torch.manual_seed(own + 500_000)  # else its passes had the dropout of the next step
+            more = self.method.losses(student, signal, torch.Generator().manual_seed(own))
         return found | {name: (raw, share * self.weights[name]) for name, raw in more.items()}
 
     def share_at(self, step: int) -> float:

@@ -13,7 +13,7 @@ from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.methods import METHODS, terms_of
-from distill_core.recipes import GLUE_SIZES, Recipe, changes_in_words, recipes_for
+from distill_core.recipes import AS_PUBLISHED, GLUE_SIZES, Recipe, changes_in_words, recipes_for
 from distill_core.store import ACTIVE, Store
 from distill_core.tasks import TASKS, get_task
 from pages.components.charts import metric_color
@@ -142,16 +142,17 @@ def _recipe() -> None:
     found = recipes_for(task, method)
     if not found:
         return
-    recipe = found[0]
-    if st.session_state.get(RECIPE) != recipe.name:
+    recipe, said = found[0], ""
+    if st.session_state.get(RECIPE) == recipe.name:
+        try:
+            said = changes_in_words(recipe, config_in_form(), _there())
+        except DistillError:  # what is wrong with the form is said below
+            said = ""
+        st.caption(plain(f"{recipe.source}. {said}"))
+    if st.session_state.get(RECIPE) != recipe.name or said != AS_PUBLISHED:
         words = f"Use the published settings for {get_task(task).short_title}"
         icon, place = ":material/article:", "distill.use_recipe"
         st.button(words, icon=icon, type="tertiary", key=place, on_click=_use, args=(recipe,))
-        return
-    try:
-        st.caption(plain(f"{recipe.source}. {changes_in_words(recipe, config_in_form(), _there())}"))
-    except DistillError:  # what is wrong with the form is said below
-        st.caption(plain(f"{recipe.source}."))
 
 
 def _use(recipe: Recipe) -> None:
@@ -168,7 +169,8 @@ def _use(recipe: Recipe) -> None:
 def _there() -> int:
     """Return the number of training examples in the form's source; the hub, which is not asked, has those of GLUE."""
     task, source = st.session_state[key("task")], st.session_state[key("source")] or FIRST_SOURCE
-    return GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source))[0]
+    there = GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source))[0]
+    return min(there, st.session_state.get(key("train_examples")) or there)
 
 
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
