@@ -1,7 +1,7 @@
 """A run's settings as options of the command line: one list of fields, no option written twice."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -9,11 +9,11 @@ import typer
 from distill_core.config import FieldSpec
 
 
-def take_options(command: Callable[..., None], specs: Iterable[FieldSpec]) -> None:
-    """Let a command that takes any keyword take settings as options, before its own; left out, they are None."""
+def take_options(command: Any, specs: Iterable[FieldSpec]) -> None:
+    """Let a function of any keyword take settings as options, before its own; those left out are None."""
     own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
     options = [*map(_option, specs), *(one.replace(kind=one.KEYWORD_ONLY) for one in own)]
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(options)
     command.__annotations__ = {option.name: option.annotation for option in options}
 
 

@@ -139,6 +139,8 @@ def _print_result(store: Store, run: Run, as_json: bool) -> None:
 
 
 def event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[[Event], None]:
+    """Return what prints a run's events to standard error and moves its progress bar, `progress(step, steps)`."""
+
     def show_event(event: Event) -> None:
         if isinstance(event, Phase):
             error_console.print(f"{event.name} {event.detail}")
