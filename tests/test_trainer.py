@@ -43,11 +43,15 @@ def run(
     settings: Mapping[str, object] | None = None,
     train: TrainingSet | None = None,
     rate: float = 1e-3,
+    dropout: float = 0.0,
 ) -> tuple[dict[str, Tensor], list[Event], TeacherCache]:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
     given = {"method": key, "student_layers": 2 if "matching" in METHODS[key].settings else 1, **(settings or {})}
     config = RunConfig.from_values(given)
     student = make_trainable(keep_layers(teacher.network, config.student_layers))
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
     train = train or training_set()
     cache = TeacherCache(teacher, make_loss(config, config.student_layers, 2).method, train.rows, train.labels)
     events = list(_events(student, train, cache, config, steps, rate))
@@ -156,8 +160,8 @@ def test_a_method_that_weighs_nothing_is_plain_kd_bit_for_bit(
     tmp_path: Path, key: str, settings: dict[str, float]
 ) -> None:
     common = {"dropout": "on", "student_layers": 2}
-    plain, _, _ = run(tmp_path, "kd", settings=common)
-    weighed, events, _ = run(tmp_path, key, settings=common | settings)
+    plain, _, _ = run(tmp_path, "kd", settings=common, dropout=0.3)
+    weighed, events, _ = run(tmp_path, key, settings=common | settings, dropout=0.3)
     assert values(events, METHODS[key].terms[0].name)[-1] > 0  # and yet it is measured
     assert all(torch.equal(plain[name], weighed[name]) for name in plain)
 
