@@ -52,7 +52,8 @@ class TeacherStore:
     def add(self, numbers: Mapping[bytes, Numbers]) -> dict[bytes, Numbers]:
         """Keep the numbers of some examples, one at least, and return the same as they are now read.
 
-        StoreError where they cannot be kept, on a full disk or because this teacher's alone would pass LIMIT_BYTES.
+        Where this teacher's alone would pass LIMIT_BYTES, its oldest files make room. StoreError where the numbers
+        cannot be kept, on a full disk or because they alone are more than LIMIT_BYTES.
         """
         content = {
             _EXAMPLES: torch.tensor([list(example) for example in numbers], dtype=torch.uint8),
@@ -61,11 +62,10 @@ class TeacherStore:
         for name in next(iter(numbers.values())):
             parts = [one[name] for one in numbers.values()]
             content[name] = torch.cat(parts) if name in self._by_token else torch.stack(parts)
-        if _size(self._folder) + sum(tensor.nbytes for tensor in content.values()) > LIMIT_BYTES:
-            raise StoreError(f"{LIMIT_BYTES / 2**30:.0f} GB of a teacher's numbers are kept; more would be too many.")
         file = self._folder / f"{time.time_ns():020}-{os.getpid()}.safetensors"
         part = file.with_suffix(".part")
         try:
+            self._make_room(sum(tensor.nbytes for tensor in content.values()))
             self._folder.mkdir(parents=True, exist_ok=True)
             save_file(content, part, metadata={"sha256": _digest(content)})
             part.replace(file)
@@ -80,6 +80,15 @@ class TeacherStore:
         ) as error:  # pruned by another, too
             part.unlink(missing_ok=True)
             raise StoreError(f"The teacher's numbers could not be kept in {self._folder} ({error}).") from error
+
+    def _make_room(self, wanted: int) -> None:
+        """Delete this folder's oldest files until so many bytes can be added; StoreError where they are too many."""
+        if wanted > LIMIT_BYTES:
+            raise StoreError(f"{LIMIT_BYTES / 2**30:.0f} GB of a teacher's numbers are kept; these alone are more.")
+        for file in sorted(self._folder.glob("*.safetensors")):
+            if _size(self._folder) + wanted <= LIMIT_BYTES:
+                return
+            file.unlink(missing_ok=True)
 
     def _length(self, numbers: Numbers) -> int:
         return max((len(values) for name, values in numbers.items() if name in self._by_token), default=0)

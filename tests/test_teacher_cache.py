@@ -130,8 +130,21 @@ def test_a_teacher_that_alone_would_take_too_much_is_computed_and_not_kept(
     monkeypatch.setattr(teacher_store, "LIMIT_BYTES", 100)
     cache = filled(teacher, AdKd())
     assert cache.known == 3
-    assert "more would be too many" in caplog.text
+    assert "these alone are more" in caplog.text
     assert not list((own_home / "teacher").glob("*/*"))
+
+
+def test_the_oldest_numbers_of_one_teacher_make_room_for_new_ones(
+    teacher: LoadedModel, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(teacher, AdKd())
+    size = sum(file.stat().st_size for file in (own_home / "teacher").glob("*/*"))
+    monkeypatch.setattr(teacher_store, "LIMIT_BYTES", size + 100)
+    others = [encode(tiny_tokenizer(), text) for text in ("the music is dull", "never watch", "love")]
+    cache = TeacherCache(teacher, AdKd(), others, LABELS)
+    cache.batch([0, 1, 2], collate(others, 0), LABELS)
+    cache.save()
+    assert [TeacherCache(teacher, AdKd(), rows, LABELS).known for rows in (others, ROWS)] == [3, 0]
 
 
 def test_a_full_disk_costs_the_file_and_not_the_run(
