@@ -24,7 +24,7 @@ from distill_core.methods import METHODS
 from distill_core.models import LoadedModel, make_trainable
 from distill_core.objectives import make_loss
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, _terms
+from distill_core.trainer import Objective, TrainingSet
 
 BATCH = 32
 
@@ -47,7 +47,7 @@ class Timed:
         """Do one optimizer step, its time kept."""
         self.student.train(self.dropout)
         began = time.perf_counter()
-        terms = _terms(self.student, self.train, rows, self.cache, self.loss, (1, 1))
+        (terms,) = Objective(self.student, self.train, self.cache, self.loss, 1).terms(1, rows, BATCH)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack([raw * weight for raw, weight in terms.values()]).sum().backward()
         self.optimizer.step()

@@ -30,7 +30,7 @@ from distill_core.models import LoadedModel, embed, logits_from_embeddings, make
 from distill_core.objectives import make_loss
 from distill_core.objectives.kd import label_loss, soft_cross_entropy
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, _terms
+from distill_core.trainer import Objective, TrainingSet
 
 CONFIG = RunConfig(method="ad_kd", alpha=0.8, temperature=2.0, method_weight=1.0)
 PUBLISHED_LENGTH = 128
@@ -113,7 +113,7 @@ def main(
         student = fresh_student(teacher)
 
         def ours(chosen: list[int]) -> Tensor:
-            terms = _terms(student, train, chosen, caches[-1], loss, (1, 1))
+            (terms,) = Objective(student, train, caches[-1], loss, 1).terms(1, chosen, BATCH)
             return torch.stack([raw * weight for raw, weight in terms.values()]).sum()
 
         def published(chosen: list[int]) -> Tensor:

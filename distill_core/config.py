@@ -24,6 +24,7 @@ DISTANCES = ("l2", "l1", "smooth_l1")
 WEAK = ("stop", "go_on")
 DROPOUT = ("published", "on", "off")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 _RENAMED = {"attribution_weight": "method_weight"}  # what runs of earlier versions call a setting
 Kind = Literal["int", "float", "text", "choice"]
@@ -142,6 +143,14 @@ class RunConfig:
     )
     steps: int = _setting(200, "int", "Steps", "Optimizer steps, one batch each.", (1, 1_000_000))
     batch_size: int = _setting(32, "int", "Batch size", "Examples in one step.", (1, 1024))
+    micro_batch: int | None = _setting(
+        None,
+        "int",
+        "Micro-batch",
+        "Examples of a batch computed at once; empty for as many as memory allows.",
+        (1, 1024),
+        True,
+    )
     learning_rate: float = _setting(3e-4, "float", "Learning rate", "Peak learning rate of AdamW.", (1e-8, 0.1))
     alpha: float = _setting(
         0.8, "float", "Soft-target share α", "Weight of the teacher's answers; the labels get 1 − α.", (0.0, 1.0)
@@ -222,6 +231,13 @@ class RunConfig:
     )
     seed: int = _setting(0, "int", "Seed", "Decides data order and dropout.", (0, 2**32 - 1))
     device: str = _setting("auto", "choice", "Device", "Where to train; auto takes the fastest there is.", DEVICES)
+    precision: str = _setting(
+        "auto",
+        "choice",
+        "Precision",
+        "The student’s in training; bfloat16 keeps weights and losses in float32. Auto: bfloat16 on CUDA.",
+        PRECISIONS,
+    )
     max_length: int = _setting(128, "int", "Longest input", "Tokens of an example beyond this are cut off.", (8, 512))
     name: str = _setting("", "text", "Name", "What the run is called; empty for its id.", (0, 200))
 

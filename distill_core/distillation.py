@@ -88,8 +88,10 @@ class Session:
             teacher=cache,
             loss=loss,
             dropout=config.uses_dropout,
+            mixed=_mixed(config, student.device),
             steps=config.steps,
             batch_size=config.batch_size,
+            micro_batch=config.micro_batch,
             learning_rate=config.learning_rate,
             seed=config.seed,
             evaluate=evaluate,
@@ -151,6 +153,13 @@ class Session:
             )
         self._fingerprints["student"] = student.fingerprint
         return make_trainable(student.network, embeddings=True), min(length, student.max_length)
+
+
+def _mixed(config: RunConfig, device: torch.device) -> bool:
+    """Say whether the student computes in bfloat16 where it can; `auto`: on CUDA devices that have it."""
+    if config.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return config.precision == "bfloat16"
 
 
 def run_data(config: RunConfig) -> tuple[Dataset, Dataset]:

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 import torch
@@ -18,9 +19,10 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
-from distill_core.events import Event, Measured, Phase
+from distill_core.events import Event, Measured, Note, Phase
+from distill_core.micro_batches import halved, parts, tried
 from distill_core.models import embed
-from distill_core.objectives import ForwardPass, Loss, Terms, forward_pass
+from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
 from distill_core.teacher_cache import TeacherCache
 
@@ -47,8 +49,10 @@ def distill(
     teacher: TeacherCache | None,
     loss: Loss | None,
     dropout: bool = True,
+    mixed: bool = False,
     steps: int,
     batch_size: int,
+    micro_batch: int | None = None,
     learning_rate: float,
     seed: int,
     evaluate: Callable[[], Mapping[str, float]],
@@ -57,15 +61,19 @@ def distill(
     """Train `student` in place for `steps` optimizer steps, yielding events as they happen.
 
     Without `teacher` and `loss` this is plain fine-tuning on the labels. `dropout`: whether the student's is on while
-    it trains. `evaluate()` is called before the first step, every `evaluate_every` steps and after the last; what it
-    returns is yielded as it is. Which parameters are trained is the caller's to say (`requires_grad`). Same arguments,
-    same device: same weights (random numbers come from `seed` alone). Raises RunError naming the step and the term
-    when a term is not finite. The student is in eval mode at every yield of an evaluation and when the iterator ends.
+    it trains; `mixed`: whether it computes in bfloat16 what stands it. `micro_batch`: how many examples of a batch are
+    computed at once, None for all; halved, with a note, when memory runs out. A step's gradient does not depend on it
+    but for dropout and rounding. `evaluate()` is called before the first step, every `evaluate_every` steps and after
+    the last; what it returns is yielded as it is. Which parameters are trained is the caller's to say
+    (`requires_grad`). Same arguments, same device: same weights (random numbers come from `seed` alone). Raises
+    RunError naming the step and the term when a term is not finite. The student is in eval mode at every yield of an
+    evaluation and when the iterator ends.
     """
     torch.manual_seed(seed)
     if student.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(student.device)
-    update = _Update(student, learning_rate, steps)
+    update = _Update(student, learning_rate, steps, min(micro_batch or batch_size, batch_size))
+    objective = Objective(student, train, teacher, loss, steps, mixed)
     batches = _endless_batches(train, batch_size, torch.Generator().manual_seed(seed))
     try:
         yield Phase("evaluating", "before the first step")
@@ -77,13 +85,12 @@ def distill(
             began = time.perf_counter()
             student.train(dropout)
             rows = next(batches)
-            values = update(step, _terms(student, train, rows, teacher, loss, (step, steps)))
+            while (values := tried(partial(update.gradients, step, objective, rows), student.device)) is None:
+                yield Note(update.halve(step))
+            values |= update.step(step)
             now = time.perf_counter()
-            values["examples_per_second"] = len(rows) / (now - began)
-            values["step_seconds"] = now - began
-            values["memory_mb"] = _memory_mb(student)
-            values["seconds_left"] = (now - started) / step * (steps - step)  # evaluations counted in
-            yield Measured(step, values)
+            left = (now - started) / step * (steps - step)  # evaluations counted in
+            yield Measured(step, values | _pace(len(rows), now - began, left, student))
             if step % evaluate_every == 0 or step == steps:
                 student.eval()
                 yield Measured(step, dict(evaluate()))
@@ -95,45 +102,105 @@ def distill(
             teacher.save()
 
 
-class _Update:
-    """One optimizer step: AdamW, gradient clipping, learning rate that warms up and falls linearly to 0."""
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a run on its training set: the terms of any batch; `steps`: of the whole run."""
 
-    def __init__(self, student: PreTrainedModel, learning_rate: float, steps: int) -> None:
+    student: PreTrainedModel
+    train: TrainingSet
+    teacher: TeacherCache | None
+    loss: Loss | None
+    steps: int
+    mixed: bool = False
+
+    def terms(self, step: int, rows: Sequence[int], size: int) -> Iterator[Terms]:
+        """Yield each term with its weight for a batch, `size` examples at a time; those of all parts add up."""
+        batches = [self._batch(chosen) for chosen in parts(rows, size)]
+        if self.teacher is None or self.loss is None:
+            for batch in batches:
+                raw = label_loss(self._forward(*batch).logits, batch[1])
+                yield {"ce": (len(batch[1]) / len(rows) * raw, 1.0)}
+            return
+        known = [self.teacher.batch(chosen, *batch) for chosen, batch in zip(parts(rows, size), batches, strict=True)]
+        counts = self.loss.counts([signal for _, signal in known])
+        for index, (batch, (logits, signal)) in enumerate(zip(batches, known, strict=True)):
+            part = Part(step, self.steps, len(rows), counts, index)
+            yield self.loss.terms(self._forward(*batch), logits, signal, part)
+
+    def _batch(self, rows: Sequence[int]) -> tuple[Inputs, Tensor]:
+        device = self.student.device
+        inputs = collate([self.train.rows[row] for row in rows], self.train.pad_id).to(device)
+        return inputs, self.train.labels[list(rows)].to(device)
+
+    def _forward(self, inputs: Inputs, labels: Tensor) -> ForwardPass:
+        return student_pass(self.student, inputs, labels, self.train.mask_id, self.mixed)
+
+
+class _Update:
+    """Steps of AdamW with gradient clipping and a learning rate that warms up and falls linearly to 0.
+
+    `size`: how many examples are computed at once.
+    """
+
+    def __init__(self, student: PreTrainedModel, learning_rate: float, steps: int, size: int) -> None:
+        self._size = size
         self._parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
         self._look, self._most = 1, 0
-        self._schedule = get_linear_schedule_with_warmup(self._optimizer, math.ceil(WARMUP * steps), steps)
+        self._schedule = get_linear_schedule_with_warmup(self._optimizer, int(WARMUP * steps), steps)
 
-    def __call__(self, step: int, terms: Terms) -> dict[str, float]:
-        """Step down the weighted sum of the terms and return its numbers; RunError if one is not finite."""
-        for name, (raw, _) in terms.items():
-            _check_finite(step, f"{name} term", raw)
-        self._most = max(self._most, len(terms))  # at the first step all are there
-        shares = {}
-        if step >= self._look and len(terms) == self._most > 1:
-            shares, self._look = self._shares(terms), step + SHARES_EVERY
-        loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
+    def halve(self, step: int) -> str:
+        """Compute half as many examples at once from now on, and say so; RunError where it is one already."""
+        before, self._size = self._size, halved(self._size)
+        return f"Step {step}: {before} examples at once are too many for memory, from here on {self._size} are."
+
+    def gradients(self, step: int, objective: Objective, rows: Sequence[int]) -> dict[str, float]:
+        """Take the gradient of the weighted sum of the terms and return its numbers; RunError if one is not finite."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        values: dict[str, float] = {}
+        shares: dict[str, float] = {}
+        for terms in objective.terms(step, rows, self._size):
+            for name, (raw, _) in terms.items():
+                _check_finite(step, f"{name} term", raw)
+            if not values:
+                shares = self._shares(step, terms)
+            loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
+            loss.backward()
+            _add(values, "loss", loss.item())
+            for name, (raw, weight) in terms.items():
+                _add(values, name, raw.item())
+                _add(values, f"weighted/{name}", raw.item() * weight)
+        if shares:
+            self._look = step + SHARES_EVERY
+        return values | shares
+
+    def step(self, step: int) -> dict[str, float]:
+        """Step down the gradient and return its norm and the learning rate; RunError if it is not finite."""
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
         _check_finite(step, "gradient norm", norm)
         rate = self._optimizer.param_groups[0]["lr"]
         self._optimizer.step()
         self._schedule.step()
-        values = {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
-        for name, (raw, weight) in terms.items():
-            values[name] = raw.item()
-            values[f"weighted/{name}"] = raw.item() * weight
-        return values | {f"share/{name}": share for name, share in shares.items()}
+        return {"gradient_norm": norm.item(), "learning_rate": rate}
 
-    def _shares(self, terms: Terms) -> dict[str, float]:
-        """Return each weighted term's gradient norm as a share of the sum of all; nothing where all are 0."""
+    def _shares(self, step: int, terms: Terms) -> dict[str, float]:
+        """Return each weighted term's gradient norm as a share of the sum of all, now and then; nothing if all are 0.
+
+        Of a batch in parts, the first part's.
+        """
+        self._most = max(self._most, len(terms))  # at the first step all are there
+        if step < self._look or len(terms) < self._most or self._most == 1:
+            return {}
         norms = {}
         for name, (raw, weight) in terms.items():
             found = torch.autograd.grad(raw * weight, self._parameters, retain_graph=True, allow_unused=True)
-            norms[name] = math.hypot(*(float(g.norm()) for g in found if g is not None))
+            norms[f"share/{name}"] = math.hypot(*(float(g.norm()) for g in found if g is not None))
         whole = sum(norms.values())
         return {name: norm / whole for name, norm in norms.items()} if whole > 0 else {}
+
+
+def _add(values: dict[str, float], name: str, value: float) -> None:
+    values[name] = values.get(name, 0.0) + value
 
 
 def _check_finite(step: int, name: str, value: Tensor) -> None:
@@ -144,37 +211,33 @@ def _check_finite(step: int, name: str, value: Tensor) -> None:
         )
 
 
-def _terms(
-    student: PreTrainedModel,
-    train: TrainingSet,
-    rows: Sequence[int],
-    teacher: TeacherCache | None,
-    loss: Loss | None,
-    at: tuple[int, int],
-) -> Terms:
-    """Return each term of the loss for one batch with its weight; `at`: the step, counted from 1, of how many."""
-    inputs = collate([train.rows[row] for row in rows], train.pad_id).to(student.device)
-    labels = train.labels[list(rows)].to(student.device)
-    forward = student_pass(student, inputs, labels, train.mask_id)
-    if teacher is None or loss is None:
-        return {"ce": (label_loss(forward.logits, labels), 1.0)}
-    return loss.terms(forward, *teacher.batch(rows, inputs, labels), *at)
-
-
 def student_pass(
-    student: PreTrainedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"], mask_id: int | None = None
+    student: PreTrainedModel,
+    inputs: Inputs,
+    labels: Shaped[Tensor, " batch"],
+    mask_id: int | None = None,
+    mixed: bool = False,
 ) -> ForwardPass:
     """Run the student on a batch, keeping the graph from E on (and before E, where embeddings are trained)."""
     embeddings = embed(student, inputs)
     if not embeddings.requires_grad:
         embeddings.requires_grad_()
-    return forward_pass(student, embeddings, inputs, labels, mask_id)
+    return forward_pass(student, embeddings, inputs, labels, mask_id, mixed)
 
 
 def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator) -> Iterator[list[int]]:
     lengths = [len(row.ids) for row in train.rows]
     while True:
         yield from length_batches(lengths, batch_size, order)
+
+
+def _pace(examples: int, seconds: float, left: float, student: PreTrainedModel) -> dict[str, float]:
+    return {
+        "examples_per_second": examples / seconds,
+        "step_seconds": seconds,
+        "memory_mb": _memory_mb(student),
+        "seconds_left": left,
+    }
 
 
 def _memory_mb(student: PreTrainedModel) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from distill_core.config import RunConfig
 from distill_core.encoding import Encoded, collate, encode, length_batches
 from distill_core.errors import RunError
-from distill_core.events import Event, Measured, Phase
+from distill_core.events import Event, Measured, Note, Phase
 from distill_core.layers import keep_layers
 from distill_core.methods import METHODS
 from distill_core.models import make_trainable
@@ -44,6 +44,7 @@ def run(
     train: TrainingSet | None = None,
     rate: float = 1e-3,
     dropout: float = 0.0,
+    memory: int = 1000,
 ) -> tuple[dict[str, Tensor], list[Event], TeacherCache]:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
     given = {"method": key, "student_layers": 2 if "matching" in METHODS[key].settings else 1, **(settings or {})}
@@ -52,6 +53,8 @@ def run(
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
+    if memory < 1000:
+        _too_little_memory(student, memory)
     train = train or training_set()
     cache = TeacherCache(teacher, make_loss(config, config.student_layers, 2).method, train.rows, train.labels)
     events = list(_events(student, train, cache, config, steps, rate))
@@ -70,8 +73,19 @@ def _events(
     return distill(
         student=student, train=train, teacher=cache, loss=loss,
         dropout=config.uses_dropout, steps=steps, batch_size=4,
+        micro_batch=config.micro_batch, mixed=config.precision == "bfloat16",
         learning_rate=rate, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=3,
     )  # fmt: skip
+
+
+def _too_little_memory(student: torch.nn.Module, examples: int) -> None:
+    """Let the last layer fail as a device does where a batch has more than so many examples."""
+
+    def fail(_: object, given: tuple[Tensor]) -> None:
+        if len(given[0]) > examples:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    student.classifier.register_forward_pre_hook(fail)
 
 
 def values(events: list[Event], name: str) -> list[float]:
@@ -105,7 +119,7 @@ def test_training_is_what_a_plain_loop_does() -> None:
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(found, train.labels[batch]).backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(trained, 1.0)))
-        optimizer.param_groups[0]["lr"] = rate * (step / 2 if step < 2 else (steps - step) / (steps - 2))
+        optimizer.param_groups[0]["lr"] = rate * (0 if step == 0 else (steps - step) / (steps - 1))
         optimizer.step()
     assert max(norms) > 1  # else the clipping was not seen
     assert values(events, "gradient_norm") == pytest.approx(norms, rel=1e-5)
@@ -237,3 +251,47 @@ def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_pa
             break
     events.close()
     assert not student.training
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_a_batch_in_parts_trains_as_a_whole_one_does(tmp_path: Path, key: str) -> None:
+    whole, known, _ = run(tmp_path, key)
+    parted, events, _ = run(tmp_path, key, settings={"micro_batch": 3})  # of 4: two parts, not equally large
+    for name in ("loss", "gradient_norm", *(term.name for term in METHODS[key].terms)):
+        assert values(events, name) == pytest.approx(values(known, name), rel=2e-3), name
+    for name, weights in whole.items():
+        if name.endswith("key.bias"):
+            continue  # its gradient is 0 but for rounding, of which Adam makes steps
+        torch.testing.assert_close(parted[name], weights, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_what_memory_is_too_small_for_is_computed_in_halves(tmp_path: Path) -> None:
+    given = {"dropout": 0.3, "settings": {"dropout": "on"}}
+    after, events, _ = run(tmp_path, "ad_kd", memory=2, **given)
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert notes == ["Step 1: 4 examples at once are too many for memory, from here on 2 are."]
+    given["settings"] = {"dropout": "on", "micro_batch": 2}
+    wanted, _, _ = run(tmp_path, "ad_kd", **given)
+    assert all(torch.equal(after[name], wanted[name]) for name in wanted)  # what failed has left no trace
+
+
+def test_one_example_too_large_for_memory_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="too little memory for a single example"):
+        run(tmp_path, "kd", memory=0)
+
+
+def test_bfloat16_learns_and_keeps_weights_and_losses_in_float32(tmp_path: Path) -> None:
+    for key in METHODS:
+        exact, known, _ = run(tmp_path, key)
+        rounded, events, _ = run(tmp_path, key, settings={"precision": "bfloat16"})
+        assert all(weights.dtype == torch.float32 for weights in rounded.values())
+        assert any(not torch.equal(rounded[name], exact[name]) for name in exact)
+        for name in ("ce", "kd", *(term.name for term in METHODS[key].terms)):
+            assert values(events, name)[0] == pytest.approx(values(known, name)[0], rel=0.05, abs=1e-3), (key, name)
+
+
+def test_a_run_of_one_step_trains(tmp_path: Path) -> None:
+    after, events, _ = run(tmp_path, "kd", steps=1)
+    before = make_trainable(keep_layers(tiny_model(tmp_path / "teacher", layers=2, seed=3).network, 1))
+    assert values(events, "learning_rate") == [1e-3]
+    assert any(not torch.equal(after[name], weights) for name, weights in before.named_parameters())

@@ -10,12 +10,12 @@ from distill_core.objectives.egkd_perturbation import EgkdPerturbation
 from distill_core.objectives.gkd import Gkd
 from distill_core.objectives.gkd_cls import GkdCls
 from distill_core.objectives.kd import SoftTargets
-from distill_core.objectives.loss import Loss, Terms
+from distill_core.objectives.loss import Loss, Part, Terms
 from distill_core.objectives.pkd import Pairs, Pkd, layer_pairs
 
 __all__ = [
     "AdKd", "EgkdFeatureSelection", "EgkdGradient", "EgkdPerturbation", "ForwardPass", "Gkd", "GkdCls", "Loss",
-    "Method", "Pairs", "Pkd", "Signal", "SoftTargets", "Terms", "forward_pass", "layer_pairs", "make_loss",
+    "Method", "Pairs", "Part", "Pkd", "Signal", "SoftTargets", "Terms", "forward_pass", "layer_pairs", "make_loss",
     "make_method",
 ]  # fmt: skip
 

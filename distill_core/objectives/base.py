@@ -1,11 +1,12 @@
 """What every distillation method is given and gives back."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -14,6 +15,7 @@ from distill_core.errors import ConfigError
 from distill_core.models import embed, logits_and_states, logits_from_embeddings
 
 Signal = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
+Counts = dict[str, Tensor]  # what the sums of each term are divided by, one number or one for each sum
 
 
 @dataclass(frozen=True)
@@ -61,26 +63,52 @@ def answers_of(logits: Float[Tensor, "batch class"]) -> Float[Tensor, "batch cla
     return torch.softmax(logits, dim=1) if logits.shape[1] > 1 else logits
 
 
+def full_precision(values: Tensor) -> Tensor:
+    """Return bfloat16 as float32, anything else as it is."""
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
+def number_of(examples: Tensor) -> Int[Tensor, ""]:
+    """Return how many examples there are along the first axis, where they are."""
+    return torch.tensor(len(examples), device=examples.device)
+
+
+def per_count(sums: Float[Tensor, "*part"], counts: Int[Tensor, "*part"]) -> Float[Tensor, ""]:
+    """Return the sums, each divided by its count, added up; nothing is divided by 0."""
+    return (sums / counts.clamp(min=1)).sum()
+
+
 def forward_pass(
     network: PreTrainedModel,
     embeddings: Float[Tensor, "batch token width"],
     inputs: Inputs,
     labels: Shaped[Tensor, " batch"],
     mask_id: int | None,
+    mixed: bool = False,
 ) -> ForwardPass:
-    """Run a network from the output of its embedding block; `mask_id`: of the tokenizer's [MASK], if it has one."""
-    logits, states = logits_and_states(network, embeddings, inputs)
+    """Run a network from the output of its embedding block; `mask_id`: of the tokenizer's [MASK], if it has one.
+
+    `mixed`: let PyTorch's autocast compute what stands it in bfloat16; E, its gradient and the logits are float32.
+    """
+
+    def precision() -> AbstractContextManager[object]:
+        return torch.autocast(embeddings.device.type, torch.bfloat16) if mixed else nullcontext()
+
+    with precision():
+        logits, states = logits_and_states(network, embeddings, inputs)
     each = torch.arange(len(embeddings), device=embeddings.device)
 
     def run(points: Tensor) -> Tensor:
-        return logits_from_embeddings(network, points, inputs.select(each.repeat(len(points) // len(each))))
+        copies = inputs.select(each.repeat(len(points) // len(each)))
+        with precision():
+            return full_precision(logits_from_embeddings(network, points, copies))
 
     def blank() -> Tensor:
         if mask_id is None:
             raise ConfigError("The tokenizer has no [MASK], which this method erases with; choose another method.")
         return embed(network, inputs, torch.full_like(inputs.input_ids, mask_id))
 
-    return ForwardPass(embeddings, logits, inputs, labels, states, run, blank)
+    return ForwardPass(embeddings, full_precision(logits), inputs, labels, states, run, blank)
 
 
 class Method(Protocol):
@@ -100,9 +128,16 @@ class Method(Protocol):
         """Return what the student must match, computed from the teacher alone; carries no graph."""
         ...
 
-    def losses(self, student: ForwardPass, signal: Signal, draw: torch.Generator, /) -> dict[str, Float[Tensor, ""]]:
-        """Return the method's terms for one batch by name, differentiable in the student's parameters.
+    def counts(self, signal: Signal) -> Counts:
+        """Return what each term's sums are divided by; the counts of a batch's parts add up to the batch's."""
+        ...
 
-        `draw`: where a method takes its random numbers from, on the CPU.
+    def losses(
+        self, student: ForwardPass, signal: Signal, draw: torch.Generator, counts: Counts, /
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return the method's terms by name for a batch or a part of one; those of the parts add up to the batch's.
+
+        Differentiable in the student's parameters. `draw`: where a method takes its random numbers from, on the CPU.
+        `counts`: those of the whole batch.
         """
         ...

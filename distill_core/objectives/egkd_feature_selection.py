@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.base import Counts, ForwardPass, Signal, number_of, per_count
 from distill_core.objectives.egkd_gradient import signed_map
 
 
@@ -34,14 +34,20 @@ class EgkdFeatureSelection:
             alone, change = self._answers(teacher, rationale)
         return {"rationale": rationale, "alone": alone.detach(), "change": change.detach()}
 
-    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+    def counts(self, signal: Signal) -> Counts:
+        """Return the number of examples."""
+        return {self.key: number_of(signal["change"])}
+
+    def losses(
+        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+    ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ_c of the squared differences from the rationale alone and of the changes without it.
 
         Averaged over the batch; no gradient of a gradient is needed.
         """
         alone, change = self._answers(student, signal["rationale"].bool())
         gaps = (signal["alone"] - alone).square() + (signal["change"] - change).square()
-        return {self.key: gaps.sum(dim=1).mean()}
+        return {self.key: per_count(gaps.sum(), counts[self.key])}
 
     def _rationale(self, teacher: ForwardPass) -> Bool[Tensor, "batch token"]:
         """Return the tokens of the text with the largest |gradient × input| for the teacher's class."""

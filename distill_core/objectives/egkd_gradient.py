@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill_core.attribution.reduce import signed_sum, unit_norm
-from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.base import Counts, ForwardPass, Signal, per_count
 from distill_core.objectives.views import log_odds
 
 
@@ -27,11 +27,16 @@ class EgkdGradient:
         predicted = teacher.logits.argmax(dim=1)
         return {"map": signed_map(teacher, predicted, create_graph=False).detach(), "predicted": predicted}
 
-    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+    def counts(self, signal: Signal) -> Counts:
+        """Return the number of nonzero entries of the maps."""
+        return {self.key: signal["map"].count_nonzero()}
+
+    def losses(
+        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+    ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ (a_teacher − a_student)² / number of nonzero teacher entries; 0 when the maps are equal."""
-        wanted = signal["map"]
         own = signed_map(student, signal["predicted"].long(), create_graph=True)
-        return {self.key: (wanted - own).square().sum() / wanted.count_nonzero().clamp(min=1)}
+        return {self.key: per_count((signal["map"] - own).square().sum(), counts[self.key])}
 
 
 def signed_map(forward: ForwardPass, index: Tensor, *, create_graph: bool) -> Float[Tensor, "batch token"]:

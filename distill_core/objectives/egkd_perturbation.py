@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.base import Counts, ForwardPass, Signal, number_of, per_count
 
 SHARE = 0.25  # of the tokens that an erasure takes out, on average (ours)
 
@@ -36,11 +36,18 @@ class EgkdPerturbation:
             change = teacher.answers_without(erased) - teacher.answers[:, None]
         return {"erased": erased, "change": change.detach()}
 
-    def losses(self, student: ForwardPass, signal: Signal, draw: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+    def counts(self, signal: Signal) -> Counts:
+        """Return the number of examples."""
+        return {self.key: number_of(signal["change"])}
+
+    def losses(
+        self, student: ForwardPass, signal: Signal, draw: torch.Generator, counts: Counts
+    ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ_c (Δp_teacher(c) − Δp_student(c))², averaged over the batch and the erasures looked at."""
         chosen = torch.randperm(self.erasures, generator=draw)[: self.each_step].to(student.logits.device)
         own = student.answers_without(signal["erased"][:, :, chosen].bool()) - student.answers[:, None]
-        return {self.key: (signal["change"][:, chosen] - own).square().sum(dim=2).mean()}
+        apart = (signal["change"][:, chosen] - own).square().sum(dim=2).mean(dim=1)
+        return {self.key: per_count(apart.sum(), counts[self.key])}
 
 
 def drawn_erasures(forward: ForwardPass, count: int) -> Bool[Tensor, "batch token erasure"]:

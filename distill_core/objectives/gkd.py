@@ -8,11 +8,11 @@ stay as they are, and its dropout is 0.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
-from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.base import Counts, ForwardPass, Signal, per_count
 from distill_core.objectives.views import predicted_view
 
 
@@ -30,18 +30,25 @@ class Gkd:
         """Return `gradient` (batch, token, width), of L2 norm 1 at every token that has one."""
         return {"gradient": _directions(teacher, create_graph=False).detach()}
 
-    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+    def counts(self, signal: Signal) -> Counts:
+        """Return the number of tokens with a teacher gradient."""
+        return {self.key: wanted_directions(signal["gradient"])}
+
+    def losses(
+        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+    ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ ‖g_teacher − g_student‖² / number of tokens with a teacher gradient; at most 4.
 
         Differentiable in the student's parameters (second order); 0 when the directions are equal. Both models must
         be of one width.
         """
-        return {self.key: distance(signal["gradient"], _directions(student, create_graph=True))}
+        apart = (signal["gradient"] - _directions(student, create_graph=True)).square().sum()
+        return {self.key: per_count(apart, counts[self.key])}
 
 
-def distance(wanted: Float[Tensor, "*batch width"], own: Float[Tensor, "*batch width"]) -> Float[Tensor, ""]:
-    """Return the squared distances of directions, added up, by the number of those that are wanted."""
-    return (wanted - own).square().sum() / (wanted != 0).any(dim=-1).sum().clamp(min=1)
+def wanted_directions(gradient: Float[Tensor, "batch place width"]) -> Int[Tensor, ""]:
+    """Return the number of directions that are not 0."""
+    return (gradient != 0).any(dim=-1).sum()
 
 
 def _directions(forward: ForwardPass, *, create_graph: bool) -> Float[Tensor, "batch token width"]:

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
-from distill_core.objectives.base import ForwardPass, Signal
-from distill_core.objectives.gkd import distance, masked
+from distill_core.objectives.base import Counts, ForwardPass, Signal, full_precision, per_count
+from distill_core.objectives.gkd import masked, wanted_directions
 from distill_core.objectives.pkd import Pairs, Pkd
 from distill_core.objectives.views import predicted_view
 
@@ -30,13 +30,22 @@ class GkdCls:
         found = self._directions(teacher, [wanted for _, wanted in self.pairs], create_graph=False)
         return {name: values.detach() for name, values in found.items()} | dict(Pkd(self.pairs).signal(teacher))
 
-    def losses(self, student: ForwardPass, signal: Signal, draw: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+    def counts(self, signal: Signal) -> Counts:
+        """Return the numbers of tokens, and of examples for each layer, with a teacher gradient; PKD's."""
+        at_cls = (signal["cls_gradient"] != 0).any(dim=-1).sum(dim=0)
+        return {"gkd": wanted_directions(signal["gradient"]), "gkd_cls": at_cls} | Pkd(self.pairs).counts(signal)
+
+    def losses(
+        self, student: ForwardPass, signal: Signal, draw: torch.Generator, counts: Counts
+    ) -> dict[str, Float[Tensor, ""]]:
         """Return `gkd` as GKD has it, `gkd_cls`: the same at [CLS], added up over the layers, and `pkd`."""
         own = self._directions(student, [own for own, _ in self.pairs], create_graph=True)
-        wanted = signal["cls_gradient"]
-        layers = [distance(wanted[:, at], own["cls_gradient"][:, at]) for at in range(wanted.shape[1])]
-        terms = {"gkd": distance(signal["gradient"], own["gradient"]), "gkd_cls": torch.stack(layers).sum()}
-        return terms | Pkd(self.pairs).losses(student, signal, draw)
+        apart = {name: (signal[name] - own[name]).square() for name in own}
+        terms = {
+            "gkd": per_count(apart["gradient"].sum(), counts["gkd"]),
+            "gkd_cls": per_count(apart["cls_gradient"].sum(dim=(0, 2)), counts["gkd_cls"]),
+        }
+        return terms | Pkd(self.pairs).losses(student, signal, draw, counts)
 
     @staticmethod
     def _directions(forward: ForwardPass, layers: list[int], *, create_graph: bool) -> dict[str, Tensor]:
@@ -44,5 +53,5 @@ class GkdCls:
         points = [forward.embeddings, *(forward.states[layer - 1] for layer in layers)]
         view = predicted_view(forward.logits)
         first, *others = torch.autograd.grad(view, points, create_graph=create_graph, retain_graph=True)
-        at_cls = unit_norm(torch.stack([gradient[:, 0] for gradient in others], dim=1))
+        at_cls = unit_norm(full_precision(torch.stack([gradient[:, 0] for gradient in others], dim=1)))
         return {"gradient": masked(unit_norm(first), forward.mask), "cls_gradient": at_cls}

@@ -1,16 +1,30 @@
 """The whole loss of a run: L = (1 − α)·CE + α·KD(τ) + w·(the method's terms), each with its weight at a step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distill_core.objectives.base import ForwardPass, Method, Signal
+from distill_core.objectives.base import Counts, ForwardPass, Method, Signal
 from distill_core.objectives.kd import SoftTargets, label_loss
 
 Terms = dict[str, tuple[Float[Tensor, ""], float]]  # by name: the raw value and its weight
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of which batch is looked at: part `index`, at step `step` of `steps`, counted from 1.
+
+    `examples` and `counts`: of the whole batch, by which the terms of every part are divided.
+    """
+
+    step: int
+    steps: int
+    examples: int
+    counts: Counts
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,16 +44,26 @@ class Loss:
     every: int = 1
     seed: int = 0
 
-    def terms(
-        self, student: ForwardPass, teacher: Float[Tensor, "batch class"], signal: Signal, step: int, steps: int
-    ) -> Terms:
-        """Return every term for one batch at a step, counted from 1; `teacher`: its logits, `signal`: the method's.
+    def counts(self, signals: Sequence[Signal]) -> Counts:
+        """Return what the method's terms are divided by, for a batch given as the signals of its parts."""
+        total: Counts = {}
+        method = self.method
+        for counts in [] if method is None else [method.counts(signal) for signal in signals]:
+            for name, count in counts.items():
+                total[name] = total[name] + count if name in total else count
+        return total
 
-        The method draws no random number from those that the rest of the training uses.
+    def terms(self, student: ForwardPass, teacher: Float[Tensor, "batch class"], signal: Signal, part: Part) -> Terms:
+        """Return every term for a batch or a part of it; `teacher`: its logits, `signal`: the method's.
+
+        The terms of a batch's parts add up to the batch's. The method draws no random number from those that the rest
+        of the training uses.
         """
+        step, part_of_batch = part.step, len(student.logits) / part.examples
+        soft = self.soft.loss(student.logits, teacher, step, part.steps)
         found = {
-            "ce": (label_loss(student.logits, student.labels), self.weights["ce"]),
-            "kd": (self.soft.loss(student.logits, teacher, step, steps), self.weights["kd"]),
+            "ce": (part_of_batch * label_loss(student.logits, student.labels), self.weights["ce"]),
+            "kd": (part_of_batch * soft, self.weights["kd"]),
         }
         if self.method is None or (step - 1) % self.every:
             return found
@@ -47,8 +71,8 @@ class Loss:
         devices = [student.logits.device] if student.logits.is_cuda else []
         own = self.seed * 1_000_003 + step
         with torch.random.fork_rng(devices):
-            torch.manual_seed(own + 500_000)  # else its passes had the dropout of the next step
-            more = self.method.losses(student, signal, torch.Generator().manual_seed(own))
+            torch.manual_seed(own + 500_000 * (1 + part.index))  # else its passes had the dropout of the next step
+            more = self.method.losses(student, signal, torch.Generator().manual_seed(own), part.counts)
         return found | {name: (raw, share * self.weights[name]) for name, raw in more.items()}
 
     def share_at(self, step: int) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
 from distill_core.errors import ConfigError
-from distill_core.objectives.base import ForwardPass, Signal
+from distill_core.objectives.base import Counts, ForwardPass, Signal, full_precision, number_of, per_count
 
 Pairs = tuple[tuple[int, int], ...]  # a student's layer and the teacher's it follows, counted from 1
 
@@ -49,15 +49,22 @@ class Pkd:
         """Return `states` (batch, layer, width), of L2 norm 1."""
         return {"states": cls_states(teacher, [wanted for _, wanted in self.pairs]).detach()}
 
-    def losses(self, student: ForwardPass, signal: Signal, _: torch.Generator) -> dict[str, Float[Tensor, ""]]:
+    def counts(self, signal: Signal) -> Counts:
+        """Return the number of examples."""
+        return {self.key: number_of(signal["states"])}
+
+    def losses(
+        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+    ) -> dict[str, Float[Tensor, ""]]:
         """Return the squared difference, averaged over batch, layers and width (as GKD's code has it); at most 4 / D.
 
         Sun et al. add up over layers and width: the same but for a factor, which the weight carries.
         """
         own = cls_states(student, [own for own, _ in self.pairs])
-        return {self.key: (signal["states"] - own).square().mean()}
+        apart = (signal["states"] - own).square().mean(dim=(1, 2))
+        return {self.key: per_count(apart.sum(), counts[self.key])}
 
 
 def cls_states(forward: ForwardPass, layers: Sequence[int]) -> Float[Tensor, "batch layer width"]:
     """Return the states at [CLS] after some layers (counted from 1), each scaled to length 1."""
-    return unit_norm(torch.stack([forward.states[layer - 1][:, 0] for layer in layers], dim=1))
+    return unit_norm(full_precision(torch.stack([forward.states[layer - 1][:, 0] for layer in layers], dim=1)))

@@ -27,6 +27,7 @@ ON_A_LINE = 3  # terms of the formula
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
+    ("micro_batch", "precision"),
     ("method_delay", "method_ramp", "method_every"),
     ("matching", "erasures", "erasures_each_step", "rationale_share"),
     ("attribution_steps", "top_k", "map_norm", "map_distance"),
@@ -103,6 +104,7 @@ def draw_more_settings() -> None:
         devices = usable_devices()
         titles = {
             "device": {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices},
+            "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
             "dropout": {"published": "As published", "on": "On", "off": "Off"},
             "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
             "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},

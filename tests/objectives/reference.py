@@ -51,7 +51,7 @@ def losses_and_gradients(
     """Return the library's terms by name, and the gradient of each by parameter."""
     signal = method.signal(student_pass(teacher, inputs, labels, MASK))
     forward: ForwardPass = student_pass(student, inputs, labels, MASK)
-    terms = method.losses(forward, signal, torch.Generator().manual_seed(DRAWN))
+    terms = method.losses(forward, signal, torch.Generator().manual_seed(DRAWN), method.counts(signal))
     return terms, {name: gradients_of(term, student) for name, term in terms.items()}
 
 

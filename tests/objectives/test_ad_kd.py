@@ -99,9 +99,9 @@ def test_value_and_gradients_equal_the_formula(classes: int, pair: bool, method:
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_student_equal_to_its_teacher_has_no_loss(steps: int) -> None:
     network, inputs, labels = tiny_network(), random_inputs((6, 4)), torch.tensor([1, 0])
-    forward = student_pass(network, inputs, labels)
-    method = AdKd(steps=steps)
-    assert method.losses(forward, method.signal(student_pass(network, inputs, labels)), DRAW)["ad_kd"].item() == 0.0
+    method, forward = AdKd(steps=steps), student_pass(network, inputs, labels)
+    signal = method.signal(student_pass(network, inputs, labels))
+    assert method.losses(forward, signal, DRAW, method.counts(signal))["ad_kd"].item() == 0.0
 
 
 def test_a_linear_toy_by_hand() -> None:
@@ -121,7 +121,7 @@ def test_a_linear_toy_by_hand() -> None:
     method = AdKd()
     signal = method.signal(forward(3.0, 4.0))
     torch.testing.assert_close(signal["maps"], torch.tensor([[[0.6], [0.8]]], dtype=torch.float64))
-    loss = method.losses(forward(1.0, 1.0), signal, DRAW)["ad_kd"]
+    loss = method.losses(forward(1.0, 1.0), signal, DRAW, method.counts(signal))["ad_kd"]
     by_hand = ((0.6 - 0.5**0.5) ** 2 + (0.8 - 0.5**0.5) ** 2) / 2
     assert loss.item() == pytest.approx(by_hand, abs=1e-12)
 
@@ -138,7 +138,9 @@ def test_padding_is_left_out() -> None:
     ):
         inputs.input_ids[0, :5] = short.input_ids[0]
         signal = method.signal(student_pass(teacher, inputs, labels))
-        losses.append(method.losses(student_pass(student, inputs, labels), signal, DRAW)["ad_kd"])
+        losses.append(
+            method.losses(student_pass(student, inputs, labels), signal, DRAW, method.counts(signal))["ad_kd"]
+        )
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-9)
 
 

@@ -132,9 +132,8 @@ def test_a_step_looks_at_erasures_of_its_own() -> None:
     method = EgkdPerturbation(erasures=8, each_step=1)
     signal = method.signal(student_pass(teacher, inputs, torch.zeros(2), MASK))
     forward = student_pass(student, inputs, torch.zeros(2), MASK)
-    found = {
-        method.losses(forward, signal, torch.Generator().manual_seed(step))[method.key].item() for step in range(20)
-    }
+    draws, counts = [torch.Generator().manual_seed(step) for step in range(20)], method.counts(signal)
+    found = {method.losses(forward, signal, draw, counts)[method.key].item() for draw in draws}
     assert len(found) > 4
     assert repr(method) == repr(EgkdPerturbation(erasures=8, each_step=3))  # the teacher's part is the same
 

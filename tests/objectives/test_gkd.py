@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from distill_core.encoding import Inputs
 from distill_core.models import make_trainable
-from distill_core.objectives import Gkd
+from distill_core.objectives import ForwardPass, Gkd
 from distill_core.objectives.views import log_odds
 from distill_core.trainer import student_pass
 from tests.objectives.reference import Passed, assert_equal, losses_and_gradients, passed
@@ -50,11 +50,14 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
 
 
 def test_opposite_directions_are_4_and_orthogonal_ones_2() -> None:
-    from distill_core.objectives.gkd import distance
-
-    one, other = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
-    assert distance(one, other).item() == (4.0 + 2.0) / 2
-    assert distance(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.zeros(2, 2)).item() == 1.0  # padding does not count
+    signal = {"gradient": torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])}  # the last is padding
+    assert Gkd().counts(signal)["gkd"].item() == 2
+    x = torch.zeros(1, 3, 2, requires_grad=True)
+    inputs = Inputs(torch.ones(1, 3), torch.tensor([[1, 1, 0]]), None, torch.zeros(1, 3, dtype=torch.bool))
+    against = torch.tensor([[[-5.0, 0.0], [3.0, 0.0], [7.0, 7.0]]])  # its own gradient at padding does not count
+    forward = ForwardPass(x, (against * x).sum(dim=(1, 2))[:, None], inputs, torch.zeros(1), (), lambda p: p, lambda: x)
+    loss = Gkd().losses(forward, signal, torch.Generator(), Gkd().counts(signal))["gkd"]
+    assert loss.item() == pytest.approx((4.0 + 2.0) / 2)
 
 
 @pytest.mark.parametrize("sure", [1e2, 1e4])
