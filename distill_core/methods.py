@@ -35,6 +35,7 @@ class MethodInfo:
     """A method: its name, what is taught in a sentence or two, and the terms it adds to the two of plain KD.
 
     `settings`: those only some methods read. `dropout`: whether its authors leave the student's dropout on.
+    `cost`: seconds of a step in those of plain KD, on a CPU (benchmarks/method_steps.py).
     `same_width`: whether it needs a student as wide as its teacher, `compares_embeddings`: one with embeddings as wide.
     """
 
@@ -46,6 +47,7 @@ class MethodInfo:
     dropout: bool = True
     same_width: bool = False
     compares_embeddings: bool = False
+    cost: float = 1.0
 
 
 LABELS = Term(
@@ -172,6 +174,7 @@ METHODS: dict[str, MethodInfo] = {
         "pulled towards the teacher’s.",
         (_MAPS,),
         ("method_weight", "top_k", "attribution_steps", "map_norm", "map_distance", *_WARM_UP),
+        cost=2.1,
     ),
     "gkd": MethodInfo(
         "GKD",
@@ -184,6 +187,7 @@ METHODS: dict[str, MethodInfo] = {
         dropout=False,
         same_width=True,
         compares_embeddings=True,
+        cost=2.0,
     ),
     "gkd_cls": MethodInfo(
         "GKD-CLS",
@@ -196,6 +200,7 @@ METHODS: dict[str, MethodInfo] = {
         dropout=False,
         same_width=True,
         compares_embeddings=True,
+        cost=1.9,
     ),
     "pkd": MethodInfo(
         "PKD",
@@ -215,6 +220,7 @@ METHODS: dict[str, MethodInfo] = {
         "is pulled towards the teacher’s.",
         (_SIGNED_MAPS,),
         ("method_weight", *_WARM_UP),
+        cost=2.0,
     ),
     "egkd_perturbation": MethodInfo(
         "EGKD (perturbation)",
@@ -224,6 +230,7 @@ METHODS: dict[str, MethodInfo] = {
         "are taken away.",
         (_CHANGES,),
         ("method_weight", "erasures", "erasures_each_step", *_WARM_UP),
+        cost=2.0,
     ),
     "egkd_feature_selection": MethodInfo(
         "EGKD (selection)",
@@ -233,6 +240,7 @@ METHODS: dict[str, MethodInfo] = {
         "tokens alone, and without them.",
         (_RATIONALES,),
         ("method_weight", "rationale_share", *_WARM_UP),
+        cost=3.0,
     ),
 }
 

@@ -1,6 +1,10 @@
-"""Every task with bundled models, offline, through command line and pages: explained, and a student distilled."""
+"""Every task with bundled models, offline, through command line and pages: explained, and a student distilled.
+
+Every method takes its turn on one task or two; with EVERY_METHOD=1 in the environment each is run on all of them.
+"""
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +13,7 @@ from typer.testing import CliRunner
 from distill_core.catalogue import bundled_models
 from distill_core.cli import app
 from distill_core.data import load_split
+from distill_core.methods import METHODS
 from distill_core.store import Store
 from distill_core.tasks import get_task
 from tests.conftest import until
@@ -20,10 +25,22 @@ for model in bundled_models().values():
 pytestmark = pytest.mark.slow
 
 
+def turns(first: int) -> list[tuple[str, str]]:
+    """Return tasks and methods to run: each task with the next method, or all with all."""
+    methods = list(METHODS)
+    if os.environ.get("EVERY_METHOD") == "1":
+        return [(task, method) for task in SHIPPED for method in methods]
+    return [(task, methods[(first + at) % len(methods)]) for at, task in enumerate(SHIPPED)]
+
+
 def call(*arguments: str) -> Any:
     done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
+
+
+def names_of(method: str) -> set[str]:
+    return {term.name for term in METHODS[method].terms}
 
 
 @pytest.mark.parametrize("task", SHIPPED)
@@ -50,22 +67,23 @@ def test_the_explain_page_shows_its_bundled_models(task: str) -> None:
     assert "Not converged" not in shown
 
 
-@pytest.mark.parametrize("task", SHIPPED)
-def test_a_student_is_distilled(task: str) -> None:
+@pytest.mark.parametrize(("task", "method"), turns(0))
+def test_a_student_is_distilled(task: str, method: str) -> None:
     size = ("--steps", "2", "--batch-size", "4", "--max-length", "64", "--evaluate-every", "2")
-    told = call("distill", "--task", task, "--method", "ad_kd", "--source", "bundled", "--device", "cpu", *size)
+    told = call("distill", "--task", task, "--method", method, "--source", "bundled", "--device", "cpu", *size)
     assert (told["state"], told["steps"]) == ("finished", 2)
     assert {f"validation/{name}" for name in get_task(task).metrics} <= told["metrics"].keys()
-    assert {"ce", "kd", "ad_kd", "agreement/spearman"} <= told["metrics"].keys()
+    assert {"ce", "kd", "agreement/spearman", *names_of(method)} <= told["metrics"].keys()
     measured = call("evaluate", "--task", task, "--model", f"run/{told['run']}", "--source", "bundled")
     shown = {name: told["metrics"][f"validation/{name}"] for name in get_task(task).metrics}
     assert measured["metrics"] == pytest.approx(shown, nan_ok=True)
 
 
-@pytest.mark.parametrize("task", SHIPPED)
-def test_a_student_is_distilled_on_the_page(task: str, store: Store) -> None:
+@pytest.mark.parametrize(("task", "method"), turns(1))
+def test_a_student_is_distilled_on_the_page(task: str, method: str, store: Store) -> None:
     page = open_page("distill.py", {})
     page.selectbox(key="distill.task").set_value(task).run()
+    page.selectbox(key="distill.method").set_value(method).run()
     assert page.selectbox(key="distill.teacher").value == SHIPPED[task][0]
     for name, value in {"steps": 2, "batch_size": 4, "max_length": 64, "evaluate_every": 2}.items():
         page.number_input(key=f"distill.{name}").set_value(value)
@@ -75,4 +93,6 @@ def test_a_student_is_distilled_on_the_page(task: str, store: Store) -> None:
     shown = html_of(page.run())
     assert "dl-finished" in shown
     assert "the same source" in shown  # what it was trained and validated on
-    assert store.latest(run.id).keys() >= {f"validation/{name}" for name in get_task(task).metrics}
+    metrics = {f"validation/{name}" for name in get_task(task).metrics}
+    assert store.latest(run.id).keys() >= metrics | names_of(method)
+    assert run.config.method == method

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -171,7 +171,7 @@ def _use(recipe: Recipe) -> None:
 def _there() -> int:
     """Return the number of training examples in the form's source; the hub, which is not asked, has those of GLUE."""
     task, source = st.session_state[key("task")], st.session_state[key("source")] or FIRST_SOURCE
-    there = GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source))[0]
+    there = GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source)).examples
     return min(there, st.session_state.get(key("train_examples")) or there)
 
 
@@ -189,7 +189,7 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
         find_teacher(config)
         data.caption(plain(data_words(config)))
         device = resolve_device(config.device)
-        expected = estimate(store, config, device)
+        expected = estimate(store, config, device, _words(config))
     except DistillError as error:
         show_error(error)
         return False
@@ -224,7 +224,7 @@ def data_words(config: RunConfig) -> str:
     seen = config.steps * config.batch_size
     if config.source == HUB:
         return f"{where}: fetched when the run begins. {seen:,} examples will be seen."
-    there, only = _count(config.task, config.source, where)
+    there, only, _ = _count(config.task, config.source, where)
     used = min(there, config.train_examples or there, seen)
     passes = seen / used
     words = f"{there:,} training examples: {where}. " + (f"{used:,} of them are used. " if used < there else "")
@@ -233,13 +233,29 @@ def data_words(config: RunConfig) -> str:
     return words + (f" All of them are {only}: there is nothing to tell apart." if only else "")
 
 
+class _Known(NamedTuple):
+    """The training examples there are: how many, the one label all of them have or nothing, their mean words."""
+
+    examples: int
+    only: str
+    words: float
+
+
 @st.cache_data(max_entries=16, show_spinner="Counting the training examples …")
-def _count(task: str, source: str, where: str) -> tuple[int, str]:
-    """Return the number of training examples, and the one label that all of them have, empty where they differ."""
+def _count(task: str, source: str, where: str) -> _Known:
     del where  # part of the key: what `auto` means may change
-    labels = [example.label for example in load_split(task, "train", source).examples]
-    first = labels[0]
-    return len(labels), get_task(task).label_name(first) if first is not None and len(set(labels)) == 1 else ""
+    examples = load_split(task, "train", source).examples
+    first, labels = examples[0].label, {example.label for example in examples}
+    only = get_task(task).label_name(first) if first is not None and len(labels) == 1 else ""
+    words = sum(len(f"{example.text} {example.text_pair or ''}".split()) for example in examples)
+    return _Known(len(examples), only, words / len(examples))
+
+
+def _words(config: RunConfig) -> float | None:
+    """Return the mean number of words of a training example, None for a source on the network."""
+    if config.source == HUB:
+        return None
+    return _count(config.task, config.source, describe_source(config.task, config.source)).words
 
 
 def _waits(store: Store) -> str:

@@ -1,9 +1,13 @@
 """What is said of a run: spans of time, missing numbers, and whether a change can be told."""
 
+from typing import Any
+
 import pytest
 
 from distill_core.config import RunConfig
 from distill_core.events import DataUsed
+from distill_core.methods import METHODS
+from distill_core.store import Store
 from distill_core.tasks import get_task
 from pages.components import run_estimate, run_html
 
@@ -59,3 +63,18 @@ def test_a_term_that_does_nothing_is_named() -> None:
     table = run_html.loss_table(config, series)
     assert '<td class="dl-quiet">50 %</td>' in table
     assert table.count("&lt; 1 %") + table.count("< 1 %") == 3
+
+
+def test_a_guess_grows_with_method_layers_and_length(store: Store) -> None:
+    def seconds(words: float | None = None, **settings: Any) -> float:
+        found = run_estimate.estimate(store, RunConfig(**{"method": "kd", "steps": 2000, **settings}), "cpu", words)
+        assert "guess" in found.basis
+        assert found.seconds is not None
+        return found.seconds
+
+    plain = seconds()
+    for method, info in METHODS.items():
+        assert (seconds(method=method) > 1.5 * plain) is (info.cost > 1.5)
+    assert seconds(student_layers=6) > 1.5 * plain
+    assert seconds(40.0) > 2 * plain
+    assert run_estimate.estimate(store, RunConfig(student="roberta"), "cpu").seconds is None
