@@ -2,18 +2,17 @@
 
 import streamlit as st
 
-from pages.components import resources
-from pages.components.frame import errors_shown, footer, frame, page_link, plain
+from pages.components.frame import errors_shown, footer, frame, loading, page_link, plain
 
 frame("Home")
+with loading("Loading PyTorch and the models …"):
+    from pages.components import figure, resources
+    from pages.components.controls import model_names
+    from pages.components.view import FIRST_TASK, first_view, to_address
 
 
 def example() -> None:
     """Explain the first sentence a newcomer sees, for real; the second time from the cache."""
-    with st.spinner("Loading PyTorch and the models …"):
-        from pages.components import figure
-        from pages.components.controls import model_names
-        from pages.components.view import FIRST_TASK, first_view, to_address
     dataset, models = resources.examples(FIRST_TASK), resources.models_of(FIRST_TASK)
     view = first_view(dataset, models)
     explanation = resources.explained(view)
@@ -48,6 +47,7 @@ def ways() -> None:
     st.subheader("Where to go", anchor=False)
     page_link("pages/explain.py", "Explain a sentence of your own", ":material/search_insights:")
     page_link("pages/distill.py", "Distill a new student and watch it learn", ":material/experiment:")
+    page_link("pages/models.py", "See the models there are, or bring your own", ":material/deployed_code:")
 
 
 with st.container(key="lead"):
@@ -55,8 +55,8 @@ with st.container(key="lead"):
     st.markdown(
         "A distilled model can give its teacher’s answers for reasons of its own. "
         "Distillation Lens lays the token attributions of teacher and students side by side and says in numbers how "
-        "far they agree. It also trains new students while you watch, by plain knowledge distillation or by AD-KD, "
-        "which teaches the attributions too."
+        "far they agree. It also trains new students while you watch, by plain knowledge distillation or by methods "
+        "that teach the student the teacher’s reasons too: AD-KD, GKD, explanation-guided KD."
     )
 with errors_shown():
     example()

@@ -2,23 +2,26 @@
 
 import streamlit as st
 
-from distill_core import runner
-from distill_core.errors import DistillError, RunError
-from distill_core.paths import ASSETS
-from distill_core.store import ACTIVE, Store
-from pages.components.frame import errors_shown, frame, page_link, show_error
-from pages.components.own_data_dialog import add_data_button
-from pages.components.run_form import (
-    config_in_form,
-    draw_method,
-    draw_more_settings,
-    draw_name,
-    draw_outlook,
-    draw_settings,
-    key,
-    use_source,
-)
-from pages.components.run_view import draw_run, draw_runs
+from pages.components.frame import errors_shown, frame, loading, page_link, show_error
+
+frame("Distill")
+with loading("Loading the form and the charts …"):
+    from distill_core import runner
+    from distill_core.errors import DistillError, RunError
+    from distill_core.paths import ASSETS
+    from distill_core.store import ACTIVE, Store
+    from pages.components.own_data_dialog import add_data_button
+    from pages.components.run_form import (
+        config_in_form,
+        draw_method,
+        draw_more_settings,
+        draw_name,
+        draw_outlook,
+        draw_settings,
+        key,
+        use_source,
+    )
+    from pages.components.run_view import draw_run, draw_runs
 
 LIVE_SECONDS = 1.0
 LIST_SECONDS = 3.0
@@ -129,7 +132,6 @@ def main() -> None:
     st.fragment(listing, run_every=LIST_SECONDS if timed else None)(chosen, timed)
 
 
-frame("Distill")
 st.html(ASSETS / "runs.css")
 with errors_shown():
     main()

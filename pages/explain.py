@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, plain, show_error
+from pages.components.frame import errors_shown, footer, frame, loading, plain, show_error
 
 frame("Explain")
-with st.spinner("Loading PyTorch and the attribution methods …"):  # after the frame: the page shows before they are in
+with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.catalogue import find_model
     from distill_core.data import splits_of
     from distill_core.encoding import legible
@@ -108,16 +108,19 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         who = [label for label, model in zip(labels, explanation.models, strict=True) if model.unread == unread]
         st.caption(plain(unread_words(who, unread)))
     st.html(figure.predictions_html(explanation, labels, gold))
-    for at, _ in enumerate(figure.targets(explanation)):
+    several = len(figure.targets(explanation)) > 1
+    for at, target in enumerate(figure.targets(explanation)):
+        if several:
+            st.subheader(f"For {plain(target)}")
         st.html(figure.maps_html(explanation, labels, gold, at))
         st.html(figure.agreement_html(explanation, labels, at))
-    if len(figure.targets(explanation)) > 1:
+    if several:
         st.subheader("Mean over the classes")
         st.html(figure.mean_agreement_html(explanation, labels))
     st.subheader("The same scores as bars")
     for at, target in enumerate(figure.targets(explanation)):
         rows = figure.model_rows(explanation, labels, at)
-        if len(figure.targets(explanation)) > 1:
+        if several:
             st.markdown(f"For **{plain(target)}**")
         bars = charts.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
         st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
@@ -154,7 +157,7 @@ def download(explanation: Explanation, labels: list[str], gold: str | None, view
             st.download_button(
                 f"{words} ({kind.upper()})",
                 content,
-                f"distillation-lens.{kind}",
+                f"{view.task}-{view.method}.{kind}",
                 mime,
                 icon=":material/download:",
                 on_click="ignore",

@@ -77,6 +77,18 @@ def test_files_and_functions_stay_small(path: Path) -> None:
         assert ast.get_docstring(ast.parse(text)), "a module says in its first line what it is"
 
 
+@pytest.mark.parametrize("page", [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))], ids=lambda p: p.name)
+def test_a_page_shows_its_frame_and_then_loads_alone(page: Path) -> None:
+    tree = ast.parse(page.read_text(encoding="utf-8"))
+    loading = [node for node in tree.body if isinstance(node, ast.With) and "loading" in ast.dump(node.items[0])]
+    inside = {id(node) for block in loading for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside:
+            names = [alias.name for alias in node.names]
+            module = getattr(node, "module", None) or names[0]
+            assert module.split(".")[0] not in ("distill_core", "pages") or module == "pages.components.frame", names
+
+
 def test_the_tree_in_architecture_is_the_tree() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     tree = re.search(r"```\n(.*?)```", text, re.S)

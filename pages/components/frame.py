@@ -1,5 +1,7 @@
 """The frame of every page: page settings, logo, our own links, footer, and errors shown as messages."""
 
+import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +17,7 @@ PAGES = {  # script -> label; a page that is not there yet gets no link
     "pages/models.py": "Models",
 }
 _ROOT = ASSETS.parent
+_IMPORTS = threading.Lock()
 
 
 def frame(title: str) -> None:
@@ -37,6 +40,16 @@ def page_link(script: str, label: str, icon: str | None = None, **parameters: st
 
 
 @contextmanager
+def loading(words: str) -> Iterator[None]:
+    """Import what a page needs, after its frame is shown; one page at a time.
+
+    Two that begin together, as after a restart, would import the same modules in two threads and see half of them.
+    """
+    with st.spinner(words), _IMPORTS:
+        yield
+
+
+@contextmanager
 def errors_shown() -> Iterator[None]:
     """Show a `DistillError` raised inside as a message in its place; any other error stays loud."""
     try:
@@ -56,8 +69,11 @@ def footer(text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Return text so that Streamlit's Markdown shows it as it is: no markup, directive, formula or emoji code."""
+    """Return text so that Streamlit's Markdown shows it as it is: no markup, directive, formula, emoji code or link."""
+    for mark in _LINKS:
+        text = re.sub(mark, "\\g<0>\u2060", text, flags=re.IGNORECASE)  # addresses become links even when escaped
     return "".join(f"\\{letter}" if letter in _MARKS else letter for letter in text)
 
 
+_LINKS = ("://", "www", "@")
 _MARKS = frozenset("\\`*_{}[]<>()#+-.!|~$:&\"'^=")

@@ -10,6 +10,11 @@ def test_markdown_is_shown_as_the_text_it_is() -> None:
     assert plain("plain words, 12 of them") == "plain words, 12 of them"
 
 
+def test_addresses_are_no_links() -> None:
+    shown = plain("https://a.example/ü www.b.example mail@c.example")
+    assert shown.count("\u2060") == 3
+
+
 def test_a_library_error_is_a_message() -> None:
     def page() -> None:
         from distill_core.errors import ModelError
