@@ -94,8 +94,7 @@ def encode(
     """
     if max_length < 3:  # tokenizers raise below 0 and do not cut at all at 0
         raise ConfigError(f"max_length is {max_length}; wanted at least 3: a piece of a word and two special tokens.")
-    if not text.strip() or (text_pair is not None and not text_pair.strip()):
-        raise DataError("There is no text to explain; type at least one word.")
+    check_filled(text, text_pair)
     given, whole = _given(tokenizer, (text,) if text_pair is None else (text, text_pair))
     long = len(whole["input_ids"]) > max_length
     found = _tokenised(tokenizer, given.texts, max_length) if long else whole
@@ -237,11 +236,19 @@ def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], found: Bat
     return tuple(texts)
 
 
+def check_filled(text: str, text_pair: str | None) -> None:
+    """Refuse, with DataError, a text that is blank, saying which one of a pair."""
+    if not text.strip() and not (text_pair or "").strip():
+        raise DataError("There is no text to explain; type at least one word.")
+    for given, place in ((text, "first"), (text_pair, "second")):
+        if given is not None and not given.strip():
+            raise DataError(f"The {place} text is empty; type at least one word.")
+
+
 def check_text(text: str, text_pair: str | None = None) -> None:
     """Refuse, with DataError, a typed text in which there is nothing to explain: no letter and no digit."""
+    check_filled(text, text_pair)
     for given in (text,) if text_pair is None else (text, text_pair):
-        if not given.strip():
-            raise DataError("There is no text to explain; type at least one word.")
         if any("\ud800" <= character <= "\udfff" for character in given):
             raise DataError("The text is not valid UTF-8; check how it was typed or passed on.")
         if not any(character.isalnum() for character in given):

@@ -18,6 +18,7 @@ _COLUMNS = {  # of the original archive's files that are called otherwise on the
     "gold_label": "label",
     "score": "label",
 }
+MOSTLY = 0.99  # of a file's rows; where so many are whole, the few others are left out, as by the hub's own reader
 _HEADERS = {"cola": ("source", "label", "mark", "sentence")}  # of files without a header line
 
 
@@ -39,9 +40,12 @@ def split_file(task: Task, split: str, folder: Path) -> Path | None:
     if not folder.is_dir():
         raise DataError(f"The GLUE folder {folder} does not exist; correct GLUE_DIR or the setting, or unset it.")
     wanted = _plain(task.name)
-    homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and _plain(child.name) == wanted]
-    files = (home / name for home in homes for name in (f"{split}.parquet", _tsv_name(split)))
-    return next((file for file in files if file.is_file()), None)
+    try:
+        homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and _plain(child.name) == wanted]
+        files = (home / name for home in homes for name in (f"{split}.parquet", _tsv_name(split)))
+        return next((file for file in files if file.is_file()), None)
+    except OSError as error:
+        raise DataError(f"The GLUE folder {folder} cannot be read ({error}); see whose it is.") from error
 
 
 def _tsv_name(split: str) -> str:
@@ -80,7 +84,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 def _read_tsv(path: Path, header: Sequence[str] | None) -> list[dict[str, Any]]:
     """Read an original GLUE file: tab-separated, with a header line unless one is given."""
     try:
-        text = path.read_bytes().decode("utf-8")  # as it is: Python's lines would also end at a CR
+        text = path.read_bytes().decode("utf-8-sig")  # as it is: Python's lines would also end at a CR
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as tab-separated UTF-8 text ({error}).") from error
     cells = [found for _, found in tsv_lines(text) if found]
@@ -92,7 +96,8 @@ def _read_tsv(path: Path, header: Sequence[str] | None) -> list[dict[str, Any]]:
         if len(row) > len(names):
             raise DataError(f"{path}: row {number} has {len(row)} cells, the header line {len(names)}; mend the row.")
         rows.append(dict(zip(names, row, strict=False)))  # a cell that lacks is told from its column
-    return rows
+    whole = [row for row in rows if len(row) == len(names)]
+    return whole if len(whole) >= MOSTLY * len(rows) else rows
 
 
 def tsv_lines(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -199,9 +199,8 @@ def _cells(
         if len(cells) == len(header):
             rows.append((line, dict(zip(header, cells, strict=True))))
         else:
-            faults.add(
-                f"{_place(row, line)} has {len(cells)} cells, the {'header' if headed else 'first'} line {len(header)}"
-            )
+            count = f"{len(cells)} cell" + "s" * (len(cells) > 1)
+            faults.add(f"{_place(row, line)} has {count}, the {'header' if headed else 'first'} line {len(header)}")
     faults.refuse()
     return tuple(header), rows
 
@@ -251,8 +250,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs of a JSON object; ValueError where a name comes twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it names {_quoted(sorted({name for name in names if names.count(name) > 1}))} twice")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"it names {_quoted(sorted(name for name in counts if counts[name] > 1))} twice")
     return found
 
 

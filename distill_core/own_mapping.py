@@ -140,7 +140,7 @@ def _check_columns(task: Task, table: Table, mapping: DataMapping) -> None:
     missing = [column for column, name in zip(task.columns, chosen, strict=True) if name is None]
     there = ", ".join(table.columns)[:400]
     if missing:
-        raise DataError(f"{table.file} has no column for {' and '.join(missing)}; say which it is, of: {there}.")
+        raise DataError(f"{table.file} has no column for {' and '.join(missing)}; choose among: {there}.")
     extra = (mapping.label, mapping.split)
     unknown = [name for name in (*chosen, *extra) if name is not None and name not in table.columns]
     if unknown:
@@ -156,6 +156,8 @@ def _text_fault(column: str, text: object) -> str:
         return f"has no text in {column!r}"
     if not isinstance(text, str):
         return f"has {json.dumps(text)[:40]} in {column!r}, not a text in quotation marks"
+    if not any(map(str.isprintable, text.replace(" ", ""))):
+        return f"has nothing but control characters in {column!r}"
     return f"has a NUL character in {column!r}" if "\0" in text else ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from distill_core.cli import output
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder
 
@@ -88,6 +89,21 @@ def test_evaluate_counts_and_names_its_source() -> None:
     assert told["n"] >= 120
     assert 0.6 < told["metrics"]["accuracy"] <= 1.0
     assert "bundled" in told["source"]
+
+
+def test_what_is_not_a_number_is_null_and_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"metrics": {"pearson": float("nan")}, "rows": [(1.0, float("inf"))]})
+    assert json.loads(capsys.readouterr().out) == {"metrics": {"pearson": None}, "rows": [[1.0, None]]}
+    assert output._cell(float("nan")) == "–"
+
+
+def test_text_from_outside_gives_the_terminal_no_commands() -> None:
+    with output.output_console.capture() as caught:
+        output.print_rows([{"text": "a\x1b]0;owned\x07 [red]b[/red]"}])
+        output.output_console.print("c\x1b[2J")
+    assert "\x1b" not in caught.get()
+    assert r"a\x1b]0;owned\x07 [red]b[/red]" in caught.get()
+    assert r"c\x1b[2J" in caught.get()
 
 
 def test_models_lists_plain_folders() -> None:

@@ -145,10 +145,20 @@ def test_a_length_without_room_for_a_word_is_refused(length: int) -> None:
         encode(TOKENIZER, "good film", max_length=length)
 
 
-@pytest.mark.parametrize(("text", "pair"), [("", None), ("  \t\n", None), ("good", " ")])
-def test_blank_text_is_refused_in_words(text: str, pair: str | None) -> None:
-    with pytest.raises(DataError, match="no text to explain"):
-        encode(TOKENIZER, text, pair)
+@pytest.mark.parametrize(
+    ("text", "pair", "words"),
+    [
+        ("", None, "no text to explain"),
+        ("  \t\n", None, "no text to explain"),
+        (" ", "", "no text to explain"),
+        ("good", " ", "second text is empty"),
+        ("", "good", "first text is empty"),
+    ],
+)
+def test_blank_text_is_refused_in_words(text: str, pair: str | None, words: str) -> None:
+    for refused in (encode, lambda _, *texts: check_text(*texts)):
+        with pytest.raises(DataError, match=words):
+            refused(TOKENIZER, text, pair)
 
 
 @pytest.mark.parametrize("text", ["?!", "--- ...", "\u200b", "\u2603"])

@@ -54,6 +54,34 @@ def test_an_original_file_is_read_as_the_hub_has_it(tmp_path: Path, task: str) -
     assert (example.text, example.text_pair, example.label) == (text, pair, label)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
+    (tmp_path / "MRPC").mkdir()
+    (tmp_path / "MRPC" / "dev.tsv").write_bytes(b"\xef\xbb\xbf" + FILES["mrpc"][2].encode())
+    assert load_split("mrpc", "validation", str(tmp_path)).examples[0].label == 1
+
+
+@pytest.mark.parametrize(("whole", "kept"), [(99, True), (98, False)])
+def test_the_few_broken_rows_of_an_original_file_are_left_out(tmp_path: Path, whole: int, kept: bool) -> None:
+    (tmp_path / "QQP").mkdir()
+    header, row = FILES["qqp"][2].splitlines()
+    lines = [header, "7\t8\t9\tIs this all?", *[row] * whole]
+    (tmp_path / "QQP" / "train.tsv").write_text("\n".join(lines), encoding="utf-8")
+    if kept:
+        assert len(load_split("qqp", "train", str(tmp_path)).examples) == whole
+    else:
+        with pytest.raises(DataError, match="row 1"):
+            load_split("qqp", "train", str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(DataError, match=r"cannot be read.*Permission denied"):
+        load_split("cola", "train", str(tmp_path))
+
+
 @pytest.mark.parametrize(("label", "told"), [("maybe", "'maybe'"), ("7", "wanted 0 to 2"), ("", "''")])
 def test_an_unknown_label_is_named_with_its_row(tmp_path: Path, label: str, told: str) -> None:
     (tmp_path / "MNLI").mkdir()

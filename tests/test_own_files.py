@@ -68,7 +68,7 @@ def test_a_column_without_a_name_gets_one() -> None:
         ("a.csv", "text,label\na,1\n".encode("utf-16"), r"byte 1 \(line 1\) is 0xff"),
         ("a.tsv", b"text\tlabel\na\0b\t1\n", "line 2 holds a NUL character"),
         ("a.csv", b"text,label\na,1\nb,c,0\n", r"row 2 \(line 3\) has 3 cells, the header line 2"),
-        ("a.csv", b"text,label\na\n", r"row 1 \(line 2\) has 1 cells, the header line 2"),
+        ("a.csv", b"text,label\na\n", r"row 1 \(line 2\) has 1 cell, the header line 2"),
         ("a.csv", b"text,label\na,1\n\nb,0\n", r"row 2 \(line 3\) is empty"),
         ("a.csv", b"text,label\na,1\n,\nb,0\n", r"row 2 \(line 3\) is empty"),
         ("a.csv", b"text,label,text\na,1,b\n", "the header line names 'text' twice; rename one"),
@@ -151,6 +151,6 @@ def test_what_is_said_of_the_first_line_counts() -> None:
     table = read_table("a.tsv", content, headed=False)
     assert dict(table.rows[0]) == {"column 1": "1", "column 2": "2"}
     assert table.place(0) == "row 1 (line 1)"
-    with pytest.raises(DataError, match=r"row 2 \(line 2\) has 1 cells, the first line 2"):
+    with pytest.raises(DataError, match=r"row 2 \(line 2\) has 1 cell, the first line 2"):
         read_table("a.tsv", b"a\tb\nc\n", headed=False)
     assert read_table("a.jsonl", b'{"1": "fine"}\n', headed=False).headed

@@ -92,7 +92,7 @@ def test_a_column_may_say_the_split() -> None:
         ("text,label\na,1\nb,\n", r"row 2 \(line 3\) has no label in 'label', though other rows have one"),
         ("text,label\na,1\nb,meh\n", r"row 2 \(line 3\) has the label 'meh'.*Labels are negative, positive, or 0 to 1"),
         ("text,label\na,2\n", r"row 1 \(line 2\) has the label '2'"),
-        ("one,other\na b,c d\n", "has no column for sentence; say which it is, of: one, other"),
+        ("one,other\na b,c d\n", "has no column for sentence; choose among: one, other"),
     ],
 )
 def test_what_cannot_be_used_is_named(content: str, words: str) -> None:
@@ -107,6 +107,7 @@ def test_what_cannot_be_used_is_named(content: str, words: str) -> None:
         ('{"text": null, "label": 1}', "has no text in 'text'"),
         ('{"label": 1, "text": "\\ud800"}', "half a character"),
         ('{"label": 1, "text": "a\\u0000b"}', "a NUL character"),
+        ('{"label": 1, "text": "\\u0001 \\u0002"}', "nothing but control characters in 'text'"),
         ('{"text": "a", "label": true}', "has the label 'true'"),
         ('{"text": "a", "label": [1]}', r"has the label '\[1\]'"),
     ],

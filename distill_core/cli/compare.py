@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.cli.options import take_options
-from distill_core.cli.output import Json, bar, error_console, finite, print_json, print_rows
+from distill_core.cli.output import Json, bar, error_console, print_json, print_rows
 from distill_core.cli.runs import config_of, event_printer, settled_store
 from distill_core.config import FIELDS
 
@@ -58,7 +58,7 @@ def compare(
         settings = {name: value for name, value in asdict(base).items() if name not in ("method", "name")}
         document: dict[str, Any] = {"config": settings, "seeds": seeds, "examples": examples}
         document |= {"runs": list(map(asdict, outcomes)), "rows": list(map(asdict, rows))}
-        print_json(_finite(document))
+        print_json(document)
         return
     for name in rows[0].numbers:
         error_console.print(f"{name}: mean ± standard deviation over seeds, and the paired difference to kd with 95 %")
@@ -75,15 +75,6 @@ def _source(model_id: str, task: str) -> Any:
     from distill_core.model_source import source_of
 
     return source_of(open_model(model_id, task=task))
-
-
-def _finite(value: Any) -> Any:
-    """Return a document with None in place of what is not a number."""
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return finite(value) if isinstance(value, float) else value
 
 
 take_options(compare, (spec for spec in FIELDS.values() if spec.name not in ("method", "name")))

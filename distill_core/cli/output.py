@@ -1,7 +1,9 @@
 """What the commands print: tables and progress for people, one JSON document for scripts."""
 
 import json
+import math
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -10,11 +12,25 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-# Text from outside is never markup.
-error_console = Console(stderr=True, markup=False, highlight=False)
+
+class _Console(Console):
+    """A console on which text from outside is neither markup nor a command to the terminal."""
+
+    def render_str(self, text: str, **keywords: Any) -> Text:  # what every string, and every cell, goes through
+        return super().render_str(harmless(text), **keywords)
+
+
+def harmless(text: str) -> str:
+    """Return text with its control characters, but for new lines and tabs, written out."""
+    commands = {letter for letter in text if unicodedata.category(letter) == "Cc"} - {"\n", "\t"}
+    return "".join(f"\\x{ord(letter):02x}" if letter in commands else letter for letter in text)
+
+
+error_console = _Console(stderr=True, markup=False, highlight=False)
 AS_WIDE_AS_IT_IS = 10_000  # columns of output that no terminal shows: nothing is folded
-output_console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else AS_WIDE_AS_IT_IS)
+output_console = _Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else AS_WIDE_AS_IT_IS)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Source = Annotated[str, typer.Option(help="auto, bundled, hub, own/ID (see `data list`), or a GLUE folder.")]
@@ -34,7 +50,9 @@ def byte_bar() -> Iterator[Callable[[str, int, int], None]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console, transient=True) as bar:
         task_id = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task_id, description=what, completed=done, total=total or None)
+        yield lambda what, done, total: bar.update(
+            task_id, description=harmless(what), completed=done, total=total or None
+        )
 
 
 @contextmanager
@@ -47,8 +65,8 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON document on standard output."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """Print one JSON document on standard output; a number that is undefined is null, since JSON has no word for it."""
+    sys.stdout.write(json.dumps(_finite(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 _IDS = ("run", "model", "id")
@@ -68,11 +86,16 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
+    value = _finite(value)
     if value is None:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def finite(value: float) -> float | None:
-    """Return None for a value that is undefined (nan), since JSON has no word for it."""
-    return value if value == value and abs(value) != float("inf") else None
+def _finite(value: Any) -> Any:
+    """Return a document with None in place of what is not a number."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,7 +9,7 @@ import typer
 
 from distill_core.catalogue import find_teacher
 from distill_core.cli.options import take_options
-from distill_core.cli.output import Json, bar, busy, error_console, finite, print_json, print_rows
+from distill_core.cli.output import Json, bar, busy, error_console, print_json, print_rows
 from distill_core.config import FIELDS, RunConfig
 from distill_core.data import load_split
 from distill_core.errors import ConfigError
@@ -68,8 +68,8 @@ def list_runs(as_json: Json = False) -> None:
     """List all runs, newest first."""
     store = settled_store()
     rows = [
-        {"run": run.id, "state": run.status, "method": run.config.method, "step": run.step, "steps": run.config.steps,
-         "reason": run.reason, "name": run.config.name}
+        {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
+         "step": run.step, "steps": run.config.steps, "reason": run.reason, "name": run.title}
         for run in store.runs()
     ]  # fmt: skip
     print_json(rows) if as_json else print_rows(rows)
@@ -81,7 +81,7 @@ def show(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = Fa
     store = settled_store()
     found = store.get(run)
     if as_json:
-        points = [{"step": p.step, "name": p.name, "value": finite(p.value)} for p in store.metrics(run)]
+        points = [{"step": p.step, "name": p.name, "value": p.value} for p in store.metrics(run)]
         config = json.loads(found.config.to_json())
         data = [asdict(used) for used in store.data_of(run)]
         shown = {"run": run, "state": found.state, "reason": found.reason, "config": config, "data": data}
@@ -120,7 +120,7 @@ take_options(distill, FIELDS.values())
 
 
 def _print_result(store: Store, run: Run, as_json: bool) -> None:
-    metrics = {name: finite(value) for name, value in store.latest(run.id).items()}
+    metrics = store.latest(run.id)
     model = None if run.model_path is None else str(run.model_path)
     if as_json:
         print_json(
