@@ -118,9 +118,9 @@ class Session:
         """Raise RunError where the teacher's metric is near that of one answer for all, or note it."""
         if known > constant + NEAR_CHANCE:
             return
-        metric = get_task(self.config.task).metric
+        task = get_task(self.config.task)
         words = (
-            f"The teacher's {metric} on {count} validation examples is {known:.3f}; one answer for all has "
+            f"The teacher's {task.metric} on {count} validation examples is {known:.3f}; {task.chance_words}: "
             f"{constant:.3f}. There is next to nothing to learn from it."
         )
         if count >= ENOUGH and self.config.weak_teacher == "stop":

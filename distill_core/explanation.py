@@ -130,7 +130,10 @@ def mean_agreements(explanation: Explanation) -> tuple[Agreement, ...]:
             found = [row.values[name] for row in own]
             known = [value for value in found if value is not None]
             values[name] = sum(known) / len(known) if len(known) == len(found) else None
-            why = [f"{row.target}: {row.undefined[name]}" for row in own if name in row.undefined]
-            reasons |= {name: why[0]} if why else {}
+            why = {row.target: row.undefined[name] for row in own if name in row.undefined}
+            if why:
+                target, reason = next(iter(why.items()))
+                alike = len(why) == len(own) and len(set(why.values())) == 1
+                reasons[name] = reason if alike else f"{target}: {reason}"
         rows.append(Agreement(model.id, "mean", values, reasons))
     return tuple(rows)

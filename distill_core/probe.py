@@ -42,7 +42,8 @@ class Probe:
             ]
         finally:
             student.train(was_training)
-        values: dict[str, list[float]] = {name: [] for name in ("cosine", "spearman", "signed_cosine", "label_loyalty")}
+        compared = ("cosine", "spearman", "signed_cosine", *(["label_loyalty"] if output_count(student) > 1 else []))
+        values: dict[str, list[float]] = {name: [] for name in compared}
         for batch, theirs, ours in zip(self._batches, self._teacher, own, strict=True):
             content = batch.mask & ~batch.special
             for row, keep in enumerate(content):
@@ -51,7 +52,7 @@ class Probe:
                 _add(values["cosine"], consistency.cosine(*unsigned))
                 _add(values["spearman"], consistency.spearman(*unsigned))
                 _add(values["signed_cosine"], consistency.cosine(*signed))
-                if output_count(student) > 1:
+                if "label_loyalty" in values:
                     values["label_loyalty"].append(float(theirs[2][row] == ours[3][row]))
         return {f"agreement/{name}": sum(row) / len(row) if row else float("nan") for name, row in values.items()}
 

@@ -33,6 +33,11 @@ class Task:
         return self.metrics[0]
 
     @property
+    def chance_words(self) -> str:
+        """Return what `constant_metrics` are the metrics of; one score for all has no correlation."""
+        return "no correlation" if self.span else "one answer for all"
+
+    @property
     def short_title(self) -> str:
         """The name GLUE's papers use."""
         return self.title.rsplit("(", 1)[-1].rstrip(")")

@@ -14,6 +14,7 @@ from distill_core.consistency import METRICS
 from distill_core.data import Dataset, Example
 from distill_core.encoding import collate, encode
 from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
+from distill_core.explanation import mean_agreements
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain, predict_all
 from distill_core.model_source import ModelSource, source_in
@@ -147,6 +148,8 @@ def test_unsigned_maps_have_no_sign_agreement(models: list[Counted]) -> None:
     assert ask(models, method="gradient").consistency[0].undefined == {
         "sign_agreement": "the method's scores have no sign"
     }
+    for row in mean_agreements(ask(models, method="gradient", target="all")):  # alike for all: no class is named
+        assert row.undefined == {"sign_agreement": "the method's scores have no sign"}
 
 
 def test_a_second_look_opens_and_calls_no_model(models: list[Counted], cache: ExplanationCache) -> None:

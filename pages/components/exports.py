@@ -9,15 +9,16 @@ from distill_core.explanation import Explanation
 from pages.components.heatmap import normalised
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a cell for a formula by
-COLUMNS = ("position", "token", "shown", "word", "special", "model", "target", "score", "normalised")
+COLUMNS = ("position", "token", "shown", "word", "text", "special", "model", "target", "score", "normalised")
 
 
 def to_csv(explanation: Explanation) -> str:
     """Return one line a token, model and class, with the raw score and the one the map colours.
 
-    `token` is the model's own, marks and bytes as its vocabulary has them; `shown` is how it reads. Text that a
-    spreadsheet would run as a formula ("=1+1", and "-" alone too) has an apostrophe before it, as has text that begins
-    with one: without the first apostrophe it is as it was. Numbers are never touched.
+    `text`: 1 or 2, the text of a pair that the token is from, empty for special tokens of neither. `token` is the
+    model's own, marks and bytes as its vocabulary has them; `shown` is how it reads. Text that a spreadsheet would run
+    as a formula ("=1+1", and "-" alone too) has an apostrophe before it, as has text that begins with one: without the
+    first apostrophe it is as it was. Numbers are never touched.
     """
     lines = io.StringIO()
     writer = csv.writer(lines)
@@ -28,7 +29,9 @@ def to_csv(explanation: Explanation) -> str:
             for at, (token, score, share) in enumerate(zip(explanation.tokens, token_map.scores, shares, strict=True)):
                 word = explanation.words[at]
                 reads = map(_inert, (token, explanation.shown[at]))
-                about = (at, *reads, "" if word is None else word, int(explanation.special[at]))
+                segment, special = explanation.segments[at], int(explanation.special[at])
+                text = "" if segment is None else segment + 1
+                about = (at, *reads, "" if word is None else word, text, special)
                 writer.writerow((*about, _inert(model.id), _inert(token_map.target), repr(score), f"{share:.6f}"))
     return lines.getvalue()
 

@@ -83,16 +83,17 @@ def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
     for position, model in enumerate(explanation.models):
         scores = model.attributions[at].scores
         total = sum(score for score, part in zip(scores, explanation.segments, strict=True) if part == segment)
-        shown = f"{total:+.2f}".replace("-", "−")
+        shown = f"{total:{'+' if explanation.signed else ''}.2f}".replace("-", "−")
         sums += f'<span style="--dot:{model_color(position)}" title="{escape(model.id)}">{shown}</span>'
     what = "The scores of this text’s tokens, before they are scaled for the colours, added up"
     return f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">raw scores in sum</span>{sums}</div>'
 
 
 def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
-    """Return each student's agreement with the teacher on the `at`-th class."""
+    """Return each student's agreement with the teacher on the `at`-th class; of several, the mean explains them."""
     target = targets(explanation)[at]
-    return _agreement(explanation, labels, [row for row in explanation.consistency if row.target == target])
+    rows = [row for row in explanation.consistency if row.target == target]
+    return _agreement(explanation, labels, rows, explained=len(targets(explanation)) == 1)
 
 
 def mean_agreement_html(explanation: Explanation, labels: Sequence[str]) -> str:
@@ -100,13 +101,15 @@ def mean_agreement_html(explanation: Explanation, labels: Sequence[str]) -> str:
     return _agreement(explanation, labels, mean_agreements(explanation))
 
 
-def _agreement(explanation: Explanation, labels: Sequence[str], rows: Sequence[Agreement]) -> str:
+def _agreement(
+    explanation: Explanation, labels: Sequence[str], rows: Sequence[Agreement], explained: bool = True
+) -> str:
     named = dict(zip((model.id for model in explanation.models[1:]), labels[1:], strict=True))
     colors = {model.id: model_color(position) for position, model in enumerate(explanation.models) if position}
     students = [
         scorecards.Agreement(named[row.student], colors[row.student], row.values, row.undefined) for row in rows
     ]
-    return scorecards.agreement(students, METRICS)
+    return scorecards.agreement(students, METRICS if explained else dict.fromkeys(METRICS, ""))
 
 
 def method_words(explanation: Explanation) -> str:
@@ -122,8 +125,11 @@ def document(explanation: Explanation, labels: Sequence[str], gold: str | None, 
     """Return the figure as an HTML document that needs nothing else, light or dark as its reader is."""
     style = (ASSETS / "figure.css").read_text(encoding="utf-8")
     parts = [predictions_html(explanation, labels, gold)]
-    for at in range(len(targets(explanation))):
+    several = len(targets(explanation)) > 1
+    for at, target in enumerate(targets(explanation)):
+        parts += [f"<h2>For {escape(target)}</h2>"] if several else []
         parts += [maps_html(explanation, labels, gold, at), agreement_html(explanation, labels, at)]
+    parts += ["<h2>Mean over the classes</h2>", mean_agreement_html(explanation, labels)] if several else []
     models = "; ".join(f"{label}: {model.id}" for label, model in zip(labels, explanation.models, strict=True))
     shown = {name: value for name, value in address.items() if name not in ("text", "text_pair", "teacher", "student")}
     settings = ", ".join(f"{name} {value}" for name, value in shown.items())
@@ -155,5 +161,6 @@ _PAGE_STYLE = (
     'color:light-dark(#23211e,#e9e6e0);font-family:"Source Sans 3",system-ui,sans-serif}'
     "main{max-width:72rem;margin:3rem auto;padding:0 1.5rem;display:grid;gap:1.6rem}"
     'h1{margin:0;font:400 1.6rem/1.3 "Source Serif 4",Georgia,serif;unicode-bidi:isolate}'
+    'h2{margin:0;font:600 1.2rem/1.3 "Source Serif 4",Georgia,serif}'
     "footer{font-size:.8rem;opacity:.7}"
 )

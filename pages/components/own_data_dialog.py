@@ -158,7 +158,8 @@ def _added(base: str, prefix: str, task: Task, table: Table) -> OwnData:
     unsaid = [str(key).removeprefix(begin) for key in state if str(key).startswith(begin) and not state[key]]
     if unsaid:
         values = ", ".join(f"“{value[:40]}”" for value in unsaid)
-        raise DataError(f"Choose above which class {values} means, or take such rows out of the file.")
+        means = "means" if len(unsaid) == 1 else "mean"
+        raise DataError(f"Choose above which class {values} {means}, or take such rows out of the file.")
     mapping = DataMapping(
         columns={column: name for column in task.columns if (name := state[f"{prefix}.columns.{column}"])},
         label=state[f"{prefix}.label"] or None,

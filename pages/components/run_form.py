@@ -78,7 +78,7 @@ def draw_settings() -> None:
     models = {model.id: model for model in list_models() if model.task == st.session_state[key("task")]}
     task, model, student, layers = st.columns((1.4, 1.2, 1.4, 0.8), gap="small")
     with task:
-        _choice("task", {task.name: task.title for task in TASKS.values()}, on_change=_change_task)
+        _choice("task", {task.name: task.short_title for task in TASKS.values()}, on_change=_change_task)
     with model:
         _choice("teacher", {model.id: model.title for model in models.values()}, typed=True)
     with student:

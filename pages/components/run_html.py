@@ -55,16 +55,16 @@ def head(run: Run) -> str:
 def summary(run: Run) -> str:
     """Say in one line what a run trains, from what and where."""
     config = run.config
-    sources = {"auto": "data at hand", "bundled": "bundled sample", "hub": "GLUE from the hub"}
+    sources = {"auto": "", "bundled": "bundled sample", "hub": "GLUE from the hub"}
     parts = [
         METHODS[config.method].title,
         _begins(config),
         f"{config.steps:,} steps of {config.batch_size}",
-        sources.get(config.source, Path(config.source).name),
+        sources.get(config.source, Path(config.source).name),  # what `auto` found is said below
         run.device or config.device,
         f"seed {config.seed}",
     ]
-    return " · ".join([*parts, run.id])
+    return " · ".join(filter(None, [*parts, run.id]))
 
 
 def _begins(config: RunConfig) -> str:
@@ -127,7 +127,7 @@ def agreement_names(task: Task) -> list[str]:
 def agreement_table(task: Task, constant: float | None, series: Series, ended: bool) -> str:
     """Return validation metric and agreement before training, now, and the change.
 
-    `constant`: the metric's value for one answer to all, None if unknown.
+    `constant`: the metric's value at chance (`Task.chance_words`), None if unknown.
     """
     names = agreement_names(task)
     rows = []
@@ -136,17 +136,17 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
         first = points[0][1] if points else math.nan
         last = points[-1][1] if len(points) > 1 else math.nan
         change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
-        note = "" if name != names[0] else _beside(_last(series, f"teacher/{task.metric}"), constant)
+        note = "" if name != names[0] else _beside(task, _last(series, f"teacher/{task.metric}"), constant)
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
         rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
     now = "end" if ended else "now"
     return _table(("", "step 0", now, "change"), rows)
 
 
-def _beside(teacher: float, constant: float | None) -> str:
+def _beside(task: Task, teacher: float, constant: float | None) -> str:
     """Return what a student's metric is to be seen beside, in brackets."""
     parts = [f"teacher: {number(teacher)}"] if math.isfinite(teacher) else []
-    parts += [] if constant is None else [f"one answer for all: {number(constant)}"]
+    parts += [] if constant is None else [f"{task.chance_words}: {number(constant)}"]
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -228,7 +228,8 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
     if run.active:
-        shown.append(Fact("Time left", about(left).removeprefix("about ") if math.isfinite(left) else "–"))
+        known = math.isfinite(left) and run.status != "stopping"
+        shown.append(Fact("Time left", about(left).removeprefix("about ") if known else "–"))
     return shown
 
 

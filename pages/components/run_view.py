@@ -263,14 +263,14 @@ def _chart(run: Run, series: Series, key: str, alt: str, bounded: bool = False, 
         words = f"The first point comes with {first}." if run.active else "No point was measured."
         st.html(run_html.waiting(words))
         return
-    figure = curves(series, run.config.steps, bounded, constant)
+    figure = curves(series, run.config.steps, bounded, constant, get_task(run.config.task).chance_words)
     st.plotly_chart(figure, config=charts.CONFIG, key=key, alt=alt)
 
 
-def curves(series: Series, steps: int, bounded: bool, constant: float | None = None) -> go.Figure:
+def curves(series: Series, steps: int, bounded: bool, constant: float | None = None, chance: str = "") -> go.Figure:
     """Return the curves in a frame that is as wide as the run is long.
 
-    `bounded`: none exceeds 1. `constant`: level of a line for giving one answer to all.
+    `bounded`: none exceeds 1. `constant`: level of a line, which says `chance`.
     """
     thinned_out = {name: thinned(points) for name, points in series.items()}
     if not bounded:
@@ -283,7 +283,7 @@ def curves(series: Series, steps: int, bounded: bool, constant: float | None = N
         figure.add_hline(
             y=constant,
             line={"dash": "dot", "width": 1, "color": charts.metric_color("validation")},
-            annotation={"text": "one answer for all", "font": {"size": 11}},
+            annotation={"text": chance, "font": {"size": 11}},
             annotation_position="bottom right",
         )
     figure.update_xaxes(range=[-0.015 * steps, 1.015 * steps])  # room for the markers at both ends

@@ -49,7 +49,7 @@ def predictions(cards: Sequence[Prediction]) -> str:
 def agreement(students: Sequence[Agreement], explained: Mapping[str, str]) -> str:
     """Return one block a number: its name, a mark on its span for each student, and what it says.
 
-    `explained`: one plain sentence a number, in the order to show.
+    `explained`: one plain sentence a number, in the order to show; an empty one is left out.
     """
     blocks = (_number(name, sentence, students) for name, sentence in explained.items())
     return f'<div class="dl-agreement">{"".join(blocks)}</div>'
@@ -115,9 +115,10 @@ def _number(name: str, sentence: str, students: Sequence[Agreement]) -> str:
         marks += f'<i style="left:{place:.1f}%;--dot:{student.color}"></i>'
         values += _value(student, f"{student.label}: {value:.6g}", f"<b>{number(value)}</b>")
     zero = '<u style="left:50%"></u>' if low < 0 else ""
+    words = f"<p>{escape(sentence)}</p>" if sentence else ""
     return (
         f'<div class="dl-number"><h4>{escape(_title(name))}</h4><div class="dl-values">{values}</div>'
-        f'<div class="dl-track">{zero}{marks}</div><p>{escape(sentence)}</p></div>'
+        f'<div class="dl-track">{zero}{marks}</div>{words}</div>'
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -33,3 +34,12 @@ def test_ordinary_text_is_as_it_is_and_an_apostrophe_can_be_told() -> None:
     for text, written in (("good", "good"), ("##ing", "##ing"), ("it's", "it's"), ("'s", "''s")):
         (row,) = csv.DictReader(io.StringIO(to_csv(explained(text))))
         assert row["token"] == written
+
+
+def test_each_token_says_which_text_of_a_pair_it_is_from() -> None:
+    found = explained("good")
+    pair = replace(found, tokens=("a", "b", "[SEP]"), shown=("a", "b", "[SEP]"), words=(0, 1, None),
+                   segments=(0, 1, None), special=(False, False, True))  # fmt: skip
+    map_ = replace(found.models[0].attributions[0], scores=(0.1, 0.2, 0.3))
+    rows = csv.DictReader(io.StringIO(to_csv(replace(pair, models=(replace(found.models[0], attributions=(map_,)),)))))
+    assert [row["text"] for row in rows] == ["1", "2", ""]
