@@ -1,6 +1,6 @@
 """Every bundled model on its task's whole validation set, beside one answer for all, as a Markdown table.
 
-    python benchmarks/accuracy_table.py --glue FOLDER [--only cola,rte]     (about 20 minutes on one CPU core)
+    python -m benchmarks.accuracy_table --glue FOLDER [--only cola,rte]     (about 20 minutes on one CPU core)
 
 Each number is the one that `python -m distill_core evaluate --task T --model ID --source FOLDER --json` prints.
 """

@@ -1,6 +1,6 @@
 """From `streamlit run` to the first complete maps in a browser, with an empty and with a used application folder.
 
-python benchmarks/app_start.py     (needs Debian's chromium and requirements-dev.txt)
+python -m benchmarks.app_start     (needs Debian's chromium and requirements-dev.txt)
 """
 
 import os

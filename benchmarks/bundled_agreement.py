@@ -1,6 +1,6 @@
 """How far the two bundled students agree with their teacher, over the SST-2 validation sentences.
 
-    python benchmarks/bundled_agreement.py --glue FOLDER [--limit 872] [--method integrated_gradients]
+    python -m benchmarks.bundled_agreement --glue FOLDER [--limit 872] [--method integrated_gradients]
 
 Mean and bootstrap 95 % interval of every agreement measure, for the class the teacher predicts, over the
 content tokens; one column a student, the same sentences for both.

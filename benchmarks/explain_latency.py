@@ -1,6 +1,6 @@
 """How long a visitor waits: integrated gradients of one sentence through a teacher and two students, then again.
 
-    python benchmarks/explain_latency.py [--tokens 25] [--repeats 5] [--threads 2]
+    python -m benchmarks.explain_latency [--tokens 25] [--repeats 5] [--threads 2]
 
 Models are open already, as in the running app; each repeat takes another sentence of `tokens` tokens (special
 ones included) with an empty cache, then looks at it a second time with the models' sources closed.

@@ -1,6 +1,6 @@
 """Integrated gradients over a data set: this project's adaptive, batched engine beside a Captum loop, in one run.
 
-    python benchmarks/integrated_gradients.py --glue FOLDER [--limit 872] [--baseline pad] [--threads 2]
+    python -m benchmarks.integrated_gradients --glue FOLDER [--limit 872] [--baseline pad] [--threads 2]
 
 Captum runs as its documentation shows: one sentence at a time, defaults (50 Gauss-Legendre nodes). The two
 take turns on batches of the same sentences, so that a busy machine slows both. Gaps are computed here for

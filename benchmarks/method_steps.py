@@ -1,6 +1,6 @@
 """Time of a training step by method, as a ratio to plain KD's: the teacher's numbers at hand, batch by batch in turn.
 
-    python benchmarks/method_steps.py --glue FOLDER [--steps 20] [--threads 2]
+    python -m benchmarks.method_steps --glue FOLDER [--steps 20] [--threads 2]
 
 SST-2, batch 32, the bundled teacher, a student of its first 3 layers; what a first epoch costs more is printed too.
 """

@@ -1,6 +1,6 @@
 """The default short run as the Distill page starts it: seconds to the first point, and to the end.
 
-python benchmarks/short_run.py [--steps 200] [--method ad_kd]
+python -m benchmarks.short_run [--steps 200] [--method ad_kd]
 """
 
 import os

@@ -1,6 +1,6 @@
 """Every promise of speed, measured one after another on a machine that does nothing else, as a Markdown table.
 
-    python benchmarks/speed_table.py --glue FOLDER     (about 15 minutes on two CPU cores)
+    python -m benchmarks.speed_table --glue FOLDER     (about 15 minutes on two CPU cores)
 
 Each script runs in a process of its own, prints what it measured, and ends with the rows taken over here.
 """

