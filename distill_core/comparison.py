@@ -67,15 +67,30 @@ class Row:
     differences: Mapping[str, Difference]
 
 
-def plan(base: RunConfig, methods: Sequence[str], seeds: int) -> list[RunConfig]:
-    """Return the runs of a comparison, seed by seed, so that a stopped one is even; ConfigError for what is none."""
+def plan(
+    base: RunConfig, methods: Sequence[str], seeds: int, weights: Mapping[str, float] | None = None
+) -> list[RunConfig]:
+    """Return the runs of a comparison, seed by seed, so that a stopped one is even; ConfigError for what is none.
+
+    `weights`: the method weight of some methods, in place of the one in `base`.
+    """
     unknown = [method for method in methods if method not in METHODS]
     if unknown or not methods or seeds < 1:
         wrong = f"method {unknown[0][:40]!r}" if unknown else f"{seeds} seeds of {len(methods)} methods"
         raise ConfigError(f"A comparison cannot have {wrong}; methods are: {', '.join(METHODS)}.")
+    own = weights or {}
+    unread = [method for method in own if method not in methods or "method_weight" not in METHODS[method].settings]
+    if unread:
+        raise ConfigError(f"A weight is given for {unread[0][:40]!r}, which is not compared or has no method weight.")
     ordered = [BASE] * (BASE in methods) + [method for method in dict.fromkeys(methods) if method != BASE]
     return [
-        replace(base, method=method, seed=base.seed + at, name=f"compare {base.task} {method} seed {base.seed + at}")
+        replace(
+            base,
+            method=method,
+            method_weight=own.get(method, base.method_weight),
+            seed=base.seed + at,
+            name=f"compare {base.task} {method} seed {base.seed + at}",
+        )
         for at in range(seeds)
         for method in ordered
     ]

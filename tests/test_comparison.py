@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from distill_core.bundle import open_model
 from distill_core.cli import app
+from distill_core.cli.compare import _weights
 from distill_core.comparison import Outcome, finished, plan, summarise
 from distill_core.config import RunConfig
 from distill_core.distillation import run_data
@@ -34,6 +35,17 @@ def test_the_plan_is_seed_by_seed_with_plain_kd_first() -> None:
     for methods, seeds, words in ((["magic"], 1, "method 'magic'"), ([], 1, "0 methods"), (["kd"], 0, "0 seeds")):
         with pytest.raises(ConfigError, match=f"cannot have {words}|cannot have .*{words}"):
             plan(RunConfig(), methods, seeds)
+
+
+def test_a_method_can_have_a_weight_of_its_own() -> None:
+    configs = plan(RunConfig(method_weight=2.0), ["kd", "ad_kd", "gkd"], 1, {"gkd": 0.1})
+    assert [config.method_weight for config in configs] == [2.0, 2.0, 0.1]
+    for weights in ({"pkd": 1.0}, {"kd": 1.0}, {"gkd": 1.0}):  # pkd has a weight of another name
+        with pytest.raises(ConfigError, match=f"for '{next(iter(weights))}', which is not compared or has no"):
+            plan(RunConfig(), ["kd", "pkd"], 1, weights)
+    assert _weights("gkd=0.1, ad_kd = 2") == {"gkd": 0.1, "ad_kd": 2.0}
+    with pytest.raises(ConfigError, match="'gkd' is no weight of a method"):
+        _weights("gkd")
 
 
 def outcome(method: str, seed: int, value: float) -> Outcome:

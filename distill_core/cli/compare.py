@@ -9,12 +9,15 @@ from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, error_console, print_json, print_rows
 from distill_core.cli.runs import config_of, event_printer, settled_store
 from distill_core.config import FIELDS
+from distill_core.errors import ConfigError
 
+WEIGHTS_OPTION = typer.Option(help="Comma-separated METHOD=W, the method weight of some in place of --method-weight.")
 METHODS_OPTION = typer.Option(help="Comma-separated; plain KD, kd, is what the others are compared with.")
 
 
 def compare(
     methods: Annotated[str, METHODS_OPTION] = "kd,ad_kd,gkd",
+    weights: Annotated[str, WEIGHTS_OPTION] = "",
     seeds: Annotated[int, typer.Option(help="How many seeds, from --seed on.")] = 3,
     examples: Annotated[int, typer.Option(min=1, help="Validation examples that agreement is measured on.")] = 100,
     as_json: Json = False,
@@ -29,7 +32,7 @@ def compare(
     from distill_core.worker import run_in_foreground
 
     base = config_of({name: value for name, value in values.items() if value is not None}, None)
-    configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds)
+    configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds, _weights(weights))
     for config in configs:
         teacher = find_teacher(config)
         student = teacher if config.made_from_teacher else find_model(config.student)
@@ -63,6 +66,18 @@ def compare(
     for name in rows[0].numbers:
         error_console.print(f"{name}: mean ± standard deviation over seeds, and the paired difference to kd with 95 %")
         print_rows([_row(row.method, row.numbers[name], row.differences.get(name)) for row in rows])
+
+
+def _weights(text: str) -> dict[str, float]:
+    """Return the weights by method; ConfigError for what is no METHOD=W."""
+    found = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        method, _, weight = part.partition("=")
+        try:
+            found[method.strip()] = float(weight)
+        except ValueError as error:
+            raise ConfigError(f"{part[:60]!r} is no weight of a method; wanted METHOD=W, such as gkd=0.1.") from error
+    return found
 
 
 def _row(method: str, spread: Any, difference: Any) -> dict[str, Any]:
