@@ -193,7 +193,7 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
     names = network.config.id2label
     if sorted(names) != list(range(network.config.num_labels)) or tokenizer.pad_token_id is None:
         raise ModelError(f"Model {name}: its config names classes {names}, or its tokenizer has no padding token.")
-    labels = tuple(names[index] for index in sorted(names))
+    labels = class_names({"id2label": names}, path / CONFIG)
     return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
 
 

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distill_core import models
+from distill_core.bundle import open_model
+from distill_core.catalogue import find_model
 from distill_core.errors import ModelError
 from distill_core.layers import keep_layers
 from distill_core.models import embed, load_model, logits, logits_from_embeddings, read_record, save_model
@@ -52,6 +54,16 @@ def test_a_saved_model_loads_with_the_same_answers(tmp_path: Path) -> None:
     assert again.fingerprint == model.fingerprint
     inputs = random_inputs((6,))
     assert torch.equal(logits(model.network, inputs), logits(again.network, inputs))
+
+
+@pytest.mark.parametrize(("given", "names"), [([0, 1], ("0", "1")), ([None, 1.5], ("None", "1.5"))])
+def test_classes_that_are_not_named_by_strings_are_names_all_the_same(
+    given: list[object], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(given))}))
+    assert open_model(str(folder)).labels == find_model(str(folder)).labels == names
 
 
 def test_other_weights_have_another_fingerprint(tmp_path: Path) -> None:
