@@ -6,10 +6,11 @@ it, by what it answers.
 
 from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from distill_core.bundle import check_labels, named_order
 from distill_core.catalogue import class_names, read_json, weight_shapes
-from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
+from distill_core.errors import DistillError, ModelError, NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
 from distill_core.label_order import reorder, standing
 from distill_core.model_files import CONFIG, WEIGHTS, check_no_adapter, check_settings, check_tokenizer_files
@@ -17,6 +18,7 @@ from distill_core.models import FAMILIES, load_model
 from distill_core.tasks import get_task
 from distill_core.tokens import loses_capitals, same_as_bundled
 
+Looked = TypeVar("Looked")
 PICKLE = "pytorch_model.bin"
 SAME_TOKENS = "It cuts text into the same tokens as the bundled models."
 OTHER_TOKENS = (
@@ -27,7 +29,7 @@ _FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.ck
 
 
 def check_folder(folder: Path, task: str, model_id: str) -> Generator[Step | Finding, None, None]:
-    """Check the model in a folder for a task; ModelError of the finding's words after a failed one."""
+    """Check the model in a folder for a task; after a failed one an error, mostly ModelError, of its words."""
     yield from check_names(file_names(folder, model_id), model_id)
     yield from check_config(folder, task, model_id)
     yield from check_weights(folder, task, model_id)
@@ -81,23 +83,15 @@ def check_weights(folder: Path, task: str, model_id: str, reordered: bool = Fals
     """
     yield from _find("classifier", lambda: _classifier_words(folder, model_id))
     yield Step("Loading the model", 0, 0)
-    try:
-        model = load_model(folder, model_id)
-    except ModelError as error:
-        yield Finding("loads", False, str(error))
-        raise
+    model = yield from _refuse("loads", lambda: load_model(folder, model_id))
     yield Finding("loads", True, f"All its weights and its tokenizer ({len(model.tokenizer)} tokens) are loaded.")
-    same = same_as_bundled(model.tokenizer)
+    same = yield from _refuse("tokens", lambda: same_as_bundled(model.tokenizer))
     yield Finding("tokens", True, SAME_TOKENS if same else OTHER_TOKENS, warning=not same)
     if loses_capitals(model.tokenizer):
         words = 'Its tokenizer lowers capitals, which its vocabulary has: put "do_lower_case": false into its '
         yield Finding("casing", True, f"{words}tokenizer_config.json if the model is a cased one.", warning=True)
     yield Step("Asking it the bundled examples", 0, 0)
-    try:
-        found = standing(model, task)
-    except ModelError as error:  # its logits are not finite
-        yield Finding("answers", False, str(error))
-        raise
+    found = yield from _refuse("answers", lambda: standing(model, task))  # its logits may not be finite
     if found.doubt is not None:
         doubt = found.doubt
         if reordered:
@@ -124,20 +118,16 @@ def put_in_order(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
 
 
 def _find(check: str, look: Callable[[], str]) -> Iterator[Finding]:
-    """Yield what a check found; a failed one raises its ModelError after."""
-    try:
-        words = look()
-    except ModelError as error:
-        yield Finding(check, False, str(error))
-        raise
+    """Yield what a check found; a failed one raises its error after."""
+    words = yield from _refuse(check, look)
     yield Finding(check, True, words)
 
 
-def _refuse(check: str, look: Callable[[], None]) -> Iterator[Finding]:
-    """Yield a finding only where a check fails; its ModelError after."""
+def _refuse(check: str, look: Callable[[], Looked]) -> Generator[Finding, None, Looked]:
+    """Return what a check makes; yield a finding only where it fails, its error after."""
     try:
-        look()
-    except ModelError as error:
+        return look()
+    except DistillError as error:
         yield Finding(check, False, str(error))
         raise
 

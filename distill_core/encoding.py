@@ -9,7 +9,8 @@ would not.
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,7 +22,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from distill_core.data import Example
-from distill_core.errors import ConfigError, DataError
+from distill_core.errors import ConfigError, DataError, DistillError
 
 BLANK = "␣"  # how a piece that is nothing but blanks is shown
 # Blanks are the spaces of Unicode and the ends of lines. BERT deletes the other control characters that \s matches
@@ -89,8 +90,8 @@ def encode(
 
     A text's own "[SEP]" is plain text: only the tokenizer's template sets special tokens. (The name of the unknown
     token may become that token; the word is then unread.)
-    Raises DataError when the text is blank, nothing but special tokens would be left, or its own "[SEP]" cannot be
-    plain text, ConfigError for a `max_length` that leaves no room for a word.
+    Raises DataError when the text is blank, nothing but special tokens would be left, its own "[SEP]" cannot be plain
+    text or the tokenizer fails at it, ConfigError for a `max_length` that leaves no room for a word.
     """
     if max_length < 3:  # tokenizers raise below 0 and do not cut at all at 0
         raise ConfigError(f"max_length is {max_length}; wanted at least 3: a piece of a word and two special tokens.")
@@ -181,16 +182,28 @@ def _typed_marks(tokenizer: PreTrainedTokenizerBase, found: BatchEncoding) -> li
 def _tokenised(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int | None = None
 ) -> BatchEncoding:
-    found: BatchEncoding = tokenizer(
-        *texts,
-        split_special_tokens=True,
-        return_special_tokens_mask=True,
-        return_offsets_mapping=True,
-        truncation=max_length is not None,
-        max_length=max_length,
-        verbose=False,
-    )
+    with tokenizer_blamed(DataError, "The model's tokenizer fails at this text"):
+        found: BatchEncoding = tokenizer(
+            *texts,
+            split_special_tokens=True,
+            return_special_tokens_mask=True,
+            return_offsets_mapping=True,
+            truncation=max_length is not None,
+            max_length=max_length,
+            verbose=False,
+        )
     return found
+
+
+@contextmanager
+def tokenizer_blamed(kind: type[DistillError], words: str) -> Iterator[None]:
+    """Raise whatever a tokenizer fails with inside as an error of this kind: `words`, the cause, a next step."""
+    try:
+        yield
+    except BaseException as error:  # it is Rust: its panics are no Exception, and their class cannot be imported
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{words} ({error!s:.200}); mend the tokenizer's files, or choose another model.") from error
 
 
 def _places(found: BatchEncoding) -> list[tuple[int | None, int, int]]:

@@ -32,7 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distill_core.catalogue import class_names, read_json, weight_shapes
-from distill_core.encoding import Inputs
+from distill_core.encoding import Inputs, tokenizer_blamed
 from distill_core.errors import ModelError
 from distill_core.layers import watched_stack
 from distill_core.model_files import (
@@ -170,7 +170,8 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
                 output_hidden_states=False,
                 output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(view, local_files_only=True, trust_remote_code=False)
+            with tokenizer_blamed(ModelError, f"Model {name}: its tokenizer in {path} cannot be loaded"):
+                tokenizer = AutoTokenizer.from_pretrained(view, local_files_only=True, trust_remote_code=False)
     except ModelError:
         raise
     except Exception as error:  # a damaged folder raises a dozen classes in there; all mean the same to the user

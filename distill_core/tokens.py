@@ -9,6 +9,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distill_core.catalogue import BUNDLE
 from distill_core.data import load_split
+from distill_core.encoding import tokenizer_blamed
+from distill_core.errors import ModelError
 from distill_core.models import LoadedModel
 from distill_core.tasks import TASKS
 
@@ -33,12 +35,14 @@ CASED = 100  # words with a capital that no vocabulary of lowered text has
 def token_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a sha256 over the tokens, and their numbers, of all bundled texts and of HARD ones, alone and as a pair.
 
-    Equal digests: a text becomes the same tokens, and one model can read what was cut for the other.
+    Equal digests: a text becomes the same tokens, and one model can read what was cut for the other. ModelError where
+    the tokenizer fails at one of them.
     """
     digest = hashlib.sha256()
     texts = [*HARD, *_bundled_texts()]
-    rows = tokenizer(texts, split_special_tokens=True, verbose=False)["input_ids"]
-    rows += [tokenizer(HARD[0], HARD[1], split_special_tokens=True)["input_ids"]]
+    with tokenizer_blamed(ModelError, "The model's tokenizer fails at ordinary texts"):
+        rows = tokenizer(texts, split_special_tokens=True, verbose=False)["input_ids"]
+        rows += [tokenizer(HARD[0], HARD[1], split_special_tokens=True)["input_ids"]]
     for row in rows:
         digest.update(json.dumps([row, tokenizer.convert_ids_to_tokens(row)]).encode())
     return digest.hexdigest()

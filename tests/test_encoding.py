@@ -4,14 +4,25 @@ import json
 
 import pytest
 import torch
-from tokenizers import Tokenizer
+from streamlit.runtime.scriptrunner_utils.exceptions import StopException
+from tokenizers import Regex, Tokenizer
 from tokenizers.normalizers import NFKC
+from tokenizers.pre_tokenizers import Split
 from transformers import AutoTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerFast
 
 from distill_core.attribution.reduce import word_groups
 from distill_core.catalogue import BUNDLE
 from distill_core.data import Example, load_split
-from distill_core.encoding import check_text, collate, encode, encode_all, legible, length_batches, written_words
+from distill_core.encoding import (
+    check_text,
+    collate,
+    encode,
+    encode_all,
+    legible,
+    length_batches,
+    tokenizer_blamed,
+    written_words,
+)
 from distill_core.errors import ConfigError, DataError
 from tests.tiny import tiny_tokenizer
 from tests.tiny_architectures import FAMILIES
@@ -172,6 +183,24 @@ def test_text_of_only_marks_is_refused_for_explaining(text: str) -> None:
 def test_encode_all_names_the_row() -> None:
     with pytest.raises(DataError, match="Row 2"):
         encode_all(TOKENIZER, [Example(0, "good", None, 1), Example(1, " ", None, 1)])
+
+
+def test_a_tokenizer_that_fails_or_panics_at_a_text_is_named_as_the_cause() -> None:
+    panics, lacks = tiny_tokenizer(), tiny_tokenizer()
+    panics.backend_tokenizer.pre_tokenizer = Split(Regex("^(a+)+$"), "isolated")
+    lacks.backend_tokenizer.model.unk_token = "[NONE]"
+    for tokenizer, text, cause in ((panics, "a" * 40 + "!", "retry-limit"), (lacks, "xylophone", "Missing")):
+        encode(tokenizer, "good")
+        with pytest.raises(
+            DataError, match=rf"tokenizer fails at this text \(.*{cause}.*\); mend the tokenizer's files"
+        ):
+            encode(tokenizer, text)
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, GeneratorExit, StopException])
+def test_what_ends_a_program_or_a_page_is_no_fault_of_a_tokenizer(ending: type[BaseException]) -> None:
+    with pytest.raises(ending), tokenizer_blamed(DataError, "It fails"):
+        raise ending
 
 
 @pytest.mark.parametrize("token", ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from distill_core import catalogue
 from distill_core.added import forget, list_added
 from distill_core.bundle import open_model
-from distill_core.catalogue import ModelInfo, find_model, list_models
+from distill_core.catalogue import ModelInfo, find_model, list_models, read_json
 from distill_core.errors import ConfigError, ModelError, NeedsConversion
 from distill_core.events import Finding
 from distill_core.importing import add_folder
@@ -34,6 +34,11 @@ def change_config(folder: Path, **values: object) -> None:
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | values
     file.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+
+def change_tokenizer(folder: Path, **values: object) -> None:
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(read_json(file) | values))
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -138,7 +143,15 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
         lambda f: change_weights(f, lambda t: t["classifier.bias"].fill_(float("nan"))), "answers",
         "logits are not finite",
     ),
-    (lambda f: (f / "tokenizer.json").write_text("{}"), "loads", "cannot be loaded"),
+    (lambda f: (f / "tokenizer.json").write_text("{}"), "loads", "its tokenizer in .* cannot be loaded"),
+    (
+        lambda f: change_tokenizer(f, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "loads",
+        r"its tokenizer in .* cannot be loaded \(Precompiled",
+    ),
+    (
+        lambda f: change_tokenizer(f, model=read_json(f / "tokenizer.json")["model"] | {"unk_token": "[NO]"}), "tokens",
+        r"tokenizer fails at ordinary texts \(.*Missing \[UNK\].*\); mend the tokenizer's files",
+    ),
 ]  # fmt: skip
 
 

@@ -50,6 +50,6 @@ class Job(Generic[Event]):
                         return
         except DistillError as error:
             self.error = error
-        except Exception as error:  # a thread's exception would be seen by nobody
+        except BaseException as error:  # a thread's would be seen by nobody; a panic of Rust is no Exception
             logging.getLogger(__name__).exception("%s failed", self.title)
             self.error = DistillError(f"{self.title} failed unexpectedly ({type(error).__name__}: {error}).")

@@ -18,8 +18,19 @@ def test_events_come_and_the_end_is_told() -> None:
     assert (job.events, job.error, job.cancelled) == ([0, 1, 2], None, False)
 
 
-@pytest.mark.parametrize(("raised", "told"), [(ModelError("no weights"), "no weights"), (KeyError("x"), "KeyError")])
-def test_an_error_is_kept_in_words(raised: Exception, told: str) -> None:
+class Panic(BaseException):
+    """As a library in Rust has them."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (ModelError("no weights"), "no weights"),
+        (KeyError("x"), "KeyError"),
+        (Panic("at mod.rs:1"), "Panic: at mod.rs:1"),
+    ],
+)
+def test_an_error_is_kept_in_words(raised: BaseException, told: str) -> None:
     def work() -> Generator[int, None, None]:
         yield 1
         raise raised
