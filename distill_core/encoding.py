@@ -93,11 +93,13 @@ def encode(
     Raises DataError when the text is blank, nothing but special tokens would be left, its own "[SEP]" cannot be plain
     text or the tokenizer fails at it, ConfigError for a `max_length` that leaves no room for a word.
     """
-    if max_length < 3:  # tokenizers raise below 0 and do not cut at all at 0
-        raise ConfigError(f"max_length is {max_length}; wanted at least 3: a piece of a word and two special tokens.")
     check_filled(text, text_pair)
     given, whole = _given(tokenizer, (text,) if text_pair is None else (text, text_pair))
-    long = len(whole["input_ids"]) > max_length
+    long, marks = len(whole["input_ids"]) > max_length, sum(whole["special_tokens_mask"])
+    if long and max_length <= marks:  # tokenizers raise, cut nothing at all or leave no word
+        raise ConfigError(
+            f"max_length is {max_length}; wanted at least {marks + 1}: a piece of a word and {marks} special tokens."
+        )
     found = _tokenised(tokenizer, given.texts, max_length) if long else whole
     special = tuple(bool(flag) for flag in found["special_tokens_mask"])
     if all(special):

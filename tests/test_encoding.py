@@ -156,6 +156,15 @@ def test_a_length_without_room_for_a_word_is_refused(length: int) -> None:
         encode(TOKENIZER, "good film", max_length=length)
 
 
+@pytest.mark.parametrize("length", [3, 4])
+def test_a_length_without_room_for_more_than_special_tokens_is_refused(length: int) -> None:
+    tokenizer = FAMILIES["roberta"].sort.tokenizer()
+    with pytest.raises(ConfigError, match=rf"max_length is {length}; wanted at least 5: .* and 4 special tokens"):
+        encode(tokenizer, "a good film", "a bad film", length)
+    row = encode(tokenizer, "a good film", "a bad film", 5)
+    assert (len(row.ids), row.left_out) == (5, 5)
+
+
 @pytest.mark.parametrize(
     ("text", "pair", "words"),
     [
