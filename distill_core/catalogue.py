@@ -126,9 +126,9 @@ def find_model(model_id: str) -> ModelInfo:
         return _bundled_info(bundled_models()[name])
     if kind == "run" and name not in ("", ".", "..") and Path(name).name == name:
         folder = home() / "runs" / name / "student"
-        if not folder.exists():  # a checkpoint is replaced by two renames: look again
+        if existing_folder(str(folder)) is None:  # a checkpoint is replaced by two renames: look again
             time.sleep(0.05)
-        if (folder / "config.json").is_file():
+        if existing_folder(str(folder)) is not None:
             return folder_info(model_id, folder, "run")
     elif kind != "bundled" and model_id:
         named = existing_folder(model_id)

@@ -42,6 +42,13 @@ def test_a_student_whose_checkpoint_is_just_being_replaced_is_found(monkeypatch:
     assert find_model("run/one").path == run_folder("one") / "student"
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "nope", "\0", "."])
+def test_a_run_that_cannot_be_is_an_unknown_model(name: str) -> None:
+    run_folder("one").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"Unknown model 'run/.*; choose one of: bundled/"):
+        find_model(f"run/{name}")
+
+
 def test_a_folder_is_described_from_its_headers_alone(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "m", task="mnli")
     info, network = find_model(str(folder)), load_model(folder).network
