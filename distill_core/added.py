@@ -81,18 +81,19 @@ def check_task(entry: Added, entries: Sequence[Added] | None = None) -> None:
 def forget(model_id: str) -> Added:
     """Take a model off the list, delete its folder where that is the application's own, and return what it was.
 
-    Raises ModelError for an id that was not added, naming those that were, and for the teacher of a run that waits or
-    works.
+    Raises ModelError for an id that was not added, naming those that were, and for what a run that waits or works has
+    as its teacher, or begins its student as.
     """
     with _writing() as entries:
         entry = next((one for one in entries if one.id == model_id), None)
         if entry is None:
             known = ", ".join(one.id for one in entries) or "none"
             raise ModelError(f"Model {model_id[:200]!r} was not added by you; those that were: {known}.")
-        pupils = [run.title for run in Store().runs(ACTIVE) if run.config.teacher in (entry.id, entry.path)]
-        if pupils:
+        own = {entry.id, entry.path}
+        users = [run.title for run in Store().runs(ACTIVE) if own & {run.config.teacher, run.config.student}]
+        if users:
             raise ModelError(
-                f"Model {entry.id} is the teacher of {', '.join(pupils)}; stop the run first, or wait for its end."
+                f"Model {entry.id} is used by {', '.join(users)}; stop the run first, or wait for its end."
             )
         entries.remove(entry)
         if is_own(entry):

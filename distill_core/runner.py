@@ -53,7 +53,9 @@ def submit(store: Store, config: RunConfig) -> str:
     absolute, and `auto` data the GLUE folder it means, since another process may start the run.
     """
     resolve_device(config.device)
-    pinned = replace(config, teacher=_absolute(config.teacher), source=_pinned_source(config.source))
+    student = config.student if config.made_from_teacher else _absolute(config.student)
+    source = _pinned_source(config.source)
+    pinned = replace(config, teacher=_absolute(config.teacher), student=student, source=source)
     while True:
         letters = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{letters}"

@@ -33,10 +33,11 @@ def test_one_that_is_there_for_another_task_is_not_lost() -> None:
     assert [one.task for one in list_added()] == ["sst2"]
 
 
-def test_the_teacher_of_a_run_that_waits_cannot_be_removed(store: Store) -> None:
+@pytest.mark.parametrize("use", [{"teacher": "a"}, {"teacher": "/m"}, {"student": "a"}, {"student": "/m"}])
+def test_a_model_that_a_run_that_waits_uses_cannot_be_removed(use: dict[str, str], store: Store) -> None:
     remember(entry("a"))
-    store.add("one", RunConfig(teacher="a"))
-    with pytest.raises(ModelError, match=r"Model a is the teacher of .*; stop the run first, or wait for its end"):
+    store.add("one", RunConfig(**use))
+    with pytest.raises(ModelError, match=r"Model a is used by .*; stop the run first, or wait for its end"):
         forget("a")
     assert [one.id for one in list_added()] == ["a"]
     store.cancel("one")
