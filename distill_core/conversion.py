@@ -1,7 +1,8 @@
 """Turn a pickled checkpoint into safetensors: `python -m distill_core.conversion SOURCE TARGET`.
 
 A pickle can run code when it is read. So it is read in a process of its own, by PyTorch's restricted unpickler,
-which makes nothing but tensors and plain containers, with bounded memory and time; the caller never reads it.
+which makes nothing but tensors and plain containers, with bounded memory and time; the caller never reads it. The
+process ends when its stdin does: the pipe from a caller that was killed is closed by the system.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -41,7 +43,7 @@ def convert(source: Path, target: Path) -> Generator[Step, None, None]:
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(
             (*COMMAND, str(source.resolve()), str(target.resolve())),
-            cwd=ASSETS.parent, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT,
+            cwd=ASSETS.parent, stdin=subprocess.PIPE, stdout=told, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
             deadline = time.monotonic() + SECONDS
@@ -53,7 +55,7 @@ def convert(source: Path, target: Path) -> Generator[Step, None, None]:
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+            process.communicate()  # closes the pipe that it ends with, too
             part.unlink(missing_ok=True)
         told.seek(0)
         _tell(source, process.returncode, told.read().decode(errors="replace"))
@@ -99,7 +101,7 @@ def main(source: Path, target: Path) -> int:
     import torch
 
     try:
-        _limit_memory(SPARE + COPIES * source.stat().st_size)
+        _limit(SPARE + COPIES * source.stat().st_size)
         tensors = _named_tensors(torch.load(source, weights_only=True, map_location="cpu"))
         _write(tensors, target)
     except ModelError as error:
@@ -128,14 +130,24 @@ def _write(tensors: "dict[str, Tensor]", target: Path) -> None:
         raise ModelError(f"{target} cannot be written ({error}); free some space on that disk.") from error
 
 
-def _limit_memory(more: int) -> None:
-    """Let this process take at most so many bytes of address space more than it has."""
+def _end_with_caller() -> None:
+    """End this process when its stdin ends: nobody waits for it any more."""
+    while os.read(0, 1):
+        pass
+    print("its stdin was closed by the process that began it.", flush=True)
+    os._exit(REFUSED)
+
+
+def _limit(more: int) -> None:
+    """Let this process take at most so many bytes of address space more than it has, and SECONDS."""
     import resource
+    import signal
 
     import psutil
 
     most = psutil.Process().memory_info().vms + more
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    signal.alarm(int(SECONDS))  # the caller keeps the same limit, unless it is stopped itself
 
 
 def _named_tensors(content: object) -> "dict[str, Tensor]":
@@ -169,4 +181,5 @@ def _reason(error: str) -> str:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -3,11 +3,13 @@
 import os
 import pickle
 import signal
+import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,6 +18,8 @@ from distill_core import conversion
 from distill_core.conversion import convert
 from distill_core.errors import ModelError
 from distill_core.events import Step
+from tests.conftest import until
+from tests.test_runner import ROOT, gone
 
 
 class Runs:
@@ -70,12 +74,19 @@ def test_a_pickle_that_would_run_a_command_runs_nothing(way: str, tmp_path: Path
         ({"state_dict": {"a": torch.ones(2)}}, r"'state_dict' is a dict; wanted a flat .* state_dict\(\) alone"),
         ({"__metadata__": torch.ones(2)}, "a tensor named __metadata__, which safetensors cannot hold"),
         ({1: torch.ones(2)}, "entry 1 is a Tensor; wanted a flat"),
-        ({"a": torch.eye(3).to_sparse()}, "tensor 'a' is sparse"),
+        ({"a": torch.eye(3).to_sparse()}, "tensor 'a' is sparse, quantised or empty"),
+        ({"a": torch.ones(2, device="meta")}, "tensor 'a' is sparse, quantised or empty"),
     ],
 )
 def test_anything_but_named_tensors_is_refused(content: object, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         conversion._named_tensors(content)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, but files have them
+def test_quantised_numbers_are_refused() -> None:
+    with pytest.raises(ModelError, match="tensor 'a' is sparse, quantised or empty"):
+        conversion._named_tensors({"a": torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8)})
 
 
 def test_a_small_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
@@ -128,3 +139,27 @@ def test_closing_the_generator_ends_the_process(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "t.pid").read_text()), 0)
     assert not (tmp_path / "t.part").exists()
+
+
+def test_a_conversion_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.bin")  # reading it waits for ever
+    code = "from pathlib import Path; from distill_core.conversion import convert; "
+    code += f"list(convert(Path({str(tmp_path / 'm.bin')!r}), Path({str(tmp_path / 't')!r})))"
+    caller = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    assert until(lambda: psutil.Process(caller.pid).children() != [])
+    (child,) = psutil.Process(caller.pid).children()
+    assert not until(lambda: gone(child.pid), 1.0)
+    caller.kill()
+    caller.wait()
+    ended = until(lambda: gone(child.pid))
+    if not ended:
+        child.kill()
+    assert ended
+
+
+def test_a_conversion_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.bin")
+    code = "from pathlib import Path; from distill_core import conversion; conversion.SECONDS = 1.0; "
+    code += f"conversion.main(Path({str(tmp_path / 'm.bin')!r}), Path({str(tmp_path / 't')!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60)
+    assert done.returncode == -signal.SIGALRM
