@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tokenizers.normalizers import Sequence
+from tokenizers.normalizers import Replace, Sequence
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from distill_core.tokens import loses_capitals, same_tokens, token_digest
@@ -19,6 +20,15 @@ def test_the_same_vocabulary_with_other_casing_is_another() -> None:
     cased = tiny_tokenizer()
     cased.backend_tokenizer.normalizer = Sequence([])
     assert token_digest(cased) != token_digest(tiny_tokenizer())
+
+
+def test_what_differs_in_a_rare_character_or_between_a_pairs_texts_alone_is_another() -> None:
+    rare, pairs = tiny_tokenizer(), tiny_tokenizer()
+    rare.backend_tokenizer.normalizer = Sequence([rare.backend_tokenizer.normalizer, Replace("½", "good")])
+    pairs.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    assert len({token_digest(tokenizer) for tokenizer in (tiny_tokenizer(), rare, pairs)}) == 3
 
 
 def test_a_vocabulary_file_makes_the_same_tokens_as_what_it_was_saved_from(tmp_path: Path) -> None:
