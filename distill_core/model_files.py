@@ -58,11 +58,23 @@ def check_no_adapter(names: Collection[str], where: str) -> None:
 
 
 def check_settings(folder: Path, where: str) -> None:
-    """Refuse, with ModelError, a config that lets anything but the plain files of its folder decide."""
+    """Refuse, with ModelError, a config that lets anything but its folder's plain files decide, or fails when used."""
     for setting, (file, advice) in _ELSEWHERE.items():
         value = read_json(folder / file).get(setting)
         if value is not None:
             raise ModelError(f"{where}: its {file} sets {setting} to {value!r:.60}, which is not followed: {advice}.")
+    chunk = read_json(folder / CONFIG).get("chunk_size_feed_forward")
+    if chunk not in (None, 0):
+        raise ModelError(
+            f"{where}: its {CONFIG} sets chunk_size_feed_forward to {chunk!r:.60}, which most lengths of text are no "
+            "multiple of: set it to 0, the answers stay the same."
+        )
+    longest = read_json(folder / TOKENIZER_CONFIG).get("model_max_length")
+    if longest is not None and (type(longest) not in (int, float) or not longest >= 1):  # not: nan
+        raise ModelError(
+            f"{where}: its {TOKENIZER_CONFIG} sets model_max_length to {longest!r:.60}; wanted a number of tokens, "
+            "such as 512."
+        )
 
 
 def fingerprint(path: Path, weights_sha256: str) -> str:

@@ -122,6 +122,14 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
         "code of its own, which is never done",
     ),
     (lambda f: (f / "config.json").write_text("{"), "architecture", r"config\.json is damaged"),
+    (
+        lambda f: change_config(f, chunk_size_feed_forward=7), "settings",
+        "sets chunk_size_feed_forward to 7, .* set it to 0, the answers stay the same",
+    ),
+    (
+        lambda f: (f / "tokenizer_config.json").write_text('{"model_max_length": "abc"}'), "settings",
+        "sets model_max_length to 'abc'; wanted a number of tokens, such as 512",
+    ),
     (lambda f: change_config(f, architectures=5), "head", r"its config is damaged \(architectures is 5\)"),
     (lambda f: change_config(f, architectures=["BertForMaskedLM"]), "head", "a BertForMaskedLM, .* fine-tune it first"),
     (lambda f: change_config(f, id2label={"0": "x", "1": "y", "2": "z"}), "labels", "has 3 classes; task sst2 has 2"),

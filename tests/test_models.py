@@ -13,6 +13,7 @@ from distill_core.bundle import open_model
 from distill_core.catalogue import find_model
 from distill_core.errors import ModelError
 from distill_core.layers import keep_layers
+from distill_core.model_files import check_settings
 from distill_core.models import embed, load_model, logits, logits_from_embeddings, read_record, save_model
 from tests.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
 from tests.tiny_architectures import FAMILIES, family_network
@@ -148,6 +149,35 @@ def test_a_config_of_fewer_layers_than_the_weights_is_refused(tmp_path: Path) ->
     (folder / "distill.json").unlink()
     with pytest.raises(ModelError, match="fewer layers than its weights"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("longest", ["512", True, -1, 0, float("nan"), [64]])
+def test_a_longest_input_that_is_no_number_of_tokens_is_refused(longest: object, tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": longest}))
+    with pytest.raises(ModelError, match=r"its tokenizer_config\.json sets model_max_length to .*; wanted a number"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("longest", [None, 1e30])
+def test_a_tokenizer_without_a_longest_input_goes_by_the_network(longest: object, tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": longest}))
+    assert load_model(folder).max_length == 64
+
+
+@pytest.mark.parametrize(("chunk", "fits"), [(7, False), ("7", False), (0, True), (None, True)])
+def test_a_config_that_cuts_its_layers_work_in_chunks_is_refused(chunk: object, fits: bool, tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"chunk_size_feed_forward": chunk}))
+    if fits:
+        assert check_settings(folder, "m") is None
+    else:
+        with pytest.raises(ModelError, match=r"its config\.json sets chunk_size_feed_forward to .*: set it to 0"):
+            load_model(folder)
 
 
 def test_a_folder_without_a_tokenizer_is_refused_where_transformers_makes_an_empty_one_up(tmp_path: Path) -> None:
