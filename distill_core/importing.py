@@ -28,7 +28,7 @@ from distill_core.conversion import convert as convert_weights
 from distill_core.errors import ModelError
 from distill_core.events import Finding, Step
 from distill_core.hub import Listing, download, look_up
-from distill_core.model_files import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256, fingerprint
+from distill_core.model_files import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256, fingerprint, has_tokenizer
 from distill_core.models import RECORD, remove_folder
 from distill_core.paths import home
 from distill_core.tasks import get_task
@@ -49,7 +49,9 @@ def add_folder(
     get_task(task)
     folder = existing_folder(str(path))
     if folder is None:
-        raise ModelError(f"{str(path)[:200]!r} is no folder with a config.json; name the folder of a model.")
+        raise ModelError(
+            f"{str(path)[:200]!r} {_why_none(str(path))}; name a folder with a model's {CONFIG}, weights and tokenizer."
+        )
     folder = folder.resolve()
     names = file_names(folder, str(folder))
     if not reorder and (WEIGHTS in names or not convert):
@@ -141,6 +143,21 @@ def _place(kind: str, name: str) -> Path:
 def _added(entry: Added) -> ModelInfo:
     remember(entry)
     return find_model(entry.id)
+
+
+def _why_none(path: str) -> str:
+    """Say what is at a path where there is no folder with a config, and what is missing."""
+    try:
+        names = {file.name for file in Path(path).expanduser().iterdir()}
+    except FileNotFoundError:
+        return "does not exist"
+    except NotADirectoryError:
+        return "is a file, no folder"
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no rights, an unknown ~user, a NUL
+        return f"cannot be looked into ({error})"
+    held = [name for name in (WEIGHTS, PICKLE) if name in names]
+    lacking = CONFIG if has_tokenizer(names) else f"{CONFIG} and tokenizer files (tokenizer.json, or vocab.txt)"
+    return f"has the weights ({held[0]}), but lacks {lacking}" if held else f"is a folder without {CONFIG}"
 
 
 def _complete(staging: Path, entry: Added) -> None:

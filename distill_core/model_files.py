@@ -30,12 +30,17 @@ _ELSEWHERE = {  # settings that make other files, or other arithmetic, decide: i
 }
 
 
+def has_tokenizer(names: Collection[str]) -> bool:
+    """Tell whether there is a tokenizer among file names."""
+    return any(set(files) <= set(names) for files in TOKENIZERS)
+
+
 def check_tokenizer_files(names: Collection[str], where: str) -> None:
     """Refuse, with ModelError, file names among which there is no tokenizer: transformers would make an empty one up.
 
     `where` begins the message.
     """
-    if any(set(files) <= set(names) for files in TOKENIZERS):
+    if has_tokenizer(names):
         return
     pieces = sorted(name for name in names if name.endswith(".model"))
     if pieces:

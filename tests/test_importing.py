@@ -208,9 +208,27 @@ def test_a_regression_takes_one_output(tmp_path: Path) -> None:
         list(add_folder(tmp_path / "m", "rte"))
 
 
-def test_what_is_no_folder_and_no_task(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"nowhere' is no folder with a config\.json"):
-        list(add_folder(tmp_path / "nowhere", "sst2"))
+def test_what_is_no_folder_of_a_model_is_told_by_what_is_there(folder: Path, tmp_path: Path) -> None:
+    for place, words in (
+        (tmp_path / "nowhere", "nowhere' does not exist"),
+        (tmp_path / ("a" * 300), r"a' cannot be looked into \(.*too long"),
+        (folder / "config.json", r"config\.json' is a file, no folder"),
+        (tmp_path, r"' is a folder without config\.json"),
+    ):
+        with pytest.raises(
+            ModelError, match=rf"{words}.*; name a folder with a model's config\.json, weights and token"
+        ):
+            list(add_folder(place, "sst2"))
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"mine' has the weights \(model\.safetensors\), but lacks config\.json; name"):
+        list(add_folder(folder, "sst2"))
+    as_pickle(folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"\(pytorch_model\.bin\), but lacks config\.json and tokenizer files \("):
+        list(add_folder(folder, "sst2"))
+
+
+def test_an_unknown_task_is_told(folder: Path) -> None:
     with pytest.raises(ConfigError, match="Unknown task 'sst3'"):
         list(add_folder(folder, "sst3"))
 

@@ -94,7 +94,7 @@ def test_a_folder_is_checked_added_and_removed(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_says_what_is_wanted(tmp_path: Path) -> None:
     page = add_folder(opened(), tmp_path)
-    assert "is no folder with a config" in page.error[0].value
+    assert "is a folder without config" in page.error[0].value
     assert list_added() == []
 
 
