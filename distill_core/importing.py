@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_core.added import Added, check_task, remember
+from distill_core.added import Added, check_task, list_added, remember
 from distill_core.catalogue import UNPACKED, ModelInfo, existing_folder, find_model
 from distill_core.checks import (
     PICKLE,
@@ -58,7 +58,8 @@ def add_folder(
         entry = Added(str(folder), str(folder), task, "folder", title=folder.name)
         check_task(entry)
         yield from check_folder(folder, task, str(folder))
-        yield _added(entry)
+        remember(entry)
+        yield find_model(entry.id)
         return
     yield from check_names(names, str(folder), convert)
     yield from check_config(folder, task, str(folder), reorder)
@@ -74,7 +75,7 @@ def add_folder(
         if weights == PICKLE:
             yield from convert_weights(folder / PICKLE, staging / WEIGHTS)
         yield from _finish(staging, entry, reorder)
-    yield _added(entry)
+    yield find_model(entry.id)
 
 
 def add_from_hub(
@@ -103,11 +104,12 @@ def add_from_hub(
     check_task(entry)
     if path.exists():
         yield from check_folder(path, task, entry.id)
+        remember(entry)
     else:
         with _staging() as staging:
             yield from _fetch(listing, entry, convert, reorder, staging)
             yield from _finish(staging, entry, reorder)
-    yield _added(entry)
+    yield find_model(entry.id)
 
 
 def _reordered(task: str, reorder: bool) -> str:
@@ -129,7 +131,7 @@ def _fetch(listing: Listing, entry: Added, convert: bool, reorder: bool, staging
 
 
 def _finish(staging: Path, entry: Added, reorder: bool) -> Iterator[Progress]:
-    """Reorder where that is wanted, check the weights and put the folder in its place."""
+    """Reorder where that is wanted, check the weights, put the folder in its place and list it."""
     if reorder:
         yield from put_in_order(staging, entry.task, entry.id)
     yield from check_weights(staging, entry.task, entry.id, reorder)
@@ -138,11 +140,6 @@ def _finish(staging: Path, entry: Added, reorder: bool) -> Iterator[Progress]:
 
 def _place(kind: str, name: str) -> Path:
     return home() / UNPACKED / kind / name
-
-
-def _added(entry: Added) -> ModelInfo:
-    remember(entry)
-    return find_model(entry.id)
 
 
 def _why_none(path: str) -> str:
@@ -161,17 +158,28 @@ def _why_none(path: str) -> str:
 
 
 def _complete(staging: Path, entry: Added) -> None:
-    """Note the weights' checksum and give the folder its name; one that has it already is as good."""
+    """Note the weights' checksum, give the folder its name and list it, both or neither.
+
+    A folder that has the name already is as good, and stays.
+    """
     record = {"title": entry.title, "repo": entry.repo, "revision": entry.revision}
     record["weights_sha256"] = file_sha256(staging / WEIGHTS)
     (staging / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
     target = Path(entry.path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    made = True
     try:
         staging.rename(target)
     except OSError as error:
+        made = False
         if not target.exists():
             raise ModelError(f"Model {entry.id} cannot be put at {target} ({error}).") from error
+    try:
+        remember(entry)
+    except ModelError:
+        if made and all(one.path != entry.path for one in list_added()):  # another process may just have listed it
+            remove_folder(target)
+        raise
 
 
 def _sweep(rest: Path) -> None:

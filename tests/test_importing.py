@@ -1,5 +1,6 @@
 """Models from folders: checked one thing after another, the cause named, nothing changed in the user's folder."""
 
+import errno
 import json
 import os
 import shutil
@@ -252,6 +253,26 @@ def test_a_pickle_becomes_a_copy_of_the_apps_own(folder: Path, own_home: Path) -
     forget(info.id)
     assert not info.path.exists()
     assert (folder / "pytorch_model.bin").exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_copy_that_cannot_be_listed_is_not_kept(
+    there: bool, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_pickle(folder)
+    if there:
+        list(add_folder(folder, "sst2", convert=True))
+    replace = Path.replace
+
+    def full(part: Path, target: Path) -> Path:
+        if target.name == "added.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ModelError, match=r"added\.json cannot be written .*No space left"):
+        list(add_folder(folder, "sst2", convert=True))
+    assert len(list((own_home / "models" / "converted").iterdir())) == len(list_added()) == there
 
 
 def test_a_mended_config_makes_another_copy(folder: Path) -> None:
