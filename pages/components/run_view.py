@@ -204,7 +204,12 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.error(plain(run.reason or "The run ended without a reason."), icon=":material/error:")
     elif run.reason:
         st.html(run_html.line(run.reason))
-    words = run_html.verdict(get_task(run.config.task).metric, series, used)
+    metric = get_task(run.config.task).metric
+    measured = series.get(f"validation/{metric}", ())
+    if run.model_path is not None and measured and measured[-1][0] < run.step:
+        words = f"The student that was kept is of step {run.step:,}; it was last measured at step {measured[-1][0]:,}."
+        st.html(run_html.line(words))
+    words = run_html.verdict(metric, series, used)
     if words:
         st.html(words)
 

@@ -261,6 +261,18 @@ def test_stop_shows_at_once(store: Store) -> None:
     assert "dl-stopping" in html(page)
 
 
+@pytest.mark.parametrize(("last", "told"), [(7, True), (9, False)])
+def test_a_student_that_was_not_measured_at_its_end_says_so(store: Store, last: int, told: bool) -> None:
+    run, _ = running(store, evaluated(last, 0.7), Measured(9, {"loss": 1.0}))
+    folder = run_folder(run.id) / "student"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    store.set_model(run.id, "token", folder)
+    store.end(run.id, "token", "stopped", "Stopped.")
+    shown = html(opened(run.id))
+    assert ("is of step 9; it was last measured at step 7" in shown) is told
+
+
 def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) -> None:
     running(store, name="the first")
     waiting = [runner.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
