@@ -20,14 +20,14 @@ def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None
     choose(page, "Task", task.short_title)
     page.wait_for_url(re.compile(f"task={name}"))
     expect(page.get_by_role("textbox", name=task.text_titles[1], exact=True)).not_to_be_empty()
-    maps_of(page, models=2)
+    maps_of(page, models=3)
     expect(page.locator(".dl-map")).to_have_count(2 * (1 if task.classes == 1 else task.classes))
     for label in task.labels:
         expect(page.get_by_text(label, exact=False).first).to_be_visible()
     visitor.keep(f"6-explain-{name}")
 
     page.get_by_role("link", name="Distill", exact=True).first.click()
-    choose(page, "Task", task.title)
+    choose(page, "Task", task.short_title)
     expect(page.get_by_role("combobox", name="Teacher")).to_have_value(re.compile("Teacher"))
     run_id = start(page, steps=4, batch_size=4, evaluate_every=2)
     page.locator(".dl-chip.dl-finished").first.wait_for()

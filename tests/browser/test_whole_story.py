@@ -25,7 +25,9 @@ def test_see_the_gap_then_watch_a_student_learn(app: str, visitor: Visitor) -> N
     page.get_by_role("link", name="Explain", exact=True).first.click()
     maps_of(page, models=3)
     expect(page.locator(".dl-number").first).to_be_visible()
-    sentence = page.get_by_role("textbox", name="Sentence").input_value()
+    typed = page.get_by_role("textbox", name="Sentence")
+    expect(typed).not_to_be_empty()
+    sentence = typed.input_value()
     visitor.keep("2-explain")
 
     page.get_by_role("link", name="Distill", exact=True).first.click()
