@@ -174,7 +174,7 @@ METHODS: dict[str, MethodInfo] = {
         "pulled towards the teacher’s.",
         (_MAPS,),
         ("method_weight", "top_k", "attribution_steps", "map_norm", "map_distance", *_WARM_UP),
-        cost=2.1,
+        cost=1.9,
     ),
     "gkd": MethodInfo(
         "GKD",
@@ -187,7 +187,7 @@ METHODS: dict[str, MethodInfo] = {
         dropout=False,
         same_width=True,
         compares_embeddings=True,
-        cost=2.0,
+        cost=1.9,
     ),
     "gkd_cls": MethodInfo(
         "GKD-CLS",
@@ -230,7 +230,7 @@ METHODS: dict[str, MethodInfo] = {
         "are taken away.",
         (_CHANGES,),
         ("method_weight", "erasures", "erasures_each_step", *_WARM_UP),
-        cost=2.0,
+        cost=1.9,
     ),
     "egkd_feature_selection": MethodInfo(
         "EGKD (selection)",
@@ -240,7 +240,7 @@ METHODS: dict[str, MethodInfo] = {
         "tokens alone, and without them.",
         (_RATIONALES,),
         ("method_weight", "rationale_share", *_WARM_UP),
-        cost=3.0,
+        cost=2.7,
     ),
 }
 
