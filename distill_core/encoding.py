@@ -93,7 +93,7 @@ def encode(
     Raises DataError when the text is blank, nothing but special tokens would be left, its own "[SEP]" cannot be plain
     text or the tokenizer fails at it, ConfigError for a `max_length` that leaves no room for a word.
     """
-    check_filled(text, text_pair)
+    _check_filled(text, text_pair)
     given, whole = _given(tokenizer, (text,) if text_pair is None else (text, text_pair))
     long, marks = len(whole["input_ids"]) > max_length, sum(whole["special_tokens_mask"])
     if long and max_length <= marks:  # tokenizers raise, cut nothing at all or leave no word
@@ -251,7 +251,7 @@ def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], found: Bat
     return tuple(texts)
 
 
-def check_filled(text: str, text_pair: str | None) -> None:
+def _check_filled(text: str, text_pair: str | None) -> None:
     """Refuse, with DataError, a text that is blank, saying which one of a pair."""
     if not text.strip() and not (text_pair or "").strip():
         raise DataError("There is no text to explain; type at least one word.")
@@ -262,7 +262,7 @@ def check_filled(text: str, text_pair: str | None) -> None:
 
 def check_text(text: str, text_pair: str | None = None) -> None:
     """Refuse, with DataError, a typed text in which there is nothing to explain: no letter and no digit."""
-    check_filled(text, text_pair)
+    _check_filled(text, text_pair)
     for given in (text,) if text_pair is None else (text, text_pair):
         if any("\ud800" <= character <= "\udfff" for character in given):
             raise DataError("The text is not valid UTF-8; check how it was typed or passed on.")

@@ -71,13 +71,7 @@ class TeacherStore:
             part.replace(file)
             _prune(self._folder)
             return self._numbers(file)
-        except (
-            OSError,
-            SafetensorError,
-            KeyError,
-            ValueError,
-            RuntimeError,
-        ) as error:  # pruned by another, too
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:  # pruned by another, too
             part.unlink(missing_ok=True)
             raise StoreError(f"The teacher's numbers could not be kept in {self._folder} ({error}).") from error
 

@@ -1,8 +1,11 @@
 """The frame links only to pages that are there, and shows the library's errors, and only those, as text."""
 
+import threading
+import time
+
 from streamlit.testing.v1 import AppTest
 
-from pages.components.frame import plain
+from pages.components.frame import loading, plain
 
 
 def test_markdown_is_shown_as_the_text_it_is() -> None:
@@ -13,6 +16,25 @@ def test_markdown_is_shown_as_the_text_it_is() -> None:
 def test_addresses_are_no_links() -> None:
     shown = plain("https://a.example/ü www.b.example mail@c.example")
     assert shown.count("\u2060") == 3
+
+
+def test_pages_load_one_at_a_time() -> None:
+    inside: list[int] = []
+    seen: list[int] = []
+
+    def page() -> None:
+        with loading("Loading …"):
+            inside.append(1)
+            time.sleep(0.05)
+            seen.append(len(inside))
+            inside.pop()
+
+    threads = [threading.Thread(target=page) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1, 1, 1]
 
 
 def test_a_library_error_is_a_message() -> None:
