@@ -22,7 +22,7 @@ TERMS = {
     "gkd_cls": "#5b8f3a",
     "pkd": "#b4505e",
     "egkd_gradient": "#8a6d3b",
-    "egkd_perturbation": "#4f8f8b",
+    "egkd_perturbation": "#6a5fa8",
     "egkd_feature_selection": "#7a4f9c",
 }
 
