@@ -19,6 +19,9 @@ SHOWN = {  # the task's metrics come before
     "saliency_loyalty": "saliency loyalty",
     "cosine": "IG cosine",
     "spearman": "IG Spearman",
+    "unsigned_cosine": "G×I cosine, unsigned",
+    "unsigned_spearman": "G×I Spearman, unsigned",
+    "signed_cosine": "G×I cosine, signed",
     "step_seconds": "s a step",
     "memory_mb": "MB",
 }

@@ -26,6 +26,11 @@ from distill_core.store import Run, Store
 from distill_core.tasks import get_task
 
 AGREEMENT = ("cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty")
+PROBED = {  # what a run itself measured last, of gradient × input on its probe sentences, and what it is called here
+    "agreement/cosine": "unsigned_cosine",
+    "agreement/spearman": "unsigned_spearman",
+    "agreement/signed_cosine": "signed_cosine",
+}
 CONFIDENCE = 0.95
 BASE = "kd"  # what the others are compared with
 
@@ -136,6 +141,7 @@ def measure(
             found[name] += [] if value is None else [value]
         progress(at + 1, len(data.examples))
     numbers |= {name: fmean(values) if values else math.nan for name, values in found.items()}
+    numbers |= {name: latest.get(probed, math.nan) for probed, name in PROBED.items()}
     seconds = [point.value for point in store.metrics(run.id, names=("step_seconds",))]
     numbers["step_seconds"] = fmean(seconds) if seconds else math.nan
     memory = [point.value for point in store.metrics(run.id, names=("memory_mb",))]

@@ -163,11 +163,14 @@ def _mixed(config: RunConfig, device: torch.device) -> bool:
 
 
 def run_data(config: RunConfig) -> tuple[Dataset, Dataset]:
-    """Return the training examples a run can use, and the validation examples."""
+    """Return the training examples a run can use, and the validation examples.
+
+    Which they are does not depend on the seed, so that all runs share what their teacher once computed.
+    """
     needed = config.steps * config.batch_size
     if config.train_examples is not None:
         needed = min(needed, config.train_examples)
-    train = load_split(config.task, "train", config.source).sample(needed, config.seed)
+    train = load_split(config.task, "train", config.source).sample(needed, 0)
     validation = load_split(config.task, "validation", config.source).sample(VALIDATION_LIMIT, 0)
     return train, validation
 

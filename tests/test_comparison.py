@@ -128,8 +128,11 @@ def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, stor
     told = json.loads(done.stdout)
     assert [(run["method"], run["seed"]) for run in told["runs"]] == [("kd", 4), ("gkd", 4), ("kd", 5), ("gkd", 5)]
     numbers = {"accuracy", "cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty"}
+    probed = {"unsigned_cosine", "unsigned_spearman", "signed_cosine"}
+    for run in told["runs"]:  # what the run itself measured last
+        assert run["numbers"]["unsigned_spearman"] == store.latest(run["run_id"])["agreement/spearman"]
     for row in told["rows"]:
-        assert numbers | {"step_seconds", "memory_mb"} == row["numbers"].keys()
+        assert numbers | probed | {"step_seconds", "memory_mb"} == row["numbers"].keys()
         assert row["numbers"]["cosine"]["seeds"] == 2
         assert 0 < row["numbers"]["saliency_loyalty"]["mean"] <= 1
     assert told["rows"][1]["differences"].keys() == told["rows"][1]["numbers"].keys()

@@ -10,7 +10,7 @@ from distill_core.bundle import open_model
 from distill_core.catalogue import find_teacher
 from distill_core.config import RunConfig
 from distill_core.data import load_split
-from distill_core.distillation import prepare
+from distill_core.distillation import prepare, run_data
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.evaluation import evaluate
 from distill_core.events import DataUsed, Measured, Note, Phase
@@ -67,6 +67,12 @@ def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: 
     record = read_record(tmp_path / "student")
     assert (record["task"], record["run"]) == ("sst2", "r")
     assert record["parameters"] == sum(parameter.numel() for parameter in student.network.parameters())
+
+
+def test_runs_of_all_seeds_learn_from_the_same_examples() -> None:
+    chosen = [run_data(RunConfig(source="bundled", steps=2, batch_size=8, seed=seed))[0] for seed in (0, 1)]
+    assert chosen[0].fingerprint == chosen[1].fingerprint
+    assert len(chosen[0].examples) == 16 < len(load_split("sst2", "train", "bundled").examples)
 
 
 @pytest.mark.parametrize("method", METHODS)
