@@ -22,7 +22,7 @@ from distill_core.probe import Probe
 from distill_core.tasks import constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache, teacher_logits
 from distill_core.tokens import same_tokens
-from distill_core.trainer import TrainingSet, distill
+from distill_core.trainer import Training, TrainingSet
 
 PROBE_EXAMPLES = 64
 NEAR_CHANCE = 0.02  # by which a teacher's metric must be above that of one answer for all (ours)
@@ -82,7 +82,7 @@ class Session:
             metrics = task_metrics(task, predictions, gold_labels(validation))
             return {f"validation/{name}": value for name, value in metrics.items()} | probe.measure(student)
 
-        yield from distill(
+        yield from Training(
             student=student,
             train=training,
             teacher=cache,
@@ -96,7 +96,7 @@ class Session:
             seed=config.seed,
             evaluate=evaluate,
             evaluate_every=config.evaluate_every,
-        )
+        ).events()
 
     def save(self, path: Path, record: dict[str, Any]) -> None:
         """Write the student as a plain Hugging Face folder; RunError when there is none yet."""

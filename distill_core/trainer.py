@@ -7,9 +7,10 @@ ends it early by closing the iterator. A distilled student keeps its teacher's e
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import psutil
 import torch
@@ -25,6 +26,7 @@ from distill_core.models import embed
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
 from distill_core.teacher_cache import TeacherCache
+from distill_core.training_state import TrainingState, random_states, set_random_states
 
 WARMUP = 0.1  # share of the steps over which the learning rate rises, then falls linearly to 0
 SHARES_EVERY = 10  # steps between two looks at how much each term's gradient counts
@@ -42,64 +44,120 @@ class TrainingSet:
     mask_id: int | None = None
 
 
-def distill(
-    *,
-    student: PreTrainedModel,
-    train: TrainingSet,
-    teacher: TeacherCache | None,
-    loss: Loss | None,
-    dropout: bool = True,
-    mixed: bool = False,
-    steps: int,
-    batch_size: int,
-    micro_batch: int | None = None,
-    learning_rate: float,
-    seed: int,
-    evaluate: Callable[[], Mapping[str, float]],
-    evaluate_every: int,
-) -> Iterator[Event]:
-    """Train `student` in place for `steps` optimizer steps, yielding events as they happen.
+class Training:
+    """A student being trained in place: iterate `events()`; `state()` at any of them is enough to go on from there."""
 
-    Without `teacher` and `loss` this is plain fine-tuning on the labels. `dropout`: whether the student's is on while
-    it trains; `mixed`: whether it computes in bfloat16 what stands it. `micro_batch`: how many examples of a batch are
-    computed at once, None for all; halved, with a note, when memory runs out. A step's gradient does not depend on it
-    but for dropout and rounding. `evaluate()` is called before the first step, every `evaluate_every` steps and after
-    the last; what it returns is yielded as it is. Which parameters are trained is the caller's to say
-    (`requires_grad`). Same arguments, same device: same weights (random numbers come from `seed` alone). Raises
-    RunError naming the step and the term when a term is not finite. The student is in eval mode at every yield of an
-    evaluation and when the iterator ends.
-    """
-    torch.manual_seed(seed)
-    if student.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(student.device)
-    update = _Update(student, learning_rate, steps, min(micro_batch or batch_size, batch_size))
-    objective = Objective(student, train, teacher, loss, steps, mixed)
-    batches = _endless_batches(train, batch_size, torch.Generator().manual_seed(seed))
-    try:
-        yield Phase("evaluating", "before the first step")
-        student.eval()
-        yield Measured(0, dict(evaluate()))
-        yield Phase("training", f"{steps} steps")
-        started = time.perf_counter()
-        for step in range(1, steps + 1):
-            began = time.perf_counter()
-            student.train(dropout)
-            rows = next(batches)
-            while (values := tried(partial(update.gradients, step, objective, rows), student.device)) is None:
-                yield Note(update.halve(step))
-            values |= update.step(step)
-            now = time.perf_counter()
-            left = (now - started) / step * (steps - step)  # evaluations counted in
-            yield Measured(step, values | _pace(len(rows), now - began, left, student))
-            if step % evaluate_every == 0 or step == steps:
-                student.eval()
-                yield Measured(step, dict(evaluate()))
-                if teacher is not None:
-                    teacher.save()
-    finally:
-        student.eval()
-        if teacher is not None:
-            teacher.save()
+    def __init__(
+        self,
+        *,
+        student: PreTrainedModel,
+        train: TrainingSet,
+        teacher: TeacherCache | None,
+        loss: Loss | None,
+        dropout: bool = True,
+        mixed: bool = False,
+        steps: int,
+        batch_size: int,
+        micro_batch: int | None = None,
+        learning_rate: float,
+        seed: int,
+        evaluate: Callable[[], Mapping[str, float]],
+        evaluate_every: int,
+    ) -> None:
+        """Take `steps` optimizer steps; without `teacher` and `loss` plain fine-tuning on the labels.
+
+        `dropout`: whether the student's is on while it trains; `mixed`: whether it computes in bfloat16 what stands it.
+        `micro_batch`: how many examples of a batch are computed at once, None for all; halved, with a note, when memory
+        runs out. A step's gradient does not depend on it but for dropout and rounding. `evaluate()` is called before
+        the first step, every `evaluate_every` steps and after the last. Which parameters are trained is the caller's to
+        say (`requires_grad`). Same arguments, same device: same weights (random numbers come from `seed` alone).
+        """
+        self._student, self._teacher, self._dropout, self._seed = student, teacher, dropout, seed
+        self._steps, self._evaluate, self._every = steps, evaluate, evaluate_every
+        self._update = _Update(student, learning_rate, steps, min(micro_batch or batch_size, batch_size))
+        self._objective = Objective(student, train, teacher, loss, steps, mixed)
+        self._batches = _endless_batches(train, batch_size, torch.Generator().manual_seed(seed))
+        self._step, self._evaluated = 0, -1  # the steps taken, and how many they were at the latest evaluation
+        self._seconds = 0.0  # of training, in earlier processes
+        self._random: Mapping[str, Tensor] | None = None
+
+    def state(self) -> TrainingState:
+        """Return what, with the student's weights, is all that the next step depends on."""
+        numbers = {"evaluated": self._evaluated, "seconds": self._seconds, "update": self._update.numbers()}
+        return TrainingState(self._step, numbers, self._update.tensors() | random_states(self._student.device))
+
+    def resume(self, state: TrainingState) -> None:
+        """Go on from a state of a training with the same arguments; RunError where it is of another one.
+
+        The student has its weights already. The steps that follow are those of a training that was never interrupted.
+        """
+        try:
+            self._update.set(state.numbers["update"], state.tensors)
+            self._evaluated, self._seconds = int(state.numbers["evaluated"]), float(state.numbers["seconds"])
+            self._random = {name: state.tensors[name] for name in state.tensors if name.startswith("random/")}
+            if not 0 < state.step <= self._steps or "random/cpu" not in self._random:
+                raise ValueError(f"step {state.step} of {self._steps}")
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise RunError(
+                f"The checkpoint does not fit this run ({error}). Start it again from the beginning."
+            ) from error
+        self._step = state.step
+        for _ in range(self._step):
+            next(self._batches)
+
+    def events(self) -> Iterator[Event]:
+        """Train, yielding what happens; RunError naming the step and the term when a term is not finite.
+
+        What `evaluate()` returns is yielded as it is; the student is then in eval mode, and when the iterator ends.
+        """
+        if self._student.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._student.device)
+        if self._random is None:
+            torch.manual_seed(self._seed)
+        else:
+            set_random_states(self._random, self._student.device)
+        try:
+            if self._due():
+                yield Phase("evaluating", f"after step {self._step}" if self._step else "before the first step")
+                yield self._look()
+            began, before = time.perf_counter(), self._seconds
+            yield Phase("training", f"{self._steps} steps" + (f", on from step {self._step}" if self._step else ""))
+            while self._step < self._steps:
+                start = time.perf_counter()
+                examples, values = yield from self._advance()
+                now = time.perf_counter()
+                self._seconds = before + now - began
+                left = self._seconds / self._step * (self._steps - self._step)  # evaluations counted in
+                yield Measured(self._step, values | _pace(examples, now - start, left, self._student))
+                if self._due():
+                    yield self._look()
+        finally:
+            self._student.eval()
+            if self._teacher is not None:
+                self._teacher.save()
+
+    def _advance(self) -> Generator[Event, None, tuple[int, dict[str, float]]]:
+        """Take the next step and return the examples in it and its numbers."""
+        self._student.train(self._dropout)
+        step, rows, update = self._step + 1, next(self._batches), self._update
+        work = partial(update.gradients, step, self._objective, rows)
+        while (values := tried(work, self._student.device)) is None:
+            yield Note(update.halve(step))
+        values |= update.step(step)
+        self._step = step
+        return len(rows), values
+
+    def _due(self) -> bool:
+        return self._evaluated < self._step and (self._step % self._every == 0 or self._step == self._steps)
+
+    def _look(self) -> Measured:
+        """Evaluate; what the teacher has computed up to here is kept first, as it is part of going on from here."""
+        if self._teacher is not None and self._step:
+            self._teacher.save()
+        self._student.eval()
+        found = Measured(self._step, dict(self._evaluate()))
+        self._evaluated = self._step
+        return found
 
 
 @dataclass(frozen=True)
@@ -148,6 +206,33 @@ class _Update:
         self._optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
         self._look, self._most = 1, 0
         self._schedule = get_linear_schedule_with_warmup(self._optimizer, int(WARMUP * steps), steps)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the plain numbers that the next step depends on."""
+        rate, schedule = self._optimizer.param_groups[0]["lr"], self._schedule.state_dict()
+        return {"size": self._size, "look": self._look, "most": self._most, "rate": rate, "schedule": schedule}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the optimizer's moments, each as `moment/PARAMETER/NAME`, parameters counted from 0."""
+        moments = self._optimizer.state_dict()["state"]
+        return {f"moment/{at}/{name}": value for at, of in moments.items() for name, value in of.items()}
+
+    def set(self, numbers: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `numbers` and `tensors` returned; ValueError where the parameters are others."""
+        self._size, self._look, self._most = (int(numbers[name]) for name in ("size", "look", "most"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in tensors.items():
+            kind, _, rest = path.partition("/")
+            if kind == "moment":
+                number, _, name = rest.partition("/")
+                moments.setdefault(int(number), {})[name] = tensor
+        for at, found in moments.items():
+            if any(tensor.ndim and tensor.shape != self._parameters[at].shape for tensor in found.values()):
+                raise ValueError(f"parameter {at} has another shape")
+        groups = self._optimizer.state_dict()["param_groups"]
+        groups[0]["lr"] = float(numbers["rate"])
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._schedule.load_state_dict(dict(numbers["schedule"]))
 
     def halve(self, step: int) -> str:
         """Compute half as many examples at once from now on, and say so; RunError where it is one already."""

@@ -39,7 +39,7 @@ from distill_core.models import make_trainable
 from distill_core.objectives import AdKd, Loss, SoftTargets
 from distill_core.tasks import get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, distill
+from distill_core.trainer import Training, TrainingSet
 
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SEED = 0
@@ -173,12 +173,12 @@ def build(name: str, glue: Path) -> None:
 
     def train_on(phase: int, steps: int, rate: float, weight: float) -> None:
         mean = MeanWeights(student) if phase else None
-        for event in distill(
+        for event in Training(
             student=student, train=training, teacher=teacher,
             loss=Loss({"ce": 1 - ALPHA, "kd": ALPHA, "ad_kd": weight}, method, SoftTargets(TEMPERATURE)),
             steps=steps, batch_size=BATCH, learning_rate=rate,
             seed=SEED + phase, evaluate=watch, evaluate_every=300,
-        ):  # fmt: skip
+        ).events():  # fmt: skip
             if isinstance(event, Measured):
                 report(f"{name}, phase {phase + 1}", event)
                 if mean and "loss" in event.values and event.step > steps // 4 and event.step % AVERAGE_EVERY == 0:

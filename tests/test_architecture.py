@@ -20,8 +20,8 @@ ORDER = (
     "errors paths settings tasks glue_files own_files own_mapping own_data data events methods config recipes "
     "devices migrations store recorder runner added catalogue model_files hub conversion encoding layers models "
     "tokens bundle open_models evaluation label_order checks importing attribution consistency explanation "
-    "explanation_cache model_source explanations objectives teacher_store teacher_cache micro_batches trainer probe "
-    "distillation worker comparison cli __main__"
+    "explanation_cache model_source explanations objectives teacher_store teacher_cache micro_batches training_state "
+    "trainer probe distillation worker comparison cli __main__"
 ).split()
 LIGHT = ORDER[: ORDER.index("encoding")]
 

@@ -16,7 +16,7 @@ from distill_core.methods import METHODS
 from distill_core.models import make_trainable
 from distill_core.objectives import make_loss
 from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import TrainingSet, distill
+from distill_core.trainer import Training, TrainingSet
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 TEXTS = [
@@ -70,12 +70,12 @@ def _events(
     rate: float,
 ) -> Iterator[Event]:
     loss = None if cache is None else make_loss(config, config.student_layers, 2)
-    return distill(
+    return Training(
         student=student, train=train, teacher=cache, loss=loss,
         dropout=config.uses_dropout, steps=steps, batch_size=4,
         micro_batch=config.micro_batch, mixed=config.precision == "bfloat16",
         learning_rate=rate, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=3,
-    )  # fmt: skip
+    ).events()  # fmt: skip
 
 
 def _too_little_memory(student: torch.nn.Module, examples: int) -> None:
