@@ -1,8 +1,8 @@
 """One run from its settings: opens teacher and data, builds the student, trains it, and can save it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
@@ -10,31 +10,36 @@ from transformers import PreTrainedModel
 from distill_core.bundle import open_model
 from distill_core.config import RunConfig
 from distill_core.data import Dataset, load_split
-from distill_core.encoding import encode_all
+from distill_core.encoding import Encoded, encode_all
 from distill_core.errors import ModelError, RunError
 from distill_core.evaluation import answers, gold_labels, predict_logits
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.layers import keep_layers, layer_count, without_weights
 from distill_core.methods import METHODS
-from distill_core.models import LoadedModel, embed_width, make_trainable, save_model
+from distill_core.models import LoadedModel, embed_width, load_model, make_trainable, read_record, save_model
 from distill_core.objectives import make_loss
 from distill_core.probe import Probe
-from distill_core.tasks import constant_metrics, get_task, task_metrics
+from distill_core.tasks import Answer, constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache, teacher_logits
 from distill_core.tokens import same_tokens
 from distill_core.trainer import Training, TrainingSet
+from distill_core.training_state import TrainingState
 
 PROBE_EXAMPLES = 64
 NEAR_CHANCE = 0.02  # by which a teacher's metric must be above that of one answer for all (ours)
 ENOUGH = 100  # validation examples; on fewer a teacher near chance is noted and not refused
+START_ANEW = "Start a new run with the same settings."
 VALIDATION_LIMIT = 1000  # examples; larger validation sets are sampled, the same ones for every run
 
 
 class Session:
     """A run in this process: iterate `events()` to train, call `save` whenever there is a student."""
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
+    def __init__(self, config: RunConfig, checkpoint: Path | None = None) -> None:
+        self.config, self._checkpoint = config, checkpoint
+        self._record = read_record(checkpoint) if checkpoint else {}
+        self.begin = int(self._record.get("step", 0))
+        self._training: Training | None = None
         self._teacher: LoadedModel | None = None
         self._student: PreTrainedModel | None = None
         self._fingerprints: dict[str, str] = {}
@@ -52,8 +57,9 @@ class Session:
         self._student = student
         yield Phase("loading", "examples")
         train, validation = run_data(config)
-        for data in (train, validation):
-            yield DataUsed(data.split, data.source, len(data.examples), data.fingerprint)
+        used = [DataUsed(data.split, data.source, len(data.examples), data.fingerprint) for data in (train, validation)]
+        self._check_unchanged(used)
+        yield from used
         labels = gold_labels(train)
         if len(set(labels)) == 1:
             yield Note(f"All training examples have the label {get_task(config.task).label_name(labels[0])}.")
@@ -66,23 +72,15 @@ class Session:
         cache = TeacherCache(teacher, loss.method, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
         task = get_task(config.task)
-        constant = constant_metrics(task, gold_labels(validation))
-        yield Measured(0, {f"constant/{name}": value for name, value in constant.items()})
-        yield Phase("evaluating", "the teacher")
-        known = task_metrics(
-            task,
-            answers(teacher_logits(teacher, held_out, torch.tensor(gold_labels(validation)))),
-            gold_labels(validation),
-        )
-        yield Measured(0, {f"teacher/{name}": value for name, value in known.items()})
-        yield from self._judge(known[task.metric], constant[task.metric], len(held_out))
+        if not self.begin:
+            yield from self._measure_teacher(teacher, held_out, gold_labels(validation))
 
         def evaluate() -> dict[str, float]:
             predictions = answers(predict_logits(student, held_out, teacher.pad_id))
             metrics = task_metrics(task, predictions, gold_labels(validation))
             return {f"validation/{name}": value for name, value in metrics.items()} | probe.measure(student)
 
-        yield from Training(
+        self._training = Training(
             student=student,
             train=training,
             teacher=cache,
@@ -96,10 +94,16 @@ class Session:
             seed=config.seed,
             evaluate=evaluate,
             evaluate_every=config.evaluate_every,
-        ).events()
+        )
+        if self.begin:
+            self._go_on(self._training, student)
+        yield from self._training.events()
 
     def save(self, path: Path, record: dict[str, Any]) -> None:
-        """Write the student as a plain Hugging Face folder; RunError when there is none yet."""
+        """Write the student as a plain Hugging Face folder, with what its training goes on from until it has ended.
+
+        RunError when there is none yet.
+        """
         if self._student is None or self._teacher is None:
             raise RunError("There is no student yet: the run ended while it was loading.")
         method = METHODS[self.config.method].title
@@ -112,7 +116,38 @@ class Session:
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
             "fingerprints": self._fingerprints,
         }
-        save_model(self._student, self._teacher.tokenizer, path, about | record)
+        state = None if self._training is None else self._training.state()
+        unfinished = state is not None and state.step < self.config.steps
+        save_model(self._student, self._teacher.tokenizer, path, about | record, state if unfinished else None)
+
+    def _measure_teacher(
+        self, teacher: LoadedModel, held_out: Sequence[Encoded], labels: Sequence[Answer]
+    ) -> Iterator[Event]:
+        """Measure what one answer for all would get, then the teacher; RunError where these are much the same."""
+        task = get_task(self.config.task)
+        constant = constant_metrics(task, labels)
+        yield Measured(0, {f"constant/{name}": value for name, value in constant.items()})
+        yield Phase("evaluating", "the teacher")
+        known = task_metrics(task, answers(teacher_logits(teacher, held_out, torch.tensor(labels))), labels)
+        yield Measured(0, {f"teacher/{name}": value for name, value in known.items()})
+        yield from self._judge(known[task.metric], constant[task.metric], len(held_out))
+
+    def _check_unchanged(self, used: Sequence[DataUsed]) -> None:
+        """Raise RunError where a run that goes on would do so with another teacher or other data."""
+        if not self.begin:
+            return
+        if self._record.get("fingerprints", {}).get("teacher") != self._fingerprints["teacher"]:
+            raise RunError(f"The teacher {self.config.teacher} has changed since. {START_ANEW}")
+        before = {data["split"]: data["fingerprint"] for data in self._record.get("data", [])}
+        for data in used:
+            if before.get(data.split) != data.fingerprint:
+                raise RunError(f"The {data.split} examples from {data.source} have changed since. {START_ANEW}")
+
+    def _go_on(self, training: Training, student: PreTrainedModel) -> None:
+        """Bring student and training to where the checkpoint is."""
+        checkpoint = cast(Path, self._checkpoint)
+        student.load_state_dict(load_model(checkpoint, device=str(student.device)).network.state_dict())
+        training.resume(TrainingState.read(checkpoint))
 
     def _judge(self, known: float, constant: float, count: int) -> Iterator[Note]:
         """Raise RunError where the teacher's metric is near that of one answer for all, or note it."""
@@ -175,6 +210,9 @@ def run_data(config: RunConfig) -> tuple[Dataset, Dataset]:
     return train, validation
 
 
-def prepare(config: RunConfig) -> Session:
-    """Return the session of a run; nothing is loaded before its events are asked for."""
-    return Session(config)
+def prepare(config: RunConfig, checkpoint: Path | None = None) -> Session:
+    """Return the session of a run, from the beginning or going on from a checkpoint that one of its sessions saved.
+
+    Nothing is loaded before its events are asked for; ModelError for a checkpoint whose record cannot be read.
+    """
+    return Session(config, checkpoint)

@@ -53,6 +53,42 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        """
+        CREATE TABLE runs_3 (                          -- as before, with pauses and places in the queue
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            config TEXT NOT NULL,
+            state TEXT NOT NULL CHECK
+                (state IN ('queued', 'running', 'paused', 'finished', 'failed', 'stopped', 'lost')),
+            reason TEXT NOT NULL DEFAULT '',
+            created REAL NOT NULL,
+            started REAL,                              -- of the latest attempt, as is its end
+            ended REAL,
+            device TEXT,
+            phase TEXT NOT NULL DEFAULT '',
+            phase_detail TEXT NOT NULL DEFAULT '',
+            step INTEGER NOT NULL DEFAULT 0,
+            stop_requested REAL,
+            heartbeat REAL,
+            pid INTEGER,
+            pid_started REAL,
+            token TEXT,
+            model_path TEXT,
+            position REAL NOT NULL,                    -- place in the queue
+            wish TEXT CHECK (wish IN ('stop', 'pause')),
+            seconds_before REAL NOT NULL DEFAULT 0     -- that earlier attempts took
+        )
+        """,
+        """
+        INSERT INTO runs_3 SELECT number, id, config, state, reason, created, started, ended, device, phase,
+            phase_detail, step, stop_requested, heartbeat, pid, pid_started, token, model_path, number,
+            CASE WHEN stop_requested IS NULL THEN NULL ELSE 'stop' END, 0 FROM runs
+        """,
+        "DROP TABLE runs",
+        "ALTER TABLE runs_3 RENAME TO runs",
+        "CREATE INDEX runs_by_state ON runs (state, number)",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

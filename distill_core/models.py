@@ -45,6 +45,7 @@ from distill_core.model_files import (
     fingerprint,
     only_these,
 )
+from distill_core.training_state import TrainingState
 
 transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
 
@@ -229,9 +230,15 @@ def output_count(network: PreTrainedModel) -> int:
 
 
 def save_model(
-    network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, record: dict[str, Any]
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
+    record: dict[str, Any],
+    state: TrainingState | None = None,
 ) -> None:
     """Write a plain Hugging Face folder at `path`; a kill at any moment leaves the old folder or the new one.
+
+    `state`: what its training goes on from, written beside the weights.
 
     It is built beside `path` and renamed; an older folder of that name is set aside first, deleted last.
     What an error (a full disk: OSError, SafetensorError) leaves half-built is deleted.
@@ -242,6 +249,8 @@ def save_model(
     try:
         network.save_pretrained(part)
         tokenizer.save_pretrained(part)
+        if state is not None:
+            state.write(part)
         complete = {**record, "weights_sha256": file_sha256(part / WEIGHTS)}
         (part / RECORD).write_text(json.dumps(complete, indent=2), encoding="utf-8")
     except BaseException:

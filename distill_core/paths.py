@@ -12,6 +12,7 @@ import platformdirs
 from distill_core.errors import ConfigError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+STATE_FILE = "training_state.safetensors"  # in a checkpoint's folder: what the training goes on from
 
 
 def home() -> Path:

@@ -30,10 +30,10 @@ import psutil
 from distill_core.config import RunConfig
 from distill_core.data import glue_folder
 from distill_core.devices import resolve_device
-from distill_core.errors import DataError
+from distill_core.errors import DataError, RunError
 from distill_core.own_data import PREFIX, remove_own
-from distill_core.paths import ASSETS, home, run_folder
-from distill_core.store import ACTIVE, LOG_NAME, Run, Store
+from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
+from distill_core.store import ACTIVE, INTERRUPTED, LOG_NAME, Run, Store, Wish
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # begins the token of a run that works inside the process of its caller
@@ -80,15 +80,35 @@ def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:
     return started
 
 
-def stop(store: Store, run_id: str) -> Run:
-    """Ask a run to stop and return it as it is now: stopped if it was queued, else `stopping`.
+def stop(store: Store, run_id: str, wish: Wish = "stop") -> Run:
+    """Ask a run to stop, or to pause, and return it as it is now: at its end if it was queued, else on its way there.
 
-    Does not wait. A worker saves a checkpoint and ends; one that does not is ended by `pump`.
-    RunError for an unknown run; a run that has ended stays as it is.
+    Does not wait. A worker saves a checkpoint and ends; one that does not is ended by `pump`. Either way the run can go
+    on later; what is paused is meant to. RunError for an unknown run; a run that has ended stays as it is.
     """
     store.get(run_id)
-    if not store.cancel(run_id):
-        store.request_stop(run_id)
+    if not store.cancel(run_id, wish):
+        store.request(run_id, wish)
+    return store.get(run_id)
+
+
+def can_resume(run: Run) -> bool:
+    """Say whether an interrupted run can go on: its last checkpoint is one to go on from, or it has none yet."""
+    if run.state not in INTERRUPTED:
+        return False
+    return run.model_path is None or (run.model_path / STATE_FILE).is_file()
+
+
+def resume(store: Store, run_id: str) -> Run:
+    """Put an interrupted run back in the queue, to go on from its last checkpoint, and return it as it is now.
+
+    RunError where it is not interrupted, or has no checkpoint to go on from.
+    """
+    run = store.get(run_id)
+    if not can_resume(run):
+        why = "its checkpoint has no training state" if run.state in INTERRUPTED else f"it is {run.status}"
+        raise RunError(f"Run {run_id} cannot go on: {why}. Start a new run with the same settings.")
+    store.requeue(run_id)
     return store.get(run_id)
 
 
@@ -194,9 +214,8 @@ def _give_up(store: Store, run: Run, exit_code: int | None = None) -> None:
     where = f"at step {run.step}" + (f" ({run.phase})" if run.phase else "")
     if run.stop_requested is not None:
         kept = "its last checkpoint is kept" if run.model_path else "there was no checkpoint yet"
-        ended = store.end(
-            run.id, str(run.token), "stopped", f"Stopped by force {where}, it did not end by itself; {kept}."
-        )
+        words = f"{run.interrupted_as.capitalize()} by force {where}, it did not end by itself; {kept}."
+        ended = store.end(run.id, str(run.token), run.interrupted_as, words)
     else:
         cause = f"{_cause(run, exit_code)} The run was {where}; see the end of its log."
         ended = store.end(run.id, str(run.token), "lost", cause)

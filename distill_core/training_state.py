@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distill_core.errors import RunError
+from distill_core.paths import STATE_FILE
 
-FILE = "training_state.safetensors"  # beside the weights it belongs to
 FORMAT = "1"
 
 
@@ -32,13 +32,13 @@ class TrainingState:
     def write(self, folder: Path) -> None:
         """Write it into a folder; an error of the file system is raised as it is."""
         told = {"format": FORMAT, "state": json.dumps({"step": self.step, **self.numbers})}
-        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, folder / FILE, told)
+        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, folder / STATE_FILE, told)
 
     @staticmethod
     def read(folder: Path) -> "TrainingState":
         """Return what a folder holds, tensors on the CPU; RunError where it cannot be read."""
         try:
-            with safe_open(folder / FILE, "pt") as file:
+            with safe_open(folder / STATE_FILE, "pt") as file:
                 told = file.metadata() or {}
                 if told.get("format") != FORMAT:
                     raise ValueError(f"format {told.get('format')!r}, not {FORMAT}")
@@ -47,7 +47,7 @@ class TrainingState:
                 return TrainingState(int(numbers.pop("step")), numbers, tensors)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(
-                f"The run cannot go on from {folder / FILE} ({error}). Start it again from the beginning."
+                f"The run cannot go on from {folder / STATE_FILE} ({error}). Start it again from the beginning."
             ) from error
 
 

@@ -27,7 +27,7 @@ from distill_core.config import RunConfig
 from distill_core.devices import resolve_device
 from distill_core.errors import DistillError, StoreError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
-from distill_core.paths import run_folder
+from distill_core.paths import STATE_FILE, run_folder
 from distill_core.recorder import Recorder
 from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy_checkpoints
 from distill_core.store import LOG_NAME, Run, RunState, Store
@@ -37,19 +37,27 @@ EVALUATION = "validation/"  # begins the name of a metric that marks an evaluati
 
 
 class Session(Protocol):
-    """A run that can be done: what `distillation.prepare` returns."""
+    """A run that can be done: what `distillation.prepare` returns.
+
+    `begin`: the step of the checkpoint that it goes on from, 0 for a run from the beginning.
+    """
+
+    begin: int
 
     def events(self) -> Iterator[Event]:
-        """Train, yielding what happens; closing the iterator ends it. Raises DistillError with the cause."""
+        """Train, yielding what happens; closing the iterator ends it. Raises DistillError with the cause.
+
+        Measurements begin after step `begin`.
+        """
 
     def save(self, path: Path, record: dict[str, Any]) -> None:
         """Write the student as it is now, in one step, with a record of where it is from."""
 
 
-def _open_session(config: RunConfig) -> Session:
+def _open_session(config: RunConfig, checkpoint: Path | None) -> Session:
     from distill_core.distillation import prepare  # here: torch and transformers take seconds
 
-    return prepare(config)
+    return prepare(config, checkpoint)
 
 
 class _Work:
@@ -82,7 +90,8 @@ class _Work:
         if finished:
             return "finished", ""
         kept = "the student as it was then is kept" if self._student.exists() else "there was no student yet"
-        return "stopped", f"Stopped on request at step {self._step}; {kept}."
+        ended = self.store.get(self.run.id).interrupted_as
+        return ended, f"{ended.capitalize()} on request at step {self._step}; {kept}."
 
     def flush_rest(self) -> None:
         """Write what a run that failed or was interrupted has measured, as far as the store allows."""
@@ -94,13 +103,13 @@ class _Work:
     def _train(self) -> bool:
         """Run the session to its end or to a stop, saving checkpoints; say whether it reached its end."""
         self._emit(Phase("loading", "libraries"))
-        session = _open_session(replace(self.run.config, device=str(self.run.device)))
+        session = self._open()
         unsaved = False
         with _closed_after(session.events()) as events:
             for event in events:
                 self._emit(event)
                 if isinstance(event, Measured):
-                    self._step, unsaved = event.step, True
+                    self._step, unsaved = event.step, event.step > 0
                     if any(name.startswith(EVALUATION) for name in event.values):
                         self._save(session)
                         unsaved = False
@@ -112,13 +121,23 @@ class _Work:
             self._save_last(session, unsaved)  # before the iterator is closed, which may take its time
             return False
 
+    def _open(self) -> Session:
+        """Return the session, going on from the last checkpoint if there is one; what was measured later is undone."""
+        config = replace(self.run.config, device=str(self.run.device))
+        checkpoint = self._student if (self._student / STATE_FILE).is_file() else None
+        session = _open_session(config, checkpoint)
+        self._step = session.begin
+        self.store.rewind(self.run.id, self.token, session.begin or None)
+        return session
+
     def _save_last(self, session: Session, unsaved: bool) -> None:
         if unsaved:
             self._emit(Phase("saving", "student"))
             self._save(session)
 
     def _save(self, session: Session) -> None:
-        """Write a checkpoint and note in the store where it is."""
+        """Write a checkpoint and note in the store where it is; all that was measured up to it is there before."""
+        self.recorder.flush()
         config = self.run.config
         record = {
             "run": self.run.id,
@@ -179,7 +198,7 @@ class _Pulse(threading.Thread):
             work.stop_asked.set()
         elif run.stop_requested is None:
             if work.stop_asked.is_set():  # by a signal: the pages must show it
-                work.store.request_stop(run.id)
+                work.store.request(run.id, "stop")
         else:
             work.stop_asked.set()
             if self._may_exit and time.time() - run.stop_requested > KILL_AFTER:
@@ -188,7 +207,8 @@ class _Pulse(threading.Thread):
     def _end_by_force(self, run: Run) -> None:
         kept = "the last checkpoint is kept" if run.model_path else "there was no checkpoint yet"
         where = f"at step {run.step} ({run.phase})"
-        self._work.store.end(run.id, self._work.token, "stopped", f"Stopped by force {where}, it did not end; {kept}.")
+        words = f"{run.interrupted_as.capitalize()} by force {where}, it did not end; {kept}."
+        self._work.store.end(run.id, self._work.token, run.interrupted_as, words)
         self._work.say("did not end within the time for a stop; ended by force")
         pump(self._work.store)
         tidy_checkpoints(run_folder(run.id))

@@ -192,6 +192,9 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["models", "remove", "bundled/sst2-kd"], "was not added by you"),
         (["runs", "show", "nope"], "nope"),
         (["runs", "stop", "nope"], "nope"),
+        (["runs", "pause", "nope"], "nope"),
+        (["runs", "resume", "nope"], "nope"),
+        (["runs", "move", "nope"], "nope"),
     ],
 )
 def test_bad_input_ends_with_code_2_and_the_valid_names(arguments: list[str], words: str) -> None:

@@ -9,7 +9,7 @@ from distill_core.events import DataUsed
 from distill_core.migrations import MIGRATIONS, VERSION
 from distill_core.store import Store
 
-SHIPPED = ("db43f9b371b86ebb", "4adfd7d3872f1f36")  # SHA-256, its beginning, of each step
+SHIPPED = ("db43f9b371b86ebb", "4adfd7d3872f1f36", "bd1c8d7a88515504")  # SHA-256, its beginning, of each step
 
 
 def test_a_step_that_has_shipped_is_never_edited() -> None:
@@ -46,3 +46,34 @@ def test_a_store_of_the_first_version_keeps_its_runs_and_takes_new_ones(tmp_path
     with sqlite3.connect(store.path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
     connection.close()
+
+
+def test_a_store_is_kept_as_it_was_before_it_is_changed(tmp_path: Path) -> None:
+    first_version(tmp_path / "runs.sqlite")
+    Store(tmp_path / "runs.sqlite")
+    Store(tmp_path / "runs.sqlite")
+    kept = tmp_path / "runs.sqlite.format-1.backup"
+    with sqlite3.connect(kept) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)  # VACUUM keeps it
+        assert connection.execute("SELECT id, state FROM runs").fetchall() == [("old", "finished")]
+    connection.close()
+    assert {path.name for path in tmp_path.iterdir() if "backup" in path.name} == {kept.name}
+
+
+def test_a_queue_of_before_pauses_keeps_its_order_and_a_stop_its_meaning(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    with sqlite3.connect(path) as connection:
+        for statement in (*MIGRATIONS[0], *MIGRATIONS[1]):
+            connection.execute(statement)
+        for run_id, state, asked in (("b", "queued", None), ("a", "queued", None), ("c", "running", 5.0)):
+            connection.execute(
+                "INSERT INTO runs (id, config, state, created, stop_requested) VALUES (?, ?, ?, 1.0, ?)",
+                (run_id, RunConfig(device="cpu").to_json(), state, asked),
+            )
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    store = Store(path)
+    assert (store.get("c").status, store.get("c").wish, store.get("b").wish) == ("stopping", "stop", None)
+    assert [run.id for run in sorted(store.runs(("queued",)), key=lambda run: run.position)] == ["b", "a"]
+    store.add("later", RunConfig())
+    assert store.get("later").position > store.get("c").position

@@ -69,7 +69,7 @@ def test_an_ended_run_is_changed_by_nothing(store: Store) -> None:
         before = store.get(run_id)
         assert not store.end(run_id, TOKEN, "finished")
         assert not store.cancel(run_id)
-        assert not store.request_stop(run_id)
+        assert not store.request(run_id, "stop")
         assert not store.attach(run_id, TOKEN, 1, 0.0)
         assert not store.set_model(run_id, TOKEN, Path("x"))
         assert store.write(run_id, TOKEN, [(1, "loss", 1.0)], Phase("training")) is None
@@ -81,7 +81,7 @@ def test_an_ended_run_is_changed_by_nothing(store: Store) -> None:
 def test_a_queued_run_can_be_cancelled_but_not_ended_or_written(store: Store) -> None:
     store.add("one", RunConfig())
     assert not store.end("one", TOKEN, "finished")
-    assert not store.request_stop("one")
+    assert not store.request("one", "stop")
     assert store.write("one", TOKEN, [(1, "loss", 1.0)], None) is None
     assert store.cancel("one")
     assert store.get("one").state == "stopped"
@@ -98,9 +98,9 @@ def test_a_worker_with_another_token_writes_nothing(store: Store) -> None:
 def test_a_requested_stop_shows_at_once_and_is_noted_once(store: Store) -> None:
     run_id = started(store)
     assert store.get(run_id).status == "running"
-    assert store.request_stop(run_id)
+    assert store.request(run_id, "stop")
     assert store.get(run_id).status == "stopping"
-    assert not store.request_stop(run_id)
+    assert not store.request(run_id, "stop")
     seen = store.write(run_id, TOKEN, [], None)
     assert seen is not None
     assert seen.stop_requested is not None
@@ -356,7 +356,7 @@ def test_a_folder_of_any_name_will_do(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_locked_store_says_that_it_was_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.store.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.1)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="in use by another process"):

@@ -16,9 +16,10 @@ from distill_core.layers import keep_layers
 from distill_core.methods import METHODS
 from distill_core.models import make_trainable
 from distill_core.objectives import make_loss
+from distill_core.paths import STATE_FILE
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import Training
-from distill_core.training_state import FILE, TrainingState
+from distill_core.training_state import TrainingState
 from tests.test_trainer import training_set
 from tests.tiny import tiny_model
 
@@ -130,7 +131,7 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot go on from"):
         TrainingState.read(tmp_path)
     for content in (b"", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "):
-        (tmp_path / FILE).write_bytes(content)
+        (tmp_path / STATE_FILE).write_bytes(content)
         with pytest.raises(RunError, match="cannot go on from"):
             TrainingState.read(tmp_path)
     for told in (
@@ -138,6 +139,6 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         {"format": "1", "state": "[]"},
         {"format": "1", "state": '{"step": "x"}'},
     ):
-        save_file({"a": torch.zeros(1)}, tmp_path / FILE, told)
+        save_file({"a": torch.zeros(1)}, tmp_path / STATE_FILE, told)
         with pytest.raises(RunError, match="Start it again from the beginning"):
             TrainingState.read(tmp_path)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,95 +17,20 @@ from distill_core import runner, worker
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError, RunError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
-from distill_core.paths import run_folder
 from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.store import Run, Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
+from tests.small_worker import saved_step, training, worker_command
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
-SESSION = """
-import json, os, sys, time
-from distill_core import runner, worker
-from distill_core.errors import RunError
-from distill_core.events import Measured, Note, Phase
-
-class Session:
-    def __init__(self, config):
-        self.config = config
-
-    def events(self):
-        yield Phase("training", f"{self.config.steps} steps on {self.config.device}")
-        for step in range(1, self.config.steps + 1):
-            yield from self.between(step)
-            yield Measured(step, {"loss": 1 / step, "ce": 0.5})
-            if step % self.config.evaluate_every == 0:
-                yield Measured(step, {"validation/accuracy": 0.75})
-
-    def between(self, step):
-        yield Note(f"in step {step}")
-        time.sleep(0.02)
-
-    def save(self, path, record):
-        path.mkdir(exist_ok=True)
-        (path / "student.json").write_text(json.dumps(record))
-"""
-ENDING = """
-worker._open_session = Session
-runner.WORKER = (sys.executable, __file__)  # what the next run is started with
-if __name__ == "__main__":
-    sys.exit(worker.main(sys.argv[1:]))
-"""
-VARIANTS = {
-    "plain": "",
-    # hangs in step 3, deaf to everything but the end of its process
-    "hanging": """
-    def between(self, step):
-        yield Note(f"in step {step}")
-        if step == 3:
-            time.sleep(300)
-""",
-    "not finite": """
-    def between(self, step):
-        yield Note("so far so good")
-        if step == 3:
-            raise RunError("Step 3: the term ad_kd is not finite (nan).")
-""",
-    "talking": """
-    def between(self, step):
-        print("x" * 1_000_000)
-        yield Note("said a lot")
-""",
-}
 Scripts = Callable[[str], Sequence[str]]
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Scripts:
     """Return what gives the command of a worker process with a session of a kind."""
-
-    def of(variant: str) -> Sequence[str]:
-        script = tmp_path / f"{variant.replace(' ', '_')}.py"
-        script.write_text(SESSION + VARIANTS[variant] + ENDING)
-        return (sys.executable, str(script))
-
-    return of
-
-
-def training(store: Store, command: Sequence[str], step: int = 3, **settings: Any) -> Run:
-    """Start a run in a worker process and return it once it is past a step."""
-    run_id = submit(store, RunConfig.from_values({"steps": 100_000, "device": "cpu", **settings}))
-    pump(store, command)
-    assert until(lambda: store.get(run_id).step >= step), store.log_tail(run_id)
-    return store.get(run_id)
-
-
-def saved_step(run: Run) -> int:
-    import json
-
-    assert run.model_path == run_folder(run.id) / "student"
-    return int(json.loads((run.model_path / "student.json").read_text())["step"])
+    return partial(worker_command, tmp_path)
 
 
 class Scripted:
@@ -113,6 +39,7 @@ class Scripted:
     def __init__(self, events: Sequence[Event | BaseException], saving: Sequence[BaseException | None] = ()) -> None:
         self.planned, self.saving = events, list(saving)
         self.saves: list[int] = []
+        self.begin = 0
         self.record: dict[str, Any] = {}
         self.closed = False
 
@@ -142,7 +69,7 @@ def done(
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Run:
     """Return a run done in this process with a scripted session."""
-    monkeypatch.setattr(worker, "_open_session", lambda _: session)
+    monkeypatch.setattr(worker, "_open_session", lambda *_: session)
     return worker.run_in_foreground(store, submit(store, RunConfig(device="cpu")), on_event)
 
 
@@ -306,7 +233,7 @@ def test_a_full_disk_while_saving_fails_the_run_and_keeps_the_older_checkpoint(
 
 
 def test_a_missing_library_or_teacher_fails_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: RunConfig) -> worker.Session:
+    def broken(*_: object) -> worker.Session:
         raise ImportError("No module named 'torch'")
 
     monkeypatch.setattr(worker, "_open_session", broken)

@@ -1,4 +1,4 @@
-"""Commands about runs: start one in the foreground, list, show, stop."""
+"""Commands about runs: start one in the foreground, list, show, stop, pause, resume, move."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,9 +15,10 @@ from distill_core.data import load_split
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
-from distill_core.store import Run, Store
+from distill_core.store import Run, Store, Wish
 
-runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, or stop one.")
+runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume or move one.")
+RunId = Annotated[str, typer.Argument(help="Run id.")]
 
 
 def distill(
@@ -76,7 +77,7 @@ def list_runs(as_json: Json = False) -> None:
 
 
 @runs_app.command()
-def show(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = False) -> None:
+def show(run: RunId, as_json: Json = False) -> None:
     """Show one run: its state, settings and every number it measured."""
     store = settled_store()
     found = store.get(run)
@@ -94,13 +95,44 @@ def show(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = Fa
 
 
 @runs_app.command()
-def stop(run: Annotated[str, typer.Argument(help="Run id.")], as_json: Json = False) -> None:
+def stop(run: RunId, as_json: Json = False) -> None:
     """Stop a run; it keeps its student. Waits until the run has ended."""
+    _end(run, "stop", as_json)
+
+
+@runs_app.command()
+def pause(run: RunId, as_json: Json = False) -> None:
+    """Pause a run: all is saved and its device free until it is resumed. Waits until it rests."""
+    _end(run, "pause", as_json)
+
+
+@runs_app.command()
+def resume(run: RunId) -> None:
+    """Let a paused, stopped, failed or lost run go on from its last checkpoint, once its device is free."""
     from distill_core import runner
 
     store = settled_store()
-    runner.stop(store, run)
-    with busy(f"Stopping {run}"):
+    runner.resume(store, run)
+    runner.pump(store)
+    error_console.print(f"{run}: {store.get(run).status}, on from step {store.get(run).step}")
+
+
+@runs_app.command()
+def move(
+    run: RunId, later: Annotated[bool, typer.Option("--later", help="Behind the next, not before it.")] = False
+) -> None:
+    """Let a run that waits change places with the one before it in the queue, or the one after it."""
+    store = settled_store()
+    moved = store.reorder(store.get(run).id, earlier=not later)
+    error_console.print(f"{run}: {'moved' if moved else 'stays where it is: it does not wait, or no other does there'}")
+
+
+def _end(run: str, wish: Wish, as_json: bool) -> None:
+    from distill_core import runner
+
+    store = settled_store()
+    runner.stop(store, run, wish)
+    with busy(f"{'Stopping' if wish == 'stop' else 'Pausing'} {run}"):
         ended = runner.wait(store, run, 30)
     _print_result(store, ended, as_json) if as_json else error_console.print(f"{run}: {ended.status} {ended.reason}")
     if ended.active:

@@ -80,9 +80,10 @@ def _pace(store: Store, run: Run) -> Pace | None:
     points = store.metrics(run.id, names=(SPEED, metric))
     speeds = [point.value for point in points if point.name == SPEED and point.value > 0]
     evaluations = sum(point.name == metric for point in points)
-    if len(speeds) < FEWEST_STEPS or not evaluations or run.started is None or run.ended is None:
+    worked = run.worked_seconds(run.ended or 0.0)
+    if len(speeds) < FEWEST_STEPS or not evaluations or worked is None:
         return None
-    rest = run.ended - run.started - _training_seconds(speeds, run.config.batch_size) - LOADING_SECONDS
+    rest = worked - _training_seconds(speeds, run.config.batch_size) - LOADING_SECONDS
     return Pace(len(speeds) / sum(1.0 / speed for speed in speeds), max(0.0, rest) / evaluations)
 
 

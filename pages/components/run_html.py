@@ -216,8 +216,8 @@ def time_estimate(words: str, basis: str) -> str:
 
 def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
     """Return learning rate, speed, memory and time of a run, as far as they are known."""
-    ended = run.ended or now
-    passed = "–" if run.started is None else exactly(ended - run.started)
+    worked = run.worked_seconds(now)
+    passed = "–" if worked is None else exactly(worked)
     memory = _last(series, "memory_mb")
     left = _last(series, "seconds_left")
     shown = [
@@ -228,7 +228,7 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
     if run.active:
-        known = math.isfinite(left) and run.status != "stopping"
+        known = math.isfinite(left) and run.status == "running"
         shown.append(Fact("Time left", about(left).removeprefix("about ") if known else "–"))
     return shown
 

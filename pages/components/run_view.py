@@ -7,33 +7,27 @@ so each look asks the store only for what is new.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from distill_core import runner
-from distill_core.catalogue import list_models
 from distill_core.devices import resolve_device
-from distill_core.errors import ConfigError, DistillError
+from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
-from distill_core.own_data import PREFIX
 from distill_core.store import Run, Store
 from distill_core.tasks import get_task
 from pages.components import charts, run_html
 from pages.components.charts import metric_words
-from pages.components.frame import page_link, plain, show_error
+from pages.components.frame import page_link, plain
+from pages.components.run_actions import draw_actions
 from pages.components.run_estimate import about, exactly
-from pages.components.run_form import fill
-from pages.components.sources import source_for
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
 LOG_LINES = 40
 LOSSES = ("Weighted", "Raw")
-MOST_STUDENTS = 3  # that the explain page lays side by side
 _GATHERED = "distill.gathered"
 
 Points = Sequence[tuple[int, float]]
@@ -42,19 +36,23 @@ Series = Mapping[str, Points]
 
 @dataclass
 class Gathered:
-    """The points of one run that a session has received: (step, value) by metric, and the last cursor."""
+    """The points of one run that a session has received: (step, value) by metric, and the last cursor.
+
+    `started`: of the attempt they are of, as one that goes on from a checkpoint first undoes what came after it.
+    """
 
     run_id: str
+    started: float | None
     cursor: int = 0
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def gather(store: Store, run_id: str) -> Series:
-    """Fetch what is new of a run and return all its points; another run's are dropped."""
+def gather(store: Store, run: Run) -> Series:
+    """Fetch what is new of a run and return all its points; those of another run or attempt are dropped."""
     kept = st.session_state.get(_GATHERED)
-    if not isinstance(kept, Gathered) or kept.run_id != run_id:
-        kept = st.session_state[_GATHERED] = Gathered(run_id)
-    for point in store.metrics(run_id, after=kept.cursor):
+    if not isinstance(kept, Gathered) or (kept.run_id, kept.started) != (run.id, run.started):
+        kept = st.session_state[_GATHERED] = Gathered(run.id, run.started)
+    for point in store.metrics(run.id, after=kept.cursor):
         kept.series.setdefault(point.name, []).append((point.step, point.value))
         kept.cursor = point.cursor
     return kept.series
@@ -62,13 +60,10 @@ def gather(store: Store, run_id: str) -> Series:
 
 def draw_run(store: Store, run: Run) -> None:
     """Draw state, progress, curves, numbers and log of a run, with the buttons that fit its state."""
-    series, used = gather(store, run.id), store.data_of(run.id)
+    series, used = gather(store, run), store.data_of(run.id)
     with st.container(horizontal=True, vertical_alignment="center", key="run_head"):
         st.html(run_html.head(run), width="stretch")
-        if run.active:
-            _stop_button(store, run)
-        else:
-            _ways_on(run)
+        draw_actions(store, run)
         with st.container(key="new_run", width="content"):
             page_link("pages/distill.py", "New run", ":material/add:")
     if run.active:
@@ -103,12 +98,13 @@ def draw_runs(store: Store, chosen: str | None = None, limit: int = 8) -> None:
 def queue_words(store: Store, run: Run) -> str:
     """Say what a queued run waits for."""
     device = _device(run)
-    before = [other for other in store.runs(("running", "queued")) if other.number < run.number]
-    before = [other for other in before if _device(other) == device]
+    others = [other for other in store.runs(("running", "queued")) if _device(other) == device]
+    before = [other for other in others if other.state == "running" or other.position < run.position]
+    before.sort(key=lambda other: (other.state == "queued", other.position))
     if not before:
         return "Waiting: starts in a moment."
     place = "next" if len(before) == 1 else f"number {len(before)} in the queue"
-    return f"Waiting: {place} on {device}, one run trains there at a time. Now: {run_html.name(before[-1])}."
+    return f"Waiting: {place} on {device}, one run trains there at a time. Now: {run_html.name(before[0])}."
 
 
 def _device(run: Run) -> str:
@@ -118,74 +114,14 @@ def _device(run: Run) -> str:
         return run.config.device
 
 
-def _stop_button(store: Store, run: Run) -> None:
-    stopping = run.status == "stopping"
-    words = "Stopping …" if stopping else "Cancel" if run.state == "queued" else "Stop"
-    st.button(
-        words,
-        icon=":material/stop_circle:",
-        key="distill.stop",
-        disabled=stopping,
-        help="Ends the run within ten seconds and keeps the student as it is then.",
-        on_click=_stop,
-        args=(store, run.id),
-    )
-
-
-def _stop(store: Store, run_id: str) -> None:
-    try:
-        runner.stop(store, run_id)
-    except DistillError as error:
-        show_error(error)
-
-
-def _ways_on(run: Run) -> None:
-    if run.model_path is not None and run.model_path.is_dir():
-        with st.container(key="explain_student", width="content"):
-            parameters = explain_parameters(run, st.session_state)
-            page_link("pages/explain.py", "Explain with this student", ":material/visibility:", **parameters)
-    st.button(
-        "Start again",
-        icon=":material/replay:",
-        key="distill.again",
-        help="Opens the form with this run’s settings.",
-        on_click=_again,
-        args=(run,),
-    )
-
-
-def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | list[str]]:
-    """Return the explain page's address for a run's student beside what the visitor was looking at there.
-
-    `state`: the visitor's session, in which that page keeps its text and students; bundled students until then.
-    """
-    student = f"run/{run.id}"
-    bundled = [model.id for model in list_models() if model.kind == "bundled" and model.task == run.config.task]
-    others = [model for model in state.get("explain.students", bundled) if model not in (student, run.config.teacher)]
-    students = [student, *others][:MOST_STUDENTS]
-    parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
-    parameters["student"] = students
-    if source_for(run.config.task, run.config.source).startswith(PREFIX):
-        parameters["source"] = run.config.source
-    text = state.get("explain.text")
-    if isinstance(text, str) and text.strip():
-        parameters["text"] = text
-    return parameters
-
-
-def _again(run: Run) -> None:
-    fill(replace(run.config, name=""))  # two runs of one name could not be told apart
-    st.query_params.clear()
-
-
 def _progress(store: Store, run: Run, series: Series) -> None:
     steps = run.config.steps
     if run.state == "queued":
         st.progress(0.0, text=plain(queue_words(store, run)))
         return
     silent = 0.0 if run.heartbeat is None else time.time() - run.heartbeat
-    if run.status == "stopping":
-        words = f"Stopping at step {run.step:,} of {steps:,}: the student is being saved"
+    if run.status in ("stopping", "pausing"):
+        words = f"{run.status.capitalize()} at step {run.step:,} of {steps:,}: the student is being saved"
     elif run.phase == "training" or run.step:
         left = series.get("seconds_left", ())
         words = f"{(run.phase or 'training').capitalize()}: step {run.step:,} of {steps:,}"
@@ -327,9 +263,8 @@ def _log(store: Store, run: Run) -> None:
 
 def _when(run: Run) -> str:
     moment = time.strftime("%d %b %H:%M", time.localtime(run.created))
-    if run.started is None or run.ended is None:
-        return moment
-    return f"{moment}, {exactly(run.ended - run.started)}"
+    worked = run.worked_seconds(time.time())
+    return moment if run.active or worked is None else f"{moment}, {exactly(worked)}"
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from distill_core.methods import METHODS, terms_of
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
 from distill_core.store import Run, Store
-from pages.components import run_view
+from pages.components import run_actions, run_view
 from pages.components.run_form import WEIGHING
+from tests.conftest import FAKE_TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = "<b>Bold</b> & <script>alert(1)</script>"
@@ -30,7 +30,9 @@ from distill_core import worker
 from distill_core.events import Measured, Note, Phase
 
 class Session:
-    def __init__(self, config):
+    begin = 0
+
+    def __init__(self, config, checkpoint):
         self.config = config
 
     def events(self):
@@ -53,19 +55,6 @@ class Session:
 worker._open_session = Session
 sys.exit(worker.main(sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def store() -> Iterator[Store]:
-    store = Store()
-    yield store
-    for run in store.runs(("queued",)):
-        store.cancel(run.id)
-    for run in store.runs(("running",)):
-        process = runner.worker_process(run)
-        if process is not None:
-            process.kill()
-            process.wait(10)
 
 
 @pytest.fixture
@@ -109,8 +98,8 @@ def links(page: AppTest) -> dict[str, str]:
 def running(store: Store, *events: Event, **settings: Any) -> tuple[Run, Recorder]:
     """Return a run that is being worked on, as far as the store can tell, with these events written."""
     run_id = runner.submit(store, RunConfig(**{"device": "cpu", **settings}))
-    assert store.claim(lambda name: name, "token", only=run_id) is not None
-    recorder = Recorder(store, run_id, "token")
+    assert store.claim(lambda name: name, FAKE_TOKEN, only=run_id) is not None
+    recorder = Recorder(store, run_id, FAKE_TOKEN)
     for event in events:
         recorder.record(event)
     recorder.flush()
@@ -161,7 +150,7 @@ def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) ->
     for step in range(1, 21):
         recorder.record(Measured(step, {"examples_per_second": 32.0}))
     recorder.flush()
-    store.end(run.id, "token", "finished")
+    store.end(run.id, FAKE_TOKEN, "finished")
     shown = html(opened(teacher=teacher, device="cpu", steps=60))
     assert "the last run of AD-KD on cpu did 32 examples a second" in shown
     assert "About 70 s on CPU" in shown  # 60 steps of one second, and the loading
@@ -251,44 +240,23 @@ def test_a_live_view_fetches_only_what_is_new(store: Store, monkeypatch: pytest.
     assert "0.625" in html(page)
 
 
-def test_stop_shows_at_once(store: Store) -> None:
-    run, _ = running(store, Measured(3, {"loss": 1.0}))
-    page = opened(run.id)
-    page.button(key="distill.stop").click().run()
-    assert store.get(run.id).stop_requested is not None
-    assert page.button(key="distill.stop").disabled
-    assert "Stopping" in page.button(key="distill.stop").label
-    assert "dl-stopping" in html(page)
-
-
 @pytest.mark.parametrize(("last", "told"), [(7, True), (9, False)])
 def test_a_student_that_was_not_measured_at_its_end_says_so(store: Store, last: int, told: bool) -> None:
     run, _ = running(store, evaluated(last, 0.7), Measured(9, {"loss": 1.0}))
     folder = run_folder(run.id) / "student"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
-    store.set_model(run.id, "token", folder)
-    store.end(run.id, "token", "stopped", "Stopped.")
+    store.set_model(run.id, FAKE_TOKEN, folder)
+    store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
     shown = html(opened(run.id))
     assert ("is of step 9; it was last measured at step 7" in shown) is told
-
-
-def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) -> None:
-    running(store, name="the first")
-    waiting = [runner.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
-    page = opened(waiting)
-    assert "number 2 in the queue on cpu" in page.get("progress")[0].proto.text.replace("\\", "")
-    assert page.button(key="distill.stop").label == "Cancel"
-    page.button(key="distill.stop").click().run()
-    assert store.get(waiting).state == "stopped"
-    assert "Cancelled before it began" in html(page)
 
 
 def test_a_failed_run_says_why_and_shows_its_log(store: Store) -> None:
     run, _ = running(store, Measured(16, {"loss": 1.0}))
     run_folder(run.id).mkdir(parents=True)
     (run_folder(run.id) / "log.txt").write_text("the last line\n")
-    store.end(run.id, "token", "failed", "Step 17: the ad_kd term is not finite (nan).")
+    store.end(run.id, FAKE_TOKEN, "failed", "Step 17: the ad_kd term is not finite (nan).")
     page = opened(run.id)
     assert "Step 17" in page.error[0].value
     assert "not finite" in page.error[0].value
@@ -367,8 +335,8 @@ def test_explain_opens_beside_what_was_looked_at(store: Store) -> None:
         "explain.text": "A fine film.",
         "explain.students": ["bundled/a", f"run/{run.id}", "bundled/b", "bundled/c"],
     }
-    parameters = run_view.explain_parameters(run, state)
+    parameters = run_actions.explain_parameters(run, state)
     assert parameters["student"] == [f"run/{run.id}", "bundled/a", "bundled/b"]
     assert parameters["text"] == "A fine film."
-    first_look = run_view.explain_parameters(run, {})["student"]
+    first_look = run_actions.explain_parameters(run, {})["student"]
     assert first_look == [f"run/{run.id}", "bundled/sst2-kd", "bundled/sst2-ad-kd"]

@@ -290,7 +290,7 @@ def test_a_run_says_what_it_was_trained_on(store: Store) -> None:
 
 
 def test_a_students_link_to_explain_names_its_own_data(store: Store, own_home: Path) -> None:
-    from pages.components.run_view import explain_parameters
+    from pages.components.run_actions import explain_parameters
 
     data = kept()
     run = store.get(submit(store, RunConfig(device="cpu", source=data.source)))

@@ -1,0 +1,121 @@
+"""The file the store is kept in: one SQLite database in WAL mode, opened by many processes at once.
+
+Every use opens a connection of its own and closes it, so nothing is shared between threads or held over a pause. What
+can go wrong with the file is said in words; it is never deleted.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from distill_core.errors import StoreError
+from distill_core.migrations import VERSION, migrate
+
+BUSY_SECONDS = 15.0  # how long a call waits for another process's write to end
+_OUR_BUGS = (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
+
+
+class Database:
+    """One SQLite file, begun if missing and brought up to date.
+
+    Raises StoreError, from any call, when the file is damaged, another program's, from a newer version
+    of this app, out of space or locked for too long.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        with self.connection(create=True) as connection:
+            self._prepare(connection)
+
+    @contextmanager
+    def connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """Open the file for as long as the block lasts; every statement is a transaction of its own."""
+        address = f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}"
+        try:
+            with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                connection.execute("PRAGMA synchronous = NORMAL")  # in WAL: safe against a killed process
+                yield connection
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise self._explained(error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one transaction that shuts out every other writer; an exception undoes it."""
+        with self.connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")  # left by an exception, the transaction ends with the connection: undone
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise StoreError(
+                f"The run store {self.path} was written by a newer version of this app (format {version}; "
+                f"this one knows up to {VERSION}). Update the app, or set DISTILL_HOME to another folder."
+            )
+        if version == VERSION:
+            return
+        if version == 0 and self._has_tables_of_others(connection):
+            raise StoreError(
+                f"{self.path} is a database of another program; set DISTILL_HOME to another folder, or move the file."
+            )
+        self._use_wal(connection)
+        if version > 0:
+            self._back_up(connection, version)
+        migrate(connection)
+
+    def _back_up(self, connection: sqlite3.Connection, version: int) -> None:
+        """Keep a copy of the file as an older version of this app wrote it, once."""
+        kept = self.path.with_name(f"{self.path.name}.format-{version}.backup")
+        if kept.exists():
+            return
+        part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+        part.unlink(missing_ok=True)
+        connection.execute("VACUUM INTO ?", (str(part),))
+        part.rename(kept)
+
+    @staticmethod
+    def _has_tables_of_others(connection: sqlite3.Connection) -> bool:
+        tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return bool(tables) and not {"runs", "metrics"} <= tables  # ours: another process migrated it just now
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch the file to WAL; SQLite does not wait by itself where two processes do it at once."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        if mode != "wal":
+            raise StoreError(
+                f"The folder of the run store {self.path} cannot hold a shared database (a network folder?); "
+                "set DISTILL_HOME to a folder on a local disk."
+            )
+
+    def _explained(self, error: sqlite3.DatabaseError | OSError) -> Exception:
+        """Return the StoreError that says what to do, or the error itself where it is a bug of ours."""
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = None if code is None else code & 0xFF  # the upper bits say where it happened
+        lacks_table = primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such")
+        if lacks_table or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return StoreError(
+                f"The run store {self.path} is damaged ({error}). Nothing was deleted. Rename the file and start "
+                f"again: a new store is begun, and the runs' logs and students stay in {self.path.parent / 'runs'}."
+            )
+        if primary == sqlite3.SQLITE_FULL:
+            return StoreError(f"No space left on the disk that holds the run store {self.path}; free some.")
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+            return StoreError(
+                f"The run store {self.path} was in use by another process for {BUSY_SECONDS:.0f} s; try again."
+            )
+        if isinstance(error, sqlite3.DatabaseError) and primary in _OUR_BUGS:
+            return error
+        return StoreError(f"The run store {self.path} cannot be used ({error}); check its folder's rights and space.")

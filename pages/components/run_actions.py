@@ -1,0 +1,110 @@
+"""What can be done with a run: stop, pause, go on, look at its student, start again with its settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from distill_core import runner
+from distill_core.catalogue import list_models
+from distill_core.errors import DistillError
+from distill_core.own_data import PREFIX
+from distill_core.store import Run, Store
+from pages.components.frame import page_link, show_error
+from pages.components.run_form import fill
+from pages.components.sources import source_for
+
+MOST_STUDENTS = 3  # that the explain page lays side by side
+
+
+def draw_actions(store: Store, run: Run) -> None:
+    """Draw the buttons and links that fit a run's state."""
+    if run.active:
+        _end_buttons(store, run)
+        return
+    if run.model_path is not None and run.model_path.is_dir():
+        with st.container(key="explain_student", width="content"):
+            parameters = explain_parameters(run, st.session_state)
+            page_link("pages/explain.py", "Explain with this student", ":material/visibility:", **parameters)
+    if runner.can_resume(run):
+        where = f"from its checkpoint, about step {run.step:,}" if run.model_path else "from the beginning"
+        st.button(
+            "Resume",
+            icon=":material/resume:",
+            key="distill.resume",
+            help=f"Goes on {where}; the student becomes the very one it would have been without a break.",
+            on_click=_try,
+            args=(runner.resume, store, run.id),
+        )
+    st.button(
+        "Start again",
+        icon=":material/replay:",
+        key="distill.again",
+        help="Opens the form with this run’s settings.",
+        on_click=_again,
+        args=(run,),
+    )
+
+
+def _end_buttons(store: Store, run: Run) -> None:
+    if run.state == "queued":
+        for word, other, icon in (("Earlier", "before", "arrow_upward"), ("Later", "after", "arrow_downward")):
+            st.button(
+                word,
+                icon=f":material/{icon}:",
+                key=f"distill.{word.lower()}",
+                help=f"Changes places with the run {other} it in the queue.",
+                on_click=_try,
+                args=(store.reorder, run.id, word == "Earlier"),
+            )
+    stopping, pausing = run.status == "stopping", run.status == "pausing"
+    st.button(
+        "Pausing …" if pausing else "Pause",
+        icon=":material/pause_circle:",
+        key="distill.pause",
+        disabled=stopping or pausing,
+        help="Saves everything and frees the device within ten seconds; Resume goes on where it was.",
+        on_click=_try,
+        args=(runner.stop, store, run.id, "pause"),
+    )
+    st.button(
+        "Stopping …" if stopping else "Cancel" if run.state == "queued" else "Stop",
+        icon=":material/stop_circle:",
+        key="distill.stop",
+        disabled=stopping,
+        help="Ends the run within ten seconds and keeps the student as it is then.",
+        on_click=_try,
+        args=(runner.stop, store, run.id),
+    )
+
+
+def _try(action: Callable[..., object], *given: object) -> None:
+    try:
+        action(*given)
+    except DistillError as error:
+        show_error(error)
+
+
+def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | list[str]]:
+    """Return the explain page's address for a run's student beside what the visitor was looking at there.
+
+    `state`: the visitor's session, in which that page keeps its text and students; bundled students until then.
+    """
+    student = f"run/{run.id}"
+    bundled = [model.id for model in list_models() if model.kind == "bundled" and model.task == run.config.task]
+    others = [model for model in state.get("explain.students", bundled) if model not in (student, run.config.teacher)]
+    students = [student, *others][:MOST_STUDENTS]
+    parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
+    parameters["student"] = students
+    if source_for(run.config.task, run.config.source).startswith(PREFIX):
+        parameters["source"] = run.config.source
+    text = state.get("explain.text")
+    if isinstance(text, str) and text.strip():
+        parameters["text"] = text
+    return parameters
+
+
+def _again(run: Run) -> None:
+    fill(replace(run.config, name=""))  # two runs of one name could not be told apart
+    st.query_params.clear()

@@ -1,0 +1,74 @@
+"""What can be done with a run on its page: stop, pause, go on, move in the queue."""
+
+from distill_core import runner
+from distill_core.config import RunConfig
+from distill_core.events import Measured
+from distill_core.paths import STATE_FILE, run_folder
+from distill_core.store import Store
+from tests.conftest import FAKE_TOKEN
+from tests.pages.test_distill_page import html, opened, running
+
+
+def test_stop_shows_at_once(store: Store) -> None:
+    run, _ = running(store, Measured(3, {"loss": 1.0}))
+    page = opened(run.id)
+    page.button(key="distill.stop").click().run()
+    assert store.get(run.id).stop_requested is not None
+    assert page.button(key="distill.stop").disabled
+    assert "Stopping" in page.button(key="distill.stop").label
+    assert "dl-stopping" in html(page)
+
+
+def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) -> None:
+    running(store, name="the first")
+    waiting = [runner.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
+    page = opened(waiting)
+    assert "number 2 in the queue on cpu" in page.get("progress")[0].proto.text.replace("\\", "")
+    assert page.button(key="distill.stop").label == "Cancel"
+    page.button(key="distill.stop").click().run()
+    assert store.get(waiting).state == "stopped"
+    assert "Cancelled while it waited" in html(page)
+
+
+def test_a_queued_run_can_be_moved(store: Store) -> None:
+    running(store, name="the first")
+    first, second = (runner.submit(store, RunConfig(device="cpu")) for _ in range(2))
+    page = opened(second)
+    page.button(key="distill.earlier").click().run()
+    assert "next on cpu" in page.get("progress")[0].proto.text.replace("\\", "")
+    assert store.get(second).position < store.get(first).position
+    page.button(key="distill.later").click().run()
+    assert "number 2 in the queue" in page.get("progress")[0].proto.text.replace("\\", "")
+
+
+def test_a_pause_shows_at_once_and_what_is_paused_can_go_on(store: Store) -> None:
+    run, _ = running(store, Measured(3, {"loss": 1.0}), Measured(9, {"ce": 0.875}))
+    page = opened(run.id)
+    page.button(key="distill.pause").click().run()
+    assert store.get(run.id).status == "pausing"
+    assert page.button(key="distill.pause").disabled
+    assert not page.button(key="distill.stop").disabled
+    assert "dl-pausing" in html(page)
+    folder = run_folder(run.id) / "student"
+    folder.mkdir(parents=True)
+    (folder / STATE_FILE).touch()
+    store.set_model(run.id, FAKE_TOKEN, folder)
+    store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 9.")
+    page = opened(run.id)
+    assert "0.875" in html(page)
+    running(store, name="another")  # so that it waits
+    page.button(key="distill.resume").click().run()
+    assert store.get(run.id).state == "queued"
+
+
+def test_points_that_a_run_has_taken_back_are_not_shown(store: Store) -> None:
+    run, _ = running(store, Measured(3, {"ce": 0.625}), Measured(9, {"ce": 0.875}))
+    page = opened(run.id)
+    assert "0.875" in html(page)
+    store.end(run.id, FAKE_TOKEN, "lost")
+    store.requeue(run.id)
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN) is not None
+    store.rewind(run.id, FAKE_TOKEN, 3)
+    page.run()
+    assert "0.875" not in html(page)
+    assert "0.625" in html(page)

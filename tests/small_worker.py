@@ -1,0 +1,91 @@
+"""Worker processes whose session is a few lines, for tests of what is around it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distill_core.config import RunConfig
+from distill_core.paths import run_folder
+from distill_core.runner import pump, submit
+from distill_core.store import Run, Store
+from tests.conftest import until
+
+# A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
+SESSION = """
+import json, os, sys, time
+from distill_core import runner, worker
+from distill_core.errors import RunError
+from distill_core.events import Measured, Note, Phase
+from distill_core.paths import STATE_FILE
+
+class Session:
+    def __init__(self, config, checkpoint):
+        self.config = config
+        self.begin = json.loads((checkpoint / "student.json").read_text())["step"] if checkpoint else 0
+
+    def events(self):
+        yield Phase("training", f"{self.config.steps} steps on {self.config.device}")
+        for step in range(self.begin + 1, self.config.steps + 1):
+            yield from self.between(step)
+            yield Measured(step, {"loss": 1 / step, "ce": 0.5})
+            if step % self.config.evaluate_every == 0:
+                yield Measured(step, {"validation/accuracy": 0.75})
+
+    def between(self, step):
+        yield Note(f"in step {step}")
+        time.sleep(0.02)
+
+    def save(self, path, record):
+        path.mkdir(exist_ok=True)
+        (path / "student.json").write_text(json.dumps(record))
+        (path / STATE_FILE).touch()
+"""
+ENDING = """
+worker._open_session = Session
+runner.WORKER = (sys.executable, __file__)  # what the next run is started with
+if __name__ == "__main__":
+    sys.exit(worker.main(sys.argv[1:]))
+"""
+VARIANTS = {
+    "plain": "",
+    # hangs in step 3, deaf to everything but the end of its process
+    "hanging": """
+    def between(self, step):
+        yield Note(f"in step {step}")
+        if step == 3:
+            time.sleep(300)
+""",
+    "not finite": """
+    def between(self, step):
+        yield Note("so far so good")
+        if step == 3:
+            raise RunError("Step 3: the term ad_kd is not finite (nan).")
+""",
+    "talking": """
+    def between(self, step):
+        print("x" * 1_000_000)
+        yield Note("said a lot")
+""",
+}
+
+
+def worker_command(folder: Path, variant: str) -> Sequence[str]:
+    """Return the command of a worker process with a session of a kind, written into a folder."""
+    script = folder / f"{variant.replace(' ', '_')}.py"
+    script.write_text(SESSION + VARIANTS[variant] + ENDING)
+    return (sys.executable, str(script))
+
+
+def training(store: Store, command: Sequence[str], step: int = 3, **settings: Any) -> Run:
+    """Start a run in a worker process and return it once it is past a step."""
+    run_id = submit(store, RunConfig.from_values({"steps": 100_000, "device": "cpu", **settings}))
+    pump(store, command)
+    assert until(lambda: store.get(run_id).step >= step), store.log_tail(run_id)
+    return store.get(run_id)
+
+
+def saved_step(run: Run) -> int:
+    assert run.model_path == run_folder(run.id) / "student"
+    return int(json.loads((run.model_path / "student.json").read_text())["step"])

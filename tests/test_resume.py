@@ -1,0 +1,254 @@
+"""Pause, stop, crash and go on: with a session of a few lines, with real sessions, and with real worker processes."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distill_core import runner
+from distill_core.config import RunConfig
+from distill_core.distillation import Session, prepare
+from distill_core.errors import RunError
+from distill_core.events import Event, Measured
+from distill_core.models import save_model
+from distill_core.paths import STATE_FILE, home
+from distill_core.runner import can_resume, pump, resume, stop, submit, wait
+from distill_core.store import INTERRUPTED, RunState, Store
+from tests.conftest import FAKE_TOKEN, PROMISE, until
+from tests.small_worker import saved_step, training, worker_command
+from tests.test_end_to_end import small_run
+from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
+
+Scripts = Callable[[str], Sequence[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Scripts:
+    """Return what gives the command of a worker process with a session of a kind."""
+    return partial(worker_command, tmp_path)
+
+
+# in the store ----------------------------------------------------------------------------------
+
+
+def claimed(store: Store, run_id: str) -> None:
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+
+
+@pytest.mark.parametrize("state", INTERRUPTED)
+def test_an_interrupted_run_goes_back_to_the_end_of_the_queue(store: Store, state: RunState) -> None:
+    first, second = (submit(store, RunConfig(device="cpu")) for _ in range(2))
+    claimed(store, first)
+    store.request(first, "pause")
+    store.write(first, FAKE_TOKEN, [(3, "loss", 1.0)], None)
+    store.end(first, FAKE_TOKEN, state, "because")
+    took = store.get(first).worked_seconds(0.0)
+    again = resume(store, first)
+    assert (again.state, again.reason, again.token, again.wish, again.stop_requested) == (
+        "queued",
+        "",
+        None,
+        None,
+        None,
+    )
+    assert (again.started, again.ended, again.worked_seconds(0.0)) == (None, None, took)
+    assert [run.id for run in sorted(store.runs(("queued",)), key=lambda run: run.position)] == [second, first]
+    assert store.latest(first) == {"loss": 1.0}
+    with pytest.raises(RunError, match="it is queued"):
+        resume(store, first)
+
+
+def test_a_finished_run_or_one_without_a_training_state_does_not_go_on(store: Store, tmp_path: Path) -> None:
+    first, second = (submit(store, RunConfig(device="cpu")) for _ in range(2))
+    for run_id, state in ((first, "finished"), (second, "stopped")):
+        claimed(store, run_id)
+        store.set_model(run_id, FAKE_TOKEN, tmp_path)
+        store.end(run_id, FAKE_TOKEN, "finished" if state == "finished" else "stopped")
+    with pytest.raises(RunError, match="it is finished"):
+        resume(store, first)
+    with pytest.raises(RunError, match="no training state"):
+        resume(store, second)
+    (tmp_path / STATE_FILE).touch()
+    assert can_resume(store.get(second))
+
+
+def test_what_was_measured_after_a_step_is_forgotten_by_its_worker_alone(store: Store) -> None:
+    run_id = submit(store, RunConfig(device="cpu"))
+    claimed(store, run_id)
+    store.write(run_id, FAKE_TOKEN, [(step, "loss", float(step)) for step in range(5)], None)
+    assert not store.rewind(run_id, "another", 1)
+    assert store.rewind(run_id, FAKE_TOKEN, 2)
+    assert [point.step for point in store.metrics(run_id)] == [0, 1, 2]
+    assert store.get(run_id).step == 2
+    assert store.rewind(run_id, FAKE_TOKEN, None)
+    assert store.metrics(run_id) == []
+
+
+def test_runs_that_wait_change_places_and_start_in_that_order(store: Store) -> None:
+    ids = [submit(store, RunConfig(device="cpu")) for _ in range(3)]
+    assert store.reorder(ids[2], earlier=True)
+    assert store.reorder(ids[0], earlier=False)
+    assert not store.reorder(ids[1], earlier=False)
+    assert not store.reorder(ids[2], earlier=True)
+    assert not store.reorder("nobody", earlier=True)
+    started = []
+    while (run := store.claim(lambda _: "cpu", FAKE_TOKEN)) is not None:
+        started.append(run.id)
+        store.end(run.id, FAKE_TOKEN, "finished")
+    assert started == [ids[2], ids[0], ids[1]]
+
+
+def test_a_stop_may_follow_a_pause_but_not_the_other_way(store: Store) -> None:
+    run_id = submit(store, RunConfig(device="cpu"))
+    claimed(store, run_id)
+    assert store.request(run_id, "pause")
+    asked = store.get(run_id)
+    assert (asked.status, asked.interrupted_as) == ("pausing", "paused")
+    assert not store.request(run_id, "pause")
+    assert store.request(run_id, "stop")
+    assert store.get(run_id).status == "stopping"
+    assert store.get(run_id).stop_requested == asked.stop_requested
+    assert not store.request(run_id, "pause")
+
+
+def test_a_run_that_waits_is_paused_at_once(store: Store) -> None:
+    run = stop(store, submit(store, RunConfig(device="cpu")), "pause")
+    assert (run.state, run.reason) == ("paused", "Paused while it waited.")
+    assert resume(store, run.id).state == "queued"
+
+
+# a worker process with a session of a few lines ------------------------------------------------
+
+
+def test_a_paused_run_gives_its_device_to_the_next_and_goes_on_where_it_was(store: Store, command: Scripts) -> None:
+    run = training(store, command("plain"))
+    following = submit(store, RunConfig(steps=3, device="cpu"))
+    assert stop(store, run.id, "pause").status == "pausing"
+    paused = wait(store, run.id, PROMISE, command("plain"))
+    assert (paused.state, paused.step) == ("paused", saved_step(paused))
+    assert "on request at step" in paused.reason
+    assert wait(store, following, 30, command("plain")).state == "finished"
+    resume(store, run.id)
+    pump(store, command("plain"))
+    assert until(lambda: store.get(run.id).step > paused.step + 3)
+    stop(store, run.id)
+    ended = wait(store, run.id, PROMISE)
+    assert ended.state == "stopped"
+    losses = [point.step for point in store.metrics(run.id, names=["loss"])]
+    assert losses == list(range(1, ended.step + 1))
+
+
+def test_a_killed_run_forgets_what_came_after_its_checkpoint_and_goes_on(store: Store, command: Scripts) -> None:
+    run = training(store, command("plain"), step=8, evaluate_every=5)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)
+    assert wait(store, run.id, PROMISE).state == "lost"
+    resume(store, run.id)
+    pump(store, command("plain"))
+    assert until(lambda: store.get(run.id).step > 20)
+    stop(store, run.id)
+    ended = wait(store, run.id, PROMISE)
+    losses = [point.step for point in store.metrics(run.id, names=["loss"])]
+    assert losses == list(range(1, ended.step + 1))
+
+
+# real sessions ---------------------------------------------------------------------------------
+
+
+def drive(session: Session, folder: Path, until_step: int | None = None) -> list[tuple[int, dict[str, float]]]:
+    """Run a session to its end or to a step, save it as a worker does, and return what it measured."""
+    told: list[tuple[int, dict[str, float]]] = []
+    data: list[Event] = []
+    events = session.events()
+    for event in events:
+        if isinstance(event, Measured):
+            told.append((event.step, {k: v for k, v in event.values.items() if "second" not in k and "mb" not in k}))
+            if "loss" in event.values and event.step == until_step:
+                break
+        data.append(event)
+    step = told[-1][0]
+    used = [{"split": d.split, "fingerprint": d.fingerprint} for d in data if hasattr(d, "fingerprint")]
+    session.save(folder, {"task": session.config.task, "step": step, "data": used})
+    events.close()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("student", "method"), [("first", "gkd_cls"), ("random", "ad_kd"), ("a model", "egkd_perturbation")]
+)
+def test_a_session_goes_on_to_the_very_weights(tmp_path: Path, student: str, method: str) -> None:
+    config = replace(small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=7, method=method, student_layers=2))
+    if student == "a model":
+        save_model(tiny_network(seed=9), tiny_tokenizer(), tmp_path / "start", {"task": "sst2"})
+        config = replace(config, student=str(tmp_path / "start"))
+    elif student == "random":
+        config = replace(config, student="random")
+    whole = drive(prepare(config), tmp_path / "whole")
+    shutil.rmtree(home() / "teacher")
+    parts = drive(prepare(config), tmp_path / "part", until_step=2)
+    parts += drive(prepare(config, tmp_path / "part"), tmp_path / "part", until_step=6)  # before an evaluation
+    parts += drive(prepare(config, tmp_path / "part"), tmp_path / "part")
+    assert parts == whole
+    assert not (tmp_path / "part" / STATE_FILE).exists()  # nothing left to go on to
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "part")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_going_on_with_other_data_or_another_teacher_is_refused(tmp_path: Path) -> None:
+    teacher = tiny_folder(tmp_path / "teacher", layers=2)
+    train = tmp_path / "glue" / "SST-2" / "train.tsv"
+    train.parent.mkdir(parents=True)
+    for file in (train, train.with_name("dev.tsv")):
+        file.write_text("sentence\tlabel\n" + "a good film\t1\na bad film\t0\n" * 8)
+    content = train.read_text()
+    config = small_run(teacher, source=str(tmp_path / "glue"))
+    drive(prepare(config), tmp_path / "part", until_step=2)
+    train.write_text(content.replace("good", "great"))
+    with pytest.raises(RunError, match=r"train examples from .* have changed since"):
+        list(prepare(config, tmp_path / "part").events())
+    train.write_text(content)
+    save_model(tiny_network(seed=5, layers=2), tiny_tokenizer(), teacher, {"task": "sst2"})
+    with pytest.raises(RunError, match=r"teacher .* has changed since"):
+        list(prepare(config, tmp_path / "part").events())
+
+
+# real workers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    store = Store()
+    config = small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=800, evaluate_every=40, method="ad_kd")
+    whole, broken = submit(store, config), submit(store, config)
+    assert wait(store, whole, 200).state == "finished"
+    step = 0
+    for end in (lambda: stop(store, broken, "pause"), lambda: kill(store, broken), lambda: stop(store, broken)):
+        assert until(lambda: store.get(broken).step > step + 25, 60)  # noqa: B023 (called at once)
+        end()
+        ended = wait(store, broken, 30)
+        assert ended.state in INTERRUPTED, ended
+        step = ended.step
+        resume(store, broken)
+        pump(store)
+    assert wait(store, broken, 200).state == "finished"
+    first, second = (load_file(Path(str(store.get(run).model_path)) / "model.safetensors") for run in (whole, broken))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    names = ["loss", "ad_kd", "validation/accuracy", "agreement/spearman", "learning_rate"]
+    points = [[(p.step, p.name, p.value) for p in store.metrics(run, names=names)] for run in (whole, broken)]
+    assert points[0] == points[1]
+
+
+def kill(store: Store, run_id: str) -> None:
+    pid = store.get(run_id).pid
+    assert pid is not None
+    runner_process = runner.worker_process(store.get(run_id))
+    assert runner_process is not None
+    os.kill(pid, signal.SIGKILL)
