@@ -4,12 +4,13 @@ import json
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from distill_core.added import Added, list_added
+from distill_core.checkpoints import BEST, LAST
 from distill_core.config import RunConfig
 from distill_core.errors import ModelError
 from distill_core.methods import METHODS
@@ -104,8 +105,11 @@ def list_models() -> list[ModelInfo]:
     """
     found = [_bundled_info(entry) for entry in bundled_models().values()]
     for file in sorted((home() / "runs").glob("*/student/config.json"), reverse=True):
+        run = file.parent.parent
         try:
-            found.append(folder_info(f"run/{file.parent.parent.name}", file.parent, "run"))
+            found.append(folder_info(f"run/{run.name}", file.parent, "run"))
+            if (run / BEST / "config.json").exists():
+                found.append(_best_info(f"run/{run.name}/{BEST}", run / BEST))
         except ModelError as error:
             _LOG.warning("left out of the list: %s", error)
     for entry in _added():
@@ -117,19 +121,21 @@ def list_models() -> list[ModelInfo]:
 
 
 def find_model(model_id: str) -> ModelInfo:
-    """Return one model by id: `bundled/NAME`, `run/RUN`, one that was added, or any folder; else ModelError.
+    """Return one model by id: `bundled/NAME`, `run/RUN`, `run/RUN/best`, one that was added, or any folder.
 
-    Its message names the valid ids.
+    Raises ModelError naming the valid ids.
     """
     kind, _, name = model_id.partition("/")
     if kind == "bundled" and name in bundled_models():
         return _bundled_info(bundled_models()[name])
-    if kind == "run" and name not in ("", ".", "..") and Path(name).name == name:
-        folder = home() / "runs" / name / "student"
-        if existing_folder(str(folder)) is None:  # a checkpoint is replaced by two renames: look again
+    if kind == "run":
+        run, best = name.removesuffix(f"/{BEST}"), name.endswith(f"/{BEST}")
+        folder = home() / "runs" / run / (BEST if best else LAST)
+        safe = run not in ("", ".", "..") and Path(run).name == run
+        if safe and existing_folder(str(folder)) is None:  # a checkpoint is replaced by two renames: look again
             time.sleep(0.05)
-        if existing_folder(str(folder)) is not None:
-            return folder_info(model_id, folder, "run")
+        if safe and existing_folder(str(folder)) is not None:
+            return _best_info(model_id, folder) if best else folder_info(model_id, folder, "run")
     elif kind != "bundled" and model_id:
         named = existing_folder(model_id)
         own_names = {model_id} if named is None else {model_id, str(named.absolute()), str(named.resolve())}
@@ -200,6 +206,11 @@ def _bundled_info(entry: BundledModel) -> ModelInfo:
         architecture="bert",
         labels=get_task(entry.task).labels,
     )
+
+
+def _best_info(model_id: str, folder: Path) -> ModelInfo:
+    info = folder_info(model_id, folder, "run")
+    return replace(info, title=f"{info.title}, best at step {read_json(folder / 'distill.json').get('step', '?')}")
 
 
 def _added_info(entry: Added) -> ModelInfo:

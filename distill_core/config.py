@@ -25,6 +25,7 @@ WEAK = ("stop", "go_on")
 DROPOUT = ("published", "on", "off")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
+WATCHED = ("metric", "agreement/signed_cosine", "agreement/cosine", "agreement/spearman")
 
 _RENAMED = {"attribution_weight": "method_weight"}  # what runs of earlier versions call a setting
 Kind = Literal["int", "float", "text", "choice"]
@@ -214,6 +215,25 @@ class RunConfig:
     )
     evaluate_every: int = _setting(
         20, "int", "Evaluate every", "Steps between two evaluations, each of which saves a checkpoint.", (1, 1_000_000)
+    )
+    watched: str = _setting(
+        "metric", "choice", "Best by", "What tells the best checkpoint, and whether to stop early.", WATCHED
+    )
+    patience: int | None = _setting(
+        None,
+        "int",
+        "Patience",
+        "Evaluations in a row without a better one after which the run ends; empty for never.",
+        (1, 10_000),
+        True,
+    )
+    max_minutes: float | None = _setting(
+        None,
+        "float",
+        "Longest time",
+        "Minutes of training after which the run ends; empty for any.",
+        (0.01, 100_000),
+        True,
     )
     weak_teacher: str = _setting(
         "stop",

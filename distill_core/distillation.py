@@ -19,6 +19,7 @@ from distill_core.methods import METHODS
 from distill_core.models import LoadedModel, embed_width, load_model, make_trainable, read_record, save_model
 from distill_core.objectives import make_loss
 from distill_core.probe import Probe
+from distill_core.stopping import Stopping
 from distill_core.tasks import Answer, constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache, teacher_logits
 from distill_core.tokens import same_tokens
@@ -39,10 +40,18 @@ class Session:
         self.config, self._checkpoint = config, checkpoint
         self._record = read_record(checkpoint) if checkpoint else {}
         self.begin = int(self._record.get("step", 0))
+        watched = config.watched if "/" in config.watched else f"validation/{get_task(config.task).metric}"
+        minutes = None if config.max_minutes is None else 60 * config.max_minutes
+        self._stopping = Stopping(watched, config.patience, minutes, best_step=int(self._record.get("best", 0)))
         self._training: Training | None = None
         self._teacher: LoadedModel | None = None
         self._student: PreTrainedModel | None = None
         self._fingerprints: dict[str, str] = {}
+
+    @property
+    def best(self) -> int:
+        """The step of the best evaluation so far, 0 before there is one."""
+        return self._stopping.best_step
 
     def events(self) -> Iterator[Event]:
         """Do the run, yielding what happens; closing the iterator ends it and keeps the student as it is.
@@ -94,6 +103,7 @@ class Session:
             seed=config.seed,
             evaluate=evaluate,
             evaluate_every=config.evaluate_every,
+            stopping=self._stopping,
         )
         if self.begin:
             self._go_on(self._training, student)

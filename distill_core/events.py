@@ -46,7 +46,14 @@ class DataUsed:
         return f"{doing} on {self.examples} examples from {self.source} ({self.fingerprint[:8]})"
 
 
-Event = Phase | Measured | Note | DataUsed
+@dataclass(frozen=True)
+class Ended:
+    """The run ends before its last step, as its settings ask; why, in words."""
+
+    text: str
+
+
+Event = Phase | Measured | Note | DataUsed | Ended
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import copy
 import inspect
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distill_core.catalogue import class_names, read_json, weight_shapes
+from distill_core.checkpoints import beside, replace_folder
 from distill_core.encoding import Inputs, tokenizer_blamed
 from distill_core.errors import ModelError
 from distill_core.layers import watched_stack
@@ -243,7 +243,7 @@ def save_model(
     It is built beside `path` and renamed; an older folder of that name is set aside first, deleted last.
     What an error (a full disk: OSError, SafetensorError) leaves half-built is deleted.
     """
-    part, old = (path.with_name(f"{path.name}.{os.getpid()}.{suffix}") for suffix in ("part", "old"))
+    part = beside(path, "part")
     remove_folder(part)
     part.mkdir(parents=True)
     try:
@@ -256,10 +256,7 @@ def save_model(
     except BaseException:
         remove_folder(part)
         raise
-    if path.exists():
-        path.rename(old)
-    part.rename(path)
-    remove_folder(old)
+    replace_folder(part, path)
 
 
 def make_trainable(network: PreTrainedModel, embeddings: bool = False) -> PreTrainedModel:

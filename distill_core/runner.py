@@ -15,7 +15,6 @@ not free, and a machine that slept looks the same. Whether to stop it is the use
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import psutil
 
+from distill_core.checkpoints import tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.data import glue_folder
 from distill_core.devices import resolve_device
@@ -165,16 +165,6 @@ def process_start(process: psutil.Process) -> float:
         return int(ticks) / os.sysconf("SC_CLK_TCK")
     except OSError:  # no Linux, or gone, which psutil then says
         return float(process.create_time())
-
-
-def tidy_checkpoints(folder: Path) -> None:
-    """Undo what a kill in the middle of saving left: put the older checkpoint back, delete a half-written one."""
-    student = folder / "student"
-    for aside in sorted(folder.glob("student.*.old")):
-        if not student.exists():
-            aside.rename(student)
-    for rest in (*folder.glob("student.*.part"), *folder.glob("student.*.old")):
-        shutil.rmtree(rest, ignore_errors=True)
 
 
 def _look_after(store: Store, run: Run) -> None:

@@ -20,11 +20,12 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
-from distill_core.events import Event, Measured, Note, Phase
+from distill_core.events import Ended, Event, Measured, Note, Phase
 from distill_core.micro_batches import halved, parts, tried
 from distill_core.models import embed
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
+from distill_core.stopping import Stopping
 from distill_core.teacher_cache import TeacherCache
 from distill_core.training_state import TrainingState, random_states, set_random_states
 
@@ -63,6 +64,7 @@ class Training:
         seed: int,
         evaluate: Callable[[], Mapping[str, float]],
         evaluate_every: int,
+        stopping: Stopping | None = None,
     ) -> None:
         """Take `steps` optimizer steps; without `teacher` and `loss` plain fine-tuning on the labels.
 
@@ -70,7 +72,8 @@ class Training:
         `micro_batch`: how many examples of a batch are computed at once, None for all; halved, with a note, when memory
         runs out. A step's gradient does not depend on it but for dropout and rounding. `evaluate()` is called before
         the first step, every `evaluate_every` steps and after the last. Which parameters are trained is the caller's to
-        say (`requires_grad`). Same arguments, same device: same weights (random numbers come from `seed` alone).
+        say (`requires_grad`). `stopping` may end it before its last step; the learning rate falls over all steps
+        nevertheless. Same arguments, same device: same weights (random numbers come from `seed` alone).
         """
         self._student, self._teacher, self._dropout, self._seed = student, teacher, dropout, seed
         self._steps, self._evaluate, self._every = steps, evaluate, evaluate_every
@@ -80,10 +83,14 @@ class Training:
         self._step, self._evaluated = 0, -1  # the steps taken, and how many they were at the latest evaluation
         self._seconds = 0.0  # of training, in earlier processes
         self._random: Mapping[str, Tensor] | None = None
+        self._stopping = stopping or Stopping("")
 
     def state(self) -> TrainingState:
         """Return what, with the student's weights, is all that the next step depends on."""
-        numbers = {"evaluated": self._evaluated, "seconds": self._seconds, "update": self._update.numbers()}
+        numbers = {
+            "evaluated": self._evaluated, "seconds": self._seconds, "update": self._update.numbers(),
+            "stopping": self._stopping.numbers(),
+        }  # fmt: skip
         return TrainingState(self._step, numbers, self._update.tensors() | random_states(self._student.device))
 
     def resume(self, state: TrainingState) -> None:
@@ -93,6 +100,7 @@ class Training:
         """
         try:
             self._update.set(state.numbers["update"], state.tensors)
+            self._stopping.set(state.numbers["stopping"])
             self._evaluated, self._seconds = int(state.numbers["evaluated"]), float(state.numbers["seconds"])
             self._random = {name: state.tensors[name] for name in state.tensors if name.startswith("random/")}
             if not 0 < state.step <= self._steps or "random/cpu" not in self._random:
@@ -122,7 +130,7 @@ class Training:
                 yield self._look()
             began, before = time.perf_counter(), self._seconds
             yield Phase("training", f"{self._steps} steps" + (f", on from step {self._step}" if self._step else ""))
-            while self._step < self._steps:
+            while self._step < self._steps and (why := self._stopping.reason(self._step, self._seconds)) is None:
                 start = time.perf_counter()
                 examples, values = yield from self._advance()
                 now = time.perf_counter()
@@ -131,6 +139,10 @@ class Training:
                 yield Measured(self._step, values | _pace(examples, now - start, left, self._student))
                 if self._due():
                     yield self._look()
+            if self._step < self._steps:
+                if self._evaluated < self._step:
+                    yield self._look()
+                yield Ended(str(why))
         finally:
             self._student.eval()
             if self._teacher is not None:
@@ -157,6 +169,7 @@ class Training:
         self._student.eval()
         found = Measured(self._step, dict(self._evaluate()))
         self._evaluated = self._step
+        self._stopping.see(self._step, found.values)
         return found
 
 

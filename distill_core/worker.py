@@ -23,13 +23,14 @@ from typing import Any, Protocol, TextIO
 
 import psutil
 
+from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.devices import resolve_device
 from distill_core.errors import DistillError, StoreError
-from distill_core.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.recorder import Recorder
-from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy_checkpoints
+from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop
 from distill_core.store import LOG_NAME, Run, RunState, Store
 
 BEAT_SECONDS = 1.0
@@ -43,6 +44,10 @@ class Session(Protocol):
     """
 
     begin: int
+
+    @property
+    def best(self) -> int:
+        """The step of the best evaluation so far, 0 where there is none."""
 
     def events(self) -> Iterator[Event]:
         """Train, yielding what happens; closing the iterator ends it. Raises DistillError with the cause.
@@ -68,8 +73,9 @@ class _Work:
         self.recorder = Recorder(store, run.id, self.token)
         self.stop_asked = threading.Event()
         self._log, self._on_event = log, on_event
-        self._student = run_folder(run.id) / "student"
+        self._student = run_folder(run.id) / LAST
         self._step = 0
+        self._ended_early = ""
         self._data: list[DataUsed] = []
 
     def say(self, text: str) -> None:
@@ -88,7 +94,7 @@ class _Work:
             self.say(traceback.format_exc())
             return "failed", explain_failure(error, self._student.parent)
         if finished:
-            return "finished", ""
+            return "finished", self._ended_early
         kept = "the student as it was then is kept" if self._student.exists() else "there was no student yet"
         ended = self.store.get(self.run.id).interrupted_as
         return ended, f"{ended.capitalize()} on request at step {self._step}; {kept}."
@@ -117,6 +123,7 @@ class _Work:
                     break
             else:
                 self._save_last(session, unsaved)
+                settle_checkpoints(self._student.parent, last_is_best=session.best == self._step)
                 return True
             self._save_last(session, unsaved)  # before the iterator is closed, which may take its time
             return False
@@ -128,6 +135,8 @@ class _Work:
         session = _open_session(config, checkpoint)
         self._step = session.begin
         self.store.rewind(self.run.id, self.token, session.begin or None)
+        if session.best == session.begin > 0:  # else killed before it could be kept as the best
+            keep_as_best(self._student.parent)
         return session
 
     def _save_last(self, session: Session, unsaved: bool) -> None:
@@ -145,17 +154,22 @@ class _Work:
             "teacher": config.teacher,
             "method": config.method,
             "step": self._step,
+            "best": session.best,
             "config": asdict(config),
             "data": [asdict(used) for used in self._data],
         }
         session.save(self._student, record)
         self.store.set_model(self.run.id, self.token, self._student)
+        if session.best == self._step > 0:
+            keep_as_best(self._student.parent)
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, Phase):
             self.say(f"{event.name}: {event.detail}" if event.detail else event.name)
-        elif isinstance(event, Note | DataUsed):
+        elif isinstance(event, Note | DataUsed | Ended):
             self.say(event.text)
+            if isinstance(event, Ended):
+                self._ended_early = event.text
             if isinstance(event, DataUsed):
                 self._data.append(event)
         elif any(name.startswith(EVALUATION) for name in event.values):

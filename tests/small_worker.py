@@ -21,6 +21,8 @@ from distill_core.events import Measured, Note, Phase
 from distill_core.paths import STATE_FILE
 
 class Session:
+    best = 0
+
     def __init__(self, config, checkpoint):
         self.config = config
         self.begin = json.loads((checkpoint / "student.json").read_text())["step"] if checkpoint else 0

@@ -231,9 +231,9 @@ def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_n
     assert wait(store, whole, 200).state == "finished"
     step = 0
     for end in (lambda: stop(store, broken, "pause"), lambda: kill(store, broken), lambda: stop(store, broken)):
-        assert until(lambda: store.get(broken).step > step + 25, 60)  # noqa: B023 (called at once)
+        assert until(lambda: store.get(broken).step > step + 25, 120)  # noqa: B023 (called at once)
         end()
-        ended = wait(store, broken, 30)
+        ended = wait(store, broken, 60)
         assert ended.state in INTERRUPTED, ended
         step = ended.step
         resume(store, broken)

@@ -39,7 +39,7 @@ class Scripted:
     def __init__(self, events: Sequence[Event | BaseException], saving: Sequence[BaseException | None] = ()) -> None:
         self.planned, self.saving = events, list(saving)
         self.saves: list[int] = []
-        self.begin = 0
+        self.begin = self.best = 0
         self.record: dict[str, Any] = {}
         self.closed = False
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from distill_core import runner
 from distill_core.catalogue import list_models
+from distill_core.checkpoints import BEST
 from distill_core.errors import DistillError
 from distill_core.own_data import PREFIX
+from distill_core.paths import run_folder
 from distill_core.store import Run, Store
 from pages.components.frame import page_link, show_error
 from pages.components.run_form import fill
@@ -93,8 +96,9 @@ def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | li
     """
     student = f"run/{run.id}"
     bundled = [model.id for model in list_models() if model.kind == "bundled" and model.task == run.config.task]
-    others = [model for model in state.get("explain.students", bundled) if model not in (student, run.config.teacher)]
-    students = [student, *others][:MOST_STUDENTS]
+    own = [student, f"{student}/{BEST}"] if best_folder(run) else [student]
+    others = [model for model in state.get("explain.students", bundled) if model not in (*own, run.config.teacher)]
+    students = [*own, *others][:MOST_STUDENTS]
     parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
     parameters["student"] = students
     if source_for(run.config.task, run.config.source).startswith(PREFIX):
@@ -103,6 +107,12 @@ def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | li
     if isinstance(text, str) and text.strip():
         parameters["text"] = text
     return parameters
+
+
+def best_folder(run: Run) -> Path | None:
+    """Return the folder of a run's best checkpoint where that is not its last."""
+    folder = run_folder(run.id) / BEST
+    return folder if folder.is_dir() else None
 
 
 def _again(run: Run) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalogue import find_model, find_teacher, list_models
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config import FIELDS, WATCHED, RunConfig
 from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
@@ -27,6 +27,7 @@ ON_A_LINE = 3  # terms of the formula
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
+    ("watched", "patience", "max_minutes"),
     ("micro_batch", "precision"),
     ("method_delay", "method_ramp", "method_every"),
     ("matching", "erasures", "erasures_each_step", "rationale_share"),
@@ -106,6 +107,7 @@ def draw_more_settings() -> None:
             "device": {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices},
             "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
             "dropout": {"published": "As published", "on": "On", "off": "Off"},
+            "watched": dict(zip(WATCHED, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
             "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
             "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},
             "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import plotly.graph_objects as go
 import streamlit as st
 
+from distill_core.catalogue import read_json
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
@@ -20,7 +21,7 @@ from distill_core.tasks import get_task
 from pages.components import charts, run_html
 from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain
-from pages.components.run_actions import draw_actions
+from pages.components.run_actions import best_folder, draw_actions
 from pages.components.run_estimate import about, exactly
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
@@ -144,6 +145,11 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     measured = series.get(f"validation/{metric}", ())
     if run.model_path is not None and measured and measured[-1][0] < run.step:
         words = f"The student that was kept is of step {run.step:,}; it was last measured at step {measured[-1][0]:,}."
+        st.html(run_html.line(words))
+    best = best_folder(run)
+    if best is not None:
+        step = read_json(best / "distill.json").get("step", "?")
+        words = f"Its best checkpoint, of step {step}, is kept, too; it is explained beside the last one."
         st.html(run_html.line(words))
     words = run_html.verdict(metric, series, used)
     if words:

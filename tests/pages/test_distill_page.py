@@ -30,7 +30,7 @@ from distill_core import worker
 from distill_core.events import Measured, Note, Phase
 
 class Session:
-    begin = 0
+    begin = best = 0
 
     def __init__(self, config, checkpoint):
         self.config = config

@@ -1,0 +1,70 @@
+"""A run's checkpoints on disk: `student`, as it was last, and `best`; whole at any moment, whatever is killed.
+
+A folder is never written into: a new one is built beside it and put in its place by renaming.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from distill_core.paths import STATE_FILE
+
+LAST, BEST = "student", "best"
+
+
+def beside(path: Path, kind: str) -> Path:
+    """Return the name of a folder of this process beside another: its new content (part) or the old one (old)."""
+    return path.with_name(f"{path.name}.{os.getpid()}.{kind}")
+
+
+def replace_folder(part: Path, path: Path) -> None:
+    """Put a folder in the place of another, which is set aside first and deleted last."""
+    old = beside(path, "old")
+    if path.exists():
+        path.rename(old)
+    part.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def keep_as_best(folder: Path) -> None:
+    """Keep the last checkpoint as the best one, too, sharing its files; without what the training goes on from.
+
+    OSError when the disk is full; what was half-built is then deleted.
+    """
+    last, best = folder / LAST, folder / BEST
+    part = beside(best, "part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        for file in last.iterdir():
+            if file.name != STATE_FILE:
+                _share(file, part / file.name)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    replace_folder(part, best)
+
+
+def settle_checkpoints(folder: Path, last_is_best: bool) -> None:
+    """Delete what a finished run needs no more: what it would go on from, and a best checkpoint that is the last."""
+    (folder / LAST / STATE_FILE).unlink(missing_ok=True)
+    if last_is_best:
+        shutil.rmtree(folder / BEST, ignore_errors=True)
+
+
+def tidy_checkpoints(folder: Path) -> None:
+    """Undo what a kill in the middle of saving left: put an older checkpoint back, delete a half-written one."""
+    for name in (LAST, BEST):
+        for aside in sorted(folder.glob(f"{name}.*.old")):
+            if not (folder / name).exists():
+                aside.rename(folder / name)
+        for rest in (*folder.glob(f"{name}.*.part"), *folder.glob(f"{name}.*.old")):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _share(file: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no such names."""
+    try:
+        os.link(file, other)
+    except OSError:
+        shutil.copy2(file, other)

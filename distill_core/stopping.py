@@ -1,0 +1,51 @@
+"""When a training ends before its last step, and which of its evaluations was the best."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass
+class Stopping:
+    """Watches one measured value, the larger the better.
+
+    `patience`: evaluations in a row without a better value after which the training ends, None for never; `seconds`: of
+    training after which it ends, None for never. The evaluation before the first step counts for neither.
+    """
+
+    watched: str
+    patience: int | None = None
+    seconds: float | None = None
+    best: float = -math.inf
+    best_step: int = 0
+    idle: int = 0  # evaluations since the best
+
+    def see(self, step: int, values: Mapping[str, float]) -> None:
+        """Take note of an evaluation; a value that is not defined is not better."""
+        if step == 0:
+            return
+        if values.get(self.watched, math.nan) > self.best:
+            self.best, self.best_step, self.idle = values[self.watched], step, 0
+        else:
+            self.idle += 1
+
+    def reason(self, step: int, seconds: float) -> str | None:
+        """Say why the training should end after this step, None where it should not."""
+        if self.patience is not None and self.idle >= self.patience:
+            best = (
+                f"the best was {self.best:.4f} at step {self.best_step}" if self.best_step else "it was never defined"
+            )
+            return f"Stopped early at step {step}: {self.idle} evaluations without a better {self.watched}; {best}."
+        if self.seconds is not None and seconds >= self.seconds:
+            return f"Ended at step {step}, as {seconds / 60:.1f} minutes of training are over."
+        return None
+
+    def numbers(self) -> dict[str, float | int | None]:
+        """Return what `set` takes, as JSON has it."""
+        return {"best": self.best if self.best_step else None, "best_step": self.best_step, "idle": self.idle}
+
+    def set(self, numbers: Mapping[str, float | int | None]) -> None:
+        """Take over what `numbers` returned; TypeError or KeyError where it is something else."""
+        best = numbers["best"]
+        self.best = -math.inf if best is None else float(best)
+        self.best_step, self.idle = int(numbers["best_step"] or 0), int(numbers["idle"] or 0)

@@ -1,0 +1,151 @@
+"""When a training ends early: no better evaluation for a while, or the time is over; and what the best one was."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distill_core import worker
+from distill_core.catalogue import find_model, list_models
+from distill_core.checkpoints import BEST, LAST, keep_as_best, tidy_checkpoints
+from distill_core.config import RunConfig
+from distill_core.distillation import prepare
+from distill_core.events import Ended, Event, Measured
+from distill_core.models import load_model
+from distill_core.paths import STATE_FILE, run_folder
+from distill_core.runner import submit
+from distill_core.stopping import Stopping
+from distill_core.store import Store
+from tests.test_end_to_end import small_run
+from tests.test_worker import Scripted, done
+from tests.tiny import tiny_folder
+
+
+def seen(values: list[float], **settings: float) -> Stopping:
+    stopping = Stopping("accuracy", **settings)  # type: ignore[arg-type]
+    for at, value in enumerate(values):
+        stopping.see(10 * at, {"accuracy": value})
+    return stopping
+
+
+def test_patience_counts_evaluations_since_the_best() -> None:
+    stopping = seen([0.9, 0.5, 0.7, 0.7, math.nan], patience=2)  # the first is of the untrained student
+    assert (stopping.best, stopping.best_step, stopping.idle) == (0.7, 20, 2)
+    assert stopping.reason(40, 0.0) == (
+        "Stopped early at step 40: 2 evaluations without a better accuracy; the best was 0.7000 at step 20."
+    )
+    stopping.see(50, {"accuracy": 0.71})
+    assert stopping.reason(50, 1e9) is None
+    assert "never defined" in str(seen([0.5, math.nan], patience=1).reason(10, 0.0))
+
+
+def test_time_ends_a_training_and_without_either_nothing_does() -> None:
+    assert Stopping("accuracy", seconds=90.0).reason(7, 89.9) is None
+    assert Stopping("accuracy", seconds=90.0).reason(7, 90.0) == "Ended at step 7, as 1.5 minutes of training are over."
+    assert seen([0.5] * 1000).reason(10_000, 1e9) is None
+
+
+@pytest.mark.parametrize("values", [[], [0.5, 0.6, 0.4], [0.5, math.nan]])
+def test_it_goes_on_where_it_was(values: list[float]) -> None:
+    stopping, again = seen(values, patience=3), Stopping("accuracy", patience=3)
+    again.set(json.loads(json.dumps(stopping.numbers())))
+    assert again == stopping
+
+
+def measured_until_the_end(config: RunConfig) -> Iterator[Event]:
+    return prepare(config).events()
+
+
+def test_a_run_ends_after_its_patience_with_its_last_evaluation(tmp_path: Path) -> None:
+    given = small_run(tiny_folder(tmp_path / "teacher"), steps=60, evaluate_every=2, patience=2, learning_rate=1e-8)
+    events = list(measured_until_the_end(given))
+    assert isinstance(events[-1], Ended)
+    assert "Stopped early at step 6: 2 evaluations without a better validation/accuracy" in events[-1].text
+    looks = [e.step for e in events if isinstance(e, Measured) and "validation/accuracy" in e.values]
+    assert looks == [0, 2, 4, 6]
+
+
+def test_a_run_whose_time_is_over_is_evaluated_and_ends(tmp_path: Path) -> None:
+    given = small_run(tiny_folder(tmp_path / "teacher"), steps=100_000, evaluate_every=100_000, max_minutes=0.01)
+    events = list(measured_until_the_end(given))
+    assert isinstance(events[-1], Ended)
+    last = events[-2]
+    assert isinstance(last, Measured)
+    assert "validation/accuracy" in last.values
+    assert 0 < last.step < 100_000
+
+
+def test_agreement_can_be_what_is_watched(tmp_path: Path) -> None:
+    teacher = tiny_folder(tmp_path / "teacher")
+    session = prepare(replace(small_run(teacher, watched="agreement/signed_cosine"), steps=4, evaluate_every=1))
+    found = {e.step: e.values["agreement/signed_cosine"] for e in session.events() if is_look(e)}
+    del found[0]
+    assert session.best == max(found, key=lambda step: found[step])
+
+
+def is_look(event: Event) -> bool:
+    return isinstance(event, Measured) and "agreement/signed_cosine" in event.values
+
+
+# in the worker -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_keeps_its_best_checkpoint_beside_the_last(tmp_path: Path) -> None:
+    store = Store()
+    config = small_run(tiny_folder(tmp_path / "teacher"), steps=8, evaluate_every=1, learning_rate=3e-2, seed=1)
+    run = worker.run_in_foreground(store, submit(store, config), lambda _: None)
+    assert run.state == "finished"
+    points = {p.step: p.value for p in store.metrics(run.id, names=["validation/accuracy"]) if p.step}
+    best = max(points, key=lambda step: points[step])
+    assert not (run_folder(run.id) / LAST / STATE_FILE).exists()
+    if best == 8:
+        assert not (run_folder(run.id) / BEST).exists()
+    else:
+        assert json.loads((run_folder(run.id) / BEST / "distill.json").read_text())["step"] == best
+        found = find_model(f"run/{run.id}/best")
+        assert found in list_models()
+        assert found.title.endswith(f"best at step {best}")
+        load_model(found.path)
+
+
+def test_the_reason_of_an_early_end_is_the_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Scripted([Measured(1, {"validation/accuracy": 0.5}), Ended("Stopped early at step 1.")])
+    run = done(store, monkeypatch, session)
+    assert (run.state, run.reason) == ("finished", "Stopped early at step 1.")
+    assert any("Stopped early" in line for line in store.log_tail(run.id))
+
+
+def test_the_best_shares_its_files_and_survives_a_kill(tmp_path: Path) -> None:
+    last = tmp_path / LAST
+    last.mkdir()
+    (last / "weights").write_text("first")
+    (last / STATE_FILE).touch()
+    keep_as_best(tmp_path)
+    assert {file.name for file in (tmp_path / BEST).iterdir()} == {"weights"}
+    assert (tmp_path / BEST / "weights").stat().st_ino == (last / "weights").stat().st_ino
+    (tmp_path / BEST).rename(tmp_path / f"{BEST}.1.old")  # killed between two renames
+    (tmp_path / f"{BEST}.1.part").mkdir()
+    tidy_checkpoints(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
+
+
+def test_a_disk_that_fills_up_leaves_the_older_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LAST).mkdir()
+    (tmp_path / LAST / "weights").write_text("first")
+    keep_as_best(tmp_path)
+    (tmp_path / LAST / "weights").unlink()
+    (tmp_path / LAST / "weights").write_text("second")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    monkeypatch.setattr("shutil.copy2", full)
+    with pytest.raises(OSError, match="No space"):
+        keep_as_best(tmp_path)
+    assert (tmp_path / BEST / "weights").read_text() == "first"
+    assert not list(tmp_path.glob("*.part"))
