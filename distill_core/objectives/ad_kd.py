@@ -81,6 +81,6 @@ class AdKd:
             shares = torch.arange(1, self.steps + 1).to(forward.embeddings) / self.steps
             points = (shares[:, None, None, None] * forward.embeddings).flatten(0, 1)  # (m·B, T, D)
             points = points if points.requires_grad else points.requires_grad_()
-            views = losses_of_views(forward.run(points), forward.labels.repeat(self.steps))
+            views = losses_of_views(forward.run(points), forward.labels.repeat(self.steps), self.steps)
         found = [torch.autograd.grad(view, points, create_graph=create_graph, retain_graph=True)[0] for view in views]
         return [gradient.unflatten(0, (self.steps, -1)).mean(dim=0) for gradient in found]

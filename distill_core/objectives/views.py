@@ -5,6 +5,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+SURE = 30.0  # log-odds
+
 
 def log_odds(logits: Float[Tensor, "batch class"], index: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """Return log p_c − log(1 − p_c) of one class each; of a regression's one logit, the score itself.
@@ -30,18 +32,33 @@ def every_view(logits: Float[Tensor, "batch class"]) -> list[Float[Tensor, ""]]:
     return [log_odds(logits, torch.full_like(logits[:, 0], index, dtype=torch.long)).sum() for index in classes]
 
 
-def losses_of_views(logits: Float[Tensor, "batch class"], labels: Shaped[Tensor, " batch"]) -> list[Float[Tensor, ""]]:
-    """Return AD-KD's own views, each summed over the batch: −log p of the gold class (two classes) or of every class.
+def losses_of_views(
+    logits: Float[Tensor, "point class"], labels: Shaped[Tensor, " point"], steps: int
+) -> list[Float[Tensor, ""]]:
+    """Return AD-KD's own views, each summed over all points: −log p of the gold class (two classes) or of every class.
 
-    A regression's is the squared error. −log p_c is softplus of minus the log-odds, which stays exact near p_c = 1.
+    A regression's is the squared error. `steps`: of the path; its points are those copies of the batch one after
+    another. An example's −log p is taken times a number of its own (ours): its map is scaled to norm 1 afterwards, and
+    where a model is sure at every point the gradients would be lost in float32.
     """
     count = logits.shape[1]
     if count == 1:
         return [(logits[:, 0] - labels.to(logits.dtype)).square().sum()]
     if count == 2:
-        return [F.softplus(-log_odds(logits, labels)).sum()]
+        return [_surprise(log_odds(logits, labels), steps).sum()]
     every = (torch.full_like(labels, index) for index in range(count))
-    return [F.softplus(-log_odds(logits, index)).sum() for index in every]
+    return [_surprise(log_odds(logits, index), steps).sum() for index in every]
+
+
+def _surprise(odds: Float[Tensor, " point"], steps: int) -> Float[Tensor, " point"]:
+    """Return −log p = softplus(−log-odds), an example's times e to its least log-odds on the path, if that is over 0.
+
+    Beyond SURE softplus(−o) is e^(−o) to the last digit.
+    """
+    least = odds.detach().unflatten(0, (steps, -1)).amin(dim=0).clamp(min=0.0).repeat(steps)
+    near = F.softplus(-odds) * least.clamp(max=SURE).exp()
+    far = (least - odds).clamp(max=0.0).exp()
+    return torch.where(least > SURE, far, near)
 
 
 def predicted_view(logits: Float[Tensor, "batch class"]) -> Float[Tensor, ""]:

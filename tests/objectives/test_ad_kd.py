@@ -1,5 +1,7 @@
 """AD-KD against a plain reference written from the formula: loops, float64, sharing no code."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -102,6 +104,27 @@ def test_a_student_equal_to_its_teacher_has_no_loss(steps: int) -> None:
     method, forward = AdKd(steps=steps), student_pass(network, inputs, labels)
     signal = method.signal(student_pass(network, inputs, labels))
     assert method.losses(forward, signal, DRAW, method.counts(signal))["ad_kd"].item() == 0.0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("steps", [2, 8])
+@pytest.mark.parametrize("gap", [5.0, 29.0, 31.0, 50.0, 58.0, 90.0, 160.0])
+def test_a_teacher_that_is_sure_everywhere_has_its_map_in_float32(classes: int, steps: int, gap: float) -> None:
+    """The gradients of −log p are about e^−gap; what the map is scaled from must not have been lost before."""
+    network, inputs, labels = (
+        tiny_network(classes=classes).eval(),
+        random_inputs((9, 6)),
+        torch.zeros(2, dtype=torch.long),
+    )
+    with torch.no_grad():
+        network.classifier.bias[0] = gap  # sure of the first class at every point of the path
+    maps = []
+    for one in (network, copy.deepcopy(network).double()):
+        maps.append(AdKd(steps=steps).signal(student_pass(one, inputs, labels))["maps"])
+    assert (maps[0].dtype, maps[1].dtype) == (torch.float32, torch.float64)
+    assert maps[1].isfinite().all()
+    assert maps[1].abs().sum() > 0
+    torch.testing.assert_close(maps[0].double(), maps[1], rtol=2e-3, atol=2e-4)
 
 
 def test_a_linear_toy_by_hand() -> None:
