@@ -11,20 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from distill_core.comparison import WORDS
 from distill_core.methods import METHODS
-
-SHOWN = {  # the task's metrics come before
-    "label_loyalty": "label loyalty",
-    "probability_loyalty": "probability loyalty",
-    "saliency_loyalty": "saliency loyalty",
-    "cosine": "IG cosine",
-    "spearman": "IG Spearman",
-    "unsigned_cosine": "G×I cosine, unsigned",
-    "unsigned_spearman": "G×I Spearman, unsigned",
-    "signed_cosine": "G×I cosine, signed",
-    "step_seconds": "s a step",
-    "memory_mb": "MB",
-}
 
 
 def main(files: Annotated[list[Path], typer.Argument(help="documents that `compare --json` printed")]) -> None:
@@ -33,7 +21,7 @@ def main(files: Annotated[list[Path], typer.Argument(help="documents that `compa
         content = json.loads(file.read_text(encoding="utf-8"))
         print(f"\n{content['config']['task']}, {content['seeds']} seeds, {content['config']['steps']} steps\n")
         names = list(content["rows"][0]["numbers"])
-        columns = {name: name for name in names if name not in SHOWN} | SHOWN
+        columns = {name: name for name in names if name not in WORDS} | WORDS
         print(_line(["method", *columns.values()]))
         print(_line(["---"] * (len(columns) + 1)))
         for row in content["rows"]:

@@ -1,30 +1,45 @@
 """Methods compared honestly: the same data order, beginning and budget, several seeds, paired differences to plain KD.
 
 Every run is an ordinary one of the store, so a comparison that was stopped goes on where it was: what has finished
-with the very settings is taken as it is. Agreement is measured afterwards by integrated gradients on fixed validation
-examples, the same for all, and kept with the other explanations.
+with the very settings is taken as it is, and what was interrupted goes on. Agreement is measured afterwards by
+integrated gradients on fixed validation examples, the same for all, and kept with the other explanations.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
-from distill_core.catalogue import existing_folder
 from distill_core.config import RunConfig
 from distill_core.data import load_split
+from distill_core.devices import resolve_device
 from distill_core.distillation import run_data
-from distill_core.errors import ConfigError
+from distill_core.errors import ConfigError, ModelError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
 from distill_core.methods import METHODS
+from distill_core.model_files import WEIGHTS, file_sha256
 from distill_core.model_source import ModelSource
 from distill_core.models import read_record
-from distill_core.store import Run, Store
+from distill_core.runner import can_resume
+from distill_core.store import ACTIVE, INTERRUPTED, Run, RunState, Store
 from distill_core.tasks import get_task
+from distill_core.versions import versions
 
+WORDS = {  # the numbers of a method beside its task's metrics
+    "label_loyalty": "label loyalty",
+    "probability_loyalty": "probability loyalty",
+    "saliency_loyalty": "saliency loyalty",
+    "cosine": "IG cosine, signed",
+    "spearman": "IG Spearman, signed",
+    "unsigned_cosine": "G×I cosine, unsigned",
+    "unsigned_spearman": "G×I Spearman, unsigned",
+    "signed_cosine": "G×I cosine, signed",
+    "step_seconds": "seconds a step",
+    "memory_mb": "memory, MB",
+}
 AGREEMENT = ("cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty")
 PROBED = {  # what a run itself measured last, of gradient × input on its probe sentences, and what it is called here
     "agreement/cosine": "unsigned_cosine",
@@ -37,12 +52,16 @@ BASE = "kd"  # what the others are compared with
 
 @dataclass(frozen=True)
 class Outcome:
-    """One finished run and its numbers: metrics, agreement (means over the examples), seconds, megabytes."""
+    """One finished run and its numbers: metrics, agreement (means over the examples), seconds, megabytes.
+
+    `undefined`: of how many examples an agreement is not defined and left out of its mean, where there are any.
+    """
 
     method: str
     seed: int
     run_id: str
     numbers: Mapping[str, float]
+    undefined: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,20 +121,38 @@ def plan(
 
 
 def finished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> Run | None:
-    """Return the latest finished run of these settings, data and models, whatever it is called; None without one.
+    """Return the latest finished run that is this one, whatever it is called; None without one.
 
+    That is: of the same settings, device, data and models, made by the same versions, and its student whole.
     `fingerprints`: of the teacher, and of a student that is a model, as they are now.
     """
-    for run in store.runs(("finished",)):
-        if replace(run.config, name=config.name) != config or run.model_path is None:
+    for run in _of_these_settings(store, config, ("finished",)):
+        if run.model_path is None or run.device != resolve_device(config.device):
             continue
-        if existing_folder(str(run.model_path)) is None:  # deleted by hand
+        try:
+            record = read_record(run.model_path)
+            whole = record.get("weights_sha256") == file_sha256(run.model_path / WEIGHTS)
+        except (ModelError, OSError):  # damaged, or deleted by hand
             continue
-        used = {data.split: data.fingerprint for data in store.data_of(run.id)}
-        now = {data.split: data.fingerprint for data in run_data(config)}
-        if used == now and read_record(run.model_path).get("fingerprints") == dict(fingerprints):
+        if whole and record.get("fingerprints") == dict(fingerprints) and record.get("versions") == versions():
             return run
     return None
+
+
+def begun(store: Store, config: RunConfig) -> Run | None:
+    """Return the latest run of these settings and data that waits, works, or was interrupted and can go on."""
+    return next(
+        (run for run in _of_these_settings(store, config, ACTIVE + INTERRUPTED) if run.active or can_resume(run)), None
+    )
+
+
+def _of_these_settings(store: Store, config: RunConfig, states: Sequence[RunState]) -> Iterator[Run]:
+    """Yield the runs in any of these states that have these settings, and this data if they have loaded it."""
+    same = [run for run in store.runs(states) if replace(run.config, name=config.name) == config]
+    now = {data.split: data.fingerprint for data in run_data(config)} if same else {}
+    for run in same:
+        if {data.split: data.fingerprint for data in store.data_of(run.id)} in ({}, now):
+            yield run
 
 
 def measure(
@@ -145,7 +182,10 @@ def measure(
     seconds = [point.value for point in store.metrics(run.id, names=("step_seconds",))]
     numbers["step_seconds"] = fmean(seconds) if seconds else math.nan
     memory = [point.value for point in store.metrics(run.id, names=("memory_mb",))]
-    return Outcome(config.method, config.seed, run.id, numbers | {"memory_mb": max(memory, default=math.nan)})
+    numbers["memory_mb"] = max(memory, default=math.nan)
+    missing = {name: len(data.examples) - len(values) for name, values in found.items()}
+    undefined = {name: count for name, count in missing.items() if count}
+    return Outcome(config.method, config.seed, run.id, numbers, undefined)
 
 
 def summarise(outcomes: Iterable[Outcome]) -> list[Row]:

@@ -25,6 +25,7 @@ from distill_core.teacher_cache import TeacherCache, teacher_logits
 from distill_core.tokens import same_tokens
 from distill_core.trainer import Training, TrainingSet
 from distill_core.training_state import TrainingState
+from distill_core.versions import versions
 
 PROBE_EXAMPLES = 64
 NEAR_CHANCE = 0.02  # by which a teacher's metric must be above that of one answer for all (ours)
@@ -69,6 +70,8 @@ class Session:
         used = [DataUsed(data.split, data.source, len(data.examples), data.fingerprint) for data in (train, validation)]
         self._check_unchanged(used)
         yield from used
+        if (before := self._record.get("versions", versions())) != versions():
+            yield Note(f"begun with {before}, going on with {versions()}: other numbers than without the break")
         labels = gold_labels(train)
         if len(set(labels)) == 1:
             yield Note(f"All training examples have the label {get_task(config.task).label_name(labels[0])}.")
@@ -125,6 +128,7 @@ class Session:
             "description": f"{layer_count(self._student)} layers, {method}, {self.config.teacher}",
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
             "fingerprints": self._fingerprints,
+            "versions": self._record.get("versions", versions()),  # of its beginning, where it went on
         }
         state = None if self._training is None else self._training.state()
         unfinished = state is not None and state.step < self.config.steps

@@ -47,20 +47,26 @@ _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that look alike
 
 
 def submit(store: Store, config: RunConfig) -> str:
-    """Queue a run and return its id; every call makes one run. ConfigError for a device that is not here.
+    """Queue a run, its settings pinned, and return its id; every call makes one run.
 
-    What depends on where and how this process was started is made fast first: relative folders become
-    absolute, and `auto` data the GLUE folder it means, since another process may start the run.
+    ConfigError for a device that is not here.
     """
     resolve_device(config.device)
-    student = config.student if config.made_from_teacher else _absolute(config.student)
-    source = _pinned_source(config.source)
-    pinned = replace(config, teacher=_absolute(config.teacher), student=student, source=source)
+    fast = pinned(config)
     while True:
         letters = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{letters}"
-        if store.add(run_id, pinned):
+        if store.add(run_id, fast):
             return run_id
+
+
+def pinned(config: RunConfig) -> RunConfig:
+    """Return a run's settings as any process would read them, wherever and however it was started.
+
+    Relative folders become absolute, and `auto` data the GLUE folder it means.
+    """
+    student = config.student if config.made_from_teacher else _absolute(config.student)
+    return replace(config, teacher=_absolute(config.teacher), student=student, source=_pinned_source(config.source))
 
 
 def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import ttest_rel
 from typer.testing import CliRunner
 
+from distill_core import comparison
 from distill_core.bundle import open_model
 from distill_core.cli import app
 from distill_core.cli.compare import _weights
@@ -20,8 +21,9 @@ from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
 from distill_core.models import save_model
 from distill_core.paths import run_folder
-from distill_core.runner import submit
+from distill_core.runner import pinned, stop, submit
 from distill_core.store import Store
+from distill_core.versions import versions
 from tests.conftest import FAKE_TOKEN
 from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
 
@@ -90,12 +92,39 @@ def test_data_that_changed_makes_another_run(tmp_path: Path, store: Store) -> No
     used = [DataUsed(data.split, data.source, len(data.examples), data.fingerprint) for data in run_data(config)]
     store.write(run_id, FAKE_TOKEN, [], None, used)
     student = run_folder(run_id) / "student"
-    save_model(tiny_network(), tiny_tokenizer(), student, {"task": "sst2", "fingerprints": {"teacher": "t"}})
+    record = {"task": "sst2", "fingerprints": {"teacher": "t"}, "versions": versions()}
+    save_model(tiny_network(), tiny_tokenizer(), student, record)
     store.set_model(run_id, FAKE_TOKEN, student)
     store.end(run_id, FAKE_TOKEN, "finished")
     assert finished(store, config, {"teacher": "t"}) is not None
     with (folder / "SST-2" / "train.tsv").open("a") as file:
         file.write("one more\t1\n")
+    assert finished(store, config, {"teacher": "t"}) is None
+
+
+def test_what_is_not_this_very_run_is_not_taken_for_it(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = pinned(RunConfig(source=str(other_data(tmp_path)), device="auto", steps=2, batch_size=2))
+    run_id = submit(store, config)
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    student = run_folder(run_id) / "student"
+    record = {"task": "sst2", "fingerprints": {"teacher": "t"}, "versions": versions()}
+    save_model(tiny_network(), tiny_tokenizer(), student, record)
+    store.set_model(run_id, FAKE_TOKEN, student)
+    store.end(run_id, FAKE_TOKEN, "finished")
+    monkeypatch.setattr(comparison, "resolve_device", lambda _: "cpu")
+    assert finished(store, config, {"teacher": "t"}) is not None
+    monkeypatch.setattr(comparison, "resolve_device", lambda _: "cuda:0")
+    assert finished(store, config, {"teacher": "t"}) is None
+    monkeypatch.setattr(comparison, "resolve_device", lambda _: "cpu")
+    save_model(tiny_network(), tiny_tokenizer(), student, record | {"versions": {"torch": "0.1"}})
+    assert finished(store, config, {"teacher": "t"}) is None
+    save_model(tiny_network(), tiny_tokenizer(), student, record)
+    with (student / "model.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    assert finished(store, config, {"teacher": "t"}) is None
+    (student / "distill.json").write_text('{"task": ')
     assert finished(store, config, {"teacher": "t"}) is None
 
 
@@ -113,6 +142,33 @@ def test_methods_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path
     )
     assert "has none that PKD-skip can match" in str(done.exception)
     assert store.runs() == []
+
+
+def test_a_relative_teacher_and_named_data_are_known_again_and_an_interrupted_run_goes_on(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_folder(tmp_path / "teacher", layers=3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLUE_DIR", str(other_data(tmp_path)))
+    command = (
+        "compare --methods kd --seeds 1 --examples 2 --teacher ./teacher --student-layers 2 --steps 6 --batch-size 2"
+        " --evaluate-every 2 --device cpu --max-length 32 --weak-teacher go_on --json"
+    ).split()
+    told = []
+    for _ in range(2):
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        told.append(json.loads(done.stdout))
+    assert told[0] == told[1]
+    assert len(store.runs()) == 1
+    (run,) = store.runs()
+    first = submit(store, replace(run.config, steps=7))  # one that was paused while it waited
+    stop(store, first, "pause")
+    command[command.index("6")] = "7"
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert json.loads(done.stdout)["runs"][0]["run_id"] == first
+    assert "going on from step 0" in done.stderr
+    assert len(store.runs()) == 2
 
 
 def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, store: Store) -> None:
@@ -150,5 +206,8 @@ def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, stor
     assert runs[0].model_path is not None
     shutil.rmtree(runs[0].model_path)
     assert finished(store, runs[0].config, prints) is None
-    table = CliRunner().invoke(app, command[:-1], catch_exceptions=False).output
-    assert "minus kd" in table
+    table = CliRunner().invoke(app, command[:-1], catch_exceptions=False)
+    assert "minus kd [95 %]" in table.stdout
+    assert table.stdout.count("IG cosine, signed") == 2  # a row a method, in one table
+    assert "gkd train without dropout" in table.stderr
+    assert "fewer than 3 seeds" in table.stderr

@@ -1,5 +1,6 @@
 """The command that compares methods."""
 
+import math
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -8,8 +9,9 @@ import typer
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, error_console, print_json, print_rows
 from distill_core.cli.runs import config_of, event_printer, settled_store
-from distill_core.config import FIELDS
+from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
+from distill_core.store import Run, Store
 
 WEIGHTS_OPTION = typer.Option(help="Comma-separated METHOD=W, the method weight of some in place of --method-weight.")
 METHODS_OPTION = typer.Option(help="Comma-separated; plain KD, kd, is what the others are compared with.")
@@ -24,35 +26,15 @@ def compare(
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
-    from distill_core.bundle import open_model
-    from distill_core.catalogue import find_model, find_teacher
-    from distill_core.comparison import Outcome, finished, measure, plan, summarise
-    from distill_core.objectives import make_method
-    from distill_core.runner import pump, submit
-    from distill_core.worker import run_in_foreground
+    from distill_core.comparison import measure, plan, summarise
+    from distill_core.runner import pinned
 
-    base = config_of({name: value for name, value in values.items() if value is not None}, None)
+    base = pinned(config_of({name: value for name, value in values.items() if value is not None}, None))
     configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds, _weights(weights))
-    for config in configs:
-        teacher = find_teacher(config)
-        student = teacher if config.made_from_teacher else find_model(config.student)
-        make_method(config, config.student_layers if config.made_from_teacher else student.layers, teacher.layers)
-    models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student})
-    prints = {name: open_model(model, task=base.task).fingerprint for name, model in models.items()}
+    _check(configs)
     store = settled_store()
-    runs = []
-    for at, config in enumerate(configs, start=1):
-        run = finished(store, config, prints)
-        if run is None:
-            with bar(f"Run {at} of {len(configs)}: {config.method}, seed {config.seed}") as progress:
-                run_id = submit(store, config)
-                pump(store)  # in a process of its own, so that its memory is its own
-                run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
-            if run.state != "finished":
-                error_console.print(f"{run.id} {run.state}: {run.reason} Start again to go on from here.")
-                raise typer.Exit(1)
-        runs.append(run)
-    source, outcomes = _source(base.teacher, base.task), list[Outcome]()
+    runs = [_done(store, config, f"{at} of {len(configs)}") for at, config in enumerate(configs, start=1)]
+    source, outcomes = _source(base.teacher, base.task), []
     for run in runs:
         with bar(f"Agreement of {run.config.method}, seed {run.config.seed}") as progress:
             outcomes.append(measure(store, run, source, _source(f"run/{run.id}", base.task), examples, progress))
@@ -63,26 +45,89 @@ def compare(
         document |= {"runs": list(map(asdict, outcomes)), "rows": list(map(asdict, rows))}
         print_json(document)
         return
-    for name in rows[0].numbers:
-        error_console.print(f"{name}: mean ± standard deviation over seeds, and the paired difference to kd with 95 %")
-        print_rows([_row(row.method, row.numbers[name], row.differences.get(name)) for row in rows])
+    print_rows([_row(name, row) for name in rows[0].numbers for row in rows])
+    _explain(configs, outcomes, examples)
+
+
+def _check(configs: list[RunConfig]) -> None:
+    """Raise before anything is trained where a method does not fit."""
+    from distill_core.catalogue import find_model, find_teacher
+    from distill_core.objectives import make_method
+
+    for config in configs:
+        teacher = find_teacher(config)
+        student = teacher if config.made_from_teacher else find_model(config.student)
+        make_method(config, config.student_layers if config.made_from_teacher else student.layers, teacher.layers)
+
+
+def _done(store: Store, config: RunConfig, place: str) -> Run:
+    """Return the finished run of these settings: an earlier one, one that goes on, or a new one."""
+    from distill_core.bundle import open_model
+    from distill_core.comparison import begun, finished
+    from distill_core.runner import pump, resume, submit
+    from distill_core.worker import run_in_foreground
+
+    models = {"teacher": config.teacher} | ({} if config.made_from_teacher else {"student": config.student})
+    prints = {name: open_model(model, task=config.task).fingerprint for name, model in models.items()}
+    run, words = finished(store, config, prints), f"Run {place}: {config.method}, seed {config.seed}"
+    if run is not None:
+        error_console.print(f"{words}: there already, {run.id}")
+        return run
+    earlier = begun(store, config)
+    run_id = submit(store, config) if earlier is None else earlier.id
+    if earlier is not None and not earlier.active:
+        resume(store, run_id)
+    error_console.print(f"{words}: {run_id}" + ("" if earlier is None else f", going on from step {earlier.step}"))
+    pump(store)  # in a process of its own, so that its memory is its own
+    with bar(words) as progress:
+        run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
+    if run.state != "finished":
+        error_console.print(f"{run.id} {run.state}: {run.reason} The same command goes on from there.")
+        raise typer.Exit(1)
+    return run
+
+
+def _explain(configs: list[RunConfig], outcomes: list[Any], examples: int) -> None:
+    """Say under the table what its numbers are, and what makes them less comparable than they look."""
+    error_console.print(
+        "mean ± standard deviation over seeds; minus kd: the paired difference with its 95 % confidence interval (t). "
+        f"IG: integrated gradients on {examples} validation examples; G×I: gradient × input on a run's probe sentences."
+    )
+    if len({outcome.seed for outcome in outcomes}) < 3:
+        error_console.print("With fewer than 3 seeds an interval says next to nothing.")
+    if len({config.uses_dropout for config in configs}) > 1:
+        without = ", ".join(dict.fromkeys(config.method for config in configs if not config.uses_dropout))
+        error_console.print(
+            f"As published, {without} train without dropout, the others with; --dropout on or off evens it."
+        )
+    for outcome in outcomes:
+        for name, count in outcome.undefined.items():
+            error_console.print(
+                f"{outcome.method}, seed {outcome.seed}: {name} is not defined for {count} of {examples}."
+            )
 
 
 def _weights(text: str) -> dict[str, float]:
     """Return the weights by method; ConfigError for what is no METHOD=W."""
     found = {}
     for part in filter(None, map(str.strip, text.split(","))):
-        method, _, weight = part.partition("=")
+        method, _, weight = map(str.strip, part.partition("="))
+        if method in found:
+            raise ConfigError(f"Two weights are given for {method[:40]!r}.")
         try:
-            found[method.strip()] = float(weight)
+            found[method] = float(weight)
         except ValueError as error:
             raise ConfigError(f"{part[:60]!r} is no weight of a method; wanted METHOD=W, such as gkd=0.1.") from error
     return found
 
 
-def _row(method: str, spread: Any, difference: Any) -> dict[str, Any]:
-    shown = "" if difference is None else f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-    return {"method": method, "mean": f"{spread.mean:.4f} ± {spread.deviation:.4f}", "minus kd": shown}
+def _row(name: str, row: Any) -> dict[str, Any]:
+    from distill_core.comparison import WORDS
+
+    spread, difference = row.numbers[name], row.differences.get(name)
+    shown = "" if difference is None else f"{difference.mean:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
+    mean = None if math.isnan(spread.mean) else f"{spread.mean:.4g} ± {spread.deviation:.2g}"
+    return {"number": WORDS.get(name, name), "method": row.method, "mean": mean, "minus kd [95 %]": shown}
 
 
 def _source(model_id: str, task: str) -> Any:

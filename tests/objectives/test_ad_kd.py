@@ -118,9 +118,8 @@ def test_a_teacher_that_is_sure_everywhere_has_its_map_in_float32(classes: int, 
     )
     with torch.no_grad():
         network.classifier.bias[0] = gap  # sure of the first class at every point of the path
-    maps = []
-    for one in (network, copy.deepcopy(network).double()):
-        maps.append(AdKd(steps=steps).signal(student_pass(one, inputs, labels))["maps"])
+    both = (network, copy.deepcopy(network).double())
+    maps = [AdKd(steps=steps).signal(student_pass(one, inputs, labels))["maps"] for one in both]
     assert (maps[0].dtype, maps[1].dtype) == (torch.float32, torch.float64)
     assert maps[1].isfinite().all()
     assert maps[1].abs().sum() > 0
