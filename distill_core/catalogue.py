@@ -11,8 +11,8 @@ from typing import Any
 
 from distill_core.added import Added, list_added
 from distill_core.checkpoints import BEST, LAST
-from distill_core.config import RunConfig
-from distill_core.errors import ModelError
+from distill_core.config import FIELDS, RunConfig
+from distill_core.errors import ConfigError, ModelError
 from distill_core.methods import METHODS
 from distill_core.paths import ASSETS, home
 from distill_core.tasks import get_task
@@ -158,7 +158,11 @@ def _added() -> list[Added]:
 
 
 def find_teacher(config: RunConfig) -> ModelInfo:
-    """Return a run's teacher; ModelError where it, or a model its student begins as, is unknown or does not fit."""
+    """Return a run's teacher, once it is known that the run's models and settings go together.
+
+    ModelError where the teacher, or a model its student begins as, is unknown or does not fit; ConfigError for a
+    setting that this teacher, or another setting, does not allow.
+    """
     teacher = find_model(config.teacher)
     if not config.made_from_teacher:
         _check_student(find_model(config.student), teacher, config)
@@ -167,7 +171,23 @@ def find_teacher(config: RunConfig) -> ModelInfo:
             f"Layers (student_layers) is {config.student_layers}; "
             f"the teacher {teacher.id} has {teacher.layers} layers: wanted 1 to {teacher.layers}."
         )
+    _check_ranges(teacher, config)
     return teacher
+
+
+def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
+    """Refuse settings that are out of a range which other settings decide."""
+    read = METHODS[config.method].settings
+    if "top_k" in read and (config.top_k or 0) > teacher.hidden_size > 0:
+        raise ConfigError(
+            f"{FIELDS['top_k'].label} (top_k) is {config.top_k}; the teacher {teacher.id} is {teacher.hidden_size} "
+            f"wide: wanted 1 to {teacher.hidden_size}, or nothing for all."
+        )
+    if "erasures_each_step" in read and config.erasures_each_step > config.erasures:
+        raise ConfigError(
+            f"{FIELDS['erasures_each_step'].label} (erasures_each_step) is {config.erasures_each_step}; "
+            f"there are {config.erasures} (erasures): wanted 1 to {config.erasures}."
+        )
 
 
 def _check_student(student: ModelInfo, teacher: ModelInfo, config: RunConfig) -> None:

@@ -1,6 +1,6 @@
 """The papers' published settings by task, to start a run from: what they are, and what was changed from them.
 
-How deep the student is they leave to the run: theirs have half the layers of a BERT-base.
+Teacher, student and data they leave to the run: theirs are a BERT-base, half its layers and all of the task's data.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,9 @@ from math import ceil
 from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 
-AS_PUBLISHED = "As published."
+YOURS = "Teacher, student and data are this run’s."
+WIDTH = 768  # of the teachers in the papers, whose dimensions K counts
+EVALUATIONS = 20  # about so many over a run (ours; the papers evaluate after epochs)
 GLUE_SIZES = {  # training examples, as GLUE's own files have them
     "cola": 8551, "sst2": 67349, "mrpc": 3668, "qqp": 363846, "stsb": 5749, "mnli": 392702, "qnli": 104743,
     "rte": 2490, "wnli": 635,
@@ -32,20 +34,36 @@ class Recipe:
     epochs: int
     settings: Mapping[str, object]
 
-    def values(self, examples: int, batch_size: int | None = None) -> dict[str, object]:
-        """Return all settings of a run on so many training examples; the passes become steps.
+    def published(self, examples: int, width: int = WIDTH, batch_size: int | None = None) -> dict[str, object]:
+        """Return the published settings for so many training examples, the passes over them as steps.
 
-        `batch_size`: that the steps are counted in, None for the recipe's.
+        `width`: the teacher's; K stands for the same share of its dimensions (ours). `batch_size`: that the steps are
+        counted in, None for the recipe's.
         """
         steps = self.epochs * ceil(examples / (batch_size or int(str(self.settings["batch_size"]))))
-        return {"task": self.task, "method": self.method, "steps": steps, **self.settings}
+        found = {"task": self.task, "method": self.method, "steps": steps, **self.settings, **_UNTOUCHED}
+        top_k = self.settings.get("top_k")
+        if isinstance(top_k, int):
+            found["top_k"] = None if top_k == WIDTH else round(top_k * (width or WIDTH) / WIDTH)
+        return found
 
-    def changes(self, config: RunConfig, examples: int) -> dict[str, tuple[object, object]]:
+    def values(self, examples: int, width: int = WIDTH, batch_size: int | None = None) -> dict[str, object]:
+        """Return all settings of a run by this recipe: the published ones, and ours where nothing is published."""
+        found = self.published(examples, width, batch_size)
+        steps = int(str(found["steps"]))
+        return {"method_weight": 1.0, "evaluate_every": max(20, ceil(steps / EVALUATIONS)), **found}
+
+    def changes(self, config: RunConfig, examples: int, width: int = WIDTH) -> dict[str, tuple[object, object]]:
         """Return what a run has otherwise than the recipe: setting to (the recipe's value, the run's)."""
-        wanted = self.values(examples)
+        wanted = self.published(examples, width)
         return {
             name: (value, getattr(config, name)) for name, value in wanted.items() if getattr(config, name) != value
         }
+
+
+_UNTOUCHED = {  # what this library adds, and the papers do without
+    "method_delay": 0, "method_ramp": 0, "method_every": 1, "dropout": "published", "train_examples": None
+}  # fmt: skip
 
 
 def _ad_kd(
@@ -95,13 +113,19 @@ def recipes_for(task: str, method: str) -> list[Recipe]:
     return [recipe for recipe in RECIPES.values() if (recipe.task, recipe.method) == (task, method)]
 
 
-def changes_in_words(recipe: Recipe, config: RunConfig, examples: int) -> str:
-    """Say what a run has otherwise than its recipe."""
-    parts = [
-        f"{FIELDS[name].label} {_shown(own)} (published {_shown(wanted)})"
-        for name, (wanted, own) in recipe.changes(config, examples).items()
-    ]
-    return f"Changed: {'; '.join(parts)}." if parts else AS_PUBLISHED
+def changes_in_words(recipe: Recipe, config: RunConfig, examples: int, width: int = WIDTH) -> str:
+    """Say what a run on so many examples, with a teacher of this width, has otherwise than its recipe."""
+    parts = []
+    for name, (wanted, own) in recipe.changes(config, examples, width).items():
+        published = f"{recipe.epochs} epochs: {_shown(wanted)}" if name == "steps" else _shown(wanted)
+        parts.append(f"{FIELDS[name].label} {_shown(own)} (published {published})")
+    if not isinstance(recipe.settings.get("method_weight"), float) and config.method_weight != 1:
+        parts.append(f"{FIELDS['method_weight'].label} {_shown(config.method_weight)} (none is published)")
+    said = f"Changed: {'; '.join(parts)}." if parts else "Settings as published."
+    top_k = recipe.settings.get("top_k")
+    if isinstance(top_k, int) and top_k != WIDTH != width:
+        said += f" K is {round(top_k * width / WIDTH)} of {width} dimensions for {top_k} of {WIDTH}."
+    return f"{said} {YOURS}"
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ from distill_core import catalogue
 from distill_core.bundle import unpack
 from distill_core.catalogue import find_model, find_teacher
 from distill_core.config import RunConfig
-from distill_core.errors import ModelError
+from distill_core.errors import ConfigError, ModelError
 from distill_core.models import load_model
 from distill_core.paths import run_folder
 from tests.tiny import tiny_folder
@@ -135,3 +135,14 @@ def test_a_config_that_cannot_be_is_told_and_hides_no_other_model(config: str, w
     with pytest.raises(ModelError, match=words):
         find_model("run/one")
     assert len(catalogue.list_models()) == len(catalogue.bundled_models())
+
+
+def test_settings_that_others_bound_are_refused_with_their_range(tmp_path: Path) -> None:
+    teacher = str(tiny_folder(tmp_path / "m"))
+    assert find_teacher(RunConfig(teacher=teacher, student_layers=1, top_k=16)).hidden_size == 16
+    with pytest.raises(ConfigError, match="is 17; the teacher .* is 16 wide: wanted 1 to 16, or nothing for all"):
+        find_teacher(RunConfig(teacher=teacher, student_layers=1, top_k=17))
+    find_teacher(RunConfig(teacher=teacher, student_layers=1, top_k=17, method="kd"))  # which does not read it
+    few = RunConfig(teacher=teacher, student_layers=1, method="egkd_perturbation", erasures=2, erasures_each_step=3)
+    with pytest.raises(ConfigError, match=r"is 3; there are 2 \(erasures\): wanted 1 to 2"):
+        find_teacher(few)

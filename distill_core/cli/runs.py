@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.catalogue import find_teacher
+from distill_core.catalogue import find_model, find_teacher
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, print_json, print_rows
 from distill_core.config import FIELDS, RunConfig
@@ -57,9 +57,9 @@ def config_of(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
         raise ConfigError(f"Recipe {published.name} is for task {published.task} and method {published.method}.")
     source = given.get("source") or RunConfig().source
     count = GLUE_SIZES[task] if source == "hub" else len(load_split(task, "train", source).examples)
-    count = min(count, given.get("train_examples") or count)
-    config = RunConfig.from_values(published.values(count, given.get("batch_size")) | values)
-    changed = changes_in_words(published, config, count)
+    width = find_model(str(values["teacher"])).hidden_size
+    config = RunConfig.from_values(published.values(count, width, given.get("batch_size")) | values)
+    changed = changes_in_words(published, config, count, width)
     error_console.print(f"{published.name}: {published.source}. {changed}")
     return config
 

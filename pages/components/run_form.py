@@ -1,5 +1,6 @@
 """The form of a new run: labels, ranges and help from `config.FIELDS`, values in the visitor's session."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.methods import METHODS, terms_of
-from distill_core.recipes import AS_PUBLISHED, GLUE_SIZES, Recipe, changes_in_words, recipes_for
+from distill_core.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
 from distill_core.store import ACTIVE, Store
 from distill_core.tasks import TASKS, get_task
 from pages.components.charts import metric_color
@@ -146,14 +147,15 @@ def _recipe() -> None:
     found = recipes_for(task, method)
     if not found:
         return
-    recipe, said = found[0], ""
+    recipe, changed = found[0], True
     if st.session_state.get(RECIPE) == recipe.name:
-        try:
-            said = changes_in_words(recipe, config_in_form(), _there())
-        except DistillError:  # what is wrong with the form is said below
-            said = ""
+        said = ""
+        with contextlib.suppress(DistillError):  # what is wrong with the form is said below
+            config, width = config_in_form(), _teacher_width()
+            said = changes_in_words(recipe, config, _there(), width)
+            changed = bool(recipe.changes(config, _there(), width))
         st.caption(plain(f"{recipe.source}. {said}"))
-    if st.session_state.get(RECIPE) != recipe.name or said != AS_PUBLISHED:
+    if changed:
         words = f"Use the published settings for {get_task(task).short_title}"
         icon, place = ":material/article:", "distill.use_recipe"
         st.button(words, icon=icon, type="tertiary", key=place, on_click=_use, args=(recipe,))
@@ -162,7 +164,7 @@ def _recipe() -> None:
 def _use(recipe: Recipe) -> None:
     """Put a recipe's settings into the form."""
     try:
-        values = recipe.values(_there())
+        values = recipe.values(_there(), _teacher_width())
     except DistillError:  # the data cannot be read: said where they are described
         return
     st.session_state[RECIPE] = recipe.name
@@ -173,8 +175,14 @@ def _use(recipe: Recipe) -> None:
 def _there() -> int:
     """Return the number of training examples in the form's source; the hub, which is not asked, has those of GLUE."""
     task, source = st.session_state[key("task")], st.session_state[key("source")] or FIRST_SOURCE
-    there = GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source)).examples
-    return min(there, st.session_state.get(key("train_examples")) or there)
+    return GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source)).examples
+
+
+def _teacher_width() -> int:
+    try:
+        return find_model(st.session_state[key("teacher")] or "").hidden_size or WIDTH
+    except ModelError:  # said where the settings are described
+        return WIDTH
 
 
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
