@@ -13,6 +13,7 @@ from distill_core.added import Added, list_added
 from distill_core.checkpoints import BEST, LAST
 from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError, ModelError
+from distill_core.matching import layer_pairs
 from distill_core.methods import METHODS
 from distill_core.paths import ASSETS, home
 from distill_core.tasks import get_task
@@ -172,6 +173,10 @@ def find_teacher(config: RunConfig) -> ModelInfo:
             f"the teacher {teacher.id} has {teacher.layers} layers: wanted 1 to {teacher.layers}."
         )
     _check_ranges(teacher, config)
+    if "matching" in METHODS[config.method].settings:
+        layers = config.student_layers if config.made_from_teacher else find_model(config.student).layers
+        if layers and teacher.layers:  # 0: a config does not say
+            layer_pairs(layers, teacher.layers, config.matching)
     return teacher
 
 

@@ -79,7 +79,7 @@ class Session:
         training = TrainingSet(rows, torch.tensor(labels), teacher.pad_id, teacher.mask_id)
         held_out = encode_all(teacher.tokenizer, validation.examples, length)
         yield Phase("loading", "teacher's maps on the probe sentences")
-        probe = Probe(teacher.network, held_out[:PROBE_EXAMPLES], teacher.pad_id)
+        probe = Probe(teacher, held_out[:PROBE_EXAMPLES])
         loss = make_loss(config, layer_count(student), layer_count(teacher.network))
         cache = TeacherCache(teacher, loss.method, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from distill_core.data import Dataset
 from distill_core.encoding import Encoded, collate, encode_all
 from distill_core.errors import DataError, ModelError
+from distill_core.micro_batches import in_parts
 from distill_core.models import LoadedModel, logits
 from distill_core.tasks import Answer, get_task, task_metrics
 
@@ -25,6 +26,8 @@ def predict_logits(
 ) -> Float[Tensor, "example class"]:
     """Return the logits of all rows in their order, on the CPU, computed in batches of similar length.
 
+    Of fewer at once than `batch_size` where memory runs out.
+
     Dropout is off while it runs; the network's mode is put back. `progress(done, total)` is called
     after each batch.
     """
@@ -32,13 +35,17 @@ def predict_logits(
     network.eval()
     order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
     parts: list[Tensor] = []
+
+    def predict(chosen: Sequence[int]) -> Tensor:
+        return logits(network, collate([rows[row] for row in chosen], pad_id).to(network.device)).float().cpu()
+
+    done = 0
     try:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            inputs = collate([rows[row] for row in chosen], pad_id).to(network.device)
-            parts.append(logits(network, inputs).float().cpu())
+        for chosen, found in in_parts(order, batch_size, predict, network.device):
+            parts.append(found)
+            done += len(chosen)
             if progress is not None:
-                progress(start + len(chosen), len(order))
+                progress(done, len(order))
     finally:
         network.train(was_training)
     if not parts:

@@ -2,20 +2,38 @@
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
 
 from distill_core.errors import RunError
 
+Row = TypeVar("Row")
 Result = TypeVar("Result")
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; the CPU's allocators
+# CUDA and MPS; the CPU's allocators; CUDA's library of matrix products
+_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cublas_status_alloc_failed")
 
 
 def parts(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     """Yield the rows in their order, `size` at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
+
+
+def in_parts(
+    rows: Sequence[Row], size: int, work: Callable[[Sequence[Row]], Result], device: torch.device
+) -> Iterator[tuple[Sequence[Row], Result]]:
+    """Yield the rows, `size` at a time, with what some work makes of them; fewer at a time once memory has run out."""
+    done = 0
+    while done < len(rows):
+        part = rows[done : done + size]
+        found = tried(partial(work, part), device)
+        if found is None:
+            size = halved(len(part))
+            continue
+        yield part, found
+        done += len(part)
 
 
 def tried(work: Callable[[], Result], device: torch.device) -> Result | None:

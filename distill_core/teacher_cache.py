@@ -12,7 +12,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from distill_core.encoding import Encoded, Inputs, collate
-from distill_core.errors import StoreError
+from distill_core.errors import RunError, StoreError
+from distill_core.micro_batches import in_parts
 from distill_core.models import LoadedModel, embed
 from distill_core.objectives import ForwardPass, Method, Signal, forward_pass
 from distill_core.teacher_store import TeacherStore
@@ -32,9 +33,11 @@ class TeacherCache:
         self._by_token = method.by_token if method is not None else frozenset()
         self._store = TeacherStore(f"{teacher.fingerprint} {method!r}", self._by_token)
         self._lengths = [len(row.ids) for row in rows]
-        self._digests = [_digest(row, label) for row, label in zip(rows, labels.tolist(), strict=True)]
-        wanted = set(self._digests)
-        self._numbers = {digest: found for digest, found in self._store.read().items() if digest in wanted}
+        self._digests = [example_digest(row, label) for row, label in zip(rows, labels.tolist(), strict=True)]
+        wanted, names = set(self._digests), {_LOGITS, *self._by_token}
+        self._numbers = {
+            digest: found for digest, found in self._store.read().items() if digest in wanted and names <= found.keys()
+        }
         self._unsaved: list[bytes] = []
         self.calls = 0
 
@@ -73,6 +76,11 @@ class TeacherCache:
         forward = teacher_pass(self._teacher, inputs, labels, needs_graph=self._method is not None)
         found = {_LOGITS: forward.logits.detach(), **(self._method.signal(forward) if self._method is not None else {})}
         numbers = {name: values.float().cpu() for name, values in found.items()}
+        if not all(values.isfinite().all() for values in numbers.values()):
+            raise RunError(
+                f"What the teacher {self._teacher.id} says of the training examples is not finite: its weights hold "
+                "nan or infinity, or overflow. Choose another teacher."
+            )
         for index, row in enumerate(rows):
             if self._digests[row] in self._numbers:
                 continue  # what was computed first stays: in another batch it is rounded otherwise
@@ -90,10 +98,13 @@ def teacher_logits(
     cache = TeacherCache(teacher, None, rows, labels)
     order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
     found: dict[int, Tensor] = {}
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+
+    def compute(chosen: Sequence[int]) -> Tensor:
         inputs = collate([rows[row] for row in chosen], teacher.pad_id).to(teacher.device)
-        found |= dict(zip(chosen, cache.batch(chosen, inputs, labels[chosen])[0].cpu(), strict=True))
+        return cache.batch(chosen, inputs, labels[list(chosen)])[0].cpu()
+
+    for chosen, part in in_parts(order, BATCH, compute, teacher.device):
+        found |= dict(zip(chosen, part, strict=True))
     cache.save()
     return torch.stack([found[row] for row in range(len(rows))])
 
@@ -115,6 +126,6 @@ def _padded(parts: Sequence[Tensor], tokens: int) -> Tensor:
     return whole
 
 
-def _digest(row: Encoded, label: float) -> bytes:
+def example_digest(row: Encoded, label: float) -> bytes:
     """Return what tells an example from others: its tokens as the network is given them, and its gold label."""
     return hashlib.sha256(f"{row.ids}{row.types}{label}".encode()).digest()

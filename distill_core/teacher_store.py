@@ -45,7 +45,7 @@ class TeacherStore:
                 file.unlink(missing_ok=True)  # damaged; worth no failed run: it is computed again
             except (OSError, RuntimeError) as error:  # gone meanwhile, or no memory to map it: as if it were not there
                 logging.getLogger(__name__).warning("%s is not read: %s", file, error)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # not there, or not ours to touch
             os.utime(self._folder)
         return found
 
@@ -93,6 +93,8 @@ class TeacherStore:
             content = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
             if (opened.metadata() or {}).get("sha256") != _digest(content):
                 raise ValueError("wrong checksum")
+        if not all(tensor.isfinite().all() for tensor in content.values()):
+            raise ValueError("not finite")
         examples = [bytes(row) for row in content.pop(_EXAMPLES).tolist()]
         lengths = content.pop(_LENGTHS).tolist()
         parts = {name: all_.split(lengths) if name in self._by_token else all_ for name, all_ in content.items()}
@@ -103,7 +105,7 @@ def _digest(content: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(content):
         digest.update(name.encode())
-        digest.update(content[name].contiguous().numpy().data)
+        digest.update(content[name].contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

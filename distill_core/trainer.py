@@ -154,7 +154,7 @@ class Training:
         step, rows, update = self._step + 1, next(self._batches), self._update
         work = partial(update.gradients, step, self._objective, rows)
         while (values := tried(work, self._student.device)) is None:
-            yield Note(update.halve(step))
+            yield Note(update.halve(step, len(rows)))
         values |= update.step(step)
         self._step = step
         return len(rows), values
@@ -247,9 +247,10 @@ class _Update:
         self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self._schedule.load_state_dict(dict(numbers["schedule"]))
 
-    def halve(self, step: int) -> str:
-        """Compute half as many examples at once from now on, and say so; RunError where it is one already."""
-        before, self._size = self._size, halved(self._size)
+    def halve(self, step: int, examples: int) -> str:
+        """Compute half as many of a batch's examples at once from now on and say so; RunError where that is one."""
+        before = min(self._size, examples)
+        self._size = halved(before)
         return f"Step {step}: {before} examples at once are too many for memory, from here on {self._size} are."
 
     def gradients(self, step: int, objective: Objective, rows: Sequence[int]) -> dict[str, float]:

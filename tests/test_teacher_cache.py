@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from distill_core import teacher_store
 from distill_core.encoding import Encoded, collate, encode
+from distill_core.errors import RunError
 from distill_core.models import LoadedModel
 from distill_core.objectives import AdKd, GkdCls, Method
 from distill_core.teacher_cache import TeacherCache
@@ -159,3 +160,34 @@ def test_a_full_disk_costs_the_file_and_not_the_run(
     assert "No space left on device" in caplog.text
     monkeypatch.undo()
     assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 0
+
+
+def test_numbers_that_are_not_finite_end_the_run_and_are_not_kept(teacher: LoadedModel, own_home: Path) -> None:
+    with torch.no_grad():
+        teacher.network.classifier.bias[0] = float("nan")
+    with pytest.raises(RunError, match=r"the teacher .* says of the training examples is not finite"):
+        filled(teacher, AdKd())
+    assert not list((own_home / "teacher").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
+def test_a_file_of_another_making_is_as_if_it_were_not_there(
+    teacher: LoadedModel, own_home: Path, kind: torch.dtype
+) -> None:
+    """One of another type, and one with the right checksum that lacks what the method wrote."""
+    filled(teacher, AdKd())
+    (file,) = (own_home / "teacher").rglob("*.safetensors")
+    content = {name: value for name, value in load_file(file).items() if name != "maps"}
+    content["logits"] = content["logits"].to(kind)
+    save_file(content, file, {"sha256": teacher_store._digest(content)})
+    assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 0
+
+
+def test_kept_numbers_that_are_not_finite_are_dropped(teacher: LoadedModel, own_home: Path) -> None:
+    filled(teacher, None)
+    (file,) = (own_home / "teacher").rglob("*.safetensors")
+    content = load_file(file)
+    content["logits"][0] = float("nan")
+    save_file(content, file, {"sha256": teacher_store._digest(content)})
+    assert TeacherCache(teacher, None, ROWS, LABELS).known == 0
+    assert not file.exists()

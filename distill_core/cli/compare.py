@@ -26,12 +26,14 @@ def compare(
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
+    from distill_core.catalogue import find_teacher
     from distill_core.comparison import measure, plan, summarise
     from distill_core.runner import pinned
 
     base = pinned(config_of({name: value for name, value in values.items() if value is not None}, None))
     configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds, _weights(weights))
-    _check(configs)
+    for config in configs:  # before anything is trained
+        find_teacher(config)
     store = settled_store()
     runs = [_done(store, config, f"{at} of {len(configs)}") for at, config in enumerate(configs, start=1)]
     source, outcomes = _source(base.teacher, base.task), []
@@ -47,17 +49,6 @@ def compare(
         return
     print_rows([_row(name, row) for name in rows[0].numbers for row in rows])
     _explain(configs, outcomes, examples)
-
-
-def _check(configs: list[RunConfig]) -> None:
-    """Raise before anything is trained where a method does not fit."""
-    from distill_core.catalogue import find_model, find_teacher
-    from distill_core.objectives import make_method
-
-    for config in configs:
-        teacher = find_teacher(config)
-        student = teacher if config.made_from_teacher else find_model(config.student)
-        make_method(config, config.student_layers if config.made_from_teacher else student.layers, teacher.layers)
 
 
 def _done(store: Store, config: RunConfig, place: str) -> Run:

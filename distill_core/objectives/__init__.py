@@ -1,6 +1,7 @@
 """The distillation methods: one file each; what a run sets for them makes its loss."""
 
 from distill_core.config import RunConfig
+from distill_core.matching import Pairs, layer_pairs
 from distill_core.methods import METHODS
 from distill_core.objectives.ad_kd import AdKd
 from distill_core.objectives.base import ForwardPass, Method, Signal, forward_pass
@@ -11,11 +12,11 @@ from distill_core.objectives.gkd import Gkd
 from distill_core.objectives.gkd_cls import GkdCls
 from distill_core.objectives.kd import SoftTargets
 from distill_core.objectives.loss import Loss, Part, Terms
-from distill_core.objectives.pkd import Pairs, Pkd, layer_pairs
+from distill_core.objectives.pkd import Pkd
 
 __all__ = [
     "AdKd", "EgkdFeatureSelection", "EgkdGradient", "EgkdPerturbation", "ForwardPass", "Gkd", "GkdCls", "Loss",
-    "Method", "Pairs", "Part", "Pkd", "Signal", "SoftTargets", "Terms", "forward_pass", "layer_pairs", "make_loss",
+    "Method", "Part", "Pkd", "Signal", "SoftTargets", "Terms", "forward_pass", "make_loss",
     "make_method",
 ]  # fmt: skip
 

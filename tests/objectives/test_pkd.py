@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from distill_core.encoding import Inputs
 from distill_core.errors import ConfigError
+from distill_core.matching import layer_pairs
 from distill_core.models import make_trainable
-from distill_core.objectives import GkdCls, Method, Pkd, layer_pairs
+from distill_core.objectives import GkdCls, Method, Pkd
 from tests.objectives.reference import assert_equal, losses_and_gradients, passed
 from tests.objectives.test_gkd import confidence
 from tests.objectives.test_gkd import plain as plain_gkd

@@ -1,0 +1,54 @@
+"""The whole loss at a step: when the method's terms are there, and where their random numbers are from."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill_core.config import RunConfig
+from distill_core.models import make_trainable
+from distill_core.objectives import Loss, Part, make_loss
+from distill_core.trainer import student_pass
+from tests.objectives.reference import MASK
+from tests.tiny import random_inputs, tiny_network
+
+ERASING = RunConfig(method="egkd_perturbation", erasures=8, erasures_each_step=1)
+
+
+def value(loss: Loss, part: Part, dropout: float = 0.0) -> Tensor | None:
+    """Return the method's term for one batch, None where it is not computed."""
+    student = make_trainable(tiny_network(seed=1, dropout=dropout))
+    student.train(dropout > 0)
+    inputs, labels = random_inputs((9, 7, 8)), torch.tensor([1, 0, 1])
+    assert loss.method is not None
+    signal = loss.method.signal(student_pass(tiny_network(seed=2), inputs, labels, MASK))
+    torch.manual_seed(3)
+    forward = student_pass(student, inputs, labels, MASK)
+    teacher = tiny_network(seed=2)(inputs_embeds=None, input_ids=inputs.input_ids).logits.detach()
+    whole = replace(part, counts=loss.counts([signal]))
+    terms = loss.terms(forward, teacher, signal, whole)
+    return terms[loss.method.key][0].detach() if loss.method.key in terms else None
+
+
+def test_every_step_and_every_seed_looks_at_erasures_of_its_own() -> None:
+    steps = [float(value(make_loss(ERASING, 2, 2), Part(step, 99, 3, {})) or 0.0) for step in range(1, 9)]
+    seeds = [float(value(make_loss(replace(ERASING, seed=seed), 2, 2), Part(1, 99, 3, {})) or 0.0) for seed in range(8)]
+    assert len(set(steps)) > 2
+    assert len(set(seeds)) > 2
+    assert float(value(make_loss(ERASING, 2, 2), Part(4, 99, 3, {})) or 0.0) == steps[3]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_methods_terms_are_there_at_the_first_of_so_many_steps(every: int) -> None:
+    loss = make_loss(replace(ERASING, method_every=every), 2, 2)
+    there = [value(loss, Part(step, 99, 3, {})) is not None for step in range(1, 8)]
+    assert there == [(step - 1) % every == 0 for step in range(1, 8)]
+
+
+def test_each_part_of_a_batch_has_dropout_of_its_own() -> None:
+    loss = make_loss(replace(ERASING, erasures_each_step=8), 2, 2)  # the erasures are the same then
+    first, second = (value(loss, Part(1, 99, 3, {}, index), dropout=0.3) for index in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert first.item() != second.item()
