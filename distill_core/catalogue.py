@@ -145,8 +145,18 @@ def find_model(model_id: str) -> ModelInfo:
             return _added_info(entry)
         if named is not None:
             return folder_info(model_id, named, "folder")
+    raise ModelError(_unknown(model_id))
+
+
+def _unknown(model_id: str) -> str:
+    """Say that there is no such model, and what to do: it looks like a folder, a model of the hub, or neither."""
+    said = f"Unknown model {model_id[:200]!r}"
+    if model_id.startswith(("/", ".", "~")):
+        return f"{said}: there is no folder of that name with a config.json."
+    if model_id.count("/") == 1 and not model_id.startswith(("bundled/", "run/", "own/")):
+        return f"{said}: neither a folder nor a model that was added; add it first (models add {model_id[:200]})."
     known = ", ".join(model.id for model in list_models())
-    raise ModelError(f"Unknown model {model_id[:200]!r}; choose one of: {known}, or the path of a Hugging Face folder.")
+    return f"{said}; choose one of: {known}, or the path of a Hugging Face folder."
 
 
 def _added() -> list[Added]:

@@ -74,6 +74,12 @@ class Inputs:
         types = None if self.token_type_ids is None else self.token_type_ids.to(device)
         return Inputs(self.input_ids.to(device), self.attention_mask.to(device), types, self.special.to(device))
 
+    def repeat(self, copies: int) -> "Inputs":
+        """Return so many copies of the batch one after another, as wide as it is."""
+        types = None if self.token_type_ids is None else self.token_type_ids.repeat(copies, 1)
+        ids, mask, special = (part.repeat(copies, 1) for part in (self.input_ids, self.attention_mask, self.special))
+        return Inputs(ids, mask, types, special)
+
     def select(self, rows: Int[Tensor, " row"]) -> "Inputs":
         """Return the given rows (an index may repeat), padding columns that none of them needs cut off."""
         width = int(self.attention_mask[rows].sum(dim=1).max())

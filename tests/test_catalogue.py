@@ -146,3 +146,19 @@ def test_settings_that_others_bound_are_refused_with_their_range(tmp_path: Path)
     few = RunConfig(teacher=teacher, student_layers=1, method="egkd_perturbation", erasures=2, erasures_each_step=3)
     with pytest.raises(ConfigError, match=r"is 3; there are 2 \(erasures\): wanted 1 to 2"):
         find_teacher(few)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("/no/such/folder", "there is no folder of that name"),
+        ("./nowhere", "there is no folder of that name"),
+        ("google/nope", "add it first (models add google/nope)"),
+        ("nope", "choose one of: bundled/"),
+        ("bundled/nope", "choose one of: bundled/"),
+    ],
+)
+def test_an_unknown_model_is_told_with_what_to_do(given: str, words: str) -> None:
+    with pytest.raises(ModelError) as error:
+        find_model(given)
+    assert words in str(error.value)

@@ -96,10 +96,9 @@ def forward_pass(
 
     with precision():
         logits, states = logits_and_states(network, embeddings, inputs)
-    each = torch.arange(len(embeddings), device=embeddings.device)
 
     def run(points: Tensor) -> Tensor:
-        copies = inputs.select(each.repeat(len(points) // len(each)))
+        copies = inputs.repeat(len(points) // len(embeddings))
         with precision():
             return full_precision(logits_from_embeddings(network, points, copies))
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from distill_core.config import RunConfig
+from distill_core.encoding import Inputs
 from distill_core.models import make_trainable
-from distill_core.objectives import Loss, Part, make_loss
+from distill_core.objectives import AdKd, EgkdPerturbation, Loss, Method, Part, make_loss
 from distill_core.trainer import student_pass
 from tests.objectives.reference import MASK
 from tests.tiny import random_inputs, tiny_network
@@ -52,3 +53,15 @@ def test_each_part_of_a_batch_has_dropout_of_its_own() -> None:
     assert first is not None
     assert second is not None
     assert first.item() != second.item()
+
+
+@pytest.mark.parametrize("method", [AdKd(steps=2), EgkdPerturbation(4, 2)], ids=lambda method: method.key)
+def test_a_batch_wider_than_any_of_its_examples_is_the_same(method: Method) -> None:
+    network, labels, whole = tiny_network(), torch.tensor([1]), random_inputs((5, 9))
+    assert whole.token_type_ids is not None
+    row = Inputs(whole.input_ids[:1], whole.attention_mask[:1], whole.token_type_ids[:1], whole.special[:1])
+    assert row.input_ids.shape[1] == 9  # the first has 5 tokens
+    both = (row, row.select(torch.tensor([0])))
+    padded, tight = (method.signal(student_pass(network, one, labels, MASK)) for one in both)
+    for name, values in tight.items():
+        torch.testing.assert_close(padded[name][:, : values.shape[1]], values, rtol=1e-4, atol=1e-6)
