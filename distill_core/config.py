@@ -239,7 +239,8 @@ class RunConfig:
         "stop",
         "choice",
         "A teacher near chance",
-        "Whether the run stops where its teacher knows next to nothing.",
+        "Whether the run stops where its teacher knows next to nothing; on fewer than 100 validation examples it "
+        "only warns.",
         WEAK,
     )
     dropout: str = _setting(

@@ -2,10 +2,10 @@
 
 import pytest
 
+from distill_core.alarms import alarms, collapsed, constant_score
 from distill_core.config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.events import Measured
-from pages.components.run_view import collapsed, constant_score
 
 
 @pytest.mark.slow
@@ -25,4 +25,5 @@ def test_a_collapse_is_noticed_while_agreement_looks_better() -> None:
     for name in ("agreement/cosine", "agreement/spearman"):
         assert series[name][-1][1] > series[name][0][1] + 0.03
     assert series["agreement/signed_cosine"][-1][1] < 0.1  # which is why it stands beside them
-    assert collapsed(series, "validation/accuracy", constant, config.steps)
+    assert collapsed(config, series)
+    assert any("such agreement says little" in words for words in alarms(config, series))

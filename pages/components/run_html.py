@@ -1,11 +1,12 @@
 """A run's state and numbers as escaped HTML; styled by assets/runs.css, coloured as the curves are."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from distill_core.alarms import IDLE, SHARE, Points, Series
 from distill_core.config import FIELDS, RunConfig
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS
@@ -17,12 +18,7 @@ from pages.components.run_estimate import about, exactly
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS = 60
-SHARE = "share/"  # begins the name of a term's share of the gradient norm
-IDLE, LOOKS = 0.01, 5  # a share below which a term does nothing, and how many looks in a row tell so
 FEW = 30  # validation examples of which each moves a share by more than three points
-
-Points = Sequence[tuple[int, float]]
-Series = Mapping[str, Points]
 
 
 @dataclass(frozen=True)
@@ -105,17 +101,6 @@ def loss_table(config: RunConfig, series: Series) -> str:
         raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
         rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}"), _last(series, SHARE + name)))
     return _table(("Term", "raw", "weight", "weighted", "of gradient"), rows)
-
-
-def idle_terms(config: RunConfig, series: Series) -> list[str]:
-    """Return the terms that weigh something and yet have not moved the student in the last LOOKS looks."""
-    idle = []
-    for name, weight in config.weights.items():
-        begun = 0 if name in ("ce", "kd") else config.method_delay + config.method_ramp
-        late = [share for step, share in series.get(SHARE + name, ()) if step > begun][-LOOKS:]
-        if weight > 0 and len(late) == LOOKS and max(late) < IDLE:
-            idle.append(name)
-    return idle
 
 
 def agreement_names(task: Task) -> list[str]:

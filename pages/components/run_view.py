@@ -6,12 +6,13 @@ so each look asks the store only for what is new.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import plotly.graph_objects as go
 import streamlit as st
 
+from distill_core.alarms import Points, Series, alarms, constant_score
 from distill_core.catalogue import read_json
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError
@@ -26,13 +27,9 @@ from pages.components.run_estimate import about, exactly
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
-COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
 LOG_LINES = 40
 LOSSES = ("Weighted", "Raw")
 _GATHERED = "distill.gathered"
-
-Points = Sequence[tuple[int, float]]
-Series = Mapping[str, Points]
 
 
 @dataclass
@@ -71,6 +68,9 @@ def draw_run(store: Store, run: Run) -> None:
         _progress(store, run, series)
     else:
         _outcome(run, series, used)
+    if run.step or run.state != "failed":  # a run refused for its teacher has said so
+        for words in alarms(run.config, series):
+            st.html(run_html.line(words, alarm=True))
     if used:
         st.html(run_html.data_line(used))
     st.html(run_html.facts(run_html.run_facts(run, series, time.time())))
@@ -172,9 +172,6 @@ def _curves(run: Run, series: Series) -> None:
                 label_visibility="collapsed",
             )
         st.html(run_html.loss_table(run.config, series))
-        for name in run_html.idle_terms(run.config, series):
-            words = f"{charts.metric_title(name)}: less than 1 % of the gradient. At this weight the term does nothing."
-            st.html(run_html.line(words, alarm=True))
         terms = [name for name in series if name.startswith("weighted/")]
         names = ["loss", *terms] if shown == LOSSES[0] else [name.removeprefix("weighted/") for name in terms]
         _chart(run, {name: series.get(name, ()) for name in names}, "loss_curves", "Loss terms over the steps")
@@ -190,18 +187,6 @@ def _curves(run: Run, series: Series) -> None:
             bounded=True,
             constant=constant,
         )
-        if constant is not None and collapsed(series, f"validation/{task.metric}", constant, run.config.steps):
-            words = (
-                "The student does no better than one answer for all, yet its maps look more like the teacher’s: "
-                "such agreement says little. Try a smaller method weight, a higher learning rate or more steps."
-            )
-            st.html(run_html.line(words, alarm=True))
-
-
-def constant_score(series: Series, metric: str) -> float | None:
-    """Return the metric of one answer for all, as the run measured it; None for runs that did not."""
-    points = series.get(f"constant/{metric}", ())
-    return points[-1][1] if points else None
 
 
 def _chart(run: Run, series: Series, key: str, alt: str, bounded: bool = False, constant: float | None = None) -> None:
@@ -242,14 +227,6 @@ def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
     """Return at most about `limit` points, evenly spaced, the last one always among them."""
     every = -(-len(points) // limit)
     return points if every <= 1 else [*points[:-1:every], points[-1]]
-
-
-def collapsed(series: Series, score: str, constant: float, steps: int) -> bool:
-    """Tell whether a student, a third on its way, does as one answer for all while its unsigned maps agree more."""
-    scores, cosines = series.get(score, ()), series.get("agreement/cosine", ())
-    if len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < steps / 3:
-        return False
-    return scores[-1][1] <= constant + COLLAPSED and cosines[-1][1] > cosines[0][1]
 
 
 def _log(store: Store, run: Run) -> None:

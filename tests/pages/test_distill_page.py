@@ -314,6 +314,17 @@ def test_a_student_that_guesses_while_its_maps_agree_is_called_out(store: Store)
     assert "such agreement says little" not in html(opened(run.id))
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_teacher_near_chance_is_called_out(store: Store, ended: bool) -> None:
+    known = Measured(0, {"constant/accuracy": 0.5, "teacher/accuracy": 0.512})
+    run, _ = running(store, known, evaluated(0, 0.5), evaluated(100, 0.5, unsigned=0.96))
+    if ended:
+        store.end(run.id, FAKE_TOKEN, "finished")
+    shown = html(opened(run.id))
+    assert "accuracy is 0.512; one answer for all: 0.500" in shown
+    assert "likely cause is the teacher" in shown
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_end() -> None:
     points = [(step, 0.5) for step in range(10_000)]
     assert len(run_view.thinned(points)) <= run_view.CURVE_POINTS + 1

@@ -1,0 +1,85 @@
+"""What is wrong with a run, told by its numbers: terms without effect, a student that guesses, a teacher near chance.
+
+A run's numbers are a series: metric name -> (step, value) in the order they were measured.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from distill_core.config import RunConfig
+from distill_core.methods import terms_of
+from distill_core.tasks import get_task
+
+Points = Sequence[tuple[int, float]]
+Series = Mapping[str, Points]
+
+SHARE = "share/"  # begins the name of a term's share of the gradient norm
+IDLE, LOOKS = 0.01, 5  # a share below which a term does nothing, and how many looks in a row tell so
+COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
+NEAR_CHANCE = 0.02  # no more than this above it, the teacher has next to nothing to teach
+
+
+def alarms(config: RunConfig, series: Series) -> list[str]:
+    """Return what is wrong with a run in sentences, the cause before its effects; empty where nothing is."""
+    task, found = get_task(config.task), []
+    weak = weak_teacher(config, series)
+    if weak is not None:
+        teacher, constant = (_number(value) for value in weak)
+        found.append(
+            f"The teacher’s {task.metric.replace('_', ' ')} is {teacher}; {task.chance_words}: {constant}. "
+            "There is next to nothing to learn from it: choose another teacher or other data."
+        )
+    if collapsed(config, series):
+        words = "does no better than one answer for all" if task.span is None else "gives scores without correlation"
+        advice = "Try a smaller method weight, a higher learning rate or more steps."
+        likely = "The likely cause is the teacher, which does hardly better itself."
+        found.append(
+            f"The student {words}, yet its maps look more like the teacher’s: such agreement says little. "
+            f"{advice if weak is None else likely}"
+        )
+    titles = {term.name: term.title for term in terms_of(config.method, task.span is not None, config.kd_form)}
+    idle = "less than 1 % of the gradient. At this weight the term does nothing."
+    return [*found, *(f"{titles[name]}: {idle}" for name in idle_terms(config, series))]
+
+
+def idle_terms(config: RunConfig, series: Series) -> list[str]:
+    """Return the terms that weigh something and yet have not moved the student in the last LOOKS looks."""
+    idle = []
+    for name, weight in config.weights.items():
+        begun = 0 if name in ("ce", "kd") else config.method_delay + config.method_ramp
+        late = [share for step, share in series.get(SHARE + name, ()) if step > begun][-LOOKS:]
+        if weight > 0 and len(late) == LOOKS and max(late) < IDLE:
+            idle.append(name)
+    return idle
+
+
+def collapsed(config: RunConfig, series: Series) -> bool:
+    """Tell whether a student, a third on its way, does as one answer for all while its unsigned maps agree more.
+
+    A metric that is not defined, as a correlation of answers that are all equal, is no better than one answer for all.
+    """
+    metric = get_task(config.task).metric
+    constant = constant_score(series, metric)
+    scores, cosines = series.get(f"validation/{metric}", ()), series.get("agreement/cosine", ())
+    if constant is None or len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < config.steps / 3:
+        return False
+    return not scores[-1][1] > constant + COLLAPSED and cosines[-1][1] > cosines[0][1]
+
+
+def weak_teacher(config: RunConfig, series: Series) -> tuple[float, float] | None:
+    """Return the metric of a teacher near chance and that of one answer for all; None where it is better or unknown."""
+    metric = get_task(config.task).metric
+    known, constant = series.get(f"teacher/{metric}", ()), constant_score(series, metric)
+    if not known or constant is None or known[-1][1] > constant + NEAR_CHANCE:
+        return None
+    return known[-1][1], constant
+
+
+def constant_score(series: Series, metric: str) -> float | None:
+    """Return the metric of one answer for all, as the run measured it; None for runs that did not."""
+    points = series.get(f"constant/{metric}", ())
+    return points[-1][1] if points else None
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "not defined"
