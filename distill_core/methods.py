@@ -3,6 +3,7 @@
 The one list: `objectives.make_method` builds what is named here, form, charts and command line say what it says.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 
@@ -10,8 +11,8 @@ from dataclasses import dataclass, replace
 class Term:
     """One term of the loss: its name in metrics, what its curve is called, its symbol and formula in LaTeX, in words.
 
-    `weight`: the setting that weighs it, empty for the two every method has. `score_…`: for a regression, where it
-    differs.
+    `formula`: the lines of an aligned block, `\\\\ &` between them. `weight`: the setting that weighs it, empty for the
+    two every method has. `score_…`: for a regression, where it differs.
     """
 
     name: str
@@ -81,25 +82,25 @@ _MAPS = Term(
     "ad_kd",
     "Attribution maps (AD-KD)",
     r"\mathrm{AD}",
-    r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
-    r" a(i) = \lVert \nabla_{\!E_i}\mathrm{CE} \odot E_i \rVert_2",
-    "Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding block’s "
-    "output. More than two classes have a map each, whose distances are added (Wu et al., ACL 2023).",
+    r"\textstyle\sum_v \tfrac1n \sum_i d\bigl(\bar a_t(i),\, \bar a_s(i)\bigr),"
+    r" \\ & a(i) = \bigl\lVert E_i \odot \tfrac1m \textstyle\sum_k \nabla_{\!E_i}\,v\bigl(\tfrac km E\bigr)"
+    r" \bigr\rVert_2",
+    "Distance *d* of teacher’s and student’s attribution maps, each scaled to norm 1. A map is the mean gradient of "
+    "the view *v* at *m* points on the path from 0 to *E*, the embedding block’s output, times *E*; *k* = 1 … *m* (Wu "
+    "et al., ACL 2023).",
     weight="method_weight",
-    score_formula=r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
-    r" a(i) = \lVert \nabla_{\!E_i}s \odot E_i \rVert_2",
-    score_words="Distance of teacher’s and student’s attribution maps, each scaled to length 1; *E* is the embedding "
-    "block’s output (Wu et al., ACL 2023).",
 )
 _GRADIENTS = Term(
     "gkd",
     "Input gradients (GKD)",
     r"\mathrm{GKD}",
-    r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,\; g(i) = \nabla_{\!E_i}\max_c p(c)",
+    r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,"
+    r" \\ & g(i) = \nabla_{\!E_i}\max_c p(c)",
     "Distance of the two gradients of the predicted class’ probability at every token, each scaled to length 1; *E* is "
     "the embedding block’s output (Wang et al. 2022).",
     weight="method_weight",
-    score_formula=r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,\; g(i) = \nabla_{\!E_i}s",
+    score_formula=r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,"
+    r" \\ & g(i) = \nabla_{\!E_i}s",
     score_words="Distance of the two gradients of the score at every token, each scaled to length 1; *E* is the "
     "embedding block’s output (Wang et al. 2022; for scores ours).",
 )
@@ -116,33 +117,36 @@ _CLS_GRADIENTS = Term(
     "gkd_cls",
     "Gradients at [CLS] (GKD-CLS)",
     r"\mathrm{GKD}_{\mathrm{CLS}}",
-    r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,\; g(l) = \nabla_{\!h(l)}\max_c p(c)",
+    r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,"
+    r" \\ & g(l) = \nabla_{\!h(l)}\max_c p(c)",
     "The same distance at the [CLS] state *h* after each matched layer, added up over the layers (Wang et al. 2022).",
     weight="method_weight",
-    score_formula=r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,\; g(l) = \nabla_{\!h(l)}s",
+    score_formula=r"\textstyle\sum_l \lVert \bar g_t(l) - \bar g_s(l) \rVert_2^2,"
+    r" \\ & g(l) = \nabla_{\!h(l)}s",
 )
 _YANG = "(EGKD, Yang et al. 2024; this formula is ours)."
 _SIGNED_MAPS = Term(
     "egkd_gradient",
     "Signed maps (EGKD)",
     r"\mathrm{EG}_{\nabla}",
-    r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\; a(i) = \nabla_{\!E_i}p(c_t) \cdot E_i",
+    r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,"
+    r" \\ & a(i) = \nabla_{\!E_i}p(c_t) \cdot E_i",
     "Distance of the signed gradient × input maps of the class the teacher predicts, each scaled to length 1; *E* is "
     f"the embedding block’s output {_YANG}",
     weight="method_weight",
-    score_formula=r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,\;"
-    r" a(i) = \nabla_{\!E_i}s \cdot E_i",
+    score_formula=r"\tfrac1n \textstyle\sum_i \left(\bar a_t(i) - \bar a_s(i)\right)^2,"
+    r" \\ & a(i) = \nabla_{\!E_i}s \cdot E_i",
     score_words=f"Distance of the signed gradient × input maps of the score, each scaled to length 1 {_YANG}",
 )
 _CHANGES = Term(
     "egkd_perturbation",
     "Changes without tokens (EGKD)",
     r"\mathrm{EG}_{\setminus}",
-    r"\textstyle\sum_c \left(\Delta p_t(c) - \Delta p_s(c)\right)^2,\; \Delta p = p(x \setminus S) - p(x)",
+    r"\textstyle\sum_c \left(\Delta p_t(c) - \Delta p_s(c)\right)^2, \\ & \Delta p = p(x \setminus S) - p(x)",
     "Squared difference of how the two models’ probabilities change when [MASK] takes the place of a drawn set *S* of "
     f"tokens {_YANG}",
     weight="method_weight",
-    score_formula=r"\left(\Delta s_t - \Delta s_s\right)^2,\; \Delta s = s(x \setminus S) - s(x)",
+    score_formula=r"\left(\Delta s_t - \Delta s_s\right)^2, \\ & \Delta s = s(x \setminus S) - s(x)",
     score_words="Squared difference of how the two models’ scores change when [MASK] takes the place of a drawn set "
     f"*S* of tokens {_YANG}",
 )
@@ -150,13 +154,14 @@ _RATIONALES = Term(
     "egkd_feature_selection",
     "Rationales (EGKD)",
     r"\mathrm{EG}_{R}",
-    r"\textstyle\sum_c \left(p_t(c\,|\,R) - p_s(c\,|\,R)\right)^2 + \left(\Delta p_t(c) - \Delta p_s(c)\right)^2,\;"
-    r" \Delta p = p(x \setminus R) - p(x)",
+    r"\textstyle\sum_c \bigl[\left(p_t(c\,|\,R) - p_s(c\,|\,R)\right)^2"
+    r" \\ & \qquad + \left(\Delta p_t(c) - \Delta p_s(c)\right)^2\bigr],"
+    r" \\ & \Delta p = p(x \setminus R) - p(x)",
     "*R*, the rationale, are the tokens with the teacher’s largest gradient × input. Squared differences of the "
     f"answers from *R* alone and of the changes without it {_YANG}",
     weight="method_weight",
-    score_formula=r"\left(s_t(R) - s_s(R)\right)^2 + \left(\Delta s_t - \Delta s_s\right)^2,\;"
-    r" \Delta s = s(x \setminus R) - s(x)",
+    score_formula=r"\left(s_t(R) - s_s(R)\right)^2 + \left(\Delta s_t - \Delta s_s\right)^2,"
+    r" \\ & \Delta s = s(x \setminus R) - s(x)",
 )
 _WARM_UP = ("method_delay", "method_ramp", "method_every")
 METHODS: dict[str, MethodInfo] = {
@@ -249,3 +254,30 @@ def terms_of(method: str, scores: bool = False, kd_form: str = "cross_entropy") 
     """Return all terms of a method's loss; `scores`: as a regression has them, `kd_form`: as a run sets it."""
     found = (LABELS, _DIVERGENCE if kd_form == "kl" else ANSWERS, *METHODS[method].terms)
     return tuple(term.of_scores() for term in found) if scores else found
+
+
+def as_set(method: str, settings: Mapping[str, object], classes: int) -> str:
+    """Say how a run sets what the formula of its method leaves open; empty where it leaves nothing open.
+
+    `settings`: by the names in `MethodInfo.settings`; `classes`: of the task, 1 for a regression.
+    """
+    read, parts = METHODS[method].settings, []
+    if "attribution_steps" in read:
+        points, kept = settings["attribution_steps"], settings["top_k"]
+        parts += [f"*m* = {points} point{'s' * (points != 1)}"]
+        parts += ["all dimensions" if kept is None else f"the teacher’s {kept} largest dimensions at each token"]
+        parts += [f"maps scaled by {str(settings['map_norm']).upper()}", _DISTANCES[str(settings["map_distance"])]]
+        views = {1: "the squared error", 2: "the cross-entropy with the gold label"}
+        parts += [f"*v* is {views.get(classes, '−log *p*(*c*) for every class *c*, one view each')}"]
+    if "matching" in read:
+        even = settings["matching"] == "skip"
+        parts += ["the teacher’s layers matched are " + ("evenly spaced" if even else "its last ones")]
+    if "erasures" in read:
+        looked = min(int(str(settings["erasures_each_step"])), int(str(settings["erasures"])))
+        parts += [f"each step looks at {looked} of the {settings['erasures']} sets drawn for an example"]
+    if "rationale_share" in read:
+        parts += [f"*R* is {100 * float(str(settings['rationale_share'])):.3g} % of a text’s tokens"]
+    return f"As set: {', '.join(parts)}." if parts else ""
+
+
+_DISTANCES = {"l2": "squared differences", "l1": "absolute differences", "smooth_l1": "smooth L1 differences"}
