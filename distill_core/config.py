@@ -190,7 +190,11 @@ class RunConfig:
         0, "int", "Method rises over", "Steps over which its weight then rises to w.", (0, 1_000_000)
     )
     method_every: int = _setting(
-        1, "int", "Method every", "Its terms are computed at the first of so many steps.", (1, 1_000)
+        1,
+        "int",
+        "Method every",
+        "At 2, its terms are computed at every second step only, which saves time; at 1, at every step.",
+        (1, 1_000),
     )
     erasures: int = _setting(
         4, "int", "Erasures", "How many sets of tokens are drawn to be erased, for each example.", (1, 64)
@@ -200,7 +204,7 @@ class RunConfig:
         0.25,
         "float",
         "Share of a rationale",
-        "Of a text's tokens, those that are the teacher's rationale.",
+        "How much of a text its rationale is: the tokens that decide most for the teacher.",
         (0.01, 1.0),
     )
     attribution_steps: int = _setting(
@@ -239,8 +243,7 @@ class RunConfig:
         "stop",
         "choice",
         "A teacher near chance",
-        "Whether the run stops where its teacher knows next to nothing; on fewer than 100 validation examples it "
-        "only warns.",
+        "Whether a teacher near chance ends the run; below 100 validation examples it only warns.",
         WEAK,
     )
     dropout: str = _setting(
