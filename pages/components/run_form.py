@@ -9,22 +9,22 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalogue import find_model, find_teacher, list_models
-from distill_core.config import FIELDS, WATCHED, RunConfig
+from distill_core.config import FIELDS, RunConfig
 from distill_core.data import describe_source, load_split
 from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
-from distill_core.methods import METHODS, terms_of
+from distill_core.methods import METHODS
 from distill_core.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
 from distill_core.store import ACTIVE, Store
 from distill_core.tasks import TASKS, get_task
-from pages.components.charts import metric_color
 from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate
+from pages.components.run_loss import draw_loss, more_about
+from pages.components.run_words import BEGINNINGS, CHOICES, DEVICES, EMPTY, unread
 from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
 WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
-ON_A_LINE = 3  # terms of the formula
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
@@ -35,13 +35,6 @@ MORE = (
     ("attribution_steps", "top_k", "map_norm", "map_distance"),
 )
 RECIPE = "distill.recipe"
-BEGINNINGS = {
-    "first": "Teacher’s first layers",
-    "even": "Teacher’s even layers",
-    "last": "Teacher’s last layers",
-    "random": "Random weights",
-}
-DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
 FORMATS = {
     "learning_rate": "%.1e",
@@ -103,19 +96,7 @@ def draw_settings() -> None:
 def draw_more_settings() -> None:
     """Draw the rarer settings, folded away; of those that only some methods read, the chosen one's."""
     with st.expander("More settings", icon=":material/tune:"):
-        devices = usable_devices()
-        titles = {
-            "device": {"auto": f"Automatic ({devices[0]})"} | {name: name for name in devices},
-            "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
-            "dropout": {"published": "As published", "on": "On", "off": "Off"},
-            "watched": dict(zip(WATCHED, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
-            "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
-            "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},
-            "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},
-            "matching": {"skip": "Evenly spaced", "last": "The last ones"},
-            "map_norm": {"l2": "L2", "l1": "L1"},
-            "map_distance": {"l2": "Squared (L2)", "l1": "Absolute (L1)", "smooth_l1": "Smooth L1"},
-        }
+        titles = CHOICES | {"device": {"auto": f"Automatic ({usable_devices()[0]})"} | {n: n for n in usable_devices()}}
         rows = [[name for name in row if not _unread(name)] for row in MORE]
         for names in filter(None, rows):
             for name, column in zip(names, st.columns(len(names), gap="small"), strict=True):
@@ -137,8 +118,9 @@ def draw_method() -> None:
     _recipe()
     method = METHODS[st.session_state[key("method")]]
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
-    _numbers(*WEIGHING[:2], helped=False)
-    _numbers(*(name for name in WEIGHING[2:] if not _unread(name)), helped=False)
+    more_about(st.session_state[key("method")])
+    _numbers(*WEIGHING[:2])
+    _numbers(*(name for name in WEIGHING[2:] if not _unread(name)))
 
 
 def _recipe() -> None:
@@ -209,22 +191,6 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     return True
 
 
-def draw_loss(config: RunConfig) -> None:
-    """Draw the loss as it is weighed now, each term in its curve's colour, and what the terms are."""
-    weights, scores = config.weights, get_task(config.task).span is not None
-    terms = terms_of(config.method, scores, config.kd_form)
-    names = {term.name: rf"\textcolor{{{metric_color(term.name)}}}{{{term.symbol}}}" for term in terms}
-    parts = [rf"{weight:.3g}\,{names[name]}" for name, weight in weights.items()]
-    lines = [" + ".join(parts[at : at + ON_A_LINE]) for at in range(0, len(parts), ON_A_LINE)]
-    st.latex(r"\begin{aligned} L =\;& " + r" \\ & +\, ".join(lines) + r" \end{aligned}")
-    with st.popover("What the terms are", type="tertiary", icon=":material/function:"):
-        for term in terms:
-            st.latex(f"{names[term.name]} = {term.formula}")
-            st.caption(term.words)
-        for name in filter(lambda name: not _unread(name), WEIGHING):
-            st.caption(f"{FIELDS[name].label}: {plain(FIELDS[name].help)}")
-
-
 def data_words(config: RunConfig) -> str:
     """Say how many training examples there are, where from, and how often the run goes over them.
 
@@ -282,16 +248,14 @@ def _teacher_layers() -> int | None:
 
 
 def _unread(name: str) -> bool:
-    """Tell whether a setting is one of those that only some methods read, and the chosen one does not."""
-    readers = [method for method, info in METHODS.items() if name in info.settings]
-    return bool(readers) and st.session_state[key("method")] not in readers
+    return unread(name, st.session_state[key("method")])
 
 
-def _numbers(*names: str, helped: bool = True) -> None:
+def _numbers(*names: str) -> None:
     columns = st.columns(max(1, len(names)), gap="small", vertical_alignment="bottom")
     for name, column in zip(names, columns, strict=False):
         with column:
-            _number(name, helped=helped)
+            _number(name)
 
 
 def use_source(source: str) -> None:
@@ -330,7 +294,7 @@ def _choice(
     )
 
 
-def _number(name: str, maximum: int | None = None, helped: bool = True, disabled: bool = False) -> None:
+def _number(name: str, maximum: int | None = None, disabled: bool = False) -> None:
     """Draw a number; its range stands in the help and is checked by the config.
 
     The browser must not check it: it would keep a wrong number in sight and hand on the one before.
@@ -345,9 +309,9 @@ def _number(name: str, maximum: int | None = None, helped: bool = True, disabled
         value=unset,
         step=as_kind(STEPS.get(name, 1e-5 if name == "learning_rate" else 1)),
         format=FORMATS.get(name),
-        placeholder="All" if spec.optional else None,
+        placeholder=EMPTY.get(name),
         disabled=disabled or _unread(name),
-        help=plain(spec.help + allowed) if helped else None,
+        help=plain(spec.help + allowed),
         key=key(name),
         persist_state="session",
     )

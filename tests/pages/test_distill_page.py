@@ -17,7 +17,6 @@ from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
 from distill_core.store import Run, Store
 from pages.components import run_actions, run_view
-from pages.components.run_form import WEIGHING
 from tests.conftest import FAKE_TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,7 +127,7 @@ def test_the_form_offers_every_setting_with_its_label_and_range(teacher: str) ->
         if spec.kind in ("int", "float"):
             limit = 6 if name == "student_layers" else spec.maximum
             range_words = f"From {spec.minimum:,.10g} to {limit:,.10g}."
-            assert range_words in widget.help.replace("\\", "") or name in WEIGHING
+            assert range_words in widget.help.replace("\\", "")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -142,6 +141,19 @@ def test_each_method_says_what_it_is_and_asks_for_what_it_reads(teacher: str, me
     shown = {str(widget.key).removeprefix("distill.") for widget in (*page.number_input, *page.selectbox)}
     own = {setting for info in METHODS.values() for setting in info.settings}
     assert shown & own == set(METHODS[method].settings)
+
+
+def test_the_terms_are_explained_as_they_are_set(teacher: str) -> None:
+    page = opened(teacher=teacher, attribution_steps=8, map_norm="l1", map_distance="l1")
+    (words,) = (one.value for one in page.caption if one.value.startswith("As set"))
+    assert "8 points, all dimensions, maps scaled by L1, absolute differences" in words
+
+
+def test_a_method_s_own_page_can_be_read(teacher: str) -> None:
+    page = opened(teacher=teacher, method="gkd")
+    page.button(key="distill.more_about").click().run()
+    assert not page.exception
+    assert any("Gradient Knowledge Distillation for Pre-trained" in one.value for one in page.markdown)
 
 
 def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) -> None:
