@@ -1,13 +1,13 @@
 """A run's state and numbers as escaped HTML; styled by assets/runs.css, coloured as the curves are."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from distill_core.alarms import IDLE, SHARE, Points, Series
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config import RunConfig
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS
 from distill_core.store import Run
@@ -135,14 +135,10 @@ def _beside(task: Task, teacher: float, constant: float | None) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def settings_table(config: RunConfig) -> str:
-    """Return every setting of a run with its label."""
-    rows = []
-    for name, spec in FIELDS.items():
-        value = getattr(config, name)
-        shown = "all" if value is None else str(value)
-        rows.append(f"<th>{escape(spec.label)}</th><td><bdi>{escape(shown)}</bdi></td>")
-    return _table((), rows)
+def settings_table(settings: Mapping[str, str]) -> str:
+    """Return the settings of a run: label to value, both in words."""
+    rows = (f"<th>{escape(label)}</th><td><bdi>{escape(value)}</bdi></td>" for label, value in settings.items())
+    return _table((), list(rows))
 
 
 def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:

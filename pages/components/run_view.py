@@ -24,6 +24,7 @@ from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain
 from pages.components.run_actions import best_folder, draw_actions
 from pages.components.run_estimate import about, exactly
+from pages.components.run_words import used_settings
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
@@ -241,7 +242,7 @@ def _log(store: Store, run: Run) -> None:
         with st.expander("Log", expanded=broken, icon=":material/notes:"):
             st.code("\n".join(shown), language=None, wrap_lines=True, height=280 if len(shown) > 12 else "content")
         with st.expander("Settings", icon=":material/tune:"):
-            st.html(run_html.settings_table(run.config))
+            st.html(run_html.settings_table(used_settings(run)))
 
 
 def _when(run: Run) -> str:

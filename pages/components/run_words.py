@@ -1,7 +1,12 @@
 """A run's settings in words: as the form offers them, and as a run's page says what was used."""
 
-from distill_core.config import WATCHED
+from distill_core.catalogue import find_model
+from distill_core.config import FIELDS, WATCHED, RunConfig
+from distill_core.errors import ModelError
 from distill_core.methods import METHODS
+from distill_core.store import Run
+from distill_core.tasks import TASKS
+from pages.components.sources import source_titles
 
 BEGINNINGS = {
     "first": "Teacher’s first layers",
@@ -34,3 +39,61 @@ def unread(name: str, method: str) -> bool:
     """Tell whether a setting is one of those that only some methods read, and this one does not."""
     readers = [other for other, info in METHODS.items() if name in info.settings]
     return bool(readers) and method not in readers
+
+
+def used_settings(run: Run) -> dict[str, str]:
+    """Return what a run was set to, by the form's labels and in its words, without what had no part in it."""
+    config = run.config
+    left_out = {name for name in FIELDS if unread(name, config.method)}
+    left_out |= set() if config.name else {"name"}
+    left_out |= set() if config.made_from_teacher else {"student_layers"}
+    return {spec.label: _used(run, name) for name, spec in FIELDS.items() if name not in left_out}
+
+
+def _used(run: Run, name: str) -> str:
+    """Return one setting's value in words."""
+    config, value = run.config, getattr(run.config, name)
+    if name == "task":
+        return TASKS[config.task].short_title
+    if name == "method":
+        return METHODS[config.method].title
+    if name == "source":
+        return source_titles(config.task, config.source)[config.source]
+    if name in ("teacher", "student"):
+        return BEGINNINGS[config.student] if name == "student" and config.made_from_teacher else _model(str(value))
+    if name == "device":
+        if run.device is None:  # not chosen yet
+            return DEVICES.get(config.device, "Automatic")
+        return DEVICES.get(run.device, run.device) + (" (chosen automatically)" if config.device == "auto" else "")
+    if name == "precision" and value == "auto":
+        return _automatic_precision(run)
+    if name == "dropout" and value == "published":
+        return f"{'On' if config.uses_dropout else 'Off'} (as published)"
+    if value is None:
+        return EMPTY[name]
+    if name in CHOICES:
+        return CHOICES[name][str(value)]
+    return _number(config, name)
+
+
+def _number(config: RunConfig, name: str) -> str:
+    value = getattr(config, name)
+    if isinstance(value, int) and name != "seed":
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _automatic_precision(run: Run) -> str:
+    """Say what `auto` comes to: bfloat16 only on CUDA devices, and only on those that have it."""
+    if run.device is None:
+        return CHOICES["precision"]["auto"]
+    words = "float32" if run.device != "cuda" else "bfloat16, mixed, where the device has it"
+    return f"{words} (chosen automatically)"
+
+
+def _model(model_id: str) -> str:
+    """Return a model's title and id, the id alone where there is no such model any more."""
+    try:
+        return f"{find_model(model_id).title} ({model_id})"
+    except ModelError:
+        return model_id
