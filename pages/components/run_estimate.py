@@ -12,6 +12,7 @@ from distill_core.tasks import get_task
 SPEED = "examples_per_second"
 RUNS_ASKED = 3
 FEWEST_STEPS = 5
+PACING = ("attribution_steps", "erasures_each_step", "method_every")  # settings that make a step dearer or cheaper
 
 # Measured on two CPU cores: the bundled teacher and sample of SST-2, a student of 3 layers, batch 32.
 CALIBRATED_LAYERS = 3
@@ -48,7 +49,7 @@ def estimate(store: Store, config: RunConfig, device: str, words: float | None =
         basis = f"Measured: {runs} of {method} on {device} did {speed:.0f} examples a second."
     elif device == "cpu" and config.made_from_teacher:
         larger = config.student_layers / CALIBRATED_LAYERS * (words or CALIBRATED_WORDS) / CALIBRATED_WORDS
-        speed = CALIBRATED_SPEED / METHODS[config.method].cost / larger
+        speed = CALIBRATED_SPEED / step_cost(config) / larger
         evaluation = CALIBRATED_EVALUATION
         basis = f"A guess from two CPU cores ({speed:.0f} examples a second); the first run of {method} corrects it."
     else:
@@ -70,8 +71,20 @@ def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
     return paces
 
 
+def step_cost(config: RunConfig) -> float:
+    """Return seconds of a step in those of plain KD, on average: what the method adds, as often as it is computed."""
+    method = METHODS[config.method]
+    times = config.attribution_steps if "attribution_steps" in method.settings else 1
+    if "erasures_each_step" in method.settings:
+        times = min(config.erasures_each_step, config.erasures)
+    every = config.method_every if "method_every" in method.settings else 1
+    return 1.0 + (method.cost - 1.0) * times / every
+
+
 def _kind(config: RunConfig) -> tuple[object, ...]:
-    return config.task, config.teacher, config.method, config.student, config.student_layers
+    made = (config.student, config.student_layers if config.made_from_teacher else None)
+    pacing = (getattr(config, name) for name in PACING if name in METHODS[config.method].settings)
+    return config.task, config.teacher, config.method, *made, *pacing
 
 
 def _pace(store: Store, run: Run) -> Pace | None:

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from distill_core.config import RunConfig
-from distill_core.events import DataUsed
+from distill_core.events import DataUsed, Measured
 from distill_core.methods import METHODS
 from distill_core.store import Store
 from distill_core.tasks import get_task
 from pages.components import run_estimate, run_html
+from tests.conftest import FAKE_TOKEN
+from tests.pages.test_distill_page import running
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,32 @@ def test_a_guess_grows_with_method_layers_and_length(store: Store) -> None:
     assert seconds(student_layers=6) > 1.5 * plain
     assert seconds(40.0) > 2 * plain
     assert run_estimate.estimate(store, RunConfig(student="roberta"), "cpu").seconds is None
+
+
+def test_a_guess_counts_how_often_a_method_s_part_is_computed() -> None:
+    def cost(**settings: Any) -> float:
+        return run_estimate.step_cost(RunConfig(**settings))
+
+    extra = METHODS["ad_kd"].cost - 1
+    assert cost(method="ad_kd") == pytest.approx(1 + extra)
+    assert cost(method="ad_kd", attribution_steps=8) == pytest.approx(1 + 8 * extra)
+    assert cost(method="ad_kd", attribution_steps=8, method_every=4) == pytest.approx(1 + 2 * extra)
+    assert cost(method="kd", attribution_steps=8, method_every=4, erasures_each_step=3) == 1.0
+    assert cost(method="gkd", attribution_steps=8) == METHODS["gkd"].cost
+    erasing = METHODS["egkd_perturbation"].cost - 1
+    assert cost(method="egkd_perturbation", erasures=2, erasures_each_step=9) == pytest.approx(1 + 2 * erasing)
+
+
+def test_only_runs_that_compute_as_much_are_of_one_kind(store: Store) -> None:
+    run, recorder = running(store, Measured(0, {"validation/accuracy": 0.5}), steps=20)
+    for step in range(1, 21):
+        recorder.record(Measured(step, {"examples_per_second": 32.0}))
+    recorder.flush()
+    store.end(run.id, FAKE_TOKEN, "finished")
+
+    def measured(**settings: Any) -> bool:
+        return bool(run_estimate.measured_paces(store, RunConfig(**settings), "cpu"))
+
+    assert measured(steps=500)
+    assert not measured(attribution_steps=8)
+    assert not measured(method_every=5)
