@@ -20,10 +20,10 @@ TERMS = {
     "ad_kd": STUDENTS[2],
     "gkd": "#7d6bb8",
     "gkd_cls": "#5b8f3a",
-    "pkd": "#b4505e",
-    "egkd_gradient": "#8a6d3b",
-    "egkd_perturbation": "#6a5fa8",
-    "egkd_feature_selection": "#7a4f9c",
+    "pkd": "#c24848",
+    "egkd_gradient": "#9a6a2a",
+    "egkd_perturbation": "#8a4fd8",
+    "egkd_feature_selection": "#c04fc8",
 }
 
 _LIGHT_FOR = ("#f1efe9", "#c9dcea", "#8fbbdc", "#4a8cc2", "#1a5a94")
