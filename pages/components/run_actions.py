@@ -1,4 +1,4 @@
-"""What can be done with a run: stop, pause, go on, look at its student, start again with its settings."""
+"""What can be done with a run: stop, pause, go on, look at its student, use its settings again."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -41,10 +41,10 @@ def draw_actions(store: Store, run: Run) -> None:
             args=(runner.resume, store, run.id),
         )
     st.button(
-        "Start again",
-        icon=":material/replay:",
+        "Use these settings",
+        icon=":material/edit_note:",
         key="distill.again",
-        help="Opens the form with this run’s settings.",
+        help="Opens the form with this run’s settings; nothing starts before you press Start.",
         on_click=_again,
         args=(run,),
     )

@@ -214,6 +214,7 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     assert "narrowed from 1.0 to .60" in shown
     assert f"student=run%2F{run.id}" in links(page)["Explain with this student"]
     assert any("a note for the log" in code.value for code in page.code)
+    assert page.button(key="distill.again").label == "Use these settings"
     page.button(key="distill.again").click().run()
     assert "run" not in page.query_params
     assert page.number_input(key="distill.steps").value == 30
