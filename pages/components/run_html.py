@@ -18,6 +18,14 @@ from pages.components.run_estimate import about, exactly
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS = 60
+PROBES = 64  # validation examples, the first ones, on which agreement is measured
+AGREEMENT_WORDS = (
+    f"Agreement is measured on the probe sentences: {PROBES} of the validation examples, the same ones every time."
+)
+SHARE_WORDS = (
+    "Of gradient: the share of each weighted term in the gradient’s norm, measured every ten steps (of a batch "
+    "computed in parts, on its first part)."
+)
 FEW = 30  # validation examples of which each moves a share by more than three points
 
 
@@ -159,7 +167,8 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     words = f"{metric_title(f'validation/{metric}')} {_moved(*score)}{where}."
     if "agreement/label_loyalty" in ends:  # a regression has no answer to share
         first, last = (f"{100 * share:.0f} %" for share in ends["agreement/label_loyalty"])
-        words += f" The student now answers as its teacher on {last} of the probe sentences ({first} before)."
+        of = "" if count is None else f", {min(PROBES, count)} of the validation examples"
+        words += f" The student now answers as its teacher on {last} of the probe sentences{of} (before: {first})."
     gap = after if before == after else f"{before} to {after}"
     words += f" The gap to the teacher’s signed maps, 1 − cosine, {move} {gap}."
     return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'

@@ -185,6 +185,7 @@ def _curves(run: Run, series: Series) -> None:
             {name: series.get(name, ()) for name in run_html.agreement_names(task)},
             "agreement_curves",
             "Validation metric and agreement with the teacher over the steps",
+        st.html(run_html.line(run_html.SHARE_WORDS))
             bounded=True,
             constant=constant,
         )
@@ -197,6 +198,7 @@ def _chart(run: Run, series: Series, key: str, alt: str, bounded: bool = False, 
         st.html(run_html.waiting(words))
         return
     figure = curves(series, run.config.steps, bounded, constant, get_task(run.config.task).chance_words)
+        st.html(run_html.line(run_html.AGREEMENT_WORDS))
     st.plotly_chart(figure, config=charts.CONFIG, key=key, alt=alt)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from distill_core import distillation, trainer
 from distill_core.config import RunConfig
 from distill_core.events import DataUsed, Measured
 from distill_core.methods import METHODS
@@ -42,6 +43,20 @@ def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
     assert "F1 went from .50 to .90 on 29 examples, too few to tell." in run_html.verdict("f1", series, few)
     assert "F1 went from .50 to .90 on 30 examples." in run_html.verdict("f1", series, many)
     assert "F1 went from .50 to .90." in run_html.verdict("f1", series)
+
+
+@pytest.mark.parametrize(("there", "probes"), [(872, 64), (40, 40)])
+def test_the_probe_sentences_are_said_to_be_validation_examples(there: int, probes: int) -> None:
+    series = {
+        "validation/accuracy": [(0, 0.5), (20, 0.9)],
+        "agreement/signed_cosine": [(0, 0.1), (20, 0.2)],
+        "agreement/label_loyalty": [(0, 0.5), (20, 0.75)],
+    }
+    words = run_html.verdict("accuracy", series, [DataUsed("validation", "Films", there, "b")])
+    assert f"on 75 % of the probe sentences, {probes} of the validation examples (before: 50 %)." in words
+    assert distillation.PROBE_EXAMPLES == run_html.PROBES
+    assert "every ten steps" in run_html.SHARE_WORDS
+    assert trainer.SHARES_EVERY == 10
 
 
 def test_a_regression_has_no_row_for_the_same_answer() -> None:
