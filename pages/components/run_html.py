@@ -11,7 +11,7 @@ from distill_core.config import RunConfig
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS
 from distill_core.store import Run
-from distill_core.tasks import Task
+from distill_core.tasks import TASKS, Task
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
 from pages.components.run_estimate import about, exactly
@@ -181,7 +181,7 @@ def row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str
         score = f"{escape(metric)} {_plain(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
     cells = (
         chip(run.status),
-        escape(METHODS[run.config.method].title),
+        f"{escape(TASKS[run.config.task].short_title)} · {escape(METHODS[run.config.method].title)}",
         f"step {run.step:,} of {run.config.steps:,}",
         score,
         escape(when),

@@ -30,7 +30,8 @@ CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the bro
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 LOG_LINES = 40
 LOSSES = ("Weighted", "Raw")
-_GATHERED = "distill.gathered"
+LATEST = 8  # runs in the list, until all are asked for
+_GATHERED, _ALL = "distill.gathered", "distill.all_runs"
 
 
 @dataclass
@@ -79,14 +80,15 @@ def draw_run(store: Store, run: Run) -> None:
     _log(store, run)
 
 
-def draw_runs(store: Store, chosen: str | None = None, limit: int = 8) -> None:
-    """Draw the latest runs, each name a link to its view."""
-    runs = store.runs(limit=limit)
+def draw_runs(store: Store, chosen: str | None = None) -> None:
+    """Draw the latest runs, or all where the visitor has asked for them, each name a link to its view."""
+    runs = store.runs()
+    shown = runs if st.session_state.get(_ALL) else runs[:LATEST]
     if not runs:
         return
     st.subheader("Runs")
     with st.container(key="runs", gap=None):
-        for run in runs:
+        for run in shown:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 words = plain(run_html.name(run))
                 page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
@@ -95,6 +97,13 @@ def draw_runs(store: Store, chosen: str | None = None, limit: int = 8) -> None:
                     run_html.row(run, metric_words(get_task(run.config.task).metric), score, _when(run)),
                     width="stretch",
                 )
+    if len(runs) > LATEST:
+        words = f"Show all {len(runs)} runs" if len(shown) < len(runs) else f"Show the latest {LATEST} only"
+        st.button(words, type="tertiary", key="distill.show_runs", on_click=_toggle_all)
+
+
+def _toggle_all() -> None:
+    st.session_state[_ALL] = not st.session_state.get(_ALL)
 
 
 def queue_words(store: Store, run: Run) -> str:
@@ -176,6 +185,7 @@ def _curves(run: Run, series: Series) -> None:
         terms = [name for name in series if name.startswith("weighted/")]
         names = ["loss", *terms] if shown == LOSSES[0] else [name.removeprefix("weighted/") for name in terms]
         _chart(run, {name: series.get(name, ()) for name in names}, "loss_curves", "Loss terms over the steps")
+        st.html(run_html.line(run_html.SHARE_WORDS))
     with right:
         with st.container(horizontal=True, vertical_alignment="center", key="agreement_title"):
             st.html(run_html.title("Validation and agreement with the teacher"), width="stretch")
@@ -185,10 +195,10 @@ def _curves(run: Run, series: Series) -> None:
             {name: series.get(name, ()) for name in run_html.agreement_names(task)},
             "agreement_curves",
             "Validation metric and agreement with the teacher over the steps",
-        st.html(run_html.line(run_html.SHARE_WORDS))
             bounded=True,
             constant=constant,
         )
+        st.html(run_html.line(run_html.AGREEMENT_WORDS))
 
 
 def _chart(run: Run, series: Series, key: str, alt: str, bounded: bool = False, constant: float | None = None) -> None:
@@ -198,7 +208,6 @@ def _chart(run: Run, series: Series, key: str, alt: str, bounded: bool = False, 
         st.html(run_html.waiting(words))
         return
     figure = curves(series, run.config.steps, bounded, constant, get_task(run.config.task).chance_words)
-        st.html(run_html.line(run_html.AGREEMENT_WORDS))
     st.plotly_chart(figure, config=charts.CONFIG, key=key, alt=alt)
 
 

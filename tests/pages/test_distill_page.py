@@ -216,6 +216,7 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     assert any("a note for the log" in code.value for code in page.code)
     assert page.button(key="distill.again").label == "Use these settings"
     page.button(key="distill.again").click().run()
+    assert len(store.runs()) == 1  # nothing has started
     assert "run" not in page.query_params
     assert page.number_input(key="distill.steps").value == 30
     assert page.text_input(key="distill.name").value == ""
@@ -313,6 +314,20 @@ def test_the_list_leads_to_every_run(store: Store) -> None:
     page = opened()
     assert {links(page)["first"], links(page)["second"]} == {f"run={first.id}", f"run={second}"}
     assert "accuracy .75" in html(page)
+    assert "SST-2 · AD-KD" in html(page)
+
+
+def test_the_list_can_show_all_runs(store: Store) -> None:
+    running(store)  # so that the others wait
+    for number in range(run_view.LATEST):
+        runner.submit(store, RunConfig(device="cpu", name=f"waits {number}"))
+    page = opened()
+    assert html(page).count("dl-row") - html(page).count(".dl-row") == run_view.LATEST
+    button = page.button(key="distill.show_runs")
+    assert button.label == "Show all 9 runs"
+    button.click().run()
+    assert html(page).count("dl-row") - html(page).count(".dl-row") == 9
+    assert page.button(key="distill.show_runs").label == "Show the latest 8 only"
 
 
 # its parts -----------------------------------------------------------------------------------
