@@ -25,7 +25,7 @@ def draw_loss(config: RunConfig) -> None:
     st.latex(r"\begin{aligned} L =\;& " + r" \\ & +\, ".join(lines) + r" \end{aligned}")
     with st.popover("What the terms are", type="tertiary", icon=":material/function:", key="terms"):
         for term in terms:
-            st.latex(rf"\begin{{aligned}} {names[term.name]} =\;& {term.formula} \end{{aligned}}")
+            st.latex(rf"\begin{{aligned}} {names[term.name]} ={{}}& {term.formula} \end{{aligned}}")
             st.caption(term.words)
         words = as_set(config.method, asdict(config), task.classes)
         if words:
@@ -45,7 +45,11 @@ def _document(method: str) -> None:
 
 
 def document(method: str) -> str:
-    """Return a method's page as Markdown without its heading; links to other files become their words."""
+    """Return a method's page as Markdown without its heading; links to other files become their words.
+
+    Streamlit reads a formula of several lines only where its dollars stand on lines of their own.
+    """
     text = (DOCUMENTS / f"{method}.md").read_text(encoding="utf-8")
     body = re.sub(r"\A# .*\n+", "", text)
+    body = re.sub(r"\$\$(.+?)\$\$", r"\n\n$$\n\1\n$$\n\n", body, flags=re.DOTALL)
     return re.sub(r"\[([^\]]+)\]\((?!https?://)[^)]+\)", r"\1", body)

@@ -12,4 +12,6 @@ def test_a_method_s_page_has_its_formula_and_no_dead_link(method: str) -> None:
     assert not text.startswith("#")
     assert "**Idea.**" in text
     assert ".md)" not in text
+    lines = text.splitlines()
+    assert lines.count("$$") == text.count("$$")  # else Streamlit shows a formula of several lines as an error
     assert text.count("$$") % 2 == 0
