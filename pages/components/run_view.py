@@ -243,17 +243,15 @@ def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
 
 def _log(store: Store, run: Run) -> None:
     lines = store.log_tail(run.id, LOG_LINES)
-    if not lines:
-        return
-    broken = run.state in ("failed", "lost")
-    shown = lines[-6:] if run.active else lines
     if run.active:
-        st.code("\n".join(shown), language=None, wrap_lines=True)
-    else:
-        with st.expander("Log", expanded=broken, icon=":material/notes:"):
-            st.code("\n".join(shown), language=None, wrap_lines=True, height=280 if len(shown) > 12 else "content")
-        with st.expander("Settings", icon=":material/tune:"):
-            st.html(run_html.settings_table(used_settings(run)))
+        if lines:
+            st.code("\n".join(lines[-6:]), language=None, wrap_lines=True)
+        return
+    if lines:
+        with st.expander("Log", expanded=run.state in ("failed", "lost"), icon=":material/notes:"):
+            st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
+    with st.expander("Settings", icon=":material/tune:"):
+        st.html(run_html.settings_table(used_settings(run)))
 
 
 def _when(run: Run) -> str:
