@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
+from distill_core.alarms import NEAR_CHANCE
 from distill_core.bundle import open_model
 from distill_core.config import RunConfig
 from distill_core.data import Dataset, load_split
@@ -28,7 +29,6 @@ from distill_core.training_state import TrainingState
 from distill_core.versions import versions
 
 PROBE_EXAMPLES = 64
-NEAR_CHANCE = 0.02  # by which a teacher's metric must be above that of one answer for all (ours)
 ENOUGH = 100  # validation examples; on fewer a teacher near chance is noted and not refused
 START_ANEW = "Start a new run with the same settings."
 VALIDATION_LIMIT = 1000  # examples; larger validation sets are sampled, the same ones for every run
@@ -182,6 +182,12 @@ class Session:
         One made of the teacher's layers keeps the teacher's embeddings as they are; any other trains its own.
         """
         config = self.config
+        method = METHODS[config.method]
+        if method.erases and teacher.mask_id is None:
+            raise ModelError(
+                f"{method.title} erases tokens with [MASK], and the tokenizer of {teacher.id} has none: choose another "
+                "method or teacher."
+            )
         length = min(config.max_length, teacher.max_length)
         if config.student == "random":
             fresh = without_weights(teacher.network, config.student_layers, config.seed)
@@ -195,9 +201,9 @@ class Session:
                 "learn from the other token by token; choose two models with the same tokenizer."
             )
         widths = [embed_width(model.network) for model in (student, teacher)]
-        if METHODS[config.method].compares_embeddings and widths[0] != widths[1]:
+        if method.compares_embeddings and widths[0] != widths[1]:
             raise ModelError(
-                f"{METHODS[config.method].title} compares gradients at the embeddings; those of {student.id} "
+                f"{method.title} compares gradients at the embeddings; those of {student.id} "
                 f"are {widths[0]} wide, its teacher's {widths[1]}: choose another student or method."
             )
         self._fingerprints["student"] = student.fingerprint

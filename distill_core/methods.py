@@ -37,6 +37,7 @@ class MethodInfo:
 
     `settings`: those only some methods read. `dropout`: whether its authors leave the student's dropout on.
     `cost`: seconds of a step in those of plain KD, on a CPU (benchmarks/method_steps.py).
+    `erases`: whether its tokenizer must have a [MASK] to erase with.
     `same_width`: whether it needs a student as wide as its teacher, `compares_embeddings`: one with embeddings as wide.
     """
 
@@ -48,6 +49,7 @@ class MethodInfo:
     dropout: bool = True
     same_width: bool = False
     compares_embeddings: bool = False
+    erases: bool = False
     cost: float = 1.0
 
 
@@ -235,6 +237,7 @@ METHODS: dict[str, MethodInfo] = {
         "are taken away.",
         (_CHANGES,),
         ("method_weight", "erasures", "erasures_each_step", *_WARM_UP),
+        erases=True,
         cost=1.9,
     ),
     "egkd_feature_selection": MethodInfo(
@@ -245,6 +248,7 @@ METHODS: dict[str, MethodInfo] = {
         "tokens alone, and without them.",
         (_RATIONALES,),
         ("method_weight", "rationale_share", *_WARM_UP),
+        erases=True,
         cost=2.7,
     ),
 }

@@ -1,5 +1,6 @@
 """A run from its settings, in this process, on a tiny teacher."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,6 +199,26 @@ def test_a_student_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     cut = sentiment_folder(tmp_path / "roberta", "roberta")
     with pytest.raises(ModelError, match="cut text into different tokens"):
         list(prepare(config(tmp_path, student=str(cut))).events())
+
+
+@pytest.mark.parametrize("method", [name for name, info in METHODS.items() if info.erases])
+def test_a_teacher_without_a_mask_is_refused_before_anything_is_computed(tmp_path: Path, method: str) -> None:
+    given = config(tmp_path, method=method)
+    file = tmp_path / "teacher" / "tokenizer_config.json"
+    told = json.loads(file.read_text())
+    del told["mask_token"]
+    file.write_text(json.dumps(told))
+    events = prepare(given).events()
+    assert isinstance(next(events), Phase)
+    with pytest.raises(ModelError, match=r"erases tokens with \[MASK\], and the tokenizer of .* has none"):
+        next(events)
+
+
+@pytest.mark.parametrize("method", [name for name, info in METHODS.items() if info.compares_embeddings])
+def test_embeddings_of_other_widths_are_refused_by_name(tmp_path: Path, method: str) -> None:
+    narrow = tiny_folder(tmp_path / "narrow", layers=layers(method), width=8)
+    with pytest.raises(ModelError, match=r"compares gradients at the embeddings; those of .* are 8 wide"):
+        list(prepare(config(tmp_path, method=method, student=str(narrow))).events())
 
 
 def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:

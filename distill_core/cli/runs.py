@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from distill_core.alarms import alarms
 from distill_core.catalogue import find_model, find_teacher
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, print_json, print_rows
@@ -167,6 +168,11 @@ def _print_result(store: Store, run: Run, as_json: bool) -> None:
         )
         return
     error_console.print(f"{run.id}: {run.status} after {run.step} steps. {run.reason}")
+    series: dict[str, list[tuple[int, float]]] = {}
+    for point in store.metrics(run.id):
+        series.setdefault(point.name, []).append((point.step, point.value))
+    for words in alarms(run.config, series):
+        error_console.print(words)
     print_rows([{"run": run.id, "state": run.state, "steps": run.step, "model": model}])
 
 
