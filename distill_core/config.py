@@ -164,7 +164,7 @@ class RunConfig:
         (0.1, 100),
     )
     kd_form: str = _setting(
-        "cross_entropy", "choice", "Form of KD", "Soft cross-entropy (AD-KD's code), or KL divergence × τ² (GKD's).",
+        "cross_entropy", "choice", "Form of KD", "Soft cross-entropy (AD-KD's code), or KL divergence × τ²/C (GKD's).",
         KD_FORMS,
     )  # fmt: skip
     temperature_schedule: str = _setting(

@@ -1,15 +1,19 @@
 """The file the store is kept in: one SQLite database in WAL mode, opened by many processes at once.
 
 Every use opens a connection of its own and closes it, so nothing is shared between threads or held over a pause. What
-can go wrong with the file is said in words; it is never deleted.
+can go wrong with the file is said in words; it is never deleted. A damaged one is marked by whoever meets the damage,
+and set aside by whoever opens the store next.
 """
 
+import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from distill_core.errors import StoreError
 from distill_core.migrations import VERSION, migrate
@@ -18,17 +22,61 @@ BUSY_SECONDS = 15.0  # how long a call waits for another process's write to end
 _OUR_BUGS = (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
 
 
+class DamagedError(StoreError):
+    """The file is damaged; it has been marked, and is set aside when it is opened next."""
+
+
 class Database:
     """One SQLite file, begun if missing and brought up to date.
 
     Raises StoreError, from any call, when the file is damaged, another program's, from a newer version
-    of this app, out of space or locked for too long.
+    of this app, out of space or locked for too long. A damaged one is set aside, and a new one begun, on opening.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self._marker = self.path.with_name(f"{self.path.name}.damaged")
+        if self._marker.exists():
+            self._set_aside()
+        try:
+            self._open()
+        except DamagedError:
+            self._set_aside()
+            self._open()
+
+    @property
+    def damaged(self) -> list[Path]:
+        """The damaged files that were set aside, latest first; deleting one is the user's choice."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*[0-9]"), reverse=True)
+
+    def _open(self) -> None:
         with self.connection(create=True) as connection:
             self._prepare(connection)
+            connection.execute("SELECT 1 FROM runs LIMIT 1")
+
+    def _set_aside(self) -> None:
+        """Rename the damaged file and what belongs to it; one process does so, others find it done."""
+        with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=BUSY_SECONDS):
+            if not self._marker.exists():
+                return
+            if self._is_sound():  # marked by one who still had the file before this one open
+                self._marker.unlink()
+                return
+            place = self.path.with_name(f"{self._marker.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            for suffix in ("-wal", "-shm", ""):  # the file itself last: what was cut short is done again
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.with_name(self.path.name + suffix).rename(place.with_name(place.name + suffix))
+            self._marker.unlink()
+
+    def _is_sound(self) -> bool:
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)
+            ) as connection:
+                connection.execute("SELECT 1 FROM runs LIMIT 1")
+                return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        except sqlite3.DatabaseError:
+            return False
 
     @contextmanager
     def connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
@@ -106,9 +154,11 @@ class Database:
         primary = None if code is None else code & 0xFF  # the upper bits say where it happened
         lacks_table = primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such")
         if lacks_table or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return StoreError(
-                f"The run store {self.path} is damaged ({error}). Nothing was deleted. Rename the file and start "
-                f"again: a new store is begun, and the runs' logs and students stay in {self.path.parent / 'runs'}."
+            with contextlib.suppress(OSError):
+                self._marker.touch()
+            return DamagedError(
+                f"The run store {self.path} is damaged ({error}). Try again: it is then set aside and a new one begun; "
+                f"nothing is deleted, and the runs' logs and students stay in {self.path.parent / 'runs'}."
             )
         if primary == sqlite3.SQLITE_FULL:
             return StoreError(f"No space left on the disk that holds the run store {self.path}; free some.")

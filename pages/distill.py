@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, frame, loading, page_link, show_error
+from pages.components.frame import errors_shown, frame, loading, page_link, plain, show_error
 
 frame("Distill")
 with loading("Loading the form and the charts …"):
@@ -120,6 +120,14 @@ def publish(chosen: str | None) -> None:
 def main() -> None:
     """Draw the run the address names, else the form; below either, the list of runs."""
     store = Store()
+    for aside in store.damaged:
+        st.warning(
+            plain(
+                f"The run store was damaged and has been set aside as {aside}. Runs begun since are in a new one; the "
+                "students of those before are still there to explain. Delete the file and this goes away."
+            ),
+            icon=":material/healing:",
+        )
     runner.pump(store)
     chosen = st.query_params.get("run")
     publish(chosen)

@@ -303,16 +303,62 @@ def overwrite_tables(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [overwrite_all, cut, overwrite_tables])
-def test_a_damaged_store_is_named_and_left_as_it_is(store: Store, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_store_is_set_aside_whole_and_a_new_one_begun(store: Store, damage: Callable[[Path], None]) -> None:
     started(store)
     for beside in store.path.parent.glob("runs.sqlite-*"):
         beside.unlink()
     damage(store.path)
     content = store.path.read_bytes()
-    with pytest.raises(StoreError, match=r"damaged.*Nothing was deleted.*Rename the file") as caught:
-        Store().runs()
-    assert str(store.path) in str(caught.value)
-    assert store.path.read_bytes() == content
+    again = Store()
+    assert again.runs() == []
+    (aside,) = again.damaged
+    assert aside.read_bytes() == content
+    assert started(again, "two")
+    assert [run.id for run in Store().runs()] == ["two"]
+    assert Store().damaged == [aside]
+
+
+def test_damage_that_only_a_look_at_the_points_meets_is_said_and_then_set_aside(store: Store) -> None:
+    run_id = started(store)
+    store.write(run_id, TOKEN, [(step, "loss", 0.5) for step in range(5000)], None)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = store.path.read_bytes()
+    half = len(content) // 2
+    store.path.write_bytes(content[:half] + b"\xa5" * (len(content) - half))
+    with pytest.raises(StoreError, match=r"is damaged.*nothing is deleted"):
+        Store().metrics(run_id)
+    again = Store()
+    assert again.runs() == []
+    assert len(again.damaged) == 1
+
+
+def test_a_worker_whose_store_was_set_aside_ends(store: Store) -> None:
+    started(store)
+    overwrite_all(store.path)
+    Store()
+    assert store.write("one", TOKEN, [(1, "loss", 0.5)], None) is None
+
+
+def test_a_sound_store_that_was_marked_is_kept(store: Store) -> None:
+    started(store)
+    store.path.with_name("runs.sqlite.damaged").touch()
+    assert [run.id for run in Store().runs()] == ["one"]
+    assert Store().damaged == []
+    assert not store.path.with_name("runs.sqlite.damaged").exists()
+
+
+def test_many_processes_set_a_damaged_store_aside_once(store: Store) -> None:
+    overwrite_all(store.path)
+    code = (
+        "from distill_core.store import Store; Store().add('run', __import__('distill_core.config').config.RunConfig())"
+    )
+    for process in [python(code) for _ in range(6)]:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert len(Store().damaged) == 1
+    assert len(Store().runs()) == 1
 
 
 def test_a_store_from_a_newer_version_is_refused_politely(store: Store) -> None:

@@ -145,6 +145,8 @@ def settled_store() -> Store:
     from distill_core.runner import pump
 
     store = Store()
+    for aside in store.damaged:
+        error_console.print(f"The run store was damaged and has been set aside as {aside}; delete it to silence this.")
     pump(store)
     return store
 
