@@ -6,6 +6,7 @@ a record written before a field existed stays readable.
 """
 
 import json
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -285,6 +286,16 @@ class RunConfig:
     def uses_dropout(self) -> bool:
         """Whether the student's dropout is on in training."""
         return METHODS[self.method].dropout if self.dropout == "published" else self.dropout == "on"
+
+    @property
+    def command(self) -> str:
+        """The command line that does this run again: what decides it, and whatever is not the default."""
+        words = ["python", "-m", "distill_core", "distill"]
+        for spec in FIELDS.values():
+            value = getattr(self, spec.name)
+            if value != spec.default or spec.name in ("task", "teacher", "method", "seed"):
+                words.append(f"--{spec.name.replace('_', '-')}={value}")
+        return shlex.join(words)
 
     def to_json(self) -> str:
         """Return all fields as one JSON object."""

@@ -1,9 +1,12 @@
 """RunConfig: every bad value is refused by name, range and value, and a config survives JSON."""
 
 import json
+import shlex
 
 import pytest
+from typer.testing import CliRunner
 
+from distill_core.cli import app
 from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 
@@ -121,3 +124,26 @@ def test_every_field_explains_itself_in_one_sentence() -> None:
         assert spec.label
         assert spec.help.endswith(".")
         assert len(spec.help) <= 100
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"method": "gkd_cls", "task": "mnli", "teacher": "bundled/mnli-teacher", "top_k": 3, "learning_rate": 1e-8},
+        {"name": '-- it\'s "a" <b>name</b> ü', "seed": 7, "train_examples": 12, "max_minutes": 0.5},
+    ],
+)
+def test_a_runs_command_line_is_that_run(values: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunConfig.from_values(values)
+    taken: list[RunConfig] = []
+
+    def instead(_: object, given: RunConfig) -> str:
+        taken.append(given)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("distill_core.runner.submit", instead)
+    words = shlex.split(config.command)
+    assert words[:4] == ["python", "-m", "distill_core", "distill"]
+    CliRunner().invoke(app, words[3:])
+    assert taken == [config]

@@ -1,9 +1,15 @@
 """A real run: queued, trained by a worker process of its own on a tiny teacher, watched through the store."""
 
+import json
+import shlex
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from distill_core import runner
 from distill_core.catalogue import find_model, list_models
@@ -58,3 +64,18 @@ def test_a_failing_run_says_why(tmp_path: Path) -> None:
     run = runner.wait(store, run_id, 120)
     assert run.state == "failed"
     assert "1 to 2 layers, not 9" in run.reason
+
+
+@pytest.mark.slow
+def test_a_runs_command_line_makes_the_very_student_again(tmp_path: Path) -> None:
+    store = Store()
+    teacher = tiny_folder(tmp_path / "teacher")
+    first = runner.submit(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
+    runner.pump(store)
+    run = runner.wait(store, first, 120)
+    words = [sys.executable, *shlex.split(run.config.command)[1:], "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=200)
+    again = store.get(json.loads(done.stdout)["run"])
+    weights = [load_file(Path(str(one.model_path)) / "model.safetensors") for one in (run, again)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert store.data_of(run.id) == store.data_of(again.id)

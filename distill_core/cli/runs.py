@@ -87,9 +87,11 @@ def show(run: RunId, as_json: Json = False) -> None:
         config = json.loads(found.config.to_json())
         data = [asdict(used) for used in store.data_of(run)]
         shown = {"run": run, "state": found.state, "reason": found.reason, "config": config, "data": data}
+        shown["command"] = found.config.command
         print_json(shown | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
+        error_console.print(f"again: {found.config.command}")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])

@@ -252,6 +252,8 @@ def _log(store: Store, run: Run) -> None:
             st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
     with st.expander("Settings", icon=":material/tune:"):
         st.html(run_html.settings_table(used_settings(run)))
+        st.caption("The same run from the command line; with the same data, versions and device, the same student.")
+        st.code(run.config.command, language="sh", wrap_lines=True)
 
 
 def _when(run: Run) -> str:
