@@ -20,7 +20,7 @@ from distill_core.tasks import TASKS, get_task
 from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate
-from pages.components.run_loss import draw_loss, more_about
+from pages.components.run_loss import draw_loss
 from pages.components.run_words import BEGINNINGS, CHOICES, DEVICES, EMPTY, unread
 from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
@@ -118,7 +118,6 @@ def draw_method() -> None:
     _recipe()
     method = METHODS[st.session_state[key("method")]]
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
-    more_about(st.session_state[key("method")])
     _numbers(*WEIGHING[:2])
     _numbers(*(name for name in WEIGHING[2:] if not _unread(name)))
 

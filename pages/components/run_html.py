@@ -20,7 +20,8 @@ AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS = 60
 PROBES = 64  # validation examples, the first ones, on which agreement is measured
 AGREEMENT_WORDS = (
-    f"Agreement is measured on the probe sentences: {PROBES} of the validation examples, the same ones every time."
+    f"Agreement is measured on the probe sentences: {PROBES} of the validation examples (all, if there are fewer), the "
+    "same ones every time."
 )
 SHARE_WORDS = (
     "Of gradient: the share of each weighted term in the gradient’s norm, measured every ten steps (of a batch "
@@ -61,6 +62,7 @@ def summary(run: Run) -> str:
     config = run.config
     sources = {"auto": "", "bundled": "bundled sample", "hub": "GLUE from the hub"}
     parts = [
+        TASKS[config.task].short_title,
         METHODS[config.method].title,
         _begins(config),
         f"{config.steps:,} steps of {config.batch_size}",

@@ -1,12 +1,13 @@
 """The loss a run would minimise as a formula, what its terms are, and the page of documentation of its method."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import streamlit as st
 
 from distill_core.config import RunConfig
-from distill_core.methods import METHODS, as_set, terms_of
+from distill_core.methods import METHODS, Term, as_set, terms_of
 from distill_core.paths import ASSETS
 from distill_core.tasks import get_task
 from pages.components.charts import metric_color
@@ -23,16 +24,23 @@ def draw_loss(config: RunConfig) -> None:
     parts = [rf"{weight:.3g}\,{names[name]}" for name, weight in weights.items()]
     lines = [" + ".join(parts[at : at + ON_A_LINE]) for at in range(0, len(parts), ON_A_LINE)]
     st.latex(r"\begin{aligned} L =\;& " + r" \\ & +\, ".join(lines) + r" \end{aligned}")
-    with st.popover("What the terms are", type="tertiary", icon=":material/function:", key="terms"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="about"):
+        _terms(config, terms, names)
+        _more_about(config.method)
+
+
+def _terms(config: RunConfig, terms: Sequence[Term], names: Mapping[str, str]) -> None:
+    """Draw what each term is, and how the run fills in what its formula leaves open."""
+    with st.popover("What the terms are", type="tertiary", icon=":material/function:"):
         for term in terms:
-            st.latex(rf"\begin{{aligned}} {names[term.name]} ={{}}& {term.formula} \end{{aligned}}")
+            st.latex(rf"\begin{{aligned}} {names[term.name]} &= {term.formula} \end{{aligned}}")
             st.caption(term.words)
-        words = as_set(config.method, asdict(config), task.classes)
+        words = as_set(config.method, asdict(config), get_task(config.task).classes)
         if words:
             st.caption(words)
 
 
-def more_about(method: str) -> None:
+def _more_about(method: str) -> None:
     """Draw the button that opens a method's page of documentation, where there is one."""
     if not (DOCUMENTS / f"{method}.md").is_file():
         return
