@@ -288,16 +288,18 @@ def test_an_unknown_run_is_named_with_the_valid_ones(store: Store) -> None:
     assert "New run" in links(page)
 
 
-def test_a_damaged_store_is_named_and_left_alone(store: Store) -> None:
+def test_a_damaged_store_is_set_aside_and_said(store: Store) -> None:
     for path in store.path.parent.glob("runs.sqlite*"):
         path.unlink()
     store.path.write_text("not a database" * 100)
     page = opened()
     assert not page.exception
-    assert "runs" in page.error[0].value
-    assert store.path.read_text().startswith("not a database")
-    store.path.unlink()
-    Store()
+    assert not page.error
+    (aside,) = store.damaged
+    assert aside.name in page.warning[0].value.replace("\\", "")
+    assert aside.read_text().startswith("not a database")
+    aside.unlink()
+    assert not opened().warning
 
 
 def test_a_name_is_shown_as_the_text_it_is(store: Store) -> None:
