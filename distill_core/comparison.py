@@ -24,7 +24,8 @@ from distill_core.model_files import WEIGHTS, file_sha256
 from distill_core.model_source import ModelSource
 from distill_core.models import read_record
 from distill_core.runner import can_resume
-from distill_core.store import ACTIVE, INTERRUPTED, Run, RunState, Store
+from distill_core.runs import ACTIVE, INTERRUPTED, Run, RunState
+from distill_core.store import Store
 from distill_core.tasks import get_task
 from distill_core.versions import versions
 

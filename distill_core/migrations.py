@@ -89,6 +89,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE runs_3 RENAME TO runs",
         "CREATE INDEX runs_by_state ON runs (state, number)",
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN renamed TEXT",  # NULL: called as its settings say
+        "ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",  # JSON, a list of texts
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -4,7 +4,8 @@ import threading
 import time
 
 from distill_core.events import DataUsed, Event, Measured, Phase
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 
 FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
 

@@ -33,7 +33,8 @@ from distill_core.devices import resolve_device
 from distill_core.errors import DataError, RunError
 from distill_core.own_data import PREFIX, remove_own
 from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
-from distill_core.store import ACTIVE, INTERRUPTED, LOG_NAME, Run, Store, Wish
+from distill_core.runs import ACTIVE, INTERRUPTED, Run, Wish
+from distill_core.store import LOG_NAME, Store
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # begins the token of a run that works inside the process of its caller

@@ -6,101 +6,26 @@ a worker that was given up cannot write into what came after it. Log lines are i
 not in here.
 """
 
-import logging
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
-from distill_core.config import RunConfig
+from distill_core.config import FIELDS, RunConfig
 from distill_core.database import Database
-from distill_core.errors import ConfigError, RunError, StoreError
+from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Phase
 from distill_core.paths import home, run_folder
+from distill_core.runs import ACTIVE, ENDED, INTERRUPTED, MetricPoint, Run, RunState, Wish, readable, run_of
 
-RunState = Literal["queued", "running", "paused", "finished", "failed", "stopped", "lost"]
-Wish = Literal["stop", "pause"]  # what can be asked of a running run
-ACTIVE: tuple[RunState, ...] = ("queued", "running")
-INTERRUPTED: tuple[RunState, ...] = ("paused", "stopped", "failed", "lost")  # may go on
-ENDED: tuple[RunState, ...] = ("finished", *INTERRUPTED)
-
+NOTE_LENGTH = 10_000  # characters
 LOG_NAME = "log.txt"
 _LOG_TAIL_BYTES = 64 * 1024
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
 _OF_RUN = "run_number = (SELECT number FROM runs WHERE id = ?)"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One row of the store; times in seconds since the epoch, None for what has not happened.
-
-    `device` is the concrete one, None while queued. `pid`, `pid_started` and `token` identify the
-    worker process. `model_path` is the folder of the last checkpoint. `position` is the place in the queue;
-    `stop_requested` is when a stop or a pause was asked for, `wish` which of them. `started` and `ended` are of the
-    latest attempt, `seconds_before` is what earlier ones took.
-    """
-
-    id: str
-    number: int
-    config: RunConfig
-    state: RunState
-    reason: str
-    created: float
-    started: float | None
-    ended: float | None
-    device: str | None
-    phase: str
-    phase_detail: str
-    step: int
-    stop_requested: float | None
-    heartbeat: float | None
-    pid: int | None
-    pid_started: float | None
-    token: str | None
-    model_path: Path | None
-    position: float
-    wish: Wish | None
-    seconds_before: float
-
-    @property
-    def active(self) -> bool:
-        """Whether the run waits or works."""
-        return self.state in ACTIVE
-
-    @property
-    def status(self) -> str:
-        """The state in a word, `stopping` or `pausing` while that has been asked for and not yet happened."""
-        if self.state != "running" or self.stop_requested is None:
-            return self.state
-        return "pausing" if self.wish == "pause" else "stopping"
-
-    @property
-    def interrupted_as(self) -> RunState:
-        """What a running run is when it ends as it was asked to: paused or stopped."""
-        return "paused" if self.wish == "pause" else "stopped"
-
-    def worked_seconds(self, now: float) -> float | None:
-        """How long it has been worked on, all attempts together; None where it never was."""
-        if self.started is None:
-            return self.seconds_before or None
-        return self.seconds_before + (self.ended or now) - self.started
-
-    @property
-    def title(self) -> str:
-        """What the run is called: its name, else its id."""
-        return self.config.name or self.id
-
-
-@dataclass(frozen=True)
-class MetricPoint:
-    """One number of a run; `cursor` grows with every point written, `value` is nan where undefined."""
-
-    cursor: int
-    step: int
-    name: str
-    value: float
 
 
 class Store(Database):
@@ -119,7 +44,7 @@ class Store(Database):
         if row is None:
             known = ", ".join(run.id for run in self.runs(limit=5)) or "there are none yet"
             raise RunError(f"Unknown run {run_id[:80]!r}; the latest runs: {known}.")
-        return _run(row)
+        return run_of(row)
 
     def runs(self, states: Sequence[str] | None = None, limit: int | None = None) -> list[Run]:
         """Return the runs in any of these states (all for None), newest first."""
@@ -127,7 +52,7 @@ class Store(Database):
         query = f"SELECT * FROM runs WHERE state IN ({_marks(wanted)}) ORDER BY number DESC LIMIT ?"
         with self.connection() as connection:
             rows = connection.execute(query, (*wanted, -1 if limit is None else limit)).fetchall()
-        return [run for run in map(_readable_run, rows) if run is not None]
+        return [run for run in map(readable, rows) if run is not None]
 
     def waiting(self) -> bool:
         """Tell whether any run is queued, readable or not."""
@@ -201,7 +126,7 @@ class Store(Database):
                     " WHERE id = ? AND state = 'queued'",
                     (now, now, device, token, row["id"]),
                 )
-                return _run(connection.execute("SELECT * FROM runs WHERE id = ?", (row["id"],)).fetchone())
+                return run_of(connection.execute("SELECT * FROM runs WHERE id = ?", (row["id"],)).fetchone())
         return None
 
     def cancel(self, run_id: str, wish: Wish = "stop") -> bool:
@@ -256,6 +181,37 @@ class Store(Database):
             raise ValueError(f"a run ends as one of {ENDED}, not {state!r}")
         with self.writing() as connection:
             return _move(connection, run_id, state, reason, ("running",), token)
+
+    # what a user writes ----------------------------------------------------------------------
+
+    def annotate(
+        self, run_id: str, *, name: str | None = None, note: str | None = None, tags: Sequence[str] | None = None
+    ) -> None:
+        """Give a run another name, note or tags; what is None stays. ConfigError for what is too long or no line.
+
+        Tags lose their blanks at the ends, empty ones and those that occur twice.
+        """
+        given: dict[str, str] = {}
+        if name is not None:
+            given["renamed"] = str(FIELDS["name"].check(name.strip()))
+        if note is not None:
+            given["note"] = _short_enough("note", note, NOTE_LENGTH)
+        if tags is not None:
+            kept = dict.fromkeys(str(FIELDS["name"].check(tag.strip())) for tag in tags if tag.strip())
+            given["tags"] = _short_enough("list of tags", json.dumps(list(kept), ensure_ascii=False), NOTE_LENGTH)
+        with self.writing() as connection:
+            for column, value in given.items():
+                connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
+
+    def forget(self, run_id: str) -> bool:
+        """Delete an ended run's row, points and data; its folder is the caller's. False where it waits or works."""
+        with self.writing() as connection:
+            query = f"SELECT number FROM runs WHERE id = ? AND state IN ({_marks(ENDED)})"
+            row = connection.execute(query, (run_id, *ENDED)).fetchone()
+            for table in ("metrics", "data_used"):
+                if row is not None:
+                    connection.execute(f"DELETE FROM {table} WHERE run_number = ?", (row["number"],))
+            return connection.execute("DELETE FROM runs WHERE number = ?", (row and row["number"],)).rowcount == 1
 
     # what a worker writes --------------------------------------------------------------------
 
@@ -312,7 +268,7 @@ class Store(Database):
                 "INSERT OR REPLACE INTO data_used VALUES (?, ?, ?, ?, ?)",
                 [(row["number"], *astuple(used)) for used in data],
             )
-            return _run(row)
+            return run_of(row)
 
 
 def _move(
@@ -344,24 +300,10 @@ def _devices_taken(connection: sqlite3.Connection) -> set[str]:
     return taken
 
 
-def _readable_run(row: sqlite3.Row) -> Run | None:
-    """Return a row's run, None (and a line in the log) where it cannot be read: it must not hide the others."""
-    try:
-        return _run(row)
-    except StoreError as error:
-        logging.getLogger(__name__).warning("left out of the list: %s", error)
-        return None
-
-
-def _run(row: sqlite3.Row) -> Run:
-    values = dict(row)
-    try:
-        values["config"] = RunConfig.from_json(values["config"])
-    except ConfigError as error:
-        raise StoreError(f"Run {values['id']} in the store cannot be read: {error}") from error
-    path = cast(str | None, values["model_path"])
-    values["model_path"] = None if path is None else Path(path)
-    return Run(**values)
+def _short_enough(what: str, text: str, limit: int) -> str:
+    if len(text) > limit:
+        raise ConfigError(f"A {what} has {len(text):,} characters; wanted at most {limit:,}.")
+    return text
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -31,7 +31,8 @@ from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.recorder import Recorder
 from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop
-from distill_core.store import LOG_NAME, Run, RunState, Store
+from distill_core.runs import Run, RunState
+from distill_core.store import LOG_NAME, Store
 
 BEAT_SECONDS = 1.0
 EVALUATION = "validation/"  # begins the name of a metric that marks an evaluation: a checkpoint is due

@@ -9,7 +9,8 @@ with loading("Loading the form and the charts …"):
     from distill_core import runner
     from distill_core.errors import DistillError, RunError
     from distill_core.paths import ASSETS
-    from distill_core.store import ACTIVE, Store
+    from distill_core.runs import ACTIVE
+    from distill_core.store import Store
     from pages.components.own_data_dialog import add_data_button
     from pages.components.run_form import (
         config_in_form,

@@ -9,7 +9,8 @@ from typing import Any
 from distill_core.config import RunConfig
 from distill_core.paths import run_folder
 from distill_core.runner import pump, submit
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from tests.conftest import until
 
 # A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.

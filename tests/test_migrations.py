@@ -9,7 +9,12 @@ from distill_core.events import DataUsed
 from distill_core.migrations import MIGRATIONS, VERSION
 from distill_core.store import Store
 
-SHIPPED = ("db43f9b371b86ebb", "4adfd7d3872f1f36", "bd1c8d7a88515504")  # SHA-256, its beginning, of each step
+SHIPPED = (
+    "db43f9b371b86ebb",
+    "4adfd7d3872f1f36",
+    "bd1c8d7a88515504",
+    "73c186b939eafba7",
+)  # SHA-256, its beginning, of each step
 
 
 def test_a_step_that_has_shipped_is_never_edited() -> None:

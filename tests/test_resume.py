@@ -20,7 +20,8 @@ from distill_core.events import Event, Measured
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home
 from distill_core.runner import can_resume, pump, resume, stop, submit, wait
-from distill_core.store import INTERRUPTED, RunState, Store
+from distill_core.runs import INTERRUPTED, RunState
+from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 from tests.test_end_to_end import small_run

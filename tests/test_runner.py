@@ -16,7 +16,8 @@ from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
 from distill_core.runner import process_start, pump, stop, submit, wait, worker_process
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,8 @@ from distill_core.config import RunConfig
 from distill_core.errors import ModelError, RunError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 

@@ -11,7 +11,8 @@ from distill_core.cli.output import Json, bar, error_console, print_json, print_
 from distill_core.cli.runs import config_of, event_printer, settled_store
 from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 
 WEIGHTS_OPTION = typer.Option(help="Comma-separated METHOD=W, the method weight of some in place of --method-weight.")
 METHODS_OPTION = typer.Option(help="Comma-separated; plain KD, kd, is what the others are compared with.")

@@ -1,4 +1,4 @@
-"""Commands about runs: start one in the foreground, list, show, stop, pause, resume, move."""
+"""Commands about runs: start one in the foreground, look at them, and what can be done with one."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,15 +10,16 @@ import typer
 from distill_core.alarms import alarms
 from distill_core.catalogue import find_model, find_teacher
 from distill_core.cli.options import take_options
-from distill_core.cli.output import Json, bar, busy, error_console, print_json, print_rows
+from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config import FIELDS, RunConfig
 from distill_core.data import load_split
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
-from distill_core.store import Run, Store, Wish
+from distill_core.runs import Run, Wish
+from distill_core.store import Store
 
-runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume or move one.")
+runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, rename or delete one.")
 RunId = Annotated[str, typer.Argument(help="Run id.")]
 
 
@@ -71,7 +72,8 @@ def list_runs(as_json: Json = False) -> None:
     store = settled_store()
     rows = [
         {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
-         "step": run.step, "steps": run.config.steps, "reason": run.reason, "name": run.title}
+         "step": run.step, "steps": run.config.steps, "reason": run.reason, "name": run.title,
+         "tags": ", ".join(run.tags)}
         for run in store.runs()
     ]  # fmt: skip
     print_json(rows) if as_json else print_rows(rows)
@@ -87,7 +89,7 @@ def show(run: RunId, as_json: Json = False) -> None:
         config = json.loads(found.config.to_json())
         data = [asdict(used) for used in store.data_of(run)]
         shown = {"run": run, "state": found.state, "reason": found.reason, "config": config, "data": data}
-        shown["command"] = found.config.command
+        shown |= {"command": found.config.command, "name": found.name, "note": found.note, "tags": found.tags}
         print_json(shown | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
@@ -128,6 +130,38 @@ def move(
     store = settled_store()
     moved = store.reorder(store.get(run).id, earlier=not later)
     error_console.print(f"{run}: {'moved' if moved else 'stays where it is: it does not wait, or no other does there'}")
+
+
+@runs_app.command()
+def rename(run: RunId, name: Annotated[str, typer.Argument(help="Its new name; empty for none.")]) -> None:
+    """Give a run another name."""
+    from distill_core import housekeeping
+
+    error_console.print(f"{run}: {housekeeping.rename(settled_store(), run, name).title}")
+
+
+@runs_app.command()
+def note(
+    run: RunId,
+    text: Annotated[str, typer.Argument(help="What is to be remembered of it; empty for nothing.")],
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be given several times, for all it has.")] = None,
+) -> None:
+    """Write a note, and tags, to a run."""
+    store = settled_store()
+    store.annotate(store.get(run).id, note=text, tags=tag or None)
+    error_console.print(f"{run}: {', '.join(store.get(run).tags) or 'no tags'}")
+
+
+@runs_app.command()
+def delete(run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete an ended run with its numbers, log and students. Asks first."""
+    from distill_core import housekeeping
+
+    store = settled_store()
+    words = f"Delete {store.get(run).title} with its student, {housekeeping.size(run) / 1e6:,.0f} MB?"
+    if not yes:
+        typer.confirm(harmless(words), abort=True, err=True)
+    error_console.print(f"{run} is deleted, {housekeeping.delete(store, run) / 1e6:,.0f} MB are free again.")
 
 
 def _end(run: str, wish: Wish, as_json: bool) -> None:

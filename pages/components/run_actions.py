@@ -13,7 +13,8 @@ from distill_core.checkpoints import BEST
 from distill_core.errors import DistillError
 from distill_core.own_data import PREFIX
 from distill_core.paths import run_folder
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from pages.components.frame import page_link, show_error
 from pages.components.run_form import fill
 from pages.components.sources import source_for

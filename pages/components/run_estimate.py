@@ -6,7 +6,8 @@ from statistics import median
 
 from distill_core.config import RunConfig
 from distill_core.methods import METHODS
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from distill_core.tasks import get_task
 
 SPEED = "examples_per_second"

@@ -15,7 +15,8 @@ from distill_core.devices import resolve_device, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.methods import METHODS
 from distill_core.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
-from distill_core.store import ACTIVE, Store
+from distill_core.runs import ACTIVE
+from distill_core.store import Store
 from distill_core.tasks import TASKS, get_task
 from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate

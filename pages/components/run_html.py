@@ -10,7 +10,7 @@ from distill_core.alarms import IDLE, SHARE, Points, Series
 from distill_core.config import RunConfig
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS
-from distill_core.store import Run
+from distill_core.runs import Run
 from distill_core.tasks import TASKS, Task
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
@@ -46,7 +46,7 @@ def chip(status: str) -> str:
 
 def name(run: Run) -> str:
     """Return what a run is called: its name, else its method and the end of its id."""
-    return run.config.name or f"{METHODS[run.config.method].title} run {run.id[-4:]}"
+    return run.name or f"{METHODS[run.config.method].title} run {run.id[-4:]}"
 
 
 def head(run: Run) -> str:

@@ -17,7 +17,8 @@ from distill_core.catalogue import read_json
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from distill_core.tasks import get_task
 from pages.components import charts, run_html
 from pages.components.charts import metric_words

@@ -4,7 +4,7 @@ from distill_core.catalogue import find_model
 from distill_core.config import FIELDS, WATCHED, RunConfig
 from distill_core.errors import ModelError
 from distill_core.methods import METHODS
-from distill_core.store import Run
+from distill_core.runs import Run
 from distill_core.tasks import TASKS
 from pages.components.sources import source_titles
 

@@ -15,7 +15,8 @@ from distill_core.events import Event, Measured, Phase
 from distill_core.methods import METHODS, terms_of
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from pages.components import run_actions, run_view
 from tests.conftest import FAKE_TOKEN
 

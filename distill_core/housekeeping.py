@@ -1,0 +1,82 @@
+"""Names, notes, sizes and the end of runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+from distill_core.checkpoints import BEST, LAST
+from distill_core.errors import RunError
+from distill_core.paths import run_folder
+from distill_core.runs import ACTIVE, Run
+from distill_core.store import Store
+
+
+def rename(store: Store, run_id: str, name: str) -> Run:
+    """Give a run another name, its students in the lists of models too, and return it; ConfigError for no name."""
+    store.get(run_id)
+    store.annotate(run_id, name=name)
+    run = store.get(run_id)
+    for kept in (LAST, BEST):
+        _retitle(run_folder(run_id) / kept / "distill.json", f"{run.title} ({run_id[-4:]})" if run.name else "")
+    return run
+
+
+def size(run_id: str) -> int:
+    """Return the bytes of a run's folder, files that checkpoints share counted once, what goes meanwhile not at all."""
+    sizes: dict[tuple[int, int], int] = {}
+    for file in run_folder(run_id).rglob("*"):
+        try:
+            found = file.lstat()
+        except OSError:
+            continue
+        if not file.is_dir():
+            sizes[found.st_dev, found.st_ino] = found.st_size
+    return sum(sizes.values())
+
+
+def users(store: Store, run_id: str) -> list[str]:
+    """Return the titles of the waiting and working runs that learn from a run's student, or begin as it."""
+    own = {f"run/{run_id}", f"run/{run_id}/{BEST}", *(str(run_folder(run_id) / kept) for kept in (LAST, BEST))}
+    return [run.title for run in store.runs(ACTIVE) if own & {run.config.teacher, run.config.student}]
+
+
+def delete(store: Store, run_id: str) -> int:
+    """Delete an ended run with its numbers, log and students, and return the bytes that are free again.
+
+    RunError while it waits or works, or while another run uses its student. What cannot be deleted of its folder
+    (OSError) is told; the run is then gone from the list all the same.
+    """
+    run = store.get(run_id)
+    if run.active:
+        raise RunError(f"Run {run_id} is {run.status}; stop it first.")
+    if using := users(store, run_id):
+        raise RunError(f"The student of run {run_id} is used by {', '.join(using)}; stop that first.")
+    freed = size(run_id)
+    if not store.forget(run_id):
+        raise RunError(f"Run {run_id} has just been started again; stop it first.")
+    try:
+        shutil.rmtree(run_folder(run_id), ignore_errors=False)
+    except FileNotFoundError:
+        return freed
+    except OSError as error:
+        raise RunError(
+            f"Run {run_id} is deleted, but not all of its folder ({error}); delete the rest by hand."
+        ) from error
+    return freed
+
+
+def _retitle(record: Path, title: str) -> None:
+    """Write another title into a student's record, whole or not at all; nothing where there is no record."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        if title:
+            content["title"] = title
+        else:
+            content.pop("title", None)
+        part = record.with_suffix(".part")
+        part.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        part.replace(record)
+    except FileNotFoundError:  # no student, or a new checkpoint is just being put in its place
+        return
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"The run is renamed, but not its student: {record} cannot be rewritten ({error}).") from error

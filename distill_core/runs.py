@@ -1,0 +1,118 @@
+"""One run as the store has it: its states, its row, and the numbers it measured."""
+
+import json
+import logging
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from distill_core.config import RunConfig
+from distill_core.errors import ConfigError, StoreError
+
+RunState = Literal["queued", "running", "paused", "finished", "failed", "stopped", "lost"]
+Wish = Literal["stop", "pause"]  # what can be asked of a running run
+ACTIVE: tuple[RunState, ...] = ("queued", "running")
+INTERRUPTED: tuple[RunState, ...] = ("paused", "stopped", "failed", "lost")  # may go on
+ENDED: tuple[RunState, ...] = ("finished", *INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the store; times in seconds since the epoch, None for what has not happened.
+
+    `device` is the concrete one, None while queued. `pid`, `pid_started` and `token` identify the
+    worker process. `model_path` is the folder of the last checkpoint. `position` is the place in the queue;
+    `stop_requested` is when a stop or a pause was asked for, `wish` which of them. `started` and `ended` are of the
+    latest attempt, `seconds_before` is what earlier ones took. `renamed`, `note` and `tags` are what a user wrote.
+    """
+
+    id: str
+    number: int
+    config: RunConfig
+    state: RunState
+    reason: str
+    created: float
+    started: float | None
+    ended: float | None
+    device: str | None
+    phase: str
+    phase_detail: str
+    step: int
+    stop_requested: float | None
+    heartbeat: float | None
+    pid: int | None
+    pid_started: float | None
+    token: str | None
+    model_path: Path | None
+    position: float
+    wish: Wish | None
+    seconds_before: float
+    renamed: str | None
+    note: str
+    tags: tuple[str, ...]
+
+    @property
+    def active(self) -> bool:
+        """Whether the run waits or works."""
+        return self.state in ACTIVE
+
+    @property
+    def status(self) -> str:
+        """The state in a word, `stopping` or `pausing` while that has been asked for and not yet happened."""
+        if self.state != "running" or self.stop_requested is None:
+            return self.state
+        return "pausing" if self.wish == "pause" else "stopping"
+
+    @property
+    def interrupted_as(self) -> RunState:
+        """What a running run is when it ends as it was asked to: paused or stopped."""
+        return "paused" if self.wish == "pause" else "stopped"
+
+    def worked_seconds(self, now: float) -> float | None:
+        """How long it has been worked on, all attempts together; None where it never was."""
+        if self.started is None:
+            return self.seconds_before or None
+        return self.seconds_before + (self.ended or now) - self.started
+
+    @property
+    def title(self) -> str:
+        """What the run is called: the name it was given last, else its id."""
+        return self.name or self.id
+
+    @property
+    def name(self) -> str:
+        """The name it was given last, empty where it was given none."""
+        return self.config.name if self.renamed is None else self.renamed
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One number of a run; `cursor` grows with every point written, `value` is nan where undefined."""
+
+    cursor: int
+    step: int
+    name: str
+    value: float
+
+
+def readable(row: sqlite3.Row) -> Run | None:
+    """Return a row's run, None (and a line in the log) where it cannot be read: it must not hide the others."""
+    try:
+        return run_of(row)
+    except StoreError as error:
+        logging.getLogger(__name__).warning("left out of the list: %s", error)
+        return None
+
+
+def run_of(row: sqlite3.Row) -> Run:
+    """Return a row of the store as a run; StoreError where its settings cannot be read."""
+    values = dict(row)
+    try:
+        values["config"] = RunConfig.from_json(values["config"])
+    except ConfigError as error:
+        raise StoreError(f"Run {values['id']} in the store cannot be read: {error}") from error
+    path = cast(str | None, values["model_path"])
+    values["model_path"] = None if path is None else Path(path)
+    values["tags"] = tuple(json.loads(values["tags"]))
+    return Run(**values)

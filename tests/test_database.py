@@ -1,0 +1,116 @@
+"""The store's file when it is not as it should be: damaged, newer, another program's, gone."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from distill_core.errors import StoreError
+from distill_core.store import Store
+from tests.test_store import TOKEN, python, started
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Return a store that no worker has begun to use."""
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
+    return Store()
+
+
+def overwrite_all(path: Path) -> None:
+    path.write_bytes(b"this is no database, and long enough to be looked at" * 50)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def overwrite_tables(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+
+
+@pytest.mark.parametrize("damage", [overwrite_all, cut, overwrite_tables])
+def test_a_damaged_store_is_set_aside_whole_and_a_new_one_begun(store: Store, damage: Callable[[Path], None]) -> None:
+    started(store)
+    for beside in store.path.parent.glob("runs.sqlite-*"):
+        beside.unlink()
+    damage(store.path)
+    content = store.path.read_bytes()
+    again = Store()
+    assert again.runs() == []
+    (aside,) = again.damaged
+    assert aside.read_bytes() == content
+    assert started(again, "two")
+    assert [run.id for run in Store().runs()] == ["two"]
+    assert Store().damaged == [aside]
+
+
+def test_damage_that_only_a_look_at_the_points_meets_is_said_and_then_set_aside(store: Store) -> None:
+    run_id = started(store)
+    store.write(run_id, TOKEN, [(step, "loss", 0.5) for step in range(5000)], None)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = store.path.read_bytes()
+    half = len(content) // 2
+    store.path.write_bytes(content[:half] + b"\xa5" * (len(content) - half))
+    with pytest.raises(StoreError, match=r"is damaged.*nothing is deleted"):
+        Store().metrics(run_id)
+    again = Store()
+    assert again.runs() == []
+    assert len(again.damaged) == 1
+
+
+def test_a_worker_whose_store_was_set_aside_ends(store: Store) -> None:
+    started(store)
+    overwrite_all(store.path)
+    Store()
+    assert store.write("one", TOKEN, [(1, "loss", 0.5)], None) is None
+
+
+def test_a_sound_store_that_was_marked_is_kept(store: Store) -> None:
+    started(store)
+    store.path.with_name("runs.sqlite.damaged").touch()
+    assert [run.id for run in Store().runs()] == ["one"]
+    assert Store().damaged == []
+    assert not store.path.with_name("runs.sqlite.damaged").exists()
+
+
+def test_many_processes_set_a_damaged_store_aside_once(store: Store) -> None:
+    overwrite_all(store.path)
+    code = (
+        "from distill_core.store import Store; Store().add('run', __import__('distill_core.config').config.RunConfig())"
+    )
+    for process in [python(code) for _ in range(6)]:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert len(Store().damaged) == 1
+    assert len(Store().runs()) == 1
+
+
+def test_a_store_from_a_newer_version_is_refused_politely(store: Store) -> None:
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match=r"newer version .*format 99.*Update the app"):
+        Store()
+
+
+def test_another_programs_database_is_not_written_into(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.close()
+    content = path.read_bytes()
+    with pytest.raises(StoreError, match="another program"):
+        Store(path)
+    assert path.read_bytes() == content
+
+
+def test_a_store_whose_file_vanished_says_so(store: Store) -> None:
+    for file in store.path.parent.glob("runs.sqlite*"):
+        file.unlink()
+    with pytest.raises(StoreError, match="cannot be used"):
+        store.runs()
