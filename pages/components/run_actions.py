@@ -17,6 +17,7 @@ from distill_core.runs import Run
 from distill_core.store import Store
 from pages.components.frame import page_link, show_error
 from pages.components.run_form import fill
+from pages.components.run_notes import manage_button
 from pages.components.sources import source_for
 
 MOST_STUDENTS = 3  # that the explain page lays side by side
@@ -49,6 +50,7 @@ def draw_actions(store: Store, run: Run) -> None:
         on_click=_again,
         args=(run,),
     )
+    manage_button(run)
 
 
 def _end_buttons(store: Store, run: Run) -> None:

@@ -25,6 +25,7 @@ from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain
 from pages.components.run_actions import best_folder, draw_actions
 from pages.components.run_estimate import about, exactly
+from pages.components.run_notes import shown_notes
 from pages.components.run_words import used_settings
 
 CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
@@ -67,6 +68,8 @@ def draw_run(store: Store, run: Run) -> None:
         draw_actions(store, run)
         with st.container(key="new_run", width="content"):
             page_link("pages/distill.py", "New run", ":material/add:")
+    if notes := shown_notes(run):
+        st.html(notes)
     if run.active:
         _progress(store, run, series)
     else:

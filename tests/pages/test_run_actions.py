@@ -1,12 +1,14 @@
 """What can be done with a run on its page: stop, pause, go on, move in the queue."""
 
+from streamlit.testing.v1 import AppTest
+
 from distill_core import runner
 from distill_core.config import RunConfig
 from distill_core.events import Measured
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
-from tests.pages.test_distill_page import html, opened, running
+from tests.pages.test_distill_page import NASTY, html, opened, running
 
 
 def test_stop_shows_at_once(store: Store) -> None:
@@ -72,3 +74,65 @@ def test_points_that_a_run_has_taken_back_are_not_shown(store: Store) -> None:
     page.run()
     assert "0.875" not in html(page)
     assert "0.625" in html(page)
+
+
+def ended(store: Store, **settings: str) -> str:
+    run, _ = running(store, Measured(3, {"loss": 1.0}), **settings)
+    store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
+    return run.id
+
+
+def window(run_id: str) -> AppTest:
+    """Return the content of a run's window."""
+
+    def draw(run_id: str) -> None:
+        from pages.components.run_notes import draw_window
+
+        draw_window(run_id)
+
+    return AppTest.from_function(draw, args=(run_id,), default_timeout=30).run()
+
+
+def test_a_run_that_has_ended_has_a_window(store: Store) -> None:
+    page = opened(ended(store, name="first"))
+    page.button(key="distill.manage").click().run()
+    assert page.text_input(key="distill.new_name").value == "first"
+    run, _ = running(store, Measured(3, {"loss": 1.0}))
+    assert "distill.manage" not in {button.key for button in opened(run.id).button}
+
+
+def test_a_run_is_named_noted_and_tagged_in_its_window(store: Store) -> None:
+    run_id = ended(store, name="first")
+    page = window(run_id)
+    page.text_input(key="distill.new_name").set_value(NASTY)
+    page.text_input(key="distill.new_tags").set_value("a, <i>b</i>,, a")
+    page.text_area(key="distill.new_note").set_value("one\n<script>two</script>")
+    page.button(key="distill.save").click().run()
+    found = store.get(run_id)
+    assert (found.title, found.tags, found.note) == (NASTY, ("a", "<i>b</i>"), "one\n<script>two</script>")
+    shown = html(opened(run_id))
+    assert "&lt;script&gt;two" in shown
+    assert "&lt;i&gt;b" in shown
+    assert "<script>two" not in shown
+    assert NASTY not in shown
+
+
+def test_deleting_asks_first(store: Store) -> None:
+    run_id = ended(store)
+    page = window(run_id)
+    page.button(key="distill.delete").click().run()
+    assert "cannot be undone" in page.warning[0].value
+    page.button(key="distill.keep").click().run()
+    assert store.get(run_id).id == run_id
+    page.button(key="distill.delete").click().run()
+    page.button(key="distill.delete_sure").click().run()
+    assert store.runs() == []
+    assert not page.exception
+
+
+def test_a_run_whose_student_is_used_cannot_be_deleted(store: Store) -> None:
+    run_id = ended(store)
+    runner.submit(store, RunConfig(device="cpu", teacher=f"run/{run_id}", name="the user"))
+    page = window(run_id)
+    assert any("used by the user" in one.value.replace("\\", "") for one in page.caption)
+    assert "distill.delete" not in {button.key for button in page.button}
