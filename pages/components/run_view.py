@@ -240,9 +240,17 @@ def curves(series: Series, steps: int, bounded: bool, constant: float | None = N
 
 
 def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
-    """Return at most about `limit` points, evenly spaced, the last one always among them."""
-    every = -(-len(points) // limit)
-    return points if every <= 1 else [*points[:-1:every], points[-1]]
+    """Return at most `limit` points: the first, the last, and the smallest and largest of each stretch in between."""
+    if len(points) <= limit:
+        return points
+    inner, stretches = range(1, len(points) - 1), (limit - 2) // 2
+    kept = {0, len(points) - 1}
+    for at in range(stretches):
+        stretch = inner[at * len(inner) // stretches : (at + 1) * len(inner) // stretches]
+        finite = [index for index in stretch if math.isfinite(points[index][1])]
+        if finite:
+            kept |= {choose(finite, key=lambda index: points[index][1]) for choose in (min, max)}
+    return [points[index] for index in sorted(kept)]
 
 
 def _log(store: Store, run: Run) -> None:

@@ -1,6 +1,7 @@
 """The distill page: form, start, live view, stop, end, and what it says when something is wrong."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -356,11 +357,16 @@ def test_a_teacher_near_chance_is_called_out(store: Store, ended: bool) -> None:
     assert "likely cause is the teacher" in shown
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_end() -> None:
-    points = [(step, 0.5) for step in range(10_000)]
-    assert len(run_view.thinned(points)) <= run_view.CURVE_POINTS + 1
-    assert run_view.thinned(points)[-1] == points[-1]
+def test_a_long_curve_is_thinned_and_keeps_its_ends_and_its_peaks() -> None:
+    points = [(step, math.sin(step / 9) if step % 7 else math.nan) for step in range(10_000)]
+    points[4321], points[8765] = (4321, 50.0), (8765, -50.0)
+    kept = run_view.thinned(points)
+    assert len(kept) <= run_view.CURVE_POINTS
+    assert (kept[0][0], kept[-1]) == (0, points[-1])
+    assert {points[4321], points[8765]} <= set(kept)
+    assert [step for step, _ in kept] == sorted(step for step, _ in kept)
     assert run_view.thinned(points[:30]) == points[:30]
+    assert run_view.thinned([(step, math.nan) for step in range(1000)])[0][0] == 0
 
 
 def test_curves_stand_in_a_frame_as_wide_as_the_run() -> None:
