@@ -127,7 +127,7 @@ def test_labels_in_another_order_are_noticed(tmp_path: Path) -> None:
         bundle.open_model(str(tmp_path / "swapped"))
 
 
-@pytest.mark.parametrize("model_id", ["bundled/nope", "run/nope", "run/../..", "/nowhere", "", "bundled/"])
+@pytest.mark.parametrize("model_id", ["bundled/nope", "run/nope", "run/../..", "", "bundled/"])
 def test_unknown_ids_are_answered_with_the_valid_ones(model_id: str) -> None:
     with pytest.raises(ModelError, match="bundled/sst2-teacher"):
         catalogue.find_model(model_id)
