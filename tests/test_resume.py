@@ -227,7 +227,7 @@ def test_going_on_with_other_data_or_another_teacher_is_refused(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     store = Store()
-    config = small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=800, evaluate_every=40, method="ad_kd")
+    config = small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=500, evaluate_every=100, method="ad_kd")
     whole, broken = submit(store, config), submit(store, config)
     assert wait(store, whole, 200).state == "finished"
     step = 0
