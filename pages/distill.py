@@ -22,6 +22,7 @@ with loading("Loading the form and the charts …"):
         key,
         use_source,
     )
+    from pages.components.run_html import name
     from pages.components.run_view import draw_run, draw_runs
 
 LIVE_SECONDS = 1.0
@@ -85,8 +86,10 @@ def look_at(store: Store, run_id: str) -> None:
         return
     if run.active:
         st.fragment(watch, run_every=LIVE_SECONDS)(run_id)
-    else:
-        draw_run(store, run)
+        return
+    if st.session_state.pop("distill.ended", None) == run_id:  # while it was being watched
+        st.toast(plain(f"{name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:", duration="long")
+    draw_run(store, run)
 
 
 def watch(run_id: str) -> None:
@@ -96,6 +99,7 @@ def watch(run_id: str) -> None:
         runner.pump(store)
         run = store.get(run_id)
         if not run.active:
+            st.session_state["distill.ended"] = run_id
             st.rerun()
         draw_run(store, run)
 

@@ -15,7 +15,7 @@ from distill_core.methods import METHODS, terms_of
 from pages.components.heatmap import MapRow
 from pages.components.palette import STUDENTS, TEACHER, TERMS
 
-Points = Sequence[tuple[int, float]]
+Points = Sequence[tuple[float, float]]
 
 CONFIG = {
     "displaylogo": False,

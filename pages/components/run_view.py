@@ -9,10 +9,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import plotly.graph_objects as go
 import streamlit as st
 
-from distill_core.alarms import Points, Series, alarms, constant_score
+from distill_core.alarms import Series, alarms, constant_score
 from distill_core.catalogue import read_json
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError
@@ -20,15 +19,15 @@ from distill_core.events import DataUsed
 from distill_core.runs import Run
 from distill_core.store import Store
 from distill_core.tasks import get_task
-from pages.components import charts, run_html
+from pages.components import run_html
 from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain
 from pages.components.run_actions import best_folder, draw_actions
+from pages.components.run_curves import choose_view, draw_chart
 from pages.components.run_estimate import about, exactly
 from pages.components.run_notes import shown_notes
 from pages.components.run_words import used_settings
 
-CURVE_POINTS = 500  # a longer curve is thinned out before it is sent to the browser
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 LOG_LINES = 40
 LOSSES = ("Weighted", "Raw")
@@ -177,6 +176,7 @@ def _curves(run: Run, series: Series) -> None:
     with left:
         with st.container(horizontal=True, vertical_alignment="center", key="loss_title"):
             st.html(run_html.title("Loss"), width="stretch")
+            view = choose_view()
             shown = st.segmented_control(
                 "Loss terms",
                 LOSSES,
@@ -188,69 +188,15 @@ def _curves(run: Run, series: Series) -> None:
         st.html(run_html.loss_table(run.config, series))
         terms = [name for name in series if name.startswith("weighted/")]
         names = ["loss", *terms] if shown == LOSSES[0] else [name.removeprefix("weighted/") for name in terms]
-        _chart(run, {name: series.get(name, ()) for name in names}, "loss_curves", "Loss terms over the steps")
+        draw_chart(run, series, names, view, "loss_curves", "Loss terms over the steps")
         st.html(run_html.line(run_html.SHARE_WORDS))
     with right:
         with st.container(horizontal=True, vertical_alignment="center", key="agreement_title"):
             st.html(run_html.title("Validation and agreement with the teacher"), width="stretch")
         st.html(run_html.agreement_table(task, constant, series, not run.active))
-        _chart(
-            run,
-            {name: series.get(name, ()) for name in run_html.agreement_names(task)},
-            "agreement_curves",
-            "Validation metric and agreement with the teacher over the steps",
-            bounded=True,
-            constant=constant,
-        )
+        alt = "Validation metric and agreement with the teacher over the steps"
+        draw_chart(run, series, run_html.agreement_names(task), view, "agreement_curves", alt, constant)
         st.html(run_html.line(run_html.AGREEMENT_WORDS))
-
-
-def _chart(run: Run, series: Series, key: str, alt: str, bounded: bool = False, constant: float | None = None) -> None:
-    first = "the evaluation before step 1" if bounded else "step 1"
-    if not any(series.values()):
-        words = f"The first point comes with {first}." if run.active else "No point was measured."
-        st.html(run_html.waiting(words))
-        return
-    figure = curves(series, run.config.steps, bounded, constant, get_task(run.config.task).chance_words)
-    st.plotly_chart(figure, config=charts.CONFIG, key=key, alt=alt)
-
-
-def curves(series: Series, steps: int, bounded: bool, constant: float | None = None, chance: str = "") -> go.Figure:
-    """Return the curves in a frame that is as wide as the run is long.
-
-    `bounded`: none exceeds 1. `constant`: level of a line, which says `chance`.
-    """
-    thinned_out = {name: thinned(points) for name, points in series.items()}
-    if not bounded:
-        figure = charts.loss_curves(thinned_out)
-        figure.update_yaxes(rangemode="tozero")
-    else:
-        lowest = min((value for points in series.values() for _, value in points if math.isfinite(value)), default=0.0)
-        figure = charts.metric_curves(thinned_out, min(0.0, lowest) - 0.03, 1.03)
-    if constant is not None:
-        figure.add_hline(
-            y=constant,
-            line={"dash": "dot", "width": 1, "color": charts.metric_color("validation")},
-            annotation={"text": chance, "font": {"size": 11}},
-            annotation_position="bottom right",
-        )
-    figure.update_xaxes(range=[-0.015 * steps, 1.015 * steps])  # room for the markers at both ends
-    figure.update_layout(showlegend=False, height=270, margin={"t": 8, "b": 36})
-    return figure
-
-
-def thinned(points: Points, limit: int = CURVE_POINTS) -> Points:
-    """Return at most `limit` points: the first, the last, and the smallest and largest of each stretch in between."""
-    if len(points) <= limit:
-        return points
-    inner, stretches = range(1, len(points) - 1), (limit - 2) // 2
-    kept = {0, len(points) - 1}
-    for at in range(stretches):
-        stretch = inner[at * len(inner) // stretches : (at + 1) * len(inner) // stretches]
-        finite = [index for index in stretch if math.isfinite(points[index][1])]
-        if finite:
-            kept |= {choose(finite, key=lambda index: points[index][1]) for choose in (min, max)}
-    return [points[index] for index in sorted(kept)]
 
 
 def _log(store: Store, run: Run) -> None:

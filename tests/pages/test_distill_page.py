@@ -1,7 +1,6 @@
 """The distill page: form, start, live view, stop, end, and what it says when something is wrong."""
 
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -268,6 +267,18 @@ def test_a_student_that_was_not_measured_at_its_end_says_so(store: Store, last: 
     assert ("is of step 9; it was last measured at step 7" in shown) is told
 
 
+def test_the_end_of_a_watched_run_is_told(store: Store) -> None:
+    run, _ = running(store, Measured(3, {"loss": 1.0}), name="watched")
+    page = opened(run.id)
+    assert not page.toast
+    store.end(run.id, FAKE_TOKEN, "stopped", "Stopped on request.")
+    page.session_state["distill.ended"] = run.id  # what the live view leaves when it finds the run ended
+    page.run()
+    assert "watched: stopped. Stopped on request." in page.toast[0].value.replace("\\", "")
+    page.run()
+    assert not page.toast
+
+
 def test_a_failed_run_says_why_and_shows_its_log(store: Store) -> None:
     run, _ = running(store, Measured(16, {"loss": 1.0}))
     run_folder(run.id).mkdir(parents=True)
@@ -355,26 +366,6 @@ def test_a_teacher_near_chance_is_called_out(store: Store, ended: bool) -> None:
     shown = html(opened(run.id))
     assert "accuracy is 0.512; one answer for all: 0.500" in shown
     assert "likely cause is the teacher" in shown
-
-
-def test_a_long_curve_is_thinned_and_keeps_its_ends_and_its_peaks() -> None:
-    points = [(step, math.sin(step / 9) if step % 7 else math.nan) for step in range(10_000)]
-    points[4321], points[8765] = (4321, 50.0), (8765, -50.0)
-    kept = run_view.thinned(points)
-    assert len(kept) <= run_view.CURVE_POINTS
-    assert (kept[0][0], kept[-1]) == (0, points[-1])
-    assert {points[4321], points[8765]} <= set(kept)
-    assert [step for step, _ in kept] == sorted(step for step, _ in kept)
-    assert run_view.thinned(points[:30]) == points[:30]
-    assert run_view.thinned([(step, math.nan) for step in range(1000)])[0][0] == 0
-
-
-def test_curves_stand_in_a_frame_as_wide_as_the_run() -> None:
-    figure = run_view.curves({"agreement/signed_cosine": [(0, -0.2), (20, 0.3)]}, 200, bounded=True, constant=0.5)
-    low, high = figure.layout.xaxis.range
-    assert low < 0 < 200 < high < 210
-    assert figure.layout.yaxis.range[0] < -0.2
-    assert figure.layout.shapes[0].y0 == 0.5
 
 
 def test_explain_opens_beside_what_was_looked_at(store: Store) -> None:
