@@ -1,0 +1,284 @@
+"""A student's model card: a README.md with a YAML header, as the Hugging Face hub shows them.
+
+What is from outside (names, ids, paths, versions) stays text: quoted in YAML, and in Markdown with every character
+escaped that Markdown or HTML would take for more.
+"""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill_core.alarms import Series
+from distill_core.catalogue import ModelInfo
+from distill_core.config import FIELDS, RunConfig
+from distill_core.errors import ModelError
+from distill_core.events import DataUsed
+from distill_core.glue_files import HUB_ID
+from distill_core.methods import METHODS, as_set, terms_of
+from distill_core.own_data import PREFIX
+from distill_core.store import MetricPoint, Run
+from distill_core.tasks import Task, get_task
+
+PROBE_SENTENCES = 64  # at most, that the agreement with the teacher is measured on
+_HINTON = "Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network*, 2015, arXiv 1503.02531"
+_PKD = "Sun et al., *Patient Knowledge Distillation for BERT Model Compression*, EMNLP 2019, arXiv 1908.09355"
+_GKD = (
+    "Wang, Li, Sun, *Gradient Knowledge Distillation for Pre-trained Language Models*, NeurIPS ENLSP 2022, "
+    "arXiv 2211.01071"
+)
+_EGKD = (
+    "of the kind, not the formula: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language "
+    "Model Compression*, ACM TALLIP 23(2), 2024, doi 10.1145/3639364"
+)
+PAPERS = {
+    "kd": (_HINTON,),
+    "ad_kd": (
+        "Wu et al., *AD-KD: Attribution-Driven Knowledge Distillation for Language Model Compression*, ACL 2023, "
+        "arXiv 2305.10010",
+    ),
+    "gkd": (_GKD,),
+    "gkd_cls": (_GKD, _PKD),
+    "pkd": (_PKD,),
+    "egkd_gradient": (_EGKD,),
+    "egkd_perturbation": (_EGKD,),
+    "egkd_feature_selection": (_EGKD,),
+}
+_BEGINNINGS = {
+    "first": "the first layers of its teacher",
+    "even": "evenly spaced layers of its teacher",
+    "last": "the last layers of its teacher",
+    "random": "random weights",
+}
+
+
+def model_card(
+    run: Run, info: ModelInfo, record: Mapping[str, Any], data: Sequence[DataUsed], points: Sequence[MetricPoint]
+) -> str:
+    """Return the card of a run's student as Markdown.
+
+    `info`: the student; `record`: its `distill.json`, which says of which step it is; `data`, `points`: as the store
+    has them, empty where nothing was noted. ModelError where the record is damaged.
+    """
+    task, step = get_task(run.config.task), _count(record, "step")
+    series: dict[str, list[tuple[int, float]]] = {}
+    for point in points:
+        series.setdefault(point.name, []).append((point.step, point.value))
+    parts = [
+        _header(run.config, task, data),
+        f"# {plain(run.title)}",
+        _what(run, info, task, step, _count(record, "best")),
+        "## How it was distilled",
+        *_method(run.config, task),
+        "## Settings that are not the default",
+        _settings(run.config),
+        "## Data",
+        _data(data),
+        "## Results",
+        *_results(task, series, step),
+        "## Do it again",
+        code_block(run.config.command, "sh"),
+        _versions(record),
+        "## Limits",
+        _limits(run.config),
+        "## How to load it",
+        code_block(_snippet(run.config, task), "python"),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def yaml_text(text: str) -> str:
+    """Return a text as a double-quoted YAML scalar on one line; half a character becomes U+FFFD."""
+    whole = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    written = whole.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written) + '"'
+
+
+def plain(text: str) -> str:
+    """Return a text from outside as Markdown in which it is nothing but text, on one line.
+
+    Escapes HTML and what Markdown, tables, formulas, links and mentions are made of; control characters and blanks of
+    any kind become one space, half a character becomes U+FFFD.
+    """
+    whole = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    line = " ".join("".join(one if one.isprintable() else " " for one in whole).split())
+    marked = re.sub(r"([\\`*_{}\[\]#|~$:@!])", r"\\\1", line)
+    marked = re.sub(r"(?i)(www)\.", r"\1\\.", marked)
+    return html.escape(marked, quote=True)
+
+
+def code_block(text: str, language: str) -> str:
+    """Return a text as a fenced block of code, whose fence is longer than any row of backticks in it."""
+    longest = max((len(found) for found in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _header(config: RunConfig, task: Task, data: Sequence[DataUsed]) -> str:
+    """Return the YAML header; no licence, which is not known, and no data set where the data were not GLUE's."""
+    lines = ["---", "language:", "- en", "pipeline_tag: text-classification", "library_name: transformers"]
+    lines += ["tags:", "- knowledge-distillation", "- distillation-lens", f"- {yaml_text(config.method)}"]
+    lines += [f"teacher: {yaml_text(config.teacher)}"]
+    if _is_glue(config, data):
+        lines += ["datasets:", f"- {yaml_text(f'glue/{task.name}')}"]
+    lines += ["metrics:", *(f"- {yaml_text(metric)}" for metric in task.metrics), "---"]
+    return "\n".join(lines)
+
+
+def _is_glue(config: RunConfig, data: Sequence[DataUsed]) -> bool:
+    """Tell whether the examples are known to be GLUE's, and neither one's own nor the bundled ones."""
+    if config.source == "hub":
+        return True
+    if config.source == "bundled" or config.source.startswith(PREFIX) or not data:
+        return False
+    return all(used.source.startswith(("GLUE folder ", HUB_ID)) for used in data)
+
+
+def _what(run: Run, info: ModelInfo, task: Task, step: int, best: int) -> str:
+    size = [f"{info.layers} layer{'s' * (info.layers != 1)}"] if info.layers else []  # 0: its config does not say
+    size += [f"{info.parameters:,} parameters"] if info.parameters else []
+    size += [plain(info.architecture)] if info.architecture else []
+    low, high = task.span or (0.0, 0.0)
+    answers = f"a score from {low:g} to {high:g}" if task.span else f"one of: {', '.join(map(plain, task.labels))}"
+    kept = f"This is its student as it was after step {step:,} of {run.config.steps:,}"
+    marked = {step: ", its best evaluation"}.get(best, f"; its best evaluation was after step {best:,}" if best else "")
+    reason = f" ({plain(run.reason)})" if run.reason else ""
+    return (
+        f"A small text classifier ({', '.join(size) or 'size unknown'}) for {task.title}, distilled from the teacher "
+        f"{plain(run.config.teacher)} with Distillation Lens. It answers with {answers}.\n\n"
+        f"Run {plain(run.id)}: {run.status}{reason}. {kept}{marked}."
+    )
+
+
+def _method(config: RunConfig, task: Task) -> list[str]:
+    """Return the method in words: what it teaches, the terms of its loss, how they are set, and the papers."""
+    method, scores = METHODS[config.method], task.span is not None
+    begins = _BEGINNINGS.get(config.student, f"the model {plain(config.student)}")
+    terms = terms_of(config.method, scores, config.kd_form)
+    lines = [f"- {term.title}, weight {config.weights[term.name]:.6g}. {term.words}" for term in terms]
+    settings = {name: getattr(config, name) for name in method.settings}
+    teacher, layers = plain(config.teacher), f", {config.student_layers} of them" * (config.student in _BEGINNINGS)
+    if config.student == "random":
+        layers = f" in {config.student_layers} layer{'s' * (config.student_layers != 1)}"
+    parts = [
+        f"Method: **{method.title}** (`{config.method}`). {method.score_words if scores else method.words}",
+        f"Teacher: {teacher}. The student began as {begins}{layers}, and was trained for at most {config.steps:,} "
+        f"steps of {config.batch_size} examples with temperature τ = {config.temperature:g}.",
+        "The loss is the weighted sum of:",
+        "\n".join(lines),
+        as_set(config.method, settings, task.classes),
+        f"Source: {'; '.join(PAPERS[config.method])}.",
+    ]
+    return [part for part in parts if part]
+
+
+def _settings(config: RunConfig) -> str:
+    rows = [
+        (f"{spec.label} (`{name}`)", plain(str(getattr(config, name))))
+        for name, spec in FIELDS.items()
+        if getattr(config, name) != spec.default
+    ]
+    return _table(("setting", "value"), rows) if rows else "None."
+
+
+def _data(data: Sequence[DataUsed]) -> str:
+    if not data:
+        return "What it was trained on was not recorded."
+    rows = [(plain(one.split), plain(one.source), f"{one.examples:,}", plain(one.fingerprint)) for one in data]
+    return _table(("split", "source", "examples", "fingerprint (SHA-256 of texts and labels in order)"), rows)
+
+
+def _results(task: Task, series: Series, step: int) -> list[str]:
+    """Return what was measured on the validation data; `step`: of the student the card is of."""
+    wanted = [f"validation/{metric}" for metric in task.metrics]
+    wanted += sorted(name for name in series if name.startswith("agreement/"))
+    rows = [_result(series, name, step) for name in wanted if series.get(name)]
+    if not rows:
+        return ["Nothing was measured."]
+    head = ("measure", "this model", "last of the run", "best of the run", "teacher", task.chance_words)
+    return [
+        "Measured on the validation data, or 1,000 examples of it where there are more; in brackets after which step.",
+        _table(head, rows),
+        "Agreement: how alike the two models' maps of a text are, by gradient × input at what the teacher answers "
+        "(cosine, spearman: unsigned; signed_cosine: signed), and how often they answer alike (label_loyalty), as a "
+        f"mean over at most {PROBE_SENTENCES} validation sentences; 1 where they are the same.".replace("_", r"\_"),
+    ]
+
+
+def _result(series: Series, name: str, step: int) -> tuple[str, ...]:
+    points, metric = series[name], name.removeprefix("validation/")
+    own = [point for point in points if point[0] <= step][-1:]
+    defined = [point for point in points if point[1] == point[1]]
+    trained = [point for point in defined if point[0] > 0] or defined
+    best = [max(trained, key=lambda point: point[1])] if trained else []
+    known = [series.get(f"{kind}/{metric}", ())[-1:] for kind in ("teacher", "constant")]
+    cells = [_cell(found, True) for found in (own, points[-1:], best)]
+    return (plain(metric), *cells, *(_cell(found, False) for found in known))
+
+
+def _cell(points: Sequence[tuple[int, float]], with_step: bool) -> str:
+    if not points:
+        return "–"
+    ((step, value),) = points
+    number = f"{value:.4f}" if value == value else "not defined"
+    return f"{number} ({step:,})" if with_step else number
+
+
+def _versions(record: Mapping[str, Any]) -> str:
+    found = record.get("versions", {})
+    if not isinstance(found, dict):
+        raise ModelError(f"The student's record is damaged (versions is {found!r:.40}).")
+    named = ", ".join(f"{plain(str(name))} {plain(str(value))}" for name, value in found.items())
+    prints = record.get("fingerprints")
+    teacher = prints.get("teacher") if isinstance(prints, dict) else None
+    weights = (
+        f" The teacher's fingerprint (SHA-256 of its files): {plain(teacher)}." if isinstance(teacher, str) else ""
+    )
+    return f"Made with {named or 'versions that were not recorded'}.{weights}"
+
+
+def _limits(config: RunConfig) -> str:
+    return "\n".join(
+        [
+            "- A small model: it knows less than its teacher, and repeats what its teacher gets wrong.",
+            f"- One run with one seed ({config.seed}): another seed gives other numbers, and how far apart is not "
+            "measured here.",
+            f"- Agreement with the teacher is measured on {PROBE_SENTENCES} sentences at most, by one method: it says "
+            "little about other texts, and nothing about whether the reasons are right.",
+            f"- Texts were cut at {config.max_length} tokens, or at what the teacher can read.",
+            "- No licence is stated: it depends on those of the teacher and of the data.",
+        ]
+    )
+
+
+def _snippet(config: RunConfig, task: Task) -> str:
+    texts = ", ".join(f'"{title}."' for title in task.text_titles)
+    if task.span:
+        shown = "print(float(logits))"
+    else:
+        shown = "print(model.config.id2label[int(logits.argmax())], logits.softmax(-1).tolist())"
+    return f"""\
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "."  # the folder of this file
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+longest = min(tokenizer.model_max_length, {config.max_length})
+inputs = tokenizer({texts}, truncation=True, max_length=longest, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**inputs).logits
+{shown}"""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _count(record: Mapping[str, Any], name: str) -> int:
+    """Return a whole number of the record, 0 where it is not there; ModelError where it is none."""
+    value = record.get(name, 0)
+    if type(value) is not int or value < 0:
+        raise ModelError(f"The student's record is damaged ({name} is {value!r:.40}).")
+    return value
