@@ -1,0 +1,298 @@
+"""A run as files others can read: CSV, Parquet, JSON, TensorBoard, and its student as a plain Hugging Face folder.
+
+What is written to disk is there whole or not at all. An export says nothing that the store or the student's own record
+does not say.
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from distill_core.catalogue import existing_folder, find_model, read_json
+from distill_core.checkpoints import BEST, LAST
+from distill_core.errors import ConfigError, ModelError, RunError
+from distill_core.model_card import model_card
+from distill_core.paths import STATE_FILE, run_folder
+from distill_core.placing import placed
+from distill_core.store import Run, Store
+from distill_core.versions import versions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KINDS = ("csv", "parquet", "json", "tensorboard", "model")
+COLUMNS = ("step", "metric", "value")
+CARD, RECORD, WEIGHTS = "README.md", "distill.json", "model.safetensors"
+EVENTS = "events.out.tfevents"  # begins the name of a file that TensorBoard reads
+_CARD_NUMBERS = ("validation/", "agreement/", "teacher/", "constant/")  # begin the metrics a card shows
+_CHUNK = 1 << 20  # bytes of a file held in memory at once
+_LOOKS = 20  # how often to look for a checkpoint that is being replaced, 50 ms apart
+
+
+def export_run(
+    store: Store, run: Run, kind: str, target: str | Path, *, best: bool = False, force: bool = False
+) -> Path:
+    """Write a run to `target` as one of KINDS and return the absolute path; a model to a name in `.zip` is packed.
+
+    `best`: of a model, the best checkpoint instead of the last. `force`: replace what an earlier export left there.
+    ConfigError for another kind, StoreError where `target` cannot be written, RunError without a student, ModelError
+    where it is damaged.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"Unknown kind of export {kind[:80]!r}; choose one of: {', '.join(KINDS)}.")
+    if best and kind != "model":
+        raise ConfigError("Only a model has a best checkpoint: leave --best out, or export --as model.")
+    if kind == "model":
+        packed = str(target).lower().endswith(".zip")
+        return (write_model_zip if packed else write_model)(store, run, target, best=best, force=force)
+    if kind == "tensorboard":
+        return write_tensorboard(store, run, target, force=force)
+    content = {"csv": csv_bytes, "parquet": parquet_bytes, "json": json_bytes}[kind](store, run)
+    with placed(target, force, None) as (path, part):
+        part.write_bytes(content)
+    return path
+
+
+# numbers and settings --------------------------------------------------------------------------
+
+
+def metrics_table(store: Store, run: Run) -> "pa.Table":
+    """Return a row for each point of a run in the order of writing: step (int64), metric (string), value (float64).
+
+    nan is kept. The table's metadata has the run's id (`run`) and settings (`config`, JSON).
+    """
+    import pyarrow as pa
+
+    points = store.metrics(run.id)
+    types = dict(zip(COLUMNS, (pa.int64(), pa.string(), pa.float64()), strict=True))
+    columns = ([point.step for point in points], [point.name for point in points], [point.value for point in points])
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, types.values(), strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(types, {"run": run.id, "config": run.config.to_json()}))
+
+
+def csv_bytes(store: Store, run: Run) -> bytes:
+    """Return the points as CSV in UTF-8 with a header; a value that is not defined is empty, others are exact."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for point in store.metrics(run.id):
+        writer.writerow((point.step, point.name, "" if point.value != point.value else repr(point.value)))
+    return lines.getvalue().encode()
+
+
+def parquet_bytes(store: Store, run: Run) -> bytes:
+    """Return `metrics_table` as a Parquet file, with its metadata."""
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(metrics_table(store, run), file)
+    return file.getvalue()
+
+
+def config_json(run: Run) -> str:
+    """Return a run's settings as readable JSON, all of them."""
+    return json.dumps(asdict(run.config), ensure_ascii=False, indent=2)
+
+
+def run_document(store: Store, run: Run) -> dict[str, Any]:
+    """Return what `runs show --json` says of a run, without its points; with its name and versions.
+
+    `versions` are those the run was made by, None where it left no record that can be read; `exported_by` are this
+    library's.
+    """
+    try:
+        made_by = read_json(run_folder(run.id) / LAST / RECORD).get("versions")
+    except ModelError:  # damage to the student says nothing against the settings
+        made_by = None
+    return {
+        "run": run.id,
+        "name": run.config.name,
+        "state": run.state,
+        "reason": run.reason,
+        "config": asdict(run.config),
+        "data": [asdict(used) for used in store.data_of(run.id)],
+        "command": run.config.command,
+        "versions": made_by if isinstance(made_by, dict) else None,
+        "exported_by": versions(),
+    }
+
+
+def json_bytes(store: Store, run: Run) -> bytes:
+    """Return `run_document` as JSON in UTF-8."""
+    return (json.dumps(run_document(store, run), ensure_ascii=False, indent=2) + "\n").encode()
+
+
+# TensorBoard -----------------------------------------------------------------------------------
+
+
+def write_tensorboard(store: Store, run: Run, target: str | Path, *, force: bool = False) -> Path:
+    """Write a folder with one file of events that TensorBoard shows: each metric a scalar, the settings as text.
+
+    Values are float32, as the format has it. Times (seconds since the epoch): the store keeps none for a point, so they
+    are the run's start and the seconds its steps took up to there; evaluations are not counted. StoreError as above.
+    """
+    with placed(target, force, _only_events) as (path, part):
+        part.mkdir()
+        _write_events(store, run, part / f"{EVENTS}.{int(run.created)}.{run.id}")
+    return path
+
+
+def _only_events(found: Sequence[Path]) -> bool:
+    return all(path.name.startswith(EVENTS) and path.is_file() for path in found)
+
+
+def _write_events(store: Store, run: Run, file: Path) -> None:
+    """Write the events, in this thread: tensorboardX's own writer of summaries hangs on a full disk."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import RecordWriter
+    from tensorboardX.summary import scalar, text
+
+    begin = run.created if run.started is None else run.started - run.seconds_before
+    points = store.metrics(run.id)
+    elapsed, seconds = 0.0, {}
+    for point in points:
+        if point.name == "step_seconds":
+            elapsed += point.value
+        seconds[point.step] = elapsed
+    settings = text("config", f"```json\n{config_json(run)}\n```")
+    with contextlib.closing(RecordWriter(str(file))) as records:
+        records.write(Event(wall_time=begin, file_version="brain.Event:2").SerializeToString())
+        records.write(Event(wall_time=begin, step=0, summary=settings).SerializeToString())
+        for point in points:
+            time_of = begin + seconds[point.step]
+            event = Event(wall_time=time_of, step=point.step, summary=scalar(point.name, point.value))
+            records.write(event.SerializeToString())
+        records.flush()
+
+
+# the student -----------------------------------------------------------------------------------
+
+
+def write_model(store: Store, run: Run, target: str | Path, *, best: bool = False, force: bool = False) -> Path:
+    """Write a run's student as a plain Hugging Face folder with a model card; errors as `export_run` says."""
+    with placed(target, force, _is_model) as (path, part):
+        part.mkdir()
+        _write_student(store, run, best, lambda name: (part / name).open("wb"))
+    return path
+
+
+def write_model_zip(store: Store, run: Run, target: str | Path, *, best: bool = False, force: bool = False) -> Path:
+    """Write the same as a zip file, in a folder named by the run; holds one MiB of it in memory at once."""
+    with placed(target, force, None) as (path, part), zipfile.ZipFile(part, "w") as archive:
+
+        def entry(name: str) -> IO[bytes]:
+            about = zipfile.ZipInfo(f"{run.id}/{name}")
+            about.external_attr = 0o644 << 16
+            about.compress_type = zipfile.ZIP_STORED if name == WEIGHTS else zipfile.ZIP_DEFLATED
+            return archive.open(about, "w", force_zip64=True)
+
+        _write_student(store, run, best, entry)
+    return path
+
+
+def student_folder(run: Run, best: bool = False) -> Path:
+    """Return the folder of a run's last or best checkpoint; RunError, with what to do, where there is none.
+
+    A finished run whose last checkpoint is its best keeps only that one, which is then returned for both.
+    """
+    last, other = run_folder(run.id) / LAST, run_folder(run.id) / BEST
+    for _ in range(_LOOKS if run.state == "running" else 1):  # a checkpoint is replaced by two renames
+        if best and existing_folder(str(other)) is not None:
+            return other
+        if existing_folder(str(last)) is not None and (not best or _is_best(last)):
+            return last
+        time.sleep(0.05)
+    if best and last.exists():
+        raise RunError(f"Run {run.id} ({run.status}) has no best checkpoint: export its last one, without --best.")
+    raise RunError(f"Run {run.id} ({run.status}) has no student to export. {_advice(run)}")
+
+
+def _is_best(last: Path) -> bool:
+    record = read_json(last / RECORD)
+    return "best" in record and record["best"] == record.get("step")
+
+
+def _advice(run: Run) -> str:
+    if run.active:
+        return f"Wait for its first evaluation, after {run.config.evaluate_every} steps."
+    if run.state == "finished":
+        return "Its files were deleted; start it again with the command that `runs show` prints."
+    why = f"It ended: {run.reason} " if run.reason else ""
+    return f"{why}Let it go on with `runs resume {run.id}`, or choose another run."
+
+
+def _is_model(found: Sequence[Path]) -> bool:
+    """Tell whether a folder is a model's and nothing more; one with folders in it may be someone's repository."""
+    return {RECORD, "config.json"} <= {path.name for path in found} and all(path.is_file() for path in found)
+
+
+def _write_student(
+    store: Store, run: Run, best: bool, sink: Callable[[str], AbstractContextManager[IO[bytes]]]
+) -> None:
+    """Write a student's files and its card, each into `sink(name)`; ModelError where record or weights are damaged."""
+    folder = student_folder(run, best)
+    with _opened(folder) as files:
+        record = _record(files, folder)
+        info = find_model(f"run/{run.id}/{BEST}" if folder.name == BEST else f"run/{run.id}")
+        names = [name for name in store.latest(run.id) if name.startswith(_CARD_NUMBERS)]
+        card = model_card(run, info, record, store.data_of(run.id), store.metrics(run.id, names=names))
+        for name, source in files.items():
+            with sink(name) as copy:
+                digest = _pour(source, copy)
+            if name == WEIGHTS and digest != record.get("weights_sha256", digest):
+                raise ModelError(f"{folder / name} is damaged: its bytes are not those that were saved.")
+        with sink(CARD) as copy:
+            copy.write(card.encode())
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
+    """Open all files of a checkpoint, by name, so that they are of one even while the run puts another in its place."""
+    for _ in range(_LOOKS):
+        with ExitStack() as stack:
+            files: dict[str, IO[bytes]] = {}
+            whole = False
+            with contextlib.suppress(FileNotFoundError):
+                before = folder.stat().st_ino
+                for path in sorted(folder.iterdir()):
+                    if path.is_file() and path.name not in (STATE_FILE, CARD):
+                        files[path.name] = stack.enter_context(path.open("rb"))
+                whole = folder.stat().st_ino == before and WEIGHTS in files
+            if whole:
+                yield files
+                return
+        time.sleep(0.05)
+    raise ModelError(f"{folder} is damaged (it has no {WEIGHTS}), or is replaced all the time; try again.")
+
+
+def _record(files: Mapping[str, IO[bytes]], folder: Path) -> dict[str, Any]:
+    """Return the record among a checkpoint's open files; ModelError where it is missing or damaged."""
+    try:
+        record = json.loads(files[RECORD].read())
+        files[RECORD].seek(0)
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{folder / RECORD} is missing, damaged or cannot be read ({error}): it says what this student is. "
+            "Start the run again with the command that `runs show` prints."
+        ) from error
+    if not isinstance(record, dict):
+        raise ModelError(f"{folder / RECORD} is damaged (not a JSON object).")
+    return record
+
+
+def _pour(source: IO[bytes], sink: IO[bytes]) -> str:
+    """Copy a file and return its SHA-256."""
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK):
+        digest.update(chunk)
+        sink.write(chunk)
+    return digest.hexdigest()
