@@ -10,6 +10,7 @@ import typer
 
 from distill_core.cli.compare import compare
 from distill_core.cli.data import data_app
+from distill_core.cli.export import export
 from distill_core.cli.models import models_app
 from distill_core.cli.output import error_console
 from distill_core.cli.reading import evaluate, examples, explain
@@ -19,6 +20,7 @@ from distill_core.errors import DistillError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for command in (explain, evaluate, distill, compare, examples):
     app.command()(command)
+runs_app.command()(export)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 app.add_typer(data_app, name="data")

@@ -1,0 +1,31 @@
+"""The command that writes a run as files others can read."""
+
+from typing import Annotated
+
+import typer
+
+from distill_core.cli.output import Json, busy, error_console, print_json
+from distill_core.cli.runs import RunId, settled_store
+from distill_core.exports import KINDS, export_run
+
+KIND_OPTION = typer.Option("--as", help=f"One of: {', '.join(KINDS)}.")
+PLACE_OPTION = typer.Option("--to", help="The file to write, or the folder for tensorboard and model; model.zip packs.")
+
+
+def export(
+    run: RunId,
+    kind: Annotated[str, KIND_OPTION],
+    place: Annotated[str, PLACE_OPTION],
+    best: Annotated[bool, typer.Option("--best", help="The best checkpoint of a model, not the last.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export left there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's numbers (csv, parquet, tensorboard), its settings (json) or its student with a model card."""
+    store = settled_store()
+    found = store.get(run)
+    with busy(f"Exporting {run}"):
+        path = export_run(store, found, kind, place, best=best, force=force)
+    if as_json:
+        print_json({"run": run, "as": kind, "path": str(path)})
+    else:
+        error_console.print(f"{run}: {kind} written to {path}", soft_wrap=True)
