@@ -23,7 +23,8 @@ from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.model_card import model_card
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.placing import placed
-from distill_core.store import Run, Store
+from distill_core.runs import Run
+from distill_core.store import Store
 from distill_core.versions import versions
 
 if TYPE_CHECKING:

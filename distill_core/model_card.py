@@ -17,7 +17,7 @@ from distill_core.events import DataUsed
 from distill_core.glue_files import HUB_ID
 from distill_core.methods import METHODS, as_set, terms_of
 from distill_core.own_data import PREFIX
-from distill_core.store import MetricPoint, Run
+from distill_core.runs import MetricPoint, Run
 from distill_core.tasks import Task, get_task
 
 PROBE_SENTENCES = 64  # at most, that the agreement with the teacher is measured on

@@ -18,7 +18,8 @@ from distill_core.errors import ModelError
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS, terms_of
 from distill_core.model_card import PAPERS, PROBE_SENTENCES, code_block, model_card, plain, yaml_text
-from distill_core.store import MetricPoint, Run, Store
+from distill_core.runs import MetricPoint, Run
+from distill_core.store import Store
 from distill_core.tasks import TASKS
 
 NASTY = (
