@@ -189,6 +189,25 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_exported_as_it_was_or_is(sto
     assert len(names(tmp_path)) == 15
 
 
+def test_files_opened_while_the_checkpoint_was_replaced_are_opened_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, last = a_run(store, state="running"), a_student(step=1, seed=1)
+    new, opened = a_student("new", step=2, seed=2), Path.open
+
+    def replacing(path: Path, *rest: Any, **named: Any) -> Any:
+        if path == last / "distill.json" and rest == ("rb",) and new.exists():
+            stream = opened(path, *rest, **named)
+            replace_folder(new, last)
+            return stream
+        return opened(path, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", replacing)
+    folder = export_run(store, run, "model", tmp_path / "m")
+    assert "after step 2 of 2" in (folder / "README.md").read_text()
+    load_model(folder)
+
+
 def test_an_exported_student_is_renewed_and_a_repository_is_not(store: Store, tmp_path: Path) -> None:
     run, _ = a_run(store), a_student()
     folder = export_run(store, run, "model", tmp_path / "m")

@@ -198,6 +198,19 @@ def test_tensorboard_of_a_run_that_waits_begins_when_it_was_made(store: Store, t
     assert {event.wall_time for event in events(file)} == {run.created}
 
 
+def test_tensorboard_counts_the_time_of_earlier_attempts(store: Store, tmp_path: Path) -> None:
+    a_run(store, state="stopped")
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE runs SET started = ended - 5")
+    store.requeue("one")
+    store.claim(lambda _: "cpu", FAKE_TOKEN, only="one")
+    run = store.get("one")
+    store.end("one", FAKE_TOKEN, "stopped")
+    (file,) = export_run(store, run, "tensorboard", tmp_path / "tb").iterdir()
+    last = scalars(file)[-1][3]
+    assert last - (run.started or 0) == pytest.approx(0, abs=0.1)  # its two steps took the 5 seconds before
+
+
 def test_an_export_to_tensorboard_may_be_renewed(store: Store, tmp_path: Path) -> None:
     run = a_run(store)
     folder = export_run(store, run, "tensorboard", tmp_path / "tb")
