@@ -105,7 +105,7 @@ def config_json(run: Run) -> str:
 
 
 def run_document(store: Store, run: Run) -> dict[str, Any]:
-    """Return what `runs show --json` says of a run, without its points; with its name and versions.
+    """Return all there is to say of a run but its points.
 
     `versions` are those the run was made by, None where it left no record that can be read; `exported_by` are this
     library's.
@@ -116,7 +116,9 @@ def run_document(store: Store, run: Run) -> dict[str, Any]:
         made_by = None
     return {
         "run": run.id,
-        "name": run.config.name,
+        "name": run.name,
+        "note": run.note,
+        "tags": list(run.tags),
         "state": run.state,
         "reason": run.reason,
         "config": asdict(run.config),

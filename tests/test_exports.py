@@ -105,10 +105,11 @@ def test_a_run_without_points_has_only_the_header(store: Store, tmp_path: Path) 
 
 
 def test_json_says_what_the_command_line_shows_without_the_points(store: Store) -> None:
-    run = a_run(store)
+    store.annotate(a_run(store).id, note="kept", tags=["a"])
+    run = store.get("one")
     told = json.loads(exports.json_bytes(store, run))
     assert told == {
-        "run": "one", "name": 'mine, "é"', "state": "finished", "reason": "", "config": asdict(run.config),
+        "run": "one", "name": 'mine, "é"', "note": "kept", "tags": ["a"], "state": "finished", "reason": "", "config": asdict(run.config),
         "data": [asdict(used) for used in DATA], "command": run.config.command, "versions": None,
         "exported_by": versions(),
     }  # fmt: skip

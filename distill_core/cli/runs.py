@@ -1,6 +1,5 @@
 """Commands about runs: start one in the foreground, look at them, and what can be done with one."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from distill_core.config import FIELDS, RunConfig
 from distill_core.data import load_split
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.exports import run_document
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.runs import Run, Wish
 from distill_core.store import Store
@@ -86,11 +86,7 @@ def show(run: RunId, as_json: Json = False) -> None:
     found = store.get(run)
     if as_json:
         points = [{"step": p.step, "name": p.name, "value": p.value} for p in store.metrics(run)]
-        config = json.loads(found.config.to_json())
-        data = [asdict(used) for used in store.data_of(run)]
-        shown = {"run": run, "state": found.state, "reason": found.reason, "config": config, "data": data}
-        shown |= {"command": found.config.command, "name": found.name, "note": found.note, "tags": found.tags}
-        print_json(shown | {"metrics": points})
+        print_json(run_document(store, found) | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
         error_console.print(f"again: {found.config.command}")
