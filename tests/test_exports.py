@@ -109,7 +109,8 @@ def test_json_says_what_the_command_line_shows_without_the_points(store: Store) 
     run = store.get("one")
     told = json.loads(exports.json_bytes(store, run))
     assert told == {
-        "run": "one", "name": 'mine, "é"', "note": "kept", "tags": ["a"], "state": "finished", "reason": "", "config": asdict(run.config),
+        "run": "one", "name": 'mine, "é"', "note": "kept", "tags": ["a"],
+        "state": "finished", "reason": "", "config": asdict(run.config),
         "data": [asdict(used) for used in DATA], "command": run.config.command, "versions": None,
         "exported_by": versions(),
     }  # fmt: skip
