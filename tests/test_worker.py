@@ -15,11 +15,12 @@ import pytest
 
 from distill_core import runner, worker
 from distill_core.config import RunConfig
-from distill_core.errors import ModelError, RunError
+from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.paths import run_folder
 from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.store import LOG_NAME, Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 
@@ -140,9 +141,10 @@ def test_a_failure_is_told_in_words_and_the_next_run_starts(store: Store, comman
 
 
 def test_much_output_does_not_stall_a_run(store: Store, command: Scripts) -> None:
-    run_id = submit(store, RunConfig(steps=20, device="cpu"))
+    run_id = submit(store, RunConfig(steps=100, device="cpu"))
     pump(store, command("talking"))
-    assert wait(store, run_id, 30).state == "finished"
+    assert wait(store, run_id, 60).state == "finished"
+    assert (run_folder(run_id) / LOG_NAME).stat().st_size > 100_000_000
     assert store.log_tail(run_id)[-1].endswith("finished")
 
 
@@ -233,6 +235,26 @@ def test_a_full_disk_while_saving_fails_the_run_and_keeps_the_older_checkpoint(
     assert [point.step for point in store.metrics(run.id)] == [1, 2]
 
 
+def test_a_full_disk_while_points_are_written_fails_the_run_and_keeps_the_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, room = Store.write, [2]  # writes with points that there is room for
+
+    def full(self: Store, run_id: str, token: str, points: Any, *more: Any) -> Run | None:
+        room[0] -= bool(points)
+        if points and room[0] < 0:
+            raise StoreError("No space left on the disk that holds the run store; free some.")
+        return write(self, run_id, token, points, *more)
+
+    monkeypatch.setattr(Store, "write", full)
+    looks = [Measured(step, {"validation/accuracy": 0.5}) for step in range(1, 6)]
+    run = done(store, monkeypatch, Scripted(looks))
+    assert (run.state, run.reason[:30]) == ("failed", "No space left on the disk that")
+    assert [point.step for point in store.metrics(run.id)] == [1, 2]
+    assert saved_step(run) == 2
+    assert any("the last points are not in the store" in line for line in store.log_tail(run.id))
+
+
 def test_a_missing_library_or_teacher_fails_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> worker.Session:
         raise ImportError("No module named 'torch'")
@@ -280,7 +302,7 @@ def test_ctrl_c_stops_a_foreground_run_and_keeps_its_student(store: Store, comma
     code = f"""
 import runpy
 runpy.run_path({str(script)!r})
-from distill_core.store import Store
+from distill_core.store import LOG_NAME, Store
 from distill_core.worker import run_in_foreground
 print(run_in_foreground(Store(), {run_id!r}, lambda event: None).state)
 """
