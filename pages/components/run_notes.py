@@ -1,5 +1,6 @@
 """What a user writes to a run, and deleting it: a window, and how note and tags are shown."""
 
+from functools import partial
 from html import escape
 
 import streamlit as st
@@ -7,6 +8,7 @@ import streamlit as st
 from distill_core import housekeeping
 from distill_core.config import FIELDS
 from distill_core.errors import DistillError
+from distill_core.exports import csv_bytes, json_bytes, parquet_bytes
 from distill_core.runs import Run
 from distill_core.store import NOTE_LENGTH, Store
 from pages.components.frame import plain, show_error
@@ -42,9 +44,26 @@ def draw_window(run_id: str) -> None:
             housekeeping.rename(store, run_id, name)
             st.rerun()
         st.divider()
+        _downloads(store, run)
+        st.divider()
         _deletion(store, run)
     except DistillError as error:
         show_error(error)
+
+
+def _downloads(store: Store, run: Run) -> None:
+    """Draw what can be downloaded, made when it is asked for, and the command for what is too large for that."""
+    with st.container(horizontal=True):
+        for kind, make in (("csv", csv_bytes), ("parquet", parquet_bytes), ("json", json_bytes)):
+            st.download_button(
+                f"{'Settings' if kind == 'json' else 'Curves'}, {kind.upper() if kind != 'parquet' else 'Parquet'}",
+                partial(make, store, run),
+                file_name=f"{run.id}.{kind}",
+                on_click="ignore",
+                key=f"distill.download_{kind}",
+            )
+    st.caption("The student as a Hugging Face folder with a model card, or TensorBoard files, from the command line:")
+    st.code(f"python -m distill_core runs export {run.id} --as model --to my-student", language="sh", wrap_lines=True)
 
 
 def _deletion(store: Store, run: Run) -> None:

@@ -117,6 +117,13 @@ def test_a_run_is_named_noted_and_tagged_in_its_window(store: Store) -> None:
     assert NASTY not in shown
 
 
+def test_a_runs_numbers_and_settings_can_be_downloaded(store: Store) -> None:
+    page = window(ended(store))
+    assert not page.exception
+    labels = {part.proto.label for part in page.get("download_button")}
+    assert labels == {"Curves, CSV", "Curves, Parquet", "Settings, JSON"}
+
+
 def test_deleting_asks_first(store: Store) -> None:
     run_id = ended(store)
     page = window(run_id)
