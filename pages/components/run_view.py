@@ -30,6 +30,7 @@ from pages.components.run_words import used_settings
 
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 LOG_LINES = 40
+LOG_SEARCHED, LOG_FOUND = 5000, 200  # lines at the log's end that are looked through, and shown at most
 LOSSES = ("Weighted", "Raw")
 LATEST = 8  # runs in the list, until all are asked for
 _GATHERED, _ALL = "distill.gathered", "distill.all_runs"
@@ -207,7 +208,13 @@ def _log(store: Store, run: Run) -> None:
         return
     if lines:
         with st.expander("Log", expanded=run.state in ("failed", "lost"), icon=":material/notes:"):
-            st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
+            words = st.text_input("Find in the log", key="distill.find", placeholder="Part of a line").strip().lower()
+            if words:
+                lines = [line for line in store.log_tail(run.id, LOG_SEARCHED) if words in line.lower()][-LOG_FOUND:]
+            if lines:
+                st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
+            else:
+                st.caption("No line of it has that.")
     with st.expander("Settings", icon=":material/tune:"):
         st.html(run_html.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
