@@ -1,6 +1,6 @@
 """A run's checkpoints on disk: `student`, as it was last, and `best`; whole at any moment, whatever is killed.
 
-A folder is never written into: a new one is built beside it and put in its place by renaming.
+A student is never written over: a new folder is built beside it and put in its place by renaming.
 """
 
 import os

@@ -105,6 +105,7 @@ def _maps(network: PreTrainedModel, rows: Sequence[Encoded], pad_id: int, target
     """Return each row's maps for its target, the predicted class for None; of fewer rows at once where memory ends."""
 
     def compute(chosen: Sequence[int]) -> list[_Map]:
+        """Return the maps of some rows, computed as one batch."""
         inputs = collate([rows[row] for row in chosen], pad_id).to(network.device)
         with torch.no_grad():
             predicted = logits(network, inputs).argmax(dim=1)

@@ -24,8 +24,8 @@ from tests.test_worker import Scripted, done
 from tests.tiny import tiny_folder
 
 
-def seen(values: list[float], **settings: float) -> Stopping:
-    stopping = Stopping("accuracy", **settings)  # type: ignore[arg-type]
+def seen(values: list[float], patience: int | None = None) -> Stopping:
+    stopping = Stopping("accuracy", patience)
     for at, value in enumerate(values):
         stopping.see(10 * at, {"accuracy": value})
     return stopping

@@ -27,6 +27,7 @@ def compare(
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
+    from distill_core.bundle import open_model
     from distill_core.catalogue import find_teacher
     from distill_core.comparison import measure, plan, summarise
     from distill_core.runner import pinned
@@ -36,7 +37,9 @@ def compare(
     for config in configs:  # before anything is trained
         find_teacher(config)
     store = settled_store()
-    runs = [_done(store, config, f"{at} of {len(configs)}") for at, config in enumerate(configs, start=1)]
+    models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student})
+    prints = {name: open_model(model, task=base.task).fingerprint for name, model in models.items()}
+    runs = [_done(store, config, prints, f"{at} of {len(configs)}") for at, config in enumerate(configs, start=1)]
     source, outcomes = _source(base.teacher, base.task), []
     for run in runs:
         with bar(f"Agreement of {run.config.method}, seed {run.config.seed}") as progress:
@@ -52,15 +55,12 @@ def compare(
     _explain(configs, outcomes, examples)
 
 
-def _done(store: Store, config: RunConfig, place: str) -> Run:
+def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -> Run:
     """Return the finished run of these settings: an earlier one, one that goes on, or a new one."""
-    from distill_core.bundle import open_model
     from distill_core.comparison import begun, finished
     from distill_core.runner import pump, resume, submit
     from distill_core.worker import run_in_foreground
 
-    models = {"teacher": config.teacher} | ({} if config.made_from_teacher else {"student": config.student})
-    prints = {name: open_model(model, task=config.task).fingerprint for name, model in models.items()}
     run, words = finished(store, config, prints), f"Run {place}: {config.method}, seed {config.seed}"
     if run is not None:
         error_console.print(f"{words}: there already, {run.id}")
