@@ -94,6 +94,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",  # JSON, a list of texts
     ),
+    (  # what was evaluated, a few points among many; queries that name the same condition use it
+        """
+        CREATE INDEX evaluations ON metrics (run_number, name, cursor, step, value)
+            WHERE (name GLOB 'validation/*' OR name GLOB 'agreement/*')
+        """,
+    ),
 )
 VERSION = len(MIGRATIONS)
 

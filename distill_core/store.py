@@ -25,6 +25,11 @@ NOTE_LENGTH = 10_000  # characters
 LOG_NAME = "log.txt"
 _LOG_TAIL_BYTES = 64 * 1024
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
+LAST_EVALUATIONS = (
+    "SELECT id, name, metrics.step AS at, value, MAX(cursor) FROM metrics JOIN runs ON number = run_number"
+    " WHERE (name GLOB 'validation/*' OR name GLOB 'agreement/*')"  # as the index of them says
+    " GROUP BY run_number, name"
+)
 _OF_RUN = "run_number = (SELECT number FROM runs WHERE id = ?)"
 
 
@@ -73,6 +78,14 @@ class Store(Database):
         query = f"SELECT name, value, MAX(cursor) FROM metrics WHERE {_OF_RUN} GROUP BY name ORDER BY name"
         with self.connection() as connection:
             return {row["name"]: _number(row["value"]) for row in connection.execute(query, (run_id,))}
+
+    def evaluations(self) -> dict[str, dict[str, tuple[int, float]]]:
+        """Return, by run id and metric, step and value of the last evaluation of every run that has one."""
+        found: dict[str, dict[str, tuple[int, float]]] = {}
+        with self.connection() as connection:
+            for row in connection.execute(LAST_EVALUATIONS):
+                found.setdefault(row["id"], {})[row["name"]] = (row["at"], _number(row["value"]))
+        return found
 
     def data_of(self, run_id: str) -> list[DataUsed]:
         """Return what a run trained and validated on, once it has loaded it; none for runs of older versions."""

@@ -152,6 +152,10 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     assert {"step": 4, "name": "loss", "value": told["metrics"]["loss"]} in shown["metrics"]
     listed = call_json("runs", "list")
     assert [row["run"] for row in listed] == [told["run"]]
+    assert listed[0]["metric"] == told["metrics"]["validation/accuracy"]
+    assert call_json("runs", "list", "no run has this") == []
+    beside = call_json("runs", "compare", told["run"], told["run"])
+    assert (beside["runs"], beside["settings"], beside["metrics"]) == ([told["run"]], {}, [told["metrics"]])
     explained = call_json("explain", "--text", "a good film", "--student", f"run/{told['run']}", "--method", "gradient")
     assert explained["models"][1]["id"] == f"run/{told['run']}"
 

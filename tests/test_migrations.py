@@ -14,6 +14,7 @@ SHIPPED = (
     "4adfd7d3872f1f36",
     "bd1c8d7a88515504",
     "73c186b939eafba7",
+    "ef234cedee18afec",
 )  # SHA-256, its beginning, of each step
 
 

@@ -1,6 +1,6 @@
 """Commands about runs: start one in the foreground, look at them, and what can be done with one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from distill_core.data import load_split
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document
+from distill_core.overview import differences, matching, overview
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.runs import Run, Wish
 from distill_core.store import Store
@@ -67,16 +68,41 @@ def config_of(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
 
 
 @runs_app.command("list")
-def list_runs(as_json: Json = False) -> None:
-    """List all runs, newest first."""
-    store = settled_store()
+def list_runs(
+    words: Annotated[list[str] | None, typer.Argument(help="Only runs in which all of these words occur.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only runs of this state; may be given several times.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only runs of this task; likewise.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only runs of this method; likewise.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only runs with this tag; with all of several.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List runs, newest first, with what each reached: the task's metric, and its agreement with the teacher."""
+    outcomes = overview(settled_store())
     rows = [
         {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
-         "step": run.step, "steps": run.config.steps, "reason": run.reason, "name": run.title,
-         "tags": ", ".join(run.tags)}
-        for run in store.runs()
+         "step": run.step, "steps": run.config.steps, "metric": outcome.score, "agreement": outcome.agreement,
+         "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags)}
+        for outcome in matching(outcomes, " ".join(words or ()), state or (), task or (), method or (), tag or ())
+        for run in (outcome.run,)
     ]  # fmt: skip
     print_json(rows) if as_json else print_rows(rows)
+
+
+@runs_app.command("compare")
+def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as_json: Json = False) -> None:
+    """Lay runs side by side: the settings in which they differ, and the last value of all they measured."""
+    store = settled_store()
+    found = [store.get(run) for run in dict.fromkeys(runs)]
+    settings = differences([run.config for run in found])
+    latest, ids = [store.latest(run.id) for run in found], [run.id for run in found]
+    if as_json:
+        print_json({"runs": ids, "settings": settings, "metrics": latest})
+        return
+    rows: dict[str, Sequence[Any]] = dict(settings)
+    rows |= {name: [values.get(name) for values in latest] for name in sorted(set().union(*latest))}
+    print_rows([{"": name, **dict(zip(ids, values, strict=True))} for name, values in rows.items()])
 
 
 @runs_app.command()

@@ -1,0 +1,87 @@
+"""All runs side by side: what each reached, which of them a search finds, and in what their settings differ."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from distill_core.config import FIELDS, RunConfig, Value
+from distill_core.methods import METHODS
+from distill_core.runs import Run
+from distill_core.store import Store
+from distill_core.tasks import TASKS, get_task
+
+AGREEMENT = "agreement/signed_cosine"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run reached at its last evaluation: the task's metric and the signed cosine with its teacher's maps.
+
+    nan where it was not evaluated or the number is not defined. `measured_at`: the step of that evaluation, None
+    where there was none. `seconds`: how long it was worked on, None where it never was.
+    """
+
+    run: Run
+    score: float
+    agreement: float
+    measured_at: int | None
+    seconds: float | None
+
+
+def overview(store: Store) -> list[Outcome]:
+    """Return every run with what it reached, newest first; one query, however long the runs are."""
+    evaluated, now = store.evaluations(), time.time()
+    return [_outcome(run, evaluated.get(run.id, {}), now) for run in store.runs()]
+
+
+def matching(
+    outcomes: Sequence[Outcome],
+    words: str = "",
+    states: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    tags: Sequence[str] = (),
+) -> list[Outcome]:
+    """Return the runs in which all words occur, of any of the states, tasks and methods, and with all of the tags.
+
+    Words are looked for, whatever their case, in name, id, note, tags, reason, task, method, teacher, student and
+    source. What is empty lets every run pass.
+    """
+    wanted = words.casefold().split()
+
+    def passes(run: Run) -> bool:
+        return (
+            (not states or run.status in states)
+            and (not tasks or run.config.task in tasks)
+            and (not methods or run.config.method in methods)
+            and set(tags) <= set(run.tags)
+            and all(word in _searched(run) for word in wanted)
+        )
+
+    return [outcome for outcome in outcomes if passes(outcome.run)]
+
+
+def tags_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return all tags in use, in alphabetical order."""
+    return sorted({tag for outcome in outcomes for tag in outcome.run.tags}, key=lambda tag: (tag.casefold(), tag))
+
+
+def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[Value, ...]]:
+    """Return the settings, names apart, in which runs differ: by field, one value a run."""
+    columns: Mapping[str, tuple[Value, ...]] = {
+        name: tuple(getattr(config, name) for config in configs) for name in FIELDS if name != "name"
+    }
+    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def _outcome(run: Run, evaluated: Mapping[str, tuple[int, float]], now: float) -> Outcome:
+    step, score = evaluated.get(f"validation/{get_task(run.config.task).metric}", (None, math.nan))
+    _, agreement = evaluated.get(AGREEMENT, (None, math.nan))
+    return Outcome(run, score, agreement, step, run.worked_seconds(now))
+
+
+def _searched(run: Run) -> str:
+    config = run.config
+    named = (METHODS[config.method].title, TASKS[config.task].title, config.teacher, config.student, config.source)
+    return "\n".join((run.id, run.name, run.note, *run.tags, run.reason, config.task, config.method, *named)).casefold()

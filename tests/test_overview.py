@@ -1,0 +1,86 @@
+"""All runs side by side: what each reached, what a search finds, how settings differ."""
+
+import math
+
+from distill_core.config import FIELDS, RunConfig
+from distill_core.overview import differences, matching, overview, tags_of
+from distill_core.store import LAST_EVALUATIONS, Store
+from tests.conftest import FAKE_TOKEN as TOKEN
+
+
+def measured(store: Store, run_id: str, config: RunConfig, *points: tuple[int, str, float]) -> str:
+    """Make a finished run with these points."""
+    assert store.add(run_id, config)
+    assert store.claim(lambda _: "cpu", TOKEN, only=run_id) is not None
+    store.write(run_id, TOKEN, points, None)
+    store.end(run_id, TOKEN, "finished")
+    return run_id
+
+
+def test_a_run_is_told_by_its_last_evaluation_in_its_tasks_metric(store: Store) -> None:
+    measured(
+        store,
+        "sst2",
+        RunConfig(),
+        (0, "validation/accuracy", 0.5),
+        (20, "loss", 0.1),
+        (20, "validation/accuracy", 0.8),
+        (20, "agreement/signed_cosine", math.nan),
+    )
+    measured(store, "cola", RunConfig(task="cola"), (5, "validation/accuracy", 0.9), (5, "agreement/cosine", 0.9))
+    store.add("waits", RunConfig())
+    waits, cola, sst2 = overview(store)
+    assert (sst2.run.id, sst2.score, sst2.measured_at) == ("sst2", 0.8, 20)
+    assert math.isnan(sst2.agreement)  # as it was written
+    assert (cola.measured_at, math.isnan(cola.score)) == (None, True)  # its metric is another
+    assert (waits.seconds, waits.measured_at) == (None, None)
+    assert sst2.seconds is not None
+
+
+def test_what_a_run_took_back_does_not_count(store: Store) -> None:
+    run_id = measured(store, "one", RunConfig(), (10, "validation/accuracy", 0.7), (20, "validation/accuracy", 0.8))
+    assert not store.requeue(run_id)  # finished
+    assert store.add("two", RunConfig())
+    assert store.claim(lambda _: "cpu", TOKEN, only="two")
+    store.write("two", TOKEN, [(10, "validation/accuracy", 0.7), (20, "validation/accuracy", 0.8)], None)
+    store.end("two", TOKEN, "lost")
+    assert store.requeue("two")
+    assert store.claim(lambda _: "cpu", TOKEN, only="two")
+    store.rewind("two", TOKEN, 10)
+    assert [outcome.score for outcome in overview(store)] == [0.7, 0.8]
+    store.end("two", TOKEN, "stopped")
+
+
+def test_the_query_reads_the_index_alone(store: Store) -> None:
+    with store.connection() as connection:
+        plan = " ".join(str(tuple(row)) for row in connection.execute(f"EXPLAIN QUERY PLAN {LAST_EVALUATIONS}"))
+    assert "COVERING INDEX evaluations" in plan, plan
+
+
+def test_every_word_must_occur_somewhere(store: Store) -> None:
+    measured(store, "a", RunConfig(name="Paper, first try", method="ad_kd"))
+    measured(store, "b", RunConfig(name="second", task="cola", method="kd"))
+    store.annotate("b", note="to be REPEATED", tags=["paper", "ü"])
+    found = overview(store)
+
+    def ids(words: str = "", **filters: tuple[str, ...]) -> list[str]:
+        return [outcome.run.id for outcome in matching(found, words, **filters)]
+
+    assert ids() == ["b", "a"]
+    assert ids("PAPER") == ["b", "a"]
+    assert ids("paper try") == ["a"]
+    assert ids("repeated") == ["b"]
+    assert ids("ad-kd") == ["a"]
+    assert ids("%") == ids("*") == []
+    assert ids(states=("finished",), tasks=("cola",)) == ["b"]
+    assert ids(methods=("kd", "gkd")) == ["b"]
+    assert ids(tags=("paper", "ü")) == ["b"]
+    assert ids(tags=("paper", "other")) == []
+    assert tags_of(found) == ["paper", "ü"]
+
+
+def test_differences_are_the_settings_that_are_not_the_same_everywhere() -> None:
+    one, other = RunConfig(name="one"), RunConfig(name="other", method="gkd", micro_batch=8)
+    assert differences([one, other]) == {"method": ("ad_kd", "gkd"), "micro_batch": (None, 8)}
+    assert differences([one]) == {}
+    assert set(differences([one, other])) <= set(FIELDS)
