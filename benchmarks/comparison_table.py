@@ -1,58 +1,99 @@
-"""What `compare --json` measured, as Markdown tables for the docs: a row a method, differences to plain KD below.
+"""What `compare --json` measured, as Markdown tables for the docs: what each method reached, and its difference to KD.
 
     python -m benchmarks.comparison_table FILE.json ...
 
-A difference whose 95 % interval leaves out 0 is set in bold.
+Documents of one task are put together: methods and seeds may be compared by several commands. A difference whose
+95 % interval leaves out 0 is set in bold. How long a step takes depends on what else the machine does, and is left out:
+`benchmarks.method_steps` measures that.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from distill_core.comparison import WORDS
+from distill_core.comparison import WORDS, Difference, Outcome, Row, Spread, summarise
 from distill_core.methods import METHODS
+
+LEFT_OUT = ("step_seconds",)
+OF_ONE_COMMAND = ("method_weight", "seed")  # settings in which commands of one comparison may differ
 
 
 def main(files: Annotated[list[Path], typer.Argument(help="documents that `compare --json` printed")]) -> None:
-    """Print the tables of each document."""
-    for file in files:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        print(f"\n{content['config']['task']}, {content['seeds']} seeds, {content['config']['steps']} steps\n")
-        names = list(content["rows"][0]["numbers"])
-        columns = {name: name for name in names if name not in WORDS} | WORDS
-        print(_line(["method", *columns.values()]))
-        print(_line(["---"] * (len(columns) + 1)))
-        for row in content["rows"]:
-            print(_line([METHODS[row["method"]].title, *(_spread(row["numbers"][name], name) for name in columns)]))
-        for row in content["rows"][1:]:
-            title = f"{METHODS[row['method']].title} − KD"
-            print(_line([title, *(_difference(row["differences"][name], name) for name in columns)]))
+    """Print the tables of each task."""
+    documents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    for task in dict.fromkeys(document["config"]["task"] for document in documents):
+        for line in tables([document for document in documents if document["config"]["task"] == task]):
+            print(line)
 
 
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def tables(documents: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of the tables of one task; ValueError where documents are of other settings."""
+    settings = [
+        {name: value for name, value in document["config"].items() if name not in OF_ONE_COMMAND}
+        | {"examples": document["examples"]}
+        for document in documents
+    ]
+    if any(other != settings[0] for other in settings):
+        raise ValueError("The documents are of different settings; they cannot be put together.")
+    outcomes = [_outcome(run) for document in documents for run in document["runs"]]
+    order = list(METHODS)
+    rows = sorted(summarise(outcomes), key=lambda row: order.index(row.method))
+    names = [name for name in rows[0].numbers if name not in LEFT_OUT]
+    ordered = sorted(names, key=lambda name: [*WORDS].index(name) if name in WORDS else -1)
+    columns = [WORDS.get(name, name) for name in ordered]
+    seeds = sorted({outcome.seed for outcome in outcomes})
+    config = documents[0]["config"]
+    return [
+        f"### {config['task']}: {config['steps']} steps of {config['batch_size']}, seeds {', '.join(map(str, seeds))}",
+        "",
+        *_table("method", columns, {METHODS[row.method].title: _spreads(row, ordered) for row in rows}),
+        "",
+        *_table(
+            "minus plain KD",
+            [word for word, name in zip(columns, ordered, strict=True) if name != "memory_mb"],
+            {
+                METHODS[row.method].title: [
+                    _difference(row.differences[name]) for name in ordered if name != "memory_mb"
+                ]
+                for row in rows
+                if row.differences
+            },
+        ),
+        "",
+    ]
 
 
-def _spread(number: dict[str, Any], name: str) -> str:
-    if number["mean"] is None:
+def _outcome(run: dict[str, Any]) -> Outcome:
+    numbers = {name: math.nan if value is None else value for name, value in run["numbers"].items()}
+    return Outcome(run["method"], run["seed"], run["run_id"], numbers, run.get("undefined", {}))
+
+
+def _table(corner: str, columns: list[str], rows: dict[str, list[str]]) -> list[str]:
+    lines = [[corner, *columns], ["---"] * (len(columns) + 1), *([title, *cells] for title, cells in rows.items())]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _spreads(row: Row, names: list[str]) -> list[str]:
+    return [_spread(row.numbers[name], 0 if name == "memory_mb" else 3) for name in names]
+
+
+def _spread(number: Spread, digits: int) -> str:
+    if math.isnan(number.mean):
         return "–"
-    spread = "" if number["deviation"] is None else f" ± {_shown(number['deviation'], name)}"
-    return _shown(number["mean"], name) + spread
+    spread = "" if math.isnan(number.deviation) else f" ± {number.deviation:.{digits}f}"
+    return f"{number.mean:.{digits}f}{spread}"
 
 
-def _difference(number: dict[str, Any], name: str) -> str:
-    if number["mean"] is None or name in ("step_seconds", "memory_mb"):
-        return ""
-    if number["low"] is None:
-        return f"{number['mean']:+.3f}"
-    words = f"{number['mean']:+.3f} [{number['low']:+.3f}, {number['high']:+.3f}]"
-    return f"**{words}**" if number["low"] > 0 or number["high"] < 0 else words
-
-
-def _shown(value: float, name: str) -> str:
-    return f"{value:.0f}" if name == "memory_mb" else f"{value:.3f}"
+def _difference(number: Difference) -> str:
+    if math.isnan(number.mean):
+        return "–"
+    if math.isnan(number.low):
+        return f"{number.mean:+.3f}"
+    words = f"{number.mean:+.3f} [{number.low:+.3f}, {number.high:+.3f}]"
+    return f"**{words}**" if number.low > 0 or number.high < 0 else words
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import ttest_rel
 from typer.testing import CliRunner
 
+from benchmarks.comparison_table import tables
 from distill_core import comparison
 from distill_core.bundle import open_model
 from distill_core.cli import app
@@ -211,3 +212,18 @@ def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, stor
     assert table.stdout.count("IG cosine, signed") == 2  # a row a method, in one table
     assert "gkd train without dropout" in table.stderr
     assert "fewer than 3 seeds" in table.stderr
+
+
+def test_documents_of_one_task_are_put_together_and_others_refused() -> None:
+    runs = [
+        {"method": method, "seed": seed, "run_id": f"{method}{seed}", "numbers": {"accuracy": value, "cosine": None}}
+        for method, seed, value in (("kd", 0, 0.5), ("gkd", 0, 0.6), ("kd", 1, 0.6), ("gkd", 1, 0.8))
+    ]
+    whole = {"config": {"task": "sst2", "steps": 9, "batch_size": 4, "seed": 0}, "examples": 5, "runs": runs}
+    config = whole["config"] | {"seed": 1}
+    parts = [whole | {"runs": runs[:3]}, whole | {"runs": runs[3:], "config": config}]
+    assert tables(parts) == tables([whole])
+    assert "| GKD | 0.700 ± 0.141 | – |" in tables([whole])
+    assert "| GKD | +0.150 [-0.485, +0.785] | – |" in tables([whole])
+    with pytest.raises(ValueError, match="different settings"):
+        tables([whole, whole | {"config": config | {"steps": 8}}])
