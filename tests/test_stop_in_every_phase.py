@@ -1,0 +1,126 @@
+"""Stop, whatever a worker is doing: shown at once, its process group gone in time, its last checkpoint usable.
+
+The workers are real ones that hang in a phase and hear nothing, each with a child of its own.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from distill_core.models import load_model
+from distill_core.runner import can_resume, pump, resume, stop, submit, wait, worker_process
+from distill_core.store import Store
+from distill_core.training_state import TrainingState
+from tests.conftest import PROMISE, until
+from tests.injected_worker import child_of_hanging, injected_command
+from tests.small_worker import training, worker_command
+from tests.test_end_to_end import small_run
+from tests.test_runner import OPENING, gone, running
+from tests.tiny import tiny_folder
+
+# What is done before the run so that it hangs in a phase; where it then has a checkpoint, the phase is the second of
+# its kind.
+SECOND = """
+calls, real = [], {name}
+def second(*given, **named):
+    calls.append(1)
+    return hang() if len(calls) > 1 else real(*given, **named)
+{name} = second
+"""
+FAULTS = {
+    "loading": "distillation.open_model = lambda *_: hang()",
+    "teacher": """
+real = teacher_cache.teacher_pass
+def slow(*given, needs_graph):
+    return hang() if needs_graph else real(*given, needs_graph=needs_graph)
+teacher_cache.teacher_pass = slow
+""",
+    "training": SECOND.format(name="trainer.student_pass"),
+    "evaluating": SECOND.format(name="probe.Probe.measure"),
+    "saving": SECOND.format(name="models.replace_folder"),
+}
+WITHOUT_CHECKPOINT = ("loading",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", FAULTS)
+def test_a_deaf_worker_is_stopped_in_every_phase(store: Store, tmp_path: Path, phase: str) -> None:
+    config = small_run(tiny_folder(tmp_path / "teacher"), steps=20, evaluate_every=3, method="ad_kd")
+    run_id = submit(store, config)
+    pump(store, injected_command(tmp_path, FAULTS[phase]))
+    assert until(child_of_hanging().exists, 120), store.log_tail(run_id)
+    run, child = store.get(run_id), int(child_of_hanging().read_text())
+    assert (run.state, gone(child)) == ("running", False)
+
+    began = time.monotonic()
+    assert stop(store, run_id).status == "stopping"
+    ended = wait(store, run_id, PROMISE)
+    assert until(lambda: gone(run.pid or 0) and gone(child), PROMISE + began - time.monotonic()), ended
+    assert (ended.state, ended.status) == ("stopped", "stopped")
+    assert "Stopped by force at step" in ended.reason
+    assert worker_process(ended) is None
+
+    if phase in WITHOUT_CHECKPOINT:
+        assert ended.model_path is None
+        assert "no checkpoint yet" in ended.reason
+        return
+    assert ended.model_path is not None
+    assert "last checkpoint is kept" in ended.reason
+    assert load_model(ended.model_path).network.config.num_hidden_layers == 1
+    assert TrainingState.read(ended.model_path).step <= ended.step
+    folder = ended.model_path.parent
+    assert until(lambda: [path.name for path in folder.glob("student*")] == ["student"])  # no half of a newer one
+    assert can_resume(ended)
+    if phase == "saving":
+        resume(store, run_id)
+        pump(store)
+        assert wait(store, run_id, 120).state == "finished", store.log_tail(run_id)
+        assert [point.step for point in store.metrics(run_id, names=["loss"])] == list(range(1, 21))
+
+
+# raw workers: what they are sent, and in which order -------------------------------------------
+
+# notes all it is told, and never ends by itself
+NOTING = """
+said = (home() / "said").open("a", buffering=1)
+signal.signal(signal.SIGTERM, lambda *_: said.write("TERM\\n"))
+asked = False
+while (run := store.write(run_id, token, [(7, "loss", 1.0)], None)) is not None:
+    if run.stop_requested is not None and not asked:
+        asked = True
+        said.write("asked\\n")
+    time.sleep(0.1)
+"""
+
+
+def raw_command(folder: Path, code: str) -> tuple[str, str]:
+    script = folder / "raw.py"
+    script.write_text(OPENING + code)
+    return (sys.executable, str(script))
+
+
+def test_a_worker_is_first_asked_then_sent_term_then_kill(store: Store, tmp_path: Path) -> None:
+    run = running(store, raw_command(tmp_path, NOTING))
+    stop(store, run.id)
+    ended = wait(store, run.id, PROMISE)
+    assert ended.state == "stopped"
+    assert gone(run.pid or 0)
+    said = (store.path.parent / "said").read_text().split()
+    assert said[:2] == ["asked", "TERM"]
+    assert set(said) == {"asked", "TERM"}
+
+
+def test_a_frozen_process_is_stopped_in_time(store: Store, tmp_path: Path) -> None:
+    run = training(store, worker_command(tmp_path, "plain"), evaluate_every=2)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGSTOP)  # as a debugger or a paused container would
+    assert until(lambda: psutil.Process(run.pid).status() == psutil.STATUS_STOPPED)
+    assert stop(store, run.id).status == "stopping"
+    ended = wait(store, run.id, PROMISE)
+    assert (ended.state, gone(run.pid)) == ("stopped", True)
+    assert ended.model_path is not None
