@@ -66,6 +66,16 @@ VARIANTS = {
         if step == 3:
             raise RunError("Step 3: the term ad_kd is not finite (nan).")
 """,
+    # fails in step 3 if its run is called so; every device is there
+    "bad if called so": """
+    def between(self, step):
+        yield Note(f"in step {step}")
+        time.sleep(0.02)
+        if step == 3 and self.config.name == "bad":
+            raise RunError("Step 3: as its name says.")
+
+runner.resolve_device = lambda name: name
+""",
     "talking": """
     def between(self, step):
         print("x" * 1_000_000)
