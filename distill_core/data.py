@@ -110,7 +110,8 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
         rows = _read_hub(task, split)
     else:
         raise DataError(f"Unknown kind of source {kind!r}.")
-    return _dataset(task.name, split, _source_name(kind, folder), _examples(task, rows, f"{task.name} {split}"))
+    name = _source_name(kind, folder)
+    return _dataset(task.name, split, name, _examples(task, rows, f"{task.name} {split} from {name}"))
 
 
 def _load_own(task: Task, split: str, data: OwnData) -> Dataset:
@@ -176,7 +177,7 @@ def _examples(task: Task, rows: Iterable[Mapping[str, Any]], where: str, labelle
         gold = float(label) if task.span and labelled else label
         examples.append(Example(index, str(texts[0]).strip(), text_pair, gold))
     if not examples:
-        raise DataError(f"{where}: no examples.")
+        raise DataError(f"{where}: no examples; mend the file, or choose other data.")
     return tuple(examples)
 
 
