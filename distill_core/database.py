@@ -7,6 +7,7 @@ and set aside by whoever opens the store next.
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from distill_core.errors import StoreError
 from distill_core.migrations import VERSION, migrate
 
 BUSY_SECONDS = 15.0  # how long a call waits for another process's write to end
+RESERVE_BYTES = 256 * 1024  # held back, so that a run's end can be written on a full disk
 _OUR_BUGS = (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
 
 
@@ -26,16 +28,27 @@ class DamagedError(StoreError):
     """The file is damaged; it has been marked, and is set aside when it is opened next."""
 
 
+class FullError(StoreError):
+    """The disk that holds the file is full."""
+
+
 class Database:
     """One SQLite file, begun if missing and brought up to date.
 
     Raises StoreError, from any call, when the file is damaged, another program's, from a newer version
-    of this app, out of space or locked for too long. A damaged one is set aside, and a new one begun, on opening.
+    of this app, read-only, out of space or locked for too long. A damaged one is set aside, and a new one begun, on
+    opening.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        if not os.access(self.path.parent, os.W_OK):  # false on a read-only disk even for the system's own user
+            raise StoreError(
+                f"The folder {self.path.parent} is read-only, or this user may not write there, so no run can be kept. "
+                "Set DISTILL_HOME to a folder that can be written to."
+            )
         self._marker = self.path.with_name(f"{self.path.name}.damaged")
+        self._reserve = self.path.with_name(f"{self.path.name}.reserve")
         if self._marker.exists():
             self._set_aside()
         try:
@@ -43,6 +56,11 @@ class Database:
         except DamagedError:
             self._set_aside()
             self._open()
+        self._keep_reserve()
+
+    def free_reserve(self) -> None:
+        """Give back the space that is held back for what has to be written on a full disk, too."""
+        self._reserve.unlink(missing_ok=True)
 
     @property
     def damaged(self) -> list[Path]:
@@ -53,6 +71,18 @@ class Database:
         with self.connection(create=True) as connection:
             self._prepare(connection)
             connection.execute("SELECT 1 FROM runs LIMIT 1")
+
+    def _keep_reserve(self) -> None:
+        """Hold some space back, unless that is done or the disk is nearly full."""
+        if self._reserve.exists():
+            return
+        part = self._reserve.with_name(f"{self._reserve.name}.{os.getpid()}.part")
+        with contextlib.suppress(OSError):  # full by now: then there is none
+            if shutil.disk_usage(self.path.parent).free < 8 * RESERVE_BYTES:
+                return
+            part.write_bytes(os.urandom(RESERVE_BYTES))  # what no file system makes smaller
+            part.replace(self._reserve)
+        part.unlink(missing_ok=True)
 
     def _set_aside(self) -> None:
         """Rename the damaged file and what belongs to it; one process does so, others find it done."""
@@ -160,12 +190,20 @@ class Database:
                 f"The run store {self.path} is damaged ({error}). Try again: it is then set aside and a new one begun; "
                 f"nothing is deleted, and the runs' logs and students stay in {self.path.parent / 'runs'}."
             )
-        if primary == sqlite3.SQLITE_FULL:
-            return StoreError(f"No space left on the disk that holds the run store {self.path}; free some.")
+        full = primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and self._no_space()
+        if primary == sqlite3.SQLITE_FULL or full:
+            return FullError(f"No space left on the disk that holds the run store {self.path}; free some.")
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
             return StoreError(
                 f"The run store {self.path} was in use by another process for {BUSY_SECONDS:.0f} s; try again."
             )
         if isinstance(error, sqlite3.DatabaseError) and primary in _OUR_BUGS:
             return error
-        return StoreError(f"The run store {self.path} cannot be used ({error}); check its folder's rights and space.")
+        return StoreError(
+            f"The run store {self.path} cannot be used ({error}); check its folder's rights and space, "
+            "or set DISTILL_HOME to another folder."
+        )
+
+    def _no_space(self) -> bool:
+        """Say whether the disk has no room for what SQLite keeps beside its file."""
+        return shutil.disk_usage(self.path.parent).free < 64 * 1024

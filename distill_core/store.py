@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from distill_core.config import FIELDS, RunConfig
-from distill_core.database import Database
+from distill_core.database import Database, FullError
 from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Phase
 from distill_core.paths import home, run_folder
@@ -192,6 +192,13 @@ class Store(Database):
         """End a running run that was started with this token; False where it is no longer so."""
         if state not in ENDED:
             raise ValueError(f"a run ends as one of {ENDED}, not {state!r}")
+        try:
+            return self._end(run_id, token, state, reason)
+        except FullError:  # a run that is over must not be shown as running, whatever else there is no room for
+            self.free_reserve()
+            return self._end(run_id, token, state, reason)
+
+    def _end(self, run_id: str, token: str, state: RunState, reason: str) -> bool:
         with self.writing() as connection:
             return _move(connection, run_id, state, reason, ("running",), token)
 

@@ -15,7 +15,7 @@ from tests.conftest import until
 
 # A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
 SESSION = """
-import json, os, sys, time
+import json, os, shutil, sys, time
 from distill_core import runner, worker
 from distill_core.errors import RunError
 from distill_core.events import Measured, Note, Phase
@@ -75,6 +75,28 @@ VARIANTS = {
             raise RunError("Step 3: as its name says.")
 
 runner.resolve_device = lambda name: name
+""",
+    "filling by checkpoints": """
+    def save(self, path, record):
+        part = path.with_name("student.part")
+        part.mkdir(exist_ok=True)
+        (part / STATE_FILE).touch()
+        (part / "weights").write_bytes(bytes(100_000 * record["step"]))
+        (part / "student.json").write_text(json.dumps(record))
+        if path.exists():
+            path.rename(path.with_name("student.old"))
+        part.rename(path)
+        shutil.rmtree(path.with_name("student.old"), ignore_errors=True)
+""",
+    "filling by log": """
+    def between(self, step):
+        print("x" * 20_000)
+        yield Note(f"in step {step}")
+""",
+    "filling by numbers": """
+    def between(self, step):
+        for name in range(200):
+            yield Measured(step, {f"number/{name}": 1 / step})
 """,
     "talking": """
     def between(self, step):

@@ -1,11 +1,15 @@
 """The store's file when it is not as it should be: damaged, newer, another program's, gone."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from distill_core.database import RESERVE_BYTES, FullError
 from distill_core.errors import StoreError
 from distill_core.store import Store
 from tests.test_store import TOKEN, python, started
@@ -114,3 +118,23 @@ def test_a_store_whose_file_vanished_says_so(store: Store) -> None:
         file.unlink()
     with pytest.raises(StoreError, match="cannot be used"):
         store.runs()
+
+
+def test_the_end_of_a_run_is_written_from_the_space_held_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, write, reserve = started(store), Store._end, store.path.with_name("runs.sqlite.reserve")
+    assert reserve.stat().st_size == RESERVE_BYTES
+
+    def full(self: Store, *given: Any) -> bool:
+        if reserve.exists():
+            raise FullError("No space left on the disk.")
+        return write(self, *given)
+
+    monkeypatch.setattr(Store, "_end", full)
+    assert store.end(run_id, TOKEN, "failed", "No space left on the disk.")
+    assert store.get(run_id).state == "failed"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=RESERVE_BYTES))
+    Store()
+    assert not reserve.exists()  # not while the disk is as good as full
+    monkeypatch.undo()
+    Store(store.path)
+    assert reserve.exists()

@@ -16,6 +16,7 @@ from distill_core.errors import ConfigError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document
 from distill_core.overview import differences, matching, overview
+from distill_core.filesystems import network_warning
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.runs import Run, Wish
 from distill_core.store import Store
@@ -40,7 +41,7 @@ def distill(
     if config.source != "hub":  # whose failure the run tells, once it has asked
         for split in ("train", "validation"):
             load_split(config.task, split, config.source)
-    store = Store()
+    store = _opened_store()
     run_id = submit(store, config)
     with bar(f"Run {run_id}") as progress:
         run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
@@ -202,10 +203,18 @@ def settled_store() -> Store:
     """Open the store after dead runs have been marked, so that none is shown as running."""
     from distill_core.runner import pump
 
+    store = _opened_store()
+    pump(store)
+    return store
+
+
+def _opened_store() -> Store:
+    """Open the store and say what is wrong with it or with its place."""
     store = Store()
     for aside in store.damaged:
         error_console.print(f"The run store was damaged and has been set aside as {aside}; delete it to silence this.")
-    pump(store)
+    if warning := network_warning(store.path.parent):
+        error_console.print(warning, soft_wrap=True)
     return store
 
 

@@ -1,5 +1,6 @@
 """The frame of every page: page settings, logo, our own links, footer, and errors shown as messages."""
 
+import contextlib
 import re
 import threading
 from collections.abc import Iterator
@@ -7,8 +8,9 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from distill_core.errors import DistillError
-from distill_core.paths import ASSETS
+from distill_core.errors import ConfigError, DistillError
+from distill_core.filesystems import network_warning
+from distill_core.paths import ASSETS, home
 
 NAME = "Distillation Lens"
 PAGES = {  # script -> label; a page that is not there yet gets no link
@@ -16,6 +18,7 @@ PAGES = {  # script -> label; a page that is not there yet gets no link
     "pages/distill.py": "Distill",
     "pages/models.py": "Models",
 }
+_KEEPING_RUNS = ("Home", "Distill")  # the pages that show what the run store has
 _ROOT = ASSETS.parent
 _IMPORTS = threading.Lock()
 
@@ -31,6 +34,15 @@ def frame(title: str) -> None:
         st.page_link("app.py", label=f"**{NAME}**")
         for script, label in PAGES.items():
             page_link(script, label)
+    if title in _KEEPING_RUNS:
+        _warn_of_the_network()
+
+
+def _warn_of_the_network() -> None:
+    """Say it where the app's own folder is shared between machines."""
+    with contextlib.suppress(ConfigError):  # there is no such folder: what is done there says so
+        if warning := network_warning(home()):
+            st.warning(plain(warning), icon=":material/lan:")
 
 
 def page_link(script: str, label: str, icon: str | None = None, **parameters: str | list[str]) -> None:
