@@ -14,6 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # change the direction of reading
+
 
 class _Console(Console):
     """A console on which text from outside is neither markup nor a command to the terminal."""
@@ -23,9 +25,13 @@ class _Console(Console):
 
 
 def harmless(text: str) -> str:
-    """Return text with its control characters, but for new lines and tabs, written out."""
-    commands = {letter for letter in text if unicodedata.category(letter) == "Cc"} - {"\n", "\t"}
-    return "".join(f"\\x{ord(letter):02x}" if letter in commands else letter for letter in text)
+    """Return text with its control characters, but for new lines and tabs, written out, and those that turn a line."""
+    commands = {letter for letter in text if unicodedata.category(letter) == "Cc" or letter in _TURNS} - {"\n", "\t"}
+    return "".join(_written_out(letter) if letter in commands else letter for letter in text)
+
+
+def _written_out(letter: str) -> str:
+    return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\u{ord(letter):04x}"
 
 
 error_console = _Console(stderr=True, markup=False, highlight=False)

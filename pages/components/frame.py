@@ -3,6 +3,7 @@
 import contextlib
 import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -81,11 +82,18 @@ def footer(text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Return text so that Streamlit's Markdown shows it as it is: no markup, directive, formula, emoji code or link."""
+    """Return text so that Streamlit's Markdown shows it as it is: no markup, directive, formula, emoji code or link.
+
+    Nor does it change the direction in which what stands around it is read.
+    """
+    text = _TURNS.sub("", text)
+    if any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in text):
+        text = f"\u2068{text}\u2069"  # an isolate, as <bdi> is in HTML
     for mark in _LINKS:
         text = re.sub(mark, "\\g<0>\u2060", text, flags=re.IGNORECASE)  # addresses become links even when escaped
     return "".join(f"\\{letter}" if letter in _MARKS else letter for letter in text)
 
 
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # begin or end another direction of reading
 _LINKS = ("://", "www", "@")
 _MARKS = frozenset("\\`*_{}[]<>()#+-.!|~$:&\"'^=")
