@@ -6,6 +6,7 @@ from pages.components.frame import errors_shown, footer, frame, loading, page_li
 
 frame("Home")
 with loading("Loading PyTorch and the models …"):
+    from distill_core import runner
     from pages.components import figure, resources
     from pages.components.controls import model_names
     from pages.components.view import FIRST_TASK, first_view, to_address
@@ -33,7 +34,9 @@ def training() -> None:
     """List the runs that wait or work."""
     st.subheader("Training now", anchor=False)
     with errors_shown():
-        active = resources.run_store().runs(("queued", "running"), limit=5)
+        store = resources.run_store()
+        runner.pump(store)  # the dead are not shown as training
+        active = store.runs(("queued", "running"), limit=5)
         for run in active:
             done = min(run.step / max(run.config.steps, 1), 1.0)
             st.progress(done, f"{plain(run.title)}: {run.status}, step {run.step} of {run.config.steps}")

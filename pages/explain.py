@@ -1,5 +1,6 @@
 """Explain: one sentence through a teacher and its students, their maps aligned, and how far they agree."""
 
+import time
 from dataclasses import replace
 
 import streamlit as st
@@ -28,6 +29,7 @@ with loading("Loading PyTorch and the attribution methods …"):
     from pages.components.view import FIRST_SPLIT, View, first_view, source_in, split_in, task_in, to_address
 
 BY_WORDS = "explain.by_words"  # set when words were shown though pieces were asked
+DEVICES = {"cpu": "the CPU", "cuda": "the GPU", "mps": "the GPU"}
 NAMED = 8  # words listed of those a model cannot read
 
 
@@ -49,22 +51,21 @@ def main() -> None:
     publish(view)
     if not view.students:
         raise DataError("Choose one to three students to lay beside the teacher.")
+    began = time.perf_counter()
     try:
         explanation = resources.explained(view)
     except TokensDifferError:
         st.session_state[BY_WORDS] = True
         go_to(replace(view, units="words"))
+    took = time.perf_counter() - began
     if st.session_state.pop(BY_WORDS, False):
         st.info(
             "The models cut this text into different tokens, which cannot be laid side by side: shown by words.",
             icon=":material/match_word:",
         )
     draw(explanation, view, view.gold(dataset))
-    footer(
-        f"Examples: {dataset.source}, {split_title(dataset.split).lower()}."
-        if view.picked(dataset)
-        else "A sentence of your own."
-    )
+    where = f"Examples: {dataset.source}, {split_title(dataset.split).lower()}."
+    footer(f"{where if view.picked(dataset) else 'A sentence of your own.'} {pace_words(took)}")
 
 
 def known_source() -> tuple[str, str]:
@@ -125,6 +126,12 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         bars = charts.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
         st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
+
+
+def pace_words(seconds: float) -> str:
+    """Say how long the maps took, and what else the machine does."""
+    training = [f"{run.title} trains on {DEVICES.get(str(run.device), run.device)}" for run in resources.at_work()]
+    return f"Explained in {seconds:.2f} s{', while ' if training else ''}{' and '.join(training)}."
 
 
 def left_out_words(explanation: Explanation) -> str:

@@ -14,7 +14,10 @@ import streamlit as st
 
 from distill_core.catalogue import ModelInfo, find_model, list_models
 from distill_core.data import Dataset, describe_source, load_split
+from distill_core.errors import StoreError
 from distill_core.paths import home
+from distill_core.runner import worker_process
+from distill_core.runs import Run
 from distill_core.store import Store
 from pages.components.frame import plain
 
@@ -30,6 +33,14 @@ if TYPE_CHECKING:
 def run_store() -> Store:
     """Return the run store; it opens a connection a call, so visitors may share it."""
     return _run_store(home() / "runs.sqlite")
+
+
+def at_work() -> list[Run]:
+    """Return the runs that a process trains right now; none where the store cannot be read, which its own pages say."""
+    try:
+        return [run for run in run_store().runs(("running",)) if worker_process(run) is not None]
+    except StoreError:
+        return []
 
 
 def models_of(task: str) -> dict[str, ModelInfo]:
