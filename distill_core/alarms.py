@@ -1,9 +1,10 @@
-"""What is wrong with a run, told by its numbers: terms without effect, a student that guesses, a teacher near chance.
+"""What is wrong with a run, told by its numbers: a weak teacher, a loss that explodes, guesses, idle terms.
 
 A run's numbers are a series: metric name -> (step, value) in the order they were measured.
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 from distill_core.config import RunConfig
@@ -16,6 +17,7 @@ Series = Mapping[str, Points]
 SHARE = "share/"  # begins the name of a term's share of the gradient norm
 IDLE, LOOKS = 0.01, 5  # a share below which a term does nothing, and how many looks in a row tell so
 COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
+EXPLODED, BAD = 10.0, 1.5  # a loss on the labels so many times as large as at first, and worse than any guess
 NEAR_CHANCE = 0.02  # no more than this above it, the teacher has next to nothing to teach
 
 
@@ -28,6 +30,11 @@ def alarms(config: RunConfig, series: Series) -> list[str]:
         found.append(
             f"The teacher’s {task.metric.replace('_', ' ')} is {teacher}; {task.chance_words}: {constant}. "
             "There is next to nothing to learn from it: choose another teacher or other data."
+        )
+    if (times := exploded(series)) is not None:
+        found.append(
+            f"The loss on the labels is {times:,.0f} times as large as at the beginning: the training diverges. "
+            "Lower the learning rate or the method weight."
         )
     if collapsed(config, series):
         words = "does no better than one answer for all" if task.span is None else "gives scores without correlation"
@@ -51,6 +58,15 @@ def idle_terms(config: RunConfig, series: Series) -> list[str]:
         if weight > 0 and len(late) == LOOKS and max(late) < IDLE:
             idle.append(name)
     return idle
+
+
+def exploded(series: Series) -> float | None:
+    """Return how many times as large the loss on the labels has become, None where it has not exploded."""
+    values = [value for _, value in series.get("ce", ())]
+    if len(values) < 2 * LOOKS:
+        return None
+    first, last = statistics.median(values[:LOOKS]), statistics.median(values[-LOOKS:])
+    return last / first if last > BAD and last > EXPLODED * first > 0 else None
 
 
 def collapsed(config: RunConfig, series: Series) -> bool:

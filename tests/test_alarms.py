@@ -5,7 +5,7 @@ import math
 import pytest
 
 from distill_core import distillation
-from distill_core.alarms import NEAR_CHANCE, Series, alarms, collapsed, idle_terms, weak_teacher
+from distill_core.alarms import NEAR_CHANCE, Series, alarms, collapsed, exploded, idle_terms, weak_teacher
 from distill_core.config import RunConfig
 
 STS = RunConfig(task="stsb", steps=60)
@@ -82,3 +82,26 @@ def test_a_collapse_under_a_weak_teacher_names_the_teacher() -> None:
 
 def test_the_bound_is_the_one_that_stops_a_run() -> None:
     assert NEAR_CHANCE == distillation.NEAR_CHANCE
+
+
+@pytest.mark.parametrize(
+    ("values", "times"),
+    [
+        ([0.7] * 5 + [30.0, 70.0, 7.7, 7.1, 9.0, 7.3, 7.2], 7.3 / 0.7),
+        ([0.7] * 5 + [7.1] * 5, 7.1 / 0.7),
+        ([0.7] * 5 + [7.1] * 4, None),  # too early to tell
+        ([0.7] * 5 + [6.9] * 5, None),
+        ([0.01] * 5 + [1.4] * 5, None),  # worse than it was, no worse than a guess
+        ([0.7] * 5 + [0.6, 90.0, 0.6, 90.0, 0.6], None),  # two bad batches
+        ([0.0] * 5 + [9.0] * 5, None),  # no beginning to compare with
+    ],
+)
+def test_a_loss_that_explodes_is_named(values: list[float], times: float | None) -> None:
+    series = {"ce": list(enumerate(values, 1))}
+    found = exploded(series)
+    assert (found is None) == (times is None)
+    said = [words for words in alarms(RunConfig(), series) if "the training diverges" in words]
+    assert len(said) == (found is not None)
+    if found is not None:
+        assert found == pytest.approx(times)
+        assert said[0].startswith("The loss on the labels is 10 times as large as at the beginning")

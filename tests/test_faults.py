@@ -4,6 +4,7 @@ Every process is a real one; the workers' sessions are a few lines.
 """
 
 import os
+import re
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,8 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from distill_core import runner
+from distill_core.cli import app
 from distill_core.config import RunConfig
 from distill_core.runner import pump, resume, stop, submit, wait
 from distill_core.runs import Run
@@ -104,7 +107,9 @@ def test_a_killed_worker_is_lost_with_cause_step_and_its_last_lines(
     assert lost.state == "lost"
     assert ("was killed (SIGKILL)" if watched else f"process {run.pid} is gone: killed, out of memory") in lost.reason
     assert f"at step {lost.step} (training); see the end of its log" in lost.reason
-    assert store.log_tail(run.id)[-1].split(" ", 1)[1].startswith("in step ")
+    said = CliRunner().invoke(app, ["runs", "show", run.id], catch_exceptions=False).stderr
+    assert f"{run.id}: lost after {lost.step} steps. The worker process " in " ".join(said.split())
+    assert re.search(r"log: [\d:]{8} in step \d+$", said.rstrip())
     assert store.runs(("running", "queued")) == []
     assert steps_of(store, run.id) == list(range(1, lost.step + 1))
     assert saved_step(lost) in (lost.step // 5 * 5, lost.step // 5 * 5 - 5)  # it may have been about to be written

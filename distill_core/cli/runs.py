@@ -21,6 +21,7 @@ from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_reci
 from distill_core.runs import Run, Wish
 from distill_core.store import Store
 
+LAST_LINES = 5  # of its log that are shown of a run that failed
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, rename or delete one.")
 RunId = Annotated[str, typer.Argument(help="Run id.")]
 
@@ -108,7 +109,7 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
 
 @runs_app.command()
 def show(run: RunId, as_json: Json = False) -> None:
-    """Show one run: its state, settings and every number it measured."""
+    """Show one run: its state, settings, every number it measured, and the end of its log where it failed."""
     store = settled_store()
     found = store.get(run)
     if as_json:
@@ -120,6 +121,8 @@ def show(run: RunId, as_json: Json = False) -> None:
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
+        for line in store.log_tail(run, LAST_LINES) if found.state in ("failed", "lost") else ():
+            error_console.print(f"log: {line}", soft_wrap=True)
 
 
 @runs_app.command()
