@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import psutil
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -25,9 +24,11 @@ from distill_core.micro_batches import halved, parts, tried
 from distill_core.models import embed
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
+from distill_core.remaining import Remaining
 from distill_core.stopping import Stopping
 from distill_core.teacher_cache import TeacherCache
 from distill_core.training_state import TrainingState, random_states, set_random_states
+from distill_core.usage import Usage, memory_mb
 
 WARMUP = 0.1  # share of the steps over which the learning rate rises, then falls linearly to 0
 SHARES_EVERY = 10  # steps between two looks at how much each term's gradient counts
@@ -82,6 +83,7 @@ class Training:
         self._batches = _endless_batches(train, batch_size, torch.Generator().manual_seed(seed))
         self._step, self._evaluated = 0, -1  # the steps taken, and how many they were at the latest evaluation
         self._seconds = 0.0  # of training, in earlier processes
+        self._remaining = Remaining()
         self._random: Mapping[str, Tensor] | None = None
         self._stopping = stopping or Stopping("")
 
@@ -89,7 +91,7 @@ class Training:
         """Return what, with the student's weights, is all that the next step depends on."""
         numbers = {
             "evaluated": self._evaluated, "seconds": self._seconds, "update": self._update.numbers(),
-            "stopping": self._stopping.numbers(),
+            "stopping": self._stopping.numbers(), "evaluations": self._remaining.evaluations,
         }  # fmt: skip
         return TrainingState(self._step, numbers, self._update.tensors() | random_states(self._student.device))
 
@@ -102,6 +104,7 @@ class Training:
             self._update.set(state.numbers["update"], state.tensors)
             self._stopping.set(state.numbers["stopping"])
             self._evaluated, self._seconds = int(state.numbers["evaluated"]), float(state.numbers["seconds"])
+            self._remaining = Remaining(map(float, state.numbers.get("evaluations", ())))  # earlier versions kept none
             self._random = {name: state.tensors[name] for name in state.tensors if name.startswith("random/")}
             if not 0 < state.step <= self._steps or "random/cpu" not in self._random:
                 raise ValueError(f"step {state.step} of {self._steps}")
@@ -125,20 +128,25 @@ class Training:
         else:
             set_random_states(self._random, self._student.device)
         try:
+            usage, mark = Usage(self._student.device), time.perf_counter()
             if self._due():
                 yield Phase("evaluating", f"after step {self._step}" if self._step else "before the first step")
                 yield self._look()
-            began, before = time.perf_counter(), self._seconds
+                mark = self._evaluation_took(mark)
+            began, before = mark, self._seconds
             yield Phase("training", f"{self._steps} steps" + (f", on from step {self._step}" if self._step else ""))
             while self._step < self._steps and (why := self._stopping.reason(self._step, self._seconds)) is None:
                 start = time.perf_counter()
                 examples, values = yield from self._advance()
                 now = time.perf_counter()
                 self._seconds = before + now - began
-                left = self._seconds / self._step * (self._steps - self._step)  # evaluations counted in
-                yield Measured(self._step, values | _pace(examples, now - start, left, self._student))
+                self._remaining.step(now - mark)  # with what was done between the steps
+                mark = now
+                taken = usage.look() | self._left() if usage.due() else {}
+                yield Measured(self._step, values | self._pace(examples, now - start) | taken)
                 if self._due():
                     yield self._look()
+                    mark = self._evaluation_took(mark)
             if self._step < self._steps:
                 if self._evaluated < self._step:
                     yield self._look()
@@ -158,6 +166,26 @@ class Training:
         values |= update.step(step)
         self._step = step
         return len(rows), values
+
+    def _pace(self, examples: int, seconds: float) -> dict[str, float]:
+        speed = {"examples_per_second": examples / seconds, "step_seconds": seconds}
+        return speed | {"memory_mb": memory_mb(self._student.device)}
+
+    def _left(self) -> dict[str, float]:
+        """Return the seconds until the last step, most likely and as 10th and 90th percentile, as far as known."""
+        evaluations = -(-self._steps // self._every) - (self._step - 1) // self._every  # one after this step, too
+        found = self._remaining.forecast(self._steps - self._step, evaluations)
+        if found is None:
+            return {}
+        if self._stopping.seconds is not None:
+            found = found.within(max(0.0, self._stopping.seconds - self._seconds) + self._remaining.longest)
+        return {"seconds_left": found.likely, "seconds_left_low": found.low, "seconds_left_high": found.high}
+
+    def _evaluation_took(self, mark: float) -> float:
+        """Take note of an evaluation and the saving after it, which began at `mark`; return the time it is now."""
+        now = time.perf_counter()
+        self._remaining.evaluation(now - mark)
+        return now
 
     def _due(self) -> bool:
         return self._evaluated < self._step and (self._step % self._every == 0 or self._step == self._steps)
@@ -328,19 +356,3 @@ def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator
     lengths = [len(row.ids) for row in train.rows]
     while True:
         yield from length_batches(lengths, batch_size, order)
-
-
-def _pace(examples: int, seconds: float, left: float, student: PreTrainedModel) -> dict[str, float]:
-    return {
-        "examples_per_second": examples / seconds,
-        "step_seconds": seconds,
-        "memory_mb": _memory_mb(student),
-        "seconds_left": left,
-    }
-
-
-def _memory_mb(student: PreTrainedModel) -> float:
-    """Peak memory of the device in MB: CUDA's allocator, else this process' resident size."""
-    if student.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(student.device) / 1e6
-    return float(psutil.Process().memory_info().rss) / 1e6

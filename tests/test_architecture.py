@@ -22,7 +22,7 @@ ORDER = (
     "runner housekeeping overview added catalogue model_card exports model_files hub conversion training_state "
     "micro_batches encoding layers models tokens bundle open_models evaluation label_order checks importing "
     "attribution consistency explanation explanation_cache model_source explanations objectives teacher_store "
-    "teacher_cache trainer probe distillation worker comparison cli __main__"
+    "teacher_cache remaining usage trainer probe distillation worker comparison cli __main__"
 ).split()
 LIGHT = ORDER[: ORDER.index("training_state")]
 

@@ -15,6 +15,8 @@ from distill_core.layers import keep_layers
 from distill_core.methods import METHODS
 from distill_core.models import make_trainable
 from distill_core.objectives import make_loss
+from distill_core.remaining import Forecast, Remaining
+from distill_core.stopping import Stopping
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import Training, TrainingSet
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
@@ -295,3 +297,37 @@ def test_a_run_of_one_step_trains(tmp_path: Path) -> None:
     before = make_trainable(keep_layers(tiny_model(tmp_path / "teacher", layers=2, seed=3).network, 1))
     assert values(events, "learning_rate") == [1e-3]
     assert any(not torch.equal(after[name], weights) for name, weights in before.named_parameters())
+
+
+def test_what_it_takes_and_will_take_is_told(tmp_path: Path) -> None:
+    _, events, _ = run(tmp_path, "kd", steps=8)
+    first = next(event.values for event in events if isinstance(event, Measured) and event.step == 1)
+    assert first["cpu_percent"] >= 0
+    assert first["memory_free_mb"] > 0
+    assert 0 <= first["seconds_left_low"] < first["seconds_left"] < first["seconds_left_high"]
+
+
+def test_every_evaluation_to_come_is_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations after steps 3, 6 and 8 of 8; each look at the time left says how many of them it counts."""
+    counted = []
+
+    def forecast(_: Remaining, steps: int, evaluations: int) -> Forecast:
+        counted.append((steps, evaluations))
+        return Forecast(1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(Remaining, "forecast", forecast)
+    monkeypatch.setattr("distill_core.usage.EVERY_SECONDS", 0.0)
+    student = make_trainable(tiny_network(seed=1))
+    list(_events(student, training_set(), None, RunConfig(), 8, 1e-3))
+    assert counted == [(7, 3), (6, 3), (5, 3), (4, 2), (3, 2), (2, 2), (1, 1), (0, 1)]
+
+
+def test_the_longest_time_bounds_what_is_left() -> None:
+    student, minute = make_trainable(tiny_network(seed=1)), 60.0
+    training = Training(
+        student=student, train=training_set(), teacher=None, loss=None, steps=1_000_000, batch_size=4,
+        learning_rate=1e-3, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=500_000,
+        stopping=Stopping("", seconds=minute),
+    )  # fmt: skip
+    left = next(e.values for e in training.events() if isinstance(e, Measured) and "seconds_left" in e.values)
+    assert 0 < left["seconds_left_low"] <= left["seconds_left"] <= left["seconds_left_high"] <= minute + 10

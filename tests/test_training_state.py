@@ -24,7 +24,10 @@ from tests.test_trainer import training_set
 from tests.tiny import tiny_model
 
 STEPS, EVERY = 9, 4
-TIMES = ("step_seconds", "examples_per_second", "seconds_left", "memory_mb")
+TIMES = (
+    "step_seconds", "examples_per_second", "seconds_left", "seconds_left_low", "seconds_left_high", "memory_mb",
+    "memory_free_mb", "cpu_percent",
+)  # fmt: skip
 
 
 class Process:

@@ -117,6 +117,17 @@ def about(seconds: float) -> str:
     return f"about {minutes // 60} h {round(minutes % 60, -1):.0f} min".replace(" 0 min", "")
 
 
+def between(low: float, high: float) -> str:
+    """Return from which span to which: "3–5 min", "10–40 s", "1.5–2 h"; "under 2 min" where the first is next to 0."""
+    if high < 8:
+        return "a few seconds"
+    size, digits, unit = (10, 0, "s") if high < 90 else (60, 0, "min") if high < 5400 else (3600, 1, "h")
+    first, last = (round(seconds / size, digits) * (10 if unit == "s" else 1) for seconds in (low, high))
+    if not first:
+        return f"under {max(last, 10 if unit == 's' else 1):g} {unit}"
+    return f"{last:g} {unit}" if first == last else f"{first:g}–{last:g} {unit}"
+
+
 def exactly(seconds: float) -> str:
     """Return a span to the second: "48 s", "2 min 5 s", "1 h 2 min"."""
     whole = max(0, round(seconds))

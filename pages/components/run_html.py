@@ -14,7 +14,7 @@ from distill_core.runs import Run
 from distill_core.tasks import TASKS, Task
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
-from pages.components.run_estimate import about, exactly
+from pages.components.run_estimate import about, between, exactly
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS = 60
@@ -210,19 +210,38 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
     """Return learning rate, speed, memory and time of a run, as far as they are known."""
     worked = run.worked_seconds(now)
     passed = "–" if worked is None else exactly(worked)
-    memory = _last(series, "memory_mb")
-    left = _last(series, "seconds_left")
     shown = [
         Fact("Learning rate", _scientific(_last(series, "learning_rate")), series.get("learning_rate", ())),
         Fact("Examples a second", _short(_last(series, "examples_per_second")), series.get("examples_per_second", ())),
-        Fact("Memory", _memory(memory), series.get("memory_mb", ())),
+        *_machine(series),
         Fact("Gradient norm", _short(_last(series, "gradient_norm")), series.get("gradient_norm", ())),
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
     if run.active:
-        known = math.isfinite(left) and run.status == "running"
-        shown.append(Fact("Time left", about(left).removeprefix("about ") if known else "–"))
+        shown.append(Fact("Time left", _time_left(series) if run.status == "running" else "–"))
     return shown
+
+
+def _machine(series: Series) -> list[Fact]:
+    """Return what a run takes of processors, GPU and memory, as far as it was measured."""
+    cpu, gpu = (series.get(name, ()) for name in ("cpu_percent", "gpu_percent"))
+    held, free = _last(series, "gpu_memory_mb"), _last(series, "memory_free_mb")
+    shown = [Fact("CPU, all cores", f"{cpu[-1][1]:.0f} %", cpu)] if cpu else []
+    words = [f"{gpu[-1][1]:.0f} %"] if gpu else []
+    words += [_memory(held)] if math.isfinite(held) else []
+    if words:
+        shown.append(Fact("GPU", " · ".join(words), gpu))
+    shown.append(Fact("Memory", _memory(_last(series, "memory_mb")), series.get("memory_mb", ())))
+    return [*shown, Fact("Memory free", _memory(free), series["memory_free_mb"])] if math.isfinite(free) else shown
+
+
+def _time_left(series: Series) -> str:
+    """Say how long it will still take, from the 10th to the 90th percentile where the run tells them."""
+    low, high = _last(series, "seconds_left_low"), _last(series, "seconds_left_high")
+    if math.isfinite(low) and math.isfinite(high):
+        return between(low, high)
+    left = _last(series, "seconds_left")
+    return about(left).removeprefix("about ") if math.isfinite(left) else "–"
 
 
 def _moved(before: float, after: float) -> str:

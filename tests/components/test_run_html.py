@@ -115,3 +115,40 @@ def test_only_runs_that_compute_as_much_are_of_one_kind(store: Store) -> None:
     assert measured(steps=500)
     assert not measured(attribution_steps=8)
     assert not measured(method_every=5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (2, 7, "a few seconds"),
+        (12, 38, "10–40 s"),
+        (3, 38, "under 40 s"),
+        (31, 34, "30 s"),
+        (180, 299, "3–5 min"),
+        (20, 95, "under 2 min"),
+        (5000, 7200, "1.4–2 h"),
+    ],
+)
+def test_the_time_left_is_said_from_which_to_which(low: float, high: float, words: str) -> None:
+    assert run_estimate.between(low, high) == words
+
+
+def test_what_a_run_takes_of_the_machine_is_said_as_far_as_it_is_known(store: Store) -> None:
+    run, _ = running(store)
+
+    def said(**last: float) -> dict[str, str]:
+        series = {name: [(1, value)] for name, value in last.items()}
+        return {fact.label: fact.value for fact in run_html.run_facts(run, series, 0.0)}
+
+    known = said(
+        cpu_percent=84.6, memory_mb=1234, memory_free_mb=5600, gpu_percent=73, gpu_memory_mb=4100,
+        seconds_left=240, seconds_left_low=180, seconds_left_high=300,
+    )  # fmt: skip
+    assert known | {
+        "CPU, all cores": "85 %", "GPU": "73 % · 4.10 GB", "Memory": "1.23 GB", "Memory free": "5.60 GB",
+        "Time left": "3–5 min",
+    } == known  # fmt: skip
+    assert said(gpu_memory_mb=4100)["GPU"] == "4.10 GB"
+    earlier = said(memory_mb=900, seconds_left=240)  # a run of a version that measured less
+    assert earlier.keys().isdisjoint({"CPU, all cores", "GPU", "Memory free"})
+    assert (earlier["Memory"], earlier["Time left"]) == ("900 MB", "4 min")
