@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from distill_core.added import Added, list_added
-from distill_core.checkpoints import BEST, LAST
+from distill_core.checkpoints import BEST, LAST, RECORD
 from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError, ModelError
 from distill_core.matching import layer_pairs
 from distill_core.methods import METHODS
-from distill_core.paths import ASSETS, home
+from distill_core.paths import ASSETS, home, run_folder
 from distill_core.tasks import get_task
 
 BUNDLE = ASSETS / "models"
@@ -131,11 +131,12 @@ def find_model(model_id: str) -> ModelInfo:
         return _bundled_info(bundled_models()[name])
     if kind == "run":
         run, best = name.removesuffix(f"/{BEST}"), name.endswith(f"/{BEST}")
-        folder = home() / "runs" / run / (BEST if best else LAST)
         safe = run not in ("", ".", "..") and Path(run).name == run
-        if safe and existing_folder(str(folder)) is None:  # a checkpoint is replaced by two renames: look again
+        folder = student_of(run, best) if safe else None
+        if safe and folder is None:  # a checkpoint is replaced by two renames: look again
             time.sleep(0.05)
-        if safe and existing_folder(str(folder)) is not None:
+            folder = student_of(run, best)
+        if folder is not None:
             return _best_info(model_id, folder) if best else folder_info(model_id, folder, "run")
     elif kind != "bundled" and model_id:
         named = existing_folder(model_id)
@@ -146,6 +147,20 @@ def find_model(model_id: str) -> ModelInfo:
         if named is not None:
             return folder_info(model_id, named, "folder")
     raise ModelError(_unknown(model_id))
+
+
+def student_of(run_id: str, best: bool = False) -> Path | None:
+    """Return the folder of a run's last or best student, None where there is none.
+
+    A finished run whose last is its best, or that keeps only its best, has one folder, which is then both.
+    """
+    last, other = run_folder(run_id) / LAST, run_folder(run_id) / BEST
+    if best and existing_folder(str(other)) is not None:
+        return other
+    if existing_folder(str(last)) is None:
+        return None
+    record = read_json(last / RECORD) if best else {}
+    return last if not best or record.get("best") == record.get("step", 0) != 0 else None
 
 
 def _unknown(model_id: str) -> str:
@@ -245,7 +260,7 @@ def _bundled_info(entry: BundledModel) -> ModelInfo:
 
 def _best_info(model_id: str, folder: Path) -> ModelInfo:
     info = folder_info(model_id, folder, "run")
-    return replace(info, title=f"{info.title}, best at step {read_json(folder / 'distill.json').get('step', '?')}")
+    return replace(info, title=f"{info.title}, best at step {read_json(folder / RECORD).get('step', '?')}")
 
 
 def _added_info(entry: Added) -> ModelInfo:
@@ -259,7 +274,7 @@ def folder_info(model_id: str, folder: Path, kind: str, entry: Added | None = No
 
     Raises ModelError naming the file that is damaged.
     """
-    config, record = read_json(folder / "config.json"), read_json(folder / "distill.json")
+    config, record = read_json(folder / "config.json"), read_json(folder / RECORD)
     title, task = (entry.title, entry.task) if entry else ("", "")
     return ModelInfo(
         id=model_id,

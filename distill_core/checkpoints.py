@@ -10,6 +10,8 @@ from pathlib import Path
 from distill_core.paths import STATE_FILE
 
 LAST, BEST = "student", "best"
+RECORD = "distill.json"  # in each: what it is, and what it was made by
+KEPT = ("best_and_last", "last", "best")  # what may stay of a finished run's checkpoints
 
 
 def beside(path: Path, kind: str) -> Path:
@@ -45,11 +47,31 @@ def keep_as_best(folder: Path) -> None:
     replace_folder(part, best)
 
 
-def settle_checkpoints(folder: Path, last_is_best: bool) -> None:
-    """Delete what a finished run needs no more: what it would go on from, and a best checkpoint that is the last."""
+def settle_checkpoints(folder: Path, last_is_best: bool, keep: str) -> None:
+    """Delete what a finished run needs no more: what it would go on from, and checkpoints as `keep`, of KEPT, says.
+
+    A best checkpoint that is the last is not kept twice. Where only the best is kept it takes the place of the last, so
+    that a run's student is always there; one without a best, as its metric was never defined, keeps its last.
+    """
     (folder / LAST / STATE_FILE).unlink(missing_ok=True)
-    if last_is_best:
+    if keep == "last" or last_is_best:
         shutil.rmtree(folder / BEST, ignore_errors=True)
+    elif keep == "best" and (folder / BEST).exists():
+        replace_folder(folder / BEST, folder / LAST)
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Delete a run's checkpoints and what was half-built of any; the last one's record stays in its place.
+
+    OSError where the disk does not let go of something.
+    """
+    tidy_checkpoints(folder)
+    aside = [(folder / name).rename(beside(folder / name, "part")) for name in (LAST, BEST) if (folder / name).exists()]
+    for rest in aside:
+        if rest.name.startswith(f"{LAST}.") and (rest / RECORD).exists():
+            (folder / LAST).mkdir()
+            (rest / RECORD).rename(folder / LAST / RECORD)
+        shutil.rmtree(rest)
 
 
 def tidy_checkpoints(folder: Path) -> None:

@@ -165,7 +165,7 @@ def measure(
     Undefined agreements are left out of a mean; nan where none is defined.
     """
     config, task = run.config, get_task(run.config.task)
-    latest = store.latest(run.id)
+    latest = _measured(store, run)
     numbers = {name: latest.get(f"validation/{name}", math.nan) for name in task.metrics}
     data = load_split(config.task, "validation", config.source).sample(examples, 0)
     cache, found = ExplanationCache(), {name: list[float]() for name in AGREEMENT}
@@ -187,6 +187,12 @@ def measure(
     missing = {name: len(data.examples) - len(values) for name, values in found.items()}
     undefined = {name: count for name, count in missing.items() if count}
     return Outcome(config.method, config.seed, run.id, numbers, undefined)
+
+
+def _measured(store: Store, run: Run) -> dict[str, float]:
+    """Return what a run measured last, up to the step of the student it kept, which need not be its last."""
+    step = run.step if run.model_path is None else int(read_record(run.model_path).get("step", run.step))
+    return {point.name: point.value for point in store.metrics(run.id) if point.step <= step}
 
 
 def summarise(outcomes: Iterable[Outcome]) -> list[Row]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
+from distill_core.checkpoints import KEPT
 from distill_core.errors import ConfigError
 from distill_core.methods import METHODS
 from distill_core.tasks import TASKS
@@ -239,6 +240,13 @@ class RunConfig:
         "Minutes of training after which the run ends; empty for any.",
         (0.01, 100_000),
         True,
+    )
+    keep: str = _setting(
+        KEPT[0],
+        "choice",
+        "Keep",
+        "Which student stays of a finished run; curves, settings and log do in any case.",
+        KEPT,
     )
     weak_teacher: str = _setting(
         "stop",

@@ -17,12 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from distill_core.catalogue import existing_folder, find_model, read_json
-from distill_core.checkpoints import BEST, LAST
+from distill_core.catalogue import find_model, read_json, student_of
+from distill_core.checkpoints import BEST, LAST, RECORD
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.model_card import model_card
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.placing import placed
+from distill_core.runner import can_resume
 from distill_core.runs import Run
 from distill_core.store import Store
 from distill_core.versions import versions
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 KINDS = ("csv", "parquet", "json", "tensorboard", "model")
 COLUMNS = ("step", "metric", "value")
-CARD, RECORD, WEIGHTS = "README.md", "distill.json", "model.safetensors"
+CARD, WEIGHTS = "README.md", "model.safetensors"
 EVENTS = "events.out.tfevents"  # begins the name of a file that TensorBoard reads
 _CARD_NUMBERS = ("validation/", "agreement/", "teacher/", "constant/")  # begin the metrics a card shows
 _CHUNK = 1 << 20  # bytes of a file held in memory at once
@@ -199,35 +200,26 @@ def write_model_zip(store: Store, run: Run, target: str | Path, *, best: bool = 
             return archive.open(about, "w", force_zip64=True)
 
         _write_student(store, run, best, entry)
-    return path
 
 
 def student_folder(run: Run, best: bool = False) -> Path:
     """Return the folder of a run's last or best checkpoint; RunError, with what to do, where there is none.
 
-    A finished run whose last checkpoint is its best keeps only that one, which is then returned for both.
+    Where one folder is both it is returned for both, see `student_of`.
     """
-    last, other = run_folder(run.id) / LAST, run_folder(run.id) / BEST
     for _ in range(_LOOKS if run.state == "running" else 1):  # a checkpoint is replaced by two renames
-        if best and existing_folder(str(other)) is not None:
-            return other
-        if existing_folder(str(last)) is not None and (not best or _is_best(last)):
-            return last
+        if (found := student_of(run.id, best)) is not None:
+            return found
         time.sleep(0.05)
-    if best and last.exists():
+    if best and student_of(run.id) is not None:
         raise RunError(f"Run {run.id} ({run.status}) has no best checkpoint: export its last one, without --best.")
     raise RunError(f"Run {run.id} ({run.status}) has no student to export. {_advice(run)}")
-
-
-def _is_best(last: Path) -> bool:
-    record = read_json(last / RECORD)
-    return "best" in record and record["best"] == record.get("step")
 
 
 def _advice(run: Run) -> str:
     if run.active:
         return f"Wait for its first evaluation, after {run.config.evaluate_every} steps."
-    if run.state == "finished":
+    if run.state == "finished" or (run.model_path is not None and not can_resume(run)):
         return "Its files were deleted; start it again with the command that `runs show` prints."
     why = f"It ended: {run.reason} " if run.reason else ""
     return f"{why}Let it go on with `runs resume {run.id}`, or choose another run."

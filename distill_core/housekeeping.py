@@ -1,10 +1,12 @@
-"""Names, notes, sizes and the end of runs."""
+"""Names, notes, sizes and the end of runs, and of what they keep on disk."""
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from distill_core.checkpoints import BEST, LAST
+from distill_core.added import list_added
+from distill_core.checkpoints import BEST, LAST, RECORD, clear_checkpoints
 from distill_core.errors import RunError
 from distill_core.paths import run_folder
 from distill_core.runs import ACTIVE, Run
@@ -17,14 +19,25 @@ def rename(store: Store, run_id: str, name: str) -> Run:
     store.annotate(run_id, name=name)
     run = store.get(run_id)
     for kept in (LAST, BEST):
-        _retitle(run_folder(run_id) / kept / "distill.json", f"{run.title} ({run_id[-4:]})" if run.name else "")
+        _retitle(run_folder(run_id) / kept / RECORD, f"{run.title} ({run_id[-4:]})" if run.name else "")
     return run
 
 
 def size(run_id: str) -> int:
     """Return the bytes of a run's folder, files that checkpoints share counted once, what goes meanwhile not at all."""
+    return _size(run_folder(run_id).rglob("*"))
+
+
+def freeable(run_id: str) -> int:
+    """Return the bytes of a run's folder that `free` would delete: all checkpoints, and what is half-built of one."""
+    folder = run_folder(run_id)
+    students = {file for name in (LAST, BEST) for file in folder.glob(f"{name}*/**/*")} - {folder / LAST / RECORD}
+    return size(run_id) - _size(file for file in folder.rglob("*") if file not in students)
+
+
+def _size(files: Iterable[Path]) -> int:
     sizes: dict[tuple[int, int], int] = {}
-    for file in run_folder(run_id).rglob("*"):
+    for file in files:
         try:
             found = file.lstat()
         except OSError:
@@ -35,22 +48,23 @@ def size(run_id: str) -> int:
 
 
 def users(store: Store, run_id: str) -> list[str]:
-    """Return the titles of the waiting and working runs that learn from a run's student, or begin as it."""
+    """Return what uses a run's student, by title: runs that learn from it or begin as it, models added from its folder.
+
+    Runs that wait, work or are paused; one that has ended has no need of it any more.
+    """
+    folders = {str(run_folder(run_id).resolve() / kept) for kept in (LAST, BEST)}
     own = {f"run/{run_id}", f"run/{run_id}/{BEST}", *(str(run_folder(run_id) / kept) for kept in (LAST, BEST))}
-    return [run.title for run in store.runs(ACTIVE) if own & {run.config.teacher, run.config.student}]
+    runs = [run.title for run in store.runs((*ACTIVE, "paused")) if own & {run.config.teacher, run.config.student}]
+    return runs + [f"the model {entry.id}" for entry in list_added() if entry.path in own | folders]
 
 
 def delete(store: Store, run_id: str) -> int:
     """Delete an ended run with its numbers, log and students, and return the bytes that are free again.
 
-    RunError while it waits or works, or while another run uses its student. What cannot be deleted of its folder
+    RunError while it waits or works, or while something uses its student. What cannot be deleted of its folder
     (OSError) is told; the run is then gone from the list all the same.
     """
-    run = store.get(run_id)
-    if run.active:
-        raise RunError(f"Run {run_id} is {run.status}; stop it first.")
-    if using := users(store, run_id):
-        raise RunError(f"The student of run {run_id} is used by {', '.join(using)}; stop that first.")
+    _check_unused(store, run_id)
     freed = size(run_id)
     if not store.forget(run_id):
         raise RunError(f"Run {run_id} has just been started again; stop it first.")
@@ -63,6 +77,33 @@ def delete(store: Store, run_id: str) -> int:
             f"Run {run_id} is deleted, but not all of its folder ({error}); delete the rest by hand."
         ) from error
     return freed
+
+
+def free(store: Store, run_id: str) -> int:
+    """Delete an ended run's students and what it would go on from, and return the bytes that are free again.
+
+    Curves, settings, log and the record of what made its student stay; it can neither be explained nor go on. RunError
+    as `delete` says, and where the disk does not let go of something.
+    """
+    _check_unused(store, run_id)
+    freed = freeable(run_id)
+    with store.at_rest(run_id) as rests:
+        if not rests:
+            raise RunError(f"Run {run_id} has just been started again; stop it first.")
+        try:
+            clear_checkpoints(run_folder(run_id))
+        except OSError as error:
+            raise RunError(f"Not all of the student of run {run_id} could be deleted ({error}); try again.") from error
+    return freed
+
+
+def _check_unused(store: Store, run_id: str) -> None:
+    """Refuse, with RunError, a run that waits or works, or whose student something uses."""
+    run = store.get(run_id)
+    if run.active:
+        raise RunError(f"Run {run_id} is {run.status}; stop it first.")
+    if using := users(store, run_id):
+        raise RunError(f"The student of run {run_id} is used by {', '.join(using)}; stop or remove that first.")
 
 
 def _retitle(record: Path, title: str) -> None:

@@ -31,7 +31,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distill_core.catalogue import class_names, read_json, weight_shapes
-from distill_core.checkpoints import beside, replace_folder
+from distill_core.checkpoints import RECORD, beside, replace_folder
 from distill_core.encoding import Inputs, tokenizer_blamed
 from distill_core.errors import ModelError
 from distill_core.layers import watched_stack
@@ -61,7 +61,6 @@ FAMILIES = (  # config.model_type; each has its tests, others may compute someth
     "xlm-roberta",
 )
 SPARE_NUMBERS = 1_000_000  # a config may describe so many more than twice the weights: what lacks is named later
-RECORD = "distill.json"  # written by save_model: where the model is from, and its weights' sha256
 
 
 @dataclass(frozen=True)

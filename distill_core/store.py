@@ -9,7 +9,8 @@ not in here.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import cast
@@ -222,6 +223,13 @@ class Store(Database):
         with self.writing() as connection:
             for column, value in given.items():
                 connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
+
+    @contextmanager
+    def at_rest(self, run_id: str) -> Iterator[bool]:
+        """Tell whether a run has ended; until this is left no process starts it again, or writes anything else."""
+        with self.writing() as connection:
+            query = f"SELECT 1 FROM runs WHERE id = ? AND state IN ({_marks(ENDED)})"
+            yield connection.execute(query, (run_id, *ENDED)).fetchone() is not None
 
     def forget(self, run_id: str) -> bool:
         """Delete an ended run's row, points and data; its folder is the caller's. False where it waits or works."""

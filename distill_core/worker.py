@@ -124,7 +124,7 @@ class _Work:
                     break
             else:
                 self._save_last(session, unsaved)
-                settle_checkpoints(self._student.parent, last_is_best=session.best == self._step)
+                settle_checkpoints(self._student.parent, session.best == self._step, self.run.config.keep)
                 return True
             self._save_last(session, unsaved)  # before the iterator is closed, which may take its time
             return False

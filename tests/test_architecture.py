@@ -19,7 +19,7 @@ SOURCES.append(ROOT / "app.py")
 ORDER = (
     "errors paths filesystems versions checkpoints placing settings tasks glue_files own_files own_mapping own_data "
     "data events stopping methods matching config alarms recipes devices migrations database runs store recorder "
-    "runner housekeeping overview added catalogue model_card exports model_files hub conversion training_state "
+    "runner added housekeeping overview catalogue model_card exports model_files hub conversion training_state "
     "micro_batches encoding layers models tokens bundle open_models evaluation label_order checks importing "
     "attribution consistency explanation explanation_cache model_source explanations objectives teacher_store "
     "teacher_cache remaining usage trainer probe distillation worker comparison cli __main__"

@@ -43,9 +43,9 @@ def test_a_real_run_is_exported_in_every_form(tmp_path: Path) -> None:
     wanted = [point.value for point in points]
     assert all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(read["value"], wanted, strict=True))
     shown, told = call_json("runs", "show", run_id), json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert {name: told[name] for name in shown if name != "metrics"} == {
-        name: value for name, value in shown.items() if name != "metrics"
-    }
+    assert len(shown.pop("metrics")) == len(points)
+    assert shown.pop("disk_mb") > 0
+    assert {name: told[name] for name in shown} == shown
     assert told["versions"] == told["exported_by"]
     (file,) = (tmp_path / "tb").iterdir()
     assert [(tag, step) for tag, step, *_ in scalars(file)] == [(point.name, point.step) for point in points]

@@ -15,7 +15,7 @@ from distill_core import comparison
 from distill_core.bundle import open_model
 from distill_core.cli import app
 from distill_core.cli.compare import _weights
-from distill_core.comparison import Outcome, finished, plan, summarise
+from distill_core.comparison import Outcome, _measured, finished, plan, summarise
 from distill_core.config import RunConfig
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
@@ -127,6 +127,18 @@ def test_what_is_not_this_very_run_is_not_taken_for_it(
     assert finished(store, config, {"teacher": "t"}) is None
     (student / "distill.json").write_text('{"task": ')
     assert finished(store, config, {"teacher": "t"}) is None
+
+
+@pytest.mark.parametrize(("step", "wanted"), [(2, 0.9), (4, 0.7)])
+def test_a_runs_numbers_are_those_of_the_student_it_kept(store: Store, step: int, wanted: float) -> None:
+    run_id = submit(store, RunConfig(device="cpu", keep="best"))
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    points = [(at, "validation/accuracy", value) for at, value in ((0, 0.5), (2, 0.9), (4, 0.7))]
+    store.write(run_id, FAKE_TOKEN, [*points, (4, "loss", 1.0)], None)
+    save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / "student", {"task": "sst2", "step": step})
+    store.set_model(run_id, FAKE_TOKEN, run_folder(run_id) / "student")
+    store.end(run_id, FAKE_TOKEN, "finished")
+    assert _measured(store, store.get(run_id))["validation/accuracy"] == wanted
 
 
 def other_data(tmp_path: Path) -> Path:

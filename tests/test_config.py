@@ -91,6 +91,14 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
     assert RunConfig.from_json('{"attribution_weight": 7.0}').method_weight == 7.0
 
 
+def test_a_record_without_a_word_on_what_is_kept_keeps_best_and_last() -> None:
+    values = json.loads(RunConfig().to_json())
+    del values["keep"]
+    assert RunConfig.from_json(json.dumps(values)).keep == "best_and_last"
+    assert "--keep=best" in RunConfig(keep="best").command
+    assert "--keep" not in RunConfig().command
+
+
 def test_every_term_has_its_weight() -> None:
     config = RunConfig(method="gkd_cls", alpha=0.75, method_weight=3.0, patience_weight=20.0)
     assert config.weights == {"ce": 0.25, "kd": 0.75, "gkd": 3.0, "gkd_cls": 3.0, "pkd": 20.0}

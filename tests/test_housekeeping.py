@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from distill_core.added import Added, forget, remember
 from distill_core.catalogue import find_model, list_models
 from distill_core.checkpoints import BEST, LAST, keep_as_best
 from distill_core.cli import app
 from distill_core.config import RunConfig
-from distill_core.errors import ConfigError, RunError
-from distill_core.housekeeping import delete, rename, size
+from distill_core.errors import ConfigError, ModelError, RunError
+from distill_core.exports import student_folder
+from distill_core.housekeeping import delete, free, freeable, rename, size
 from distill_core.models import save_model
-from distill_core.paths import home, run_folder
-from distill_core.runner import submit
+from distill_core.paths import STATE_FILE, home, run_folder
+from distill_core.runner import can_resume, submit
+from distill_core.runs import RunState
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
 from tests.tiny import tiny_network, tiny_tokenizer
@@ -23,13 +26,13 @@ from tests.tiny import tiny_network, tiny_tokenizer
 NASTY = "../../etc/passwd <b>x</b> ﷽ ../.."
 
 
-def finished(store: Store, **settings: object) -> str:
+def finished(store: Store, state: RunState = "finished", **settings: object) -> str:
     run_id = submit(store, RunConfig.from_values({"device": "cpu", **settings}))
     assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
     store.write(run_id, FAKE_TOKEN, [(1, "loss", 0.5)], None)
     save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2", "title": "before"})
     store.set_model(run_id, FAKE_TOKEN, run_folder(run_id) / LAST)
-    store.end(run_id, FAKE_TOKEN, "finished")
+    store.end(run_id, FAKE_TOKEN, state)
     return run_id
 
 
@@ -86,12 +89,94 @@ def test_a_deleted_run_is_gone_with_all_it_had(store: Store) -> None:
 def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None:
     run_id = finished(store)
     user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", kind: f"run/{run_id}"}))
-    with pytest.raises(RunError, match="is used by the user; stop that first"):
+    with pytest.raises(RunError, match="is used by the user; stop or remove that first"):
         delete(store, run_id)
     with pytest.raises(RunError, match="is queued; stop it first"):
         delete(store, user)
     assert not store.forget(user)
     assert store.metrics(run_id) != []
+
+
+def test_a_model_added_from_a_runs_folder_protects_it(store: Store) -> None:
+    run_id = finished(store)
+    folder = run_folder(run_id) / LAST
+    remember(Added(str(folder), str(folder.resolve()), "sst2", "folder"))
+    for refused in (delete, free):
+        with pytest.raises(RunError, match=f"is used by the model {folder}; stop or remove that first"):
+            refused(store, run_id)
+    forget(str(folder))
+    assert free(store, run_id) > 1000
+
+
+def test_a_paused_run_keeps_its_teacher(store: Store) -> None:
+    run_id = finished(store)
+    user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", "teacher": f"run/{run_id}/best"}))
+    store.cancel(user, "pause")
+    with pytest.raises(RunError, match="is used by the user"):
+        free(store, run_id)
+    store.requeue(user)
+    store.cancel(user)
+    assert free(store, run_id) > 1000
+
+
+def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> None:
+    run_id = finished(store)
+    folder = run_folder(run_id)
+    keep_as_best(folder)
+    (folder / LAST / STATE_FILE).write_bytes(b"x" * 5000)
+    (folder / "student.1.part").mkdir()
+    (folder / "student.1.part" / "half").write_bytes(b"x" * 7000)
+    (folder / "log.txt").write_text("a line")
+    before = size(run_id)
+    assert 12_000 < freeable(run_id) < before
+    freed = free(store, run_id)
+    assert freed == before - size(run_id)
+    assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()) == [
+        "log.txt", "student/distill.json",
+    ]  # fmt: skip
+    assert store.latest(run_id) == {"loss": 0.5}
+    assert store.get(run_id).config.device == "cpu"
+    for model in (f"run/{run_id}", f"run/{run_id}/{BEST}"):
+        with pytest.raises(ModelError, match="Unknown model"):
+            find_model(model)
+    assert f"run/{run_id}" not in {model.id for model in list_models()}
+    assert (freeable(run_id), free(store, run_id)) == (0, 0)
+    assert size(run_id) > 0
+
+
+def test_a_stopped_run_whose_space_was_freed_cannot_go_on(store: Store) -> None:
+    run_id = finished(store, state="stopped")
+    (run_folder(run_id) / LAST / STATE_FILE).touch()
+    assert can_resume(store.get(run_id))
+    free(store, run_id)
+    assert not can_resume(store.get(run_id))
+    with pytest.raises(RunError, match="Its files were deleted; start it again"):
+        student_folder(store.get(run_id))
+
+
+def test_space_of_a_run_that_starts_again_in_that_moment_is_not_freed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = finished(store, state="stopped")
+
+    def meanwhile(run_id: str) -> int:
+        store.requeue(run_id)
+        return 1
+
+    monkeypatch.setattr("distill_core.housekeeping.freeable", meanwhile)
+    with pytest.raises(RunError, match="has just been started again"):
+        free(store, run_id)
+    assert find_model(f"run/{run_id}")
+
+
+def test_the_only_student_kept_as_the_best_is_both(store: Store) -> None:
+    run_id = finished(store)
+    with pytest.raises(ModelError, match="Unknown model"):
+        find_model(f"run/{run_id}/{BEST}")  # its record does not call it the best
+    record = {"task": "sst2", "step": 1, "best": 1}
+    save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, record)
+    assert find_model(f"run/{run_id}/{BEST}").path == find_model(f"run/{run_id}").path == run_folder(run_id) / LAST
+    assert [model.id for model in list_models() if model.kind == "run"] == [f"run/{run_id}"]
 
 
 def test_a_folder_that_cannot_be_deleted_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,3 +224,25 @@ def test_the_command_line_renames_notes_and_deletes_what_it_is_told_to(store: St
     assert "free again" in call("delete", run_id, answer="y\n")
     assert store.runs() == []
     assert "free again" in call("delete", finished(store), "--yes")
+
+
+def test_the_command_line_frees_space_and_says_how_much_there_is(store: Store) -> None:
+    first, second = finished(store), finished(store)
+    (run_folder(first) / LAST / STATE_FILE).write_bytes(b"x" * 9_100_000)
+
+    def call(*words: str, answer: str = "") -> str:
+        done = CliRunner().invoke(app, ["runs", *words], input=answer)
+        return f"{done.exit_code} {done.output}"
+
+    listed = {row["run"]: row["disk_mb"] for row in json.loads(call("list", "--json")[2:])}
+    assert listed[first] == round(size(first) / 1e6, 1) > 9 > listed[second]
+    assert "on disk: 9 MB" in call("show", first)
+    assert f"{first}, {second}, 9 MB?" in " ".join(call("free", first, second, answer="n\n").split())
+    assert freeable(first) > 9e6
+    told = " ".join(call("free", first, second, answer="y\n").split())
+    assert f"{first}: 9 MB are free again" in told
+    assert f"{second}: 0 MB are free again" in told
+    assert freeable(first) == freeable(second) == 0
+    shown = json.loads(CliRunner().invoke(app, ["runs", "show", first, "--json"]).stdout)
+    assert shown["disk_mb"] < 0.1
+    assert shown["metrics"]

@@ -7,21 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from distill_core import worker
+from distill_core import exports, worker
 from distill_core.catalogue import find_model, list_models
-from distill_core.checkpoints import BEST, LAST, keep_as_best, tidy_checkpoints
+from distill_core.checkpoints import BEST, KEPT, LAST, keep_as_best, settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.distillation import prepare
+from distill_core.errors import ModelError
 from distill_core.events import Ended, Event, Measured
-from distill_core.models import load_model
+from distill_core.models import load_model, read_record, save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runner import submit
 from distill_core.stopping import Stopping
 from distill_core.store import Store
+from distill_core.training_state import TrainingState
 from tests.test_end_to_end import small_run
 from tests.test_worker import Scripted, done
-from tests.tiny import tiny_folder
+from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
 
 
 def seen(values: list[float], patience: int | None = None) -> Stopping:
@@ -131,6 +134,67 @@ def test_the_best_shares_its_files_and_survives_a_kill(tmp_path: Path) -> None:
     (tmp_path / f"{BEST}.1.part").mkdir()
     tidy_checkpoints(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
+
+
+@pytest.mark.parametrize("keep", KEPT)
+@pytest.mark.parametrize("last_is_best", [True, False])
+def test_what_stays_of_a_finished_runs_students(tmp_path: Path, keep: str, last_is_best: bool) -> None:
+    last = tmp_path / LAST
+    last.mkdir()
+    (last / "weights").write_text("first")
+    keep_as_best(tmp_path)
+    (last / "weights").unlink()
+    (last / "weights").write_text("second")
+    (last / STATE_FILE).touch()
+    if last_is_best:
+        keep_as_best(tmp_path)
+    settle_checkpoints(tmp_path, last_is_best, keep)
+    found = {file.relative_to(tmp_path).as_posix(): file.read_text() for file in tmp_path.glob("*/*")}
+    best = "second" if last_is_best else "first"
+    assert found == {
+        "best_and_last": {f"{LAST}/weights": "second"} | ({} if last_is_best else {f"{BEST}/weights": best}),
+        "last": {f"{LAST}/weights": "second"},
+        "best": {f"{LAST}/weights": best},
+    }[keep]  # fmt: skip
+
+
+def test_a_run_without_a_best_keeps_its_last(tmp_path: Path) -> None:
+    (tmp_path / LAST).mkdir()
+    (tmp_path / LAST / "weights").write_text("only")
+    settle_checkpoints(tmp_path, False, "best")
+    assert (tmp_path / LAST / "weights").read_text() == "only"
+
+
+@pytest.mark.parametrize(("keep", "folders"), [("best", [LAST]), ("last", [LAST]), ("best_and_last", [BEST, LAST])])
+def test_a_finished_run_keeps_what_it_was_told_to_and_no_training_state(
+    store: Store, monkeypatch: pytest.MonkeyPatch, keep: str, folders: list[str]
+) -> None:
+    """Its best evaluation is its first; while it works both students are there."""
+    seen = []
+
+    class Saving(Scripted):
+        def save(self, path: Path, record: dict[str, object]) -> None:
+            state = TrainingState(1, {}, {"a": torch.zeros(1)})
+            save_model(tiny_network(), tiny_tokenizer(), path, {"at": record["step"], **record}, state)
+            seen.append(sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir()))
+
+    events = [Measured(step, {"validation/accuracy": 1 / step}) for step in (1, 2, 3)]
+    session = Saving(events)
+    session.best = 1
+    monkeypatch.setattr(worker, "_open_session", lambda *_: session)
+    run = worker.run_in_foreground(store, submit(store, RunConfig(device="cpu", keep=keep)), lambda _: None)
+    assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
+    assert seen == [[LAST], [BEST, LAST], [BEST, LAST]]
+    assert sorted(folder.name for folder in run_folder(run.id).iterdir() if folder.is_dir()) == folders
+    assert not list(run_folder(run.id).rglob(STATE_FILE))
+    assert read_record(find_model(f"run/{run.id}").path)["step"] == (1 if keep == "best" else 3)
+    if keep == "last":
+        with pytest.raises(ModelError, match="Unknown model"):
+            find_model(f"run/{run.id}/{BEST}")
+    else:
+        found = find_model(f"run/{run.id}/{BEST}")
+        assert found.title.endswith("best at step 1")
+        assert exports.student_folder(run, best=True) == found.path
 
 
 def test_a_disk_that_fills_up_leaves_the_older_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.alarms import alarms
-from distill_core.catalogue import find_model, find_teacher
+from distill_core.catalogue import find_model, find_teacher, student_of
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config import FIELDS, RunConfig
@@ -22,7 +22,7 @@ from distill_core.runs import Run, Wish
 from distill_core.store import Store
 
 LAST_LINES = 5  # of its log that are shown of a run that failed
-runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, rename or delete one.")
+runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, name, free or delete them.")
 RunId = Annotated[str, typer.Argument(help="Run id.")]
 
 
@@ -81,11 +81,14 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List runs, newest first, with what each reached: the task's metric, and its agreement with the teacher."""
+    from distill_core import housekeeping
+
     outcomes = overview(settled_store())
     rows = [
         {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
          "step": run.step, "steps": run.config.steps, "metric": outcome.score, "agreement": outcome.agreement,
-         "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags)}
+         "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags),
+         "disk_mb": _megabytes(housekeeping.size(run.id))}
         for outcome in matching(outcomes, " ".join(words or ()), state or (), task or (), method or (), tag or ())
         for run in (outcome.run,)
     ]  # fmt: skip
@@ -109,15 +112,19 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
 
 @runs_app.command()
 def show(run: RunId, as_json: Json = False) -> None:
-    """Show one run: its state, settings, every number it measured, and the end of its log where it failed."""
+    """Show one run: its state, settings, space on disk, every number it measured, and its log's end where it failed."""
+    from distill_core import housekeeping
+
     store = settled_store()
     found = store.get(run)
     if as_json:
         points = [{"step": p.step, "name": p.name, "value": p.value} for p in store.metrics(run)]
-        print_json(run_document(store, found) | {"metrics": points})
+        disk = {"disk_mb": _megabytes(housekeeping.size(run))}
+        print_json(run_document(store, found) | disk | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
         error_console.print(f"again: {found.config.command}")
+        error_console.print(f"on disk: {housekeeping.size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
@@ -190,6 +197,29 @@ def delete(run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     error_console.print(f"{run} is deleted, {housekeeping.delete(store, run) / 1e6:,.0f} MB are free again.")
 
 
+@runs_app.command()
+def free(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete the students of ended runs, and what they would go on from. Curves, settings and logs stay. Asks first."""
+    from distill_core import housekeeping
+
+    store = settled_store()
+    named = list(dict.fromkeys(runs))
+    titles = ", ".join(store.get(run).title for run in named)
+    words = f"Delete the students of {titles}, {sum(map(housekeeping.freeable, named)) / 1e6:,.0f} MB?"
+    if not yes:
+        typer.confirm(harmless(words), abort=True, err=True)
+    for run in named:
+        freed = housekeeping.free(store, run)
+        error_console.print(f"{run}: {freed / 1e6:,.0f} MB are free again; its curves, settings and log are kept.")
+
+
+def _megabytes(size: int) -> float:
+    return round(size / 1e6, 1)
+
+
 def _end(run: str, wish: Wish, as_json: bool) -> None:
     from distill_core import runner
 
@@ -226,7 +256,8 @@ take_options(distill, FIELDS.values())
 
 def _print_result(store: Store, run: Run, as_json: bool) -> None:
     metrics = store.latest(run.id)
-    model = None if run.model_path is None else str(run.model_path)
+    student = student_of(run.id)
+    model = None if student is None else str(student)
     if as_json:
         print_json(
             {

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from distill_core import runner
-from distill_core.catalogue import list_models
+from distill_core.catalogue import list_models, student_of
 from distill_core.checkpoints import BEST
 from distill_core.errors import DistillError
 from distill_core.own_data import PREFIX
@@ -28,7 +28,7 @@ def draw_actions(store: Store, run: Run) -> None:
     if run.active:
         _end_buttons(store, run)
         return
-    if run.model_path is not None and run.model_path.is_dir():
+    if student_of(run.id) is not None:
         with st.container(key="explain_student", width="content"):
             parameters = explain_parameters(run, st.session_state)
             page_link("pages/explain.py", "Explain with this student", ":material/visibility:", **parameters)

@@ -29,7 +29,7 @@ WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
-    ("watched", "patience", "max_minutes"),
+    ("watched", "patience", "max_minutes", "keep"),
     ("micro_batch", "precision"),
     ("method_delay", "method_ramp", "method_every"),
     ("matching", "erasures", "erasures_each_step", "rationale_share"),

@@ -82,7 +82,7 @@ def _deletion(store: Store, run: Run) -> None:
             housekeeping.delete(store, run.id)
             st.query_params.clear()
             st.rerun()
-        st.button("Keep it", key="distill.keep", on_click=_ask, args=(None,))
+        st.button("Keep it", key="distill.keep_it", on_click=_ask, args=(None,))
 
 
 def _ask(run_id: str | None) -> None:

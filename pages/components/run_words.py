@@ -1,6 +1,7 @@
 """A run's settings in words: as the form offers them, and as a run's page says what was used."""
 
 from distill_core.catalogue import find_model
+from distill_core.checkpoints import KEPT
 from distill_core.config import FIELDS, WATCHED, RunConfig
 from distill_core.errors import ModelError
 from distill_core.methods import METHODS
@@ -19,6 +20,7 @@ CHOICES = {
     "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
     "dropout": {"published": "As published", "on": "On", "off": "Off"},
     "watched": dict(zip(WATCHED, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
+    "keep": dict(zip(KEPT, ("Best and last", "Last", "Best"), strict=True)),
     "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
     "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},
     "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},

@@ -129,7 +129,7 @@ def test_deleting_asks_first(store: Store) -> None:
     page = window(run_id)
     page.button(key="distill.delete").click().run()
     assert "cannot be undone" in page.warning[0].value
-    page.button(key="distill.keep").click().run()
+    page.button(key="distill.keep_it").click().run()
     assert store.get(run_id).id == run_id
     page.button(key="distill.delete").click().run()
     page.button(key="distill.delete_sure").click().run()
