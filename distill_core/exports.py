@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -146,8 +147,22 @@ def write_tensorboard(store: Store, run: Run, target: str | Path, *, force: bool
     """
     with placed(target, force, _only_events) as (path, part):
         part.mkdir()
-        _write_events(store, run, part / f"{EVENTS}.{int(run.created)}.{run.id}")
+        _write_events(store, run, part / _events_name(run))
     return path
+
+
+def tensorboard_zip_bytes(store: Store, run: Run) -> bytes:
+    """Return that folder as a zip file, named by the run."""
+    content = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        file = Path(folder) / _events_name(run)
+        _write_events(store, run, file)
+        archive.write(file, f"{run.id}/{file.name}")
+    return content.getvalue()
+
+
+def _events_name(run: Run) -> str:
+    return f"{EVENTS}.{int(run.created)}.{run.id}"
 
 
 def _only_events(found: Sequence[Path]) -> bool:
@@ -191,7 +206,20 @@ def write_model(store: Store, run: Run, target: str | Path, *, best: bool = Fals
 
 def write_model_zip(store: Store, run: Run, target: str | Path, *, best: bool = False, force: bool = False) -> Path:
     """Write the same as a zip file, in a folder named by the run; holds one MiB of it in memory at once."""
-    with placed(target, force, None) as (path, part), zipfile.ZipFile(part, "w") as archive:
+    with placed(target, force, None) as (path, part), part.open("wb") as file:
+        _pack_student(store, run, best, file)
+    return path
+
+
+def model_zip_bytes(store: Store, run: Run, *, best: bool = False) -> bytes:
+    """Return the same zip file, all of it in memory; RunError without a student, ModelError where it is damaged."""
+    content = io.BytesIO()
+    _pack_student(store, run, best, content)
+    return content.getvalue()
+
+
+def _pack_student(store: Store, run: Run, best: bool, file: IO[bytes]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
 
         def entry(name: str) -> IO[bytes]:
             about = zipfile.ZipInfo(f"{run.id}/{name}")

@@ -16,7 +16,7 @@ from distill_core import exports
 from distill_core.catalogue import find_model
 from distill_core.checkpoints import BEST, LAST, keep_as_best, replace_folder
 from distill_core.errors import ModelError, RunError, StoreError
-from distill_core.exports import export_run
+from distill_core.exports import export_run, model_zip_bytes
 from distill_core.models import load_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.store import Store
@@ -61,6 +61,16 @@ def test_the_zip_holds_the_same_as_the_folder(store: Store, tmp_path: Path) -> N
     with zipfile.ZipFile(packed) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     assert content == {f"one/{file.name}": file.read_bytes() for file in folder.iterdir()}
+
+
+def test_the_zip_that_is_downloaded_is_the_one_that_is_written(store: Store, tmp_path: Path) -> None:
+    run = a_run(store)
+    a_student(step=2, best=1)
+    a_student(BEST, step=1, best=1, seed=3)
+    for best in (False, True):
+        written = export_run(store, run, "model", tmp_path / f"{best}.zip", best=best)
+        assert model_zip_bytes(store, run, best=best) == written.read_bytes()
+    assert model_zip_bytes(store, run) != model_zip_bytes(store, run, best=True)
 
 
 def test_the_weights_are_never_in_memory_as_a_whole(

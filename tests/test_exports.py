@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import struct
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -181,6 +182,15 @@ def test_tensorboard_reads_every_metric_with_its_step(store: Store, tmp_path: Pa
     for (*_, value, _), (_, _, wanted) in zip(found, POINTS, strict=True):
         assert value == pytest.approx(wanted, rel=1e-6, abs=1e-30, nan_ok=True)  # float32, by the format
     assert [wall - (run.started or 0) for *_, wall in found] == pytest.approx([0, 2, 2, 5, 5, 5, 5])
+
+
+def test_tensorboards_files_come_as_a_zip_too(store: Store, tmp_path: Path) -> None:
+    run = a_run(store)
+    (file,) = export_run(store, run, "tensorboard", tmp_path / "tb").iterdir()
+    with zipfile.ZipFile(io.BytesIO(exports.tensorboard_zip_bytes(store, run))) as archive:
+        (name,) = archive.namelist()
+        assert name == f"one/{file.name}"
+        assert archive.read(name) == file.read_bytes()
 
 
 def test_tensorboard_has_the_settings_as_text(store: Store, tmp_path: Path) -> None:

@@ -1,33 +1,53 @@
-"""What a user writes to a run, and deleting it: a window, and how note and tags are shown."""
+"""What a user writes to a run, what can be had of it, and deleting it: a window, and how note and tags are shown."""
 
+from collections.abc import Callable
 from functools import partial
 from html import escape
 
 import streamlit as st
 
 from distill_core import housekeeping
+from distill_core.catalogue import read_json, student_of
+from distill_core.checkpoints import RECORD
 from distill_core.config import FIELDS
-from distill_core.errors import DistillError
-from distill_core.exports import csv_bytes, json_bytes, parquet_bytes
+from distill_core.errors import DistillError, ModelError
+from distill_core.exports import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
 from distill_core.runs import Run
 from distill_core.store import NOTE_LENGTH, Store
 from pages.components.frame import plain, show_error
+from pages.components.run_html import line
 
-SURE = "distill.sure"  # in the session: the run that is asked about
+SURE = "distill.sure"  # in the session: what is to be deleted, and of which run, until the answer
 
 
 def manage_button(run: Run) -> None:
     """Draw the button that opens the window; for runs that have ended, whose page is not drawn anew every second."""
-    if st.button("Manage", icon=":material/edit_note:", key="distill.manage", help="Name, note, tags, delete."):
+    if st.button("Manage", icon=":material/edit_note:", key="distill.manage", help="Name, note, downloads, space."):
         st.session_state.pop(SURE, None)
         st.dialog("Manage this run", icon=":material/edit_note:")(draw_window)(run.id)
 
 
 def shown_notes(run: Run) -> str:
-    """Return a run's tags and note as HTML, empty where it has none."""
+    """Return a run's tags and note, and what is kept of its student where not all is; empty where there is nothing."""
     tags = "".join(f"<span><bdi>{escape(tag)}</bdi></span>" for tag in run.tags)
     note = f"<p><bdi>{escape(run.note)}</bdi></p>" if run.note else ""
-    return f'<div class="dl-run dl-notes">{tags}{note}</div>' if tags or note else ""
+    notes = f'<div class="dl-run dl-notes">{tags}{note}</div>' if tags or note else ""
+    return notes + (line(kept) if (kept := _kept(run)) else "")
+
+
+def _kept(run: Run) -> str:
+    """Say which student an ended run has, where that is not its last."""
+    if run.active or run.model_path is None:
+        return ""
+    if student_of(run.id) is None:
+        return "Its student has been deleted; curves, settings and log are kept."
+    if run.config.keep != "best" or run.state != "finished":
+        return ""
+    try:
+        step = read_json(run.model_path / RECORD).get("step")
+    except ModelError as error:
+        return str(error)
+    return "" if step == run.step else f"Of its students only the best is kept, of step {step} of {run.step:,}."
 
 
 def draw_window(run_id: str) -> None:
@@ -46,44 +66,72 @@ def draw_window(run_id: str) -> None:
         st.divider()
         _downloads(store, run)
         st.divider()
-        _deletion(store, run)
+        _space(store, run)
     except DistillError as error:
         show_error(error)
 
 
 def _downloads(store: Store, run: Run) -> None:
-    """Draw what can be downloaded, made when it is asked for, and the command for what is too large for that."""
+    """Draw what can be downloaded; each is made when it is asked for, while its button shows that it is at work."""
+    made: dict[str, tuple[str, Callable[[], bytes], str]] = {
+        "csv": ("Curves, CSV", partial(csv_bytes, store, run), "csv"),
+        "parquet": ("Curves, Parquet", partial(parquet_bytes, store, run), "parquet"),
+        "tensorboard": ("TensorBoard (zip)", partial(tensorboard_zip_bytes, store, run), "tensorboard.zip"),
+        "json": ("Settings, JSON", partial(json_bytes, store, run), "json"),
+    }
+    if student_of(run.id) is not None:
+        made["model"] = ("Model (zip)", partial(model_zip_bytes, store, run), "zip")
+    if student_of(run.id, best=True) not in (None, student_of(run.id)):
+        made["best"] = ("Best model (zip)", partial(model_zip_bytes, store, run, best=True), "best.zip")
     with st.container(horizontal=True):
-        for kind, make in (("csv", csv_bytes), ("parquet", parquet_bytes), ("json", json_bytes)):
-            st.download_button(
-                f"{'Settings' if kind == 'json' else 'Curves'}, {kind.upper() if kind != 'parquet' else 'Parquet'}",
-                partial(make, store, run),
-                file_name=f"{run.id}.{kind}",
-                on_click="ignore",
-                key=f"distill.download_{kind}",
-            )
-    st.caption("The student as a Hugging Face folder with a model card, or TensorBoard files, from the command line:")
-    st.code(f"python -m distill_core runs export {run.id} --as model --to my-student", language="sh", wrap_lines=True)
+        for kind, (label, make, ending) in made.items():
+            name, key = f"{run.id}.{ending}", f"distill.download_{kind}"
+            st.download_button(label, make, file_name=name, on_click="ignore", key=key, icon=":material/download:")
+    if "model" in made:
+        st.caption("A model is a Hugging Face folder with a model card. The same from the command line:")
+        command = f"python -m distill_core runs export {run.id} --as model --to my-student"
+        st.code(command, language="sh", wrap_lines=True)
 
 
-def _deletion(store: Store, run: Run) -> None:
-    """Draw the button that deletes, which asks before it does."""
+def _space(store: Store, run: Run) -> None:
+    """Say what a run takes on disk, and draw the buttons that delete its students, or all of it; each asks first."""
+    whole, students = _megabytes(housekeeping.size(run.id)), _megabytes(housekeeping.freeable(run.id))
+    st.caption(f"{whole} on disk, {students} of it students and what the training would go on from.")
     if using := housekeeping.users(store, run.id):
         st.caption(plain(f"It cannot be deleted: its student is used by {', '.join(using)}."))
         return
-    space = f"{housekeeping.size(run.id) / 1e6:,.0f} MB"
-    if st.session_state.get(SURE) != run.id:
-        words, icon = f"Delete this run, {space}", ":material/delete:"
-        st.button(words, icon=icon, key="distill.delete", on_click=_ask, args=(run.id,))
-        return
-    st.warning(f"Its curves, log and student are deleted, {space}. This cannot be undone.")
-    with st.container(horizontal=True):
-        if st.button("Delete for good", type="primary", icon=":material/delete_forever:", key="distill.delete_sure"):
+    asked = st.session_state.get(SURE)
+    if asked == ("free", run.id):
+        st.warning(f"Its students are deleted, {students}; curves, settings and log stay. This cannot be undone.")
+        if _sure("Free space for good", "distill.free_sure", ":material/mop:"):
+            housekeeping.free(store, run.id)
+            st.rerun()
+    elif asked == ("delete", run.id):
+        st.warning(f"Its curves, log and students are deleted, {whole}. This cannot be undone.")
+        if _sure("Delete for good", "distill.delete_sure", ":material/delete_forever:"):
             housekeeping.delete(store, run.id)
             st.query_params.clear()
             st.rerun()
+    else:
+        with st.container(horizontal=True):
+            if housekeeping.freeable(run.id):
+                words = f"Free space, {students}"
+                st.button(words, icon=":material/mop:", key="distill.free", on_click=_ask, args=(("free", run.id),))
+            words, icon = f"Delete this run, {whole}", ":material/delete:"
+            st.button(words, icon=icon, key="distill.delete", on_click=_ask, args=(("delete", run.id),))
+
+
+def _sure(words: str, key: str, icon: str) -> bool:
+    """Draw the two answers; say whether it is to be done."""
+    with st.container(horizontal=True):
+        sure = st.button(words, type="primary", icon=icon, key=key)
         st.button("Keep it", key="distill.keep_it", on_click=_ask, args=(None,))
+    return sure
 
 
-def _ask(run_id: str | None) -> None:
-    st.session_state[SURE] = run_id
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def _ask(what: tuple[str, str] | None) -> None:
+    st.session_state[SURE] = what

@@ -2,13 +2,20 @@
 
 from streamlit.testing.v1 import AppTest
 
-from distill_core import runner
+from distill_core import housekeeping, runner
+from distill_core.catalogue import find_model
+from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints
 from distill_core.config import RunConfig
 from distill_core.events import Measured
+from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, run_folder
+from distill_core.runs import RunState
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
 from tests.pages.test_distill_page import NASTY, html, opened, running
+from tests.tiny import tiny_network, tiny_tokenizer
+
+EXPLAIN = "Explain with this student"
 
 
 def test_stop_shows_at_once(store: Store) -> None:
@@ -121,7 +128,60 @@ def test_a_runs_numbers_and_settings_can_be_downloaded(store: Store) -> None:
     page = window(ended(store))
     assert not page.exception
     labels = {part.proto.label for part in page.get("download_button")}
-    assert labels == {"Curves, CSV", "Curves, Parquet", "Settings, JSON"}
+    assert labels == {"Curves, CSV", "Curves, Parquet", "TensorBoard (zip)", "Settings, JSON"}
+
+
+def with_students(store: Store, state: RunState = "finished", **settings: str) -> str:
+    """Return an ended run that has a last student, of step 3, and a best one, of step 2."""
+    run, _ = running(store, Measured(3, {"loss": 1.0}), **settings)
+    folder = run_folder(run.id)
+    for step in (2, 3):
+        save_model(tiny_network(), tiny_tokenizer(), folder / LAST, {"task": "sst2", "step": step, "best": 2})
+        if step == 2:
+            keep_as_best(folder)
+    store.set_model(run.id, FAKE_TOKEN, folder / LAST)
+    store.end(run.id, FAKE_TOKEN, state)
+    return run.id
+
+
+def links(page: AppTest) -> set[str]:
+    return {link.proto.label for link in page.get("page_link")}
+
+
+def test_its_students_can_be_downloaded_where_they_are(store: Store) -> None:
+    run_id = with_students(store)
+    labels = {part.proto.label for part in window(run_id).get("download_button")}
+    assert {"Model (zip)", "Best model (zip)"} <= labels
+    housekeeping.free(store, run_id)
+    page = window(run_id)
+    assert not page.exception
+    labels = {part.proto.label for part in page.get("download_button")}
+    assert labels == {"Curves, CSV", "Curves, Parquet", "TensorBoard (zip)", "Settings, JSON"}
+
+
+def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -> None:
+    run_id = with_students(store)
+    page = window(run_id)
+    page.button(key="distill.free").click().run()
+    assert "curves, settings and log stay" in page.warning[0].value
+    page.button(key="distill.keep_it").click().run()
+    assert find_model(f"run/{run_id}")
+    page.button(key="distill.free").click().run()
+    page.button(key="distill.free_sure").click().run()
+    assert not page.exception
+    assert housekeeping.freeable(run_id) == 0
+    assert "distill.free" not in {button.key for button in window(run_id).button}
+    page = opened(run_id)
+    assert "Its student has been deleted" in html(page)
+    assert EXPLAIN not in links(page)
+
+
+def test_a_run_that_keeps_only_its_best_says_so(store: Store) -> None:
+    both, best = with_students(store), with_students(store, keep="best")
+    settle_checkpoints(run_folder(best), last_is_best=False, keep="best")
+    assert "only the best is kept, of step 2 of 3" in html(opened(best))
+    assert "only the best is kept" not in html(opened(both))
+    assert EXPLAIN in links(opened(best))
 
 
 def test_deleting_asks_first(store: Store) -> None:
