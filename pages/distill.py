@@ -1,6 +1,7 @@
 """Distill: start a run, watch it learn, and see whether the explanation gap closed."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.frame import errors_shown, frame, loading, page_link, plain, show_error
 
@@ -11,6 +12,8 @@ with loading("Loading the form and the charts …"):
     from distill_core.paths import ASSETS
     from distill_core.runs import ACTIVE
     from distill_core.store import Store
+    from pages.components.curve_chart import listen
+    from pages.components.live_html import Parts
     from pages.components.own_data_dialog import add_data_button
     from pages.components.run_form import (
         config_in_form,
@@ -23,10 +26,11 @@ with loading("Loading the form and the charts …"):
         use_source,
     )
     from pages.components.run_html import name
-    from pages.components.run_view import draw_run, draw_runs
+    from pages.components.run_view import draw_progress, draw_run, draw_runs, gather, row_parts, run_parts, send_new
 
 LIVE_SECONDS = 1.0
 LIST_SECONDS = 3.0
+PAGE = "distill.page"  # what the session's browser has of this page
 
 
 def new_run(store: Store) -> None:
@@ -75,43 +79,41 @@ def start(press: int) -> None:
         st.session_state["distill.refused"] = error
 
 
-def look_at(store: Store, run_id: str) -> None:
-    """Draw the run of this id, live while it is active."""
+def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
+    """Draw the run of this id; return the place of its progress, None where there is no such run."""
     try:
         run = store.get(run_id)
     except RunError as error:
         show_error(error)
         with st.container(key="new_run"):
             page_link("pages/distill.py", "New run", ":material/add:")
-        return
-    if run.active:
-        st.fragment(watch, run_every=LIVE_SECONDS)(run_id)
-        return
-    if st.session_state.pop("distill.ended", None) == run_id:  # while it was being watched
+        return None
+    if not run.active and st.session_state.pop("distill.ended", None) == run_id:  # while it was being watched
         st.toast(plain(f"{name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:", duration="long")
-    draw_run(store, run)
+    return draw_run(store, run, page)
 
 
-def watch(run_id: str) -> None:
-    """Draw one run as it is now; when it has just ended, the whole page is drawn anew, without the timer."""
+def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool) -> None:
+    """Send what is new of the page; where that is more than numbers and words, the page is drawn anew.
+
+    `progress`: the place of that of the run of this id. `timed`: whether something was active when the page was drawn.
+    """
     with errors_shown():
-        store = Store()
+        store, page = Store(), st.session_state[PAGE]
         runner.pump(store)
-        run = store.get(run_id)
-        if not run.active:
-            st.session_state["distill.ended"] = run_id
+        parts, first = row_parts(store), not page.texts
+        run = None if run_id is None else store.get(run_id)
+        series = {} if run is None else gather(store, run)
+        if run is not None:
+            parts |= run_parts(store, run, series)
+        if not first and (not page.fit(parts) or timed != bool(store.runs(ACTIVE, limit=1))):
+            if run is not None and not run.active:
+                st.session_state["distill.ended"] = run_id
             st.rerun()
-        draw_run(store, run)
-
-
-def listing(chosen: str | None, timed: bool) -> None:
-    """Draw the list of runs; once nothing is active any more, the page is drawn anew, without the timer."""
-    with errors_shown():
-        store = Store()
-        runner.pump(store)
-        if timed and not store.runs(ACTIVE, limit=1):
-            st.rerun()
-        draw_runs(store, chosen)
+        if run is not None and run.active and progress is not None:
+            with progress:
+                draw_progress(store, run, series)
+        send_new(run, series, page, parts)
 
 
 def publish(chosen: str | None) -> None:
@@ -136,13 +138,19 @@ def main() -> None:
     runner.pump(store)
     chosen = st.query_params.get("run")
     publish(chosen)
+    page = st.session_state[PAGE] = Parts()
+    progress = None
     with errors_shown():
         if chosen is None:
             new_run(store)
         else:
-            look_at(store, chosen)
+            progress = look_at(store, chosen, page)
+    with errors_shown():
+        draw_runs(store, chosen, page)
+    listen()
     timed = bool(store.runs(ACTIVE, limit=1))
-    st.fragment(listing, run_every=LIST_SECONDS if timed else None)(chosen, timed)
+    seconds = LIST_SECONDS if progress is None else LIVE_SECONDS
+    st.fragment(pulse, run_every=seconds if timed else None)(chosen if progress is not None else None, progress, timed)
 
 
 st.html(ASSETS / "runs.css")

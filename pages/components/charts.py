@@ -4,8 +4,7 @@ Plotly reads its labels as a small HTML, so every text from outside is escaped b
 never put into a template, where "%{...}" would be replaced.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import plotly.graph_objects as go
@@ -14,8 +13,6 @@ from distill_core.attribution.reduce import word_groups
 from distill_core.methods import METHODS, terms_of
 from pages.components.heatmap import MapRow
 from pages.components.palette import STUDENTS, TEACHER, TERMS
-
-Points = Sequence[tuple[float, float]]
 
 CONFIG = {
     "displaylogo": False,
@@ -106,47 +103,6 @@ def score_bars(
     return figure
 
 
-def loss_curves(points: Mapping[str, Points]) -> go.Figure:
-    """Return one curve a loss term over the optimizer steps, the total drawn heavier, from (step, value) points."""
-    return _curves(points, heavy="loss")
-
-
-def metric_curves(points: Mapping[str, Points], low: float | None = None, high: float | None = None) -> go.Figure:
-    """Return one curve a metric over the steps; `low` and `high` fix the axis where the metric has bounds."""
-    figure = _curves(points, heavy=VALIDATION)
-    if low is not None and high is not None:
-        figure.update_yaxes(range=[low, high])
-    return figure
-
-
-def metric_curve(name: str, points: Points, low: float | None = None, high: float | None = None) -> go.Figure:
-    """Return a single metric's curve without a legend; its name is the caller's to print."""
-    figure = metric_curves({name: points}, low, high)
-    figure.update_layout(showlegend=False, height=180, margin={"t": 8})
-    return figure
-
-
-def _curves(points: Mapping[str, Points], heavy: str) -> go.Figure:
-    figure = _figure(280)
-    for name, series in points.items():
-        steps = [step for step, _ in series]
-        values = [value if math.isfinite(value) else None for _, value in series]  # a gap where undefined
-        title = _escaped(metric_title(name))
-        figure.add_scatter(
-            x=steps,
-            y=values,
-            name=title,
-            mode="lines+markers" if len(steps) < 40 else "lines",
-            connectgaps=False,
-            line={"color": metric_color(name), "width": 2.5 if name.startswith(heavy) else 1.75},
-            marker={"size": 5},
-            hovertemplate="%{y:.4g}",
-        )
-    figure.update_xaxes(title={"text": "Step"}, rangemode="tozero")
-    figure.update_layout(hovermode="x unified")
-    return figure
-
-
 def _escaped(text: str) -> str:
     return escape(text, quote=False)  # Plotly knows no entity for quotation marks
 
@@ -162,7 +118,6 @@ def _figure(height: int) -> go.Figure:
         legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom", "title": {"text": ""}},
         font={"family": '"Source Sans", sans-serif', "size": 13},
         modebar={"bgcolor": "rgba(0, 0, 0, 0)"},
-        uirevision="keep",  # a live curve keeps the viewer's zoom
     )
     figure.update_xaxes(showgrid=False, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=_FAINT, zeroline=False, automargin=True)

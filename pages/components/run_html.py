@@ -17,7 +17,7 @@ from pages.components.heatmap import number
 from pages.components.run_estimate import about, between, exactly
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
-SPARK_POINTS = 60
+SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
 PROBES = 64  # validation examples, the first ones, on which agreement is measured
 AGREEMENT_WORDS = (
     f"Agreement is measured on the probe sentences: {PROBES} of the validation examples (all, if there are fewer), the "
@@ -27,6 +27,7 @@ SHARE_WORDS = (
     "Of gradient: the share of each weighted term in the gradient’s norm, measured every ten steps (of a batch "
     "computed in parts, on its first part)."
 )
+LOG_WIDTH = 200  # characters of a line of a live log
 FEW = 30  # validation examples of which each moves a share by more than three points
 
 
@@ -196,9 +197,10 @@ def line(text: str, alarm: bool = False) -> str:
     return f'<div class="dl-run"><p class="{"dl-alarm" if alarm else "dl-quiet-line"}">{escape(text)}</p></div>'
 
 
-def waiting(text: str) -> str:
-    """Return a frame the size of a chart that says what will stand there."""
-    return f'<div class="dl-run"><div class="dl-wait"><p>{escape(text)}</p></div></div>'
+def log(lines: Sequence[str]) -> str:
+    """Return the last lines of a log that grows, each cut where it is long."""
+    shown = escape("\n".join(line if len(line) <= LOG_WIDTH else f"{line[:LOG_WIDTH]} …" for line in lines))
+    return f'<div class="dl-run"><pre class="dl-log" translate="no">{shown}</pre></div>'
 
 
 def time_estimate(words: str, basis: str) -> str:
@@ -256,15 +258,17 @@ def _fact(fact: Fact) -> str:
 
 
 def _spark(points: Points) -> str:
-    """Return a filled curve as a clipped block: no script, no image."""
-    values = [value for _, value in points if math.isfinite(value)]
-    if len(values) < 2:
-        return ""
-    values = values[:: -(-len(values) // SPARK_POINTS)]
-    top = max(values) or 1.0
-    last = len(values) - 1 or 1
-    corners = (f"{100 * at / last:.1f}% {100 - 100 * max(0.0, value) / top:.1f}%" for at, value in enumerate(values))
-    return f'<i style="--dot:{metric_color("loss")};clip-path:polygon(0% 100%, {", ".join(corners)}, 100% 100%)"></i>'
+    """Return a filled curve as a clipped block, its heights written in it from "0" on; no script, no image."""
+    points = points[:: -(-len(points) // SPARK_POINTS) or 1]
+    values = [max(0.0, value) for _, value in points if math.isfinite(value)]
+    top = max(values, default=0.0) or 1.0
+    heights = [round(SPARK_HEIGHT * value / top) for value in values] if len(values) > 1 else []
+    last = len(heights) - 1
+    corners = [f"{100 * at / last:.3g}% {100 - 100 * height / SPARK_HEIGHT:.3g}%" for at, height in enumerate(heights)]
+    shape = f"polygon({', '.join(['0% 100%', *corners, '100% 100%'])})"
+    text = escape("".join(chr(ord("0") + height) for height in heights))
+    dot = metric_color("loss")
+    return f'<i class="dl-spark" aria-hidden="true" style="--dot:{dot};clip-path:{shape}">{text}</i>'
 
 
 def _loss_row(name: str, middle: str, weighted: float, share: float) -> str:

@@ -1,4 +1,4 @@
-"""One run as it stands, and the list of runs; a live view is `draw_run` called again and again.
+"""One run as it stands, and the list of runs: drawn once, then `send_new` sends what is new.
 
 What a visitor's session keeps of a run is the points received so far and the cursor behind the last one,
 so each look asks the store only for what is new.
@@ -6,34 +6,36 @@ so each look asks the store only for what is new.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.alarms import Series, alarms, constant_score
 from distill_core.catalogue import read_json
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
-from distill_core.runs import Run
+from distill_core.runs import MetricPoint, Run
 from distill_core.store import Store
 from distill_core.tasks import get_task
 from pages.components import run_html
 from pages.components.charts import metric_words
+from pages.components.curve_chart import begun, send
 from pages.components.frame import page_link, plain
+from pages.components.live_html import Parts
 from pages.components.run_actions import best_folder, draw_actions
-from pages.components.run_curves import choose_view, draw_chart
+from pages.components.run_curves import charted, draw_agreement, draw_loss, feed_of, notes
 from pages.components.run_estimate import about, exactly
 from pages.components.run_notes import shown_notes
 from pages.components.run_words import used_settings
 
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
-LOG_LINES = 40
+LIVE_LINES, LOG_LINES = 6, 40  # of the log, while the run is active and after
 LOG_SEARCHED, LOG_FOUND = 5000, 200  # lines at the log's end that are looked through, and shown at most
-LOSSES = ("Weighted", "Raw")
 LATEST = 8  # runs in the list, until all are asked for
-_GATHERED, _ALL = "distill.gathered", "distill.all_runs"
+_GATHERED, _ALL, _SCORES = "distill.gathered", "distill.all_runs", "distill.scores"
 
 
 @dataclass
@@ -60,34 +62,71 @@ def gather(store: Store, run: Run) -> Series:
     return kept.series
 
 
-def draw_run(store: Store, run: Run) -> None:
-    """Draw state, progress, curves, numbers and log of a run, with the buttons that fit its state."""
-    series, used = gather(store, run), store.data_of(run.id)
+def run_parts(store: Store, run: Run, series: Series) -> dict[str, str]:
+    """Return what changes on a run's page while it is looked at, as HTML by name."""
+    used, task = store.data_of(run.id), get_task(run.config.task)
+    told = alarms(run.config, series) if run.step or run.state != "failed" else []  # refused for its teacher: said so
+    return {
+        "head": run_html.head(run),
+        "notes": shown_notes(run),
+        "alarms": "".join(run_html.line(words, alarm=True) for words in told),
+        "data": run_html.data_line(used) if used else "",
+        "facts": run_html.facts(run_html.run_facts(run, series, time.time())),
+        "loss": run_html.loss_table(run.config, series),
+        "agreement": run_html.agreement_table(task, constant_score(series, task.metric), series, not run.active),
+        "log": run_html.log(store.log_tail(run.id, LIVE_LINES)) if run.active else "",
+    }
+
+
+def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
+    """Draw state, curves, numbers and log of a run, with the buttons that fit its state; return the place of progress.
+
+    The curves' points, and all that changes, come with `send_new`.
+    """
+    series = gather(store, run)
+    parts = run_parts(store, run, series)
     with st.container(horizontal=True, vertical_alignment="center", key="run_head"):
-        st.html(run_html.head(run), width="stretch")
+        page.draw("head", parts["head"])
         draw_actions(store, run)
         with st.container(key="new_run", width="content"):
             page_link("pages/distill.py", "New run", ":material/add:")
-    if notes := shown_notes(run):
-        st.html(notes)
-    if run.active:
-        _progress(store, run, series)
-    else:
-        _outcome(run, series, used)
-    if run.step or run.state != "failed":  # a run refused for its teacher has said so
-        for words in alarms(run.config, series):
-            st.html(run_html.line(words, alarm=True))
-    if used:
-        st.html(run_html.data_line(used))
-    st.html(run_html.facts(run_html.run_facts(run, series, time.time())))
-    _curves(run, series)
-    _log(store, run)
+    page.draw("notes", parts["notes"])
+    progress = st.container(key="progress")
+    if not run.active:
+        _outcome(run, series, store.data_of(run.id))
+    for name in ("alarms", "data", "facts"):
+        page.draw(name, parts[name])
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.html(run_html.title("Loss"))
+        page.draw("loss", parts["loss"])
+        draw_loss(run)
+        st.html(run_html.line(run_html.SHARE_WORDS))
+    with right:
+        st.html(run_html.title("Validation and agreement with the teacher"))
+        page.draw("agreement", parts["agreement"])
+        draw_agreement(run)
+        st.html(run_html.line(run_html.AGREEMENT_WORDS))
+    page.draw("log", parts["log"])
+    if not run.active:
+        _log(store, run)
+        _settings(run)
+    return progress
 
 
-def draw_runs(store: Store, chosen: str | None = None) -> None:
+def send_new(run: Run | None, series: Series, page: Parts, parts: Mapping[str, str]) -> None:
+    """Send what is new of the page's parts, and of the curves of the run that is looked at."""
+    feed, stamp = ("runs", "") if run is None else (feed_of(run), str(run.started))
+    if not begun(feed, stamp):
+        page.texts.clear()
+    points, marked = ({}, {}) if run is None else (charted(run, series), notes(run, series))
+    send(feed, stamp, points, notes=marked, texts=page.changes(parts))
+
+
+def draw_runs(store: Store, chosen: str | None, page: Parts) -> None:
     """Draw the latest runs, or all where the visitor has asked for them, each name a link to its view."""
     runs = store.runs()
-    shown = runs if st.session_state.get(_ALL) else runs[:LATEST]
+    shown = _shown(runs)
     if not runs:
         return
     st.subheader("Runs")
@@ -96,14 +135,24 @@ def draw_runs(store: Store, chosen: str | None = None) -> None:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 words = plain(run_html.name(run))
                 page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
-                score = _score(store, str(store.path), run.id, run.step, run.state)
-                st.html(
-                    run_html.row(run, metric_words(get_task(run.config.task).metric), score, _when(run)),
-                    width="stretch",
-                )
+                page.draw(*_row(store, run))
     if len(runs) > LATEST:
         words = f"Show all {len(runs)} runs" if len(shown) < len(runs) else f"Show the latest {LATEST} only"
         st.button(words, type="tertiary", key="distill.show_runs", on_click=_toggle_all)
+
+
+def row_parts(store: Store) -> dict[str, str]:
+    """Return the rows of the list of runs, as HTML by name."""
+    return dict(_row(store, run) for run in _shown(store.runs()))
+
+
+def _shown(runs: Sequence[Run]) -> Sequence[Run]:
+    return runs if st.session_state.get(_ALL) else runs[:LATEST]
+
+
+def _row(store: Store, run: Run) -> tuple[str, str]:
+    metric = metric_words(get_task(run.config.task).metric)
+    return f"row.{run.id}", run_html.row(run, metric, _score(store, run), _when(run))
 
 
 def _toggle_all() -> None:
@@ -129,7 +178,8 @@ def _device(run: Run) -> str:
         return run.config.device
 
 
-def _progress(store: Store, run: Run, series: Series) -> None:
+def draw_progress(store: Store, run: Run, series: Series) -> None:
+    """Draw how far a run is that waits or works."""
     steps = run.config.steps
     if run.state == "queued":
         st.progress(0.0, text=plain(queue_words(store, run)))
@@ -170,51 +220,21 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.html(words)
 
 
-def _curves(run: Run, series: Series) -> None:
-    task = get_task(run.config.task)
-    constant = constant_score(series, task.metric)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        with st.container(horizontal=True, vertical_alignment="center", key="loss_title"):
-            st.html(run_html.title("Loss"), width="stretch")
-            view = choose_view()
-            shown = st.segmented_control(
-                "Loss terms",
-                LOSSES,
-                default=LOSSES[0],
-                required=True,
-                key="distill.terms",
-                label_visibility="collapsed",
-            )
-        st.html(run_html.loss_table(run.config, series))
-        terms = [name for name in series if name.startswith("weighted/")]
-        names = ["loss", *terms] if shown == LOSSES[0] else [name.removeprefix("weighted/") for name in terms]
-        draw_chart(run, series, names, view, "loss_curves", "Loss terms over the steps")
-        st.html(run_html.line(run_html.SHARE_WORDS))
-    with right:
-        with st.container(horizontal=True, vertical_alignment="center", key="agreement_title"):
-            st.html(run_html.title("Validation and agreement with the teacher"), width="stretch")
-        st.html(run_html.agreement_table(task, constant, series, not run.active))
-        alt = "Validation metric and agreement with the teacher over the steps"
-        draw_chart(run, series, run_html.agreement_names(task), view, "agreement_curves", alt, constant)
-        st.html(run_html.line(run_html.AGREEMENT_WORDS))
-
-
 def _log(store: Store, run: Run) -> None:
     lines = store.log_tail(run.id, LOG_LINES)
-    if run.active:
-        if lines:
-            st.code("\n".join(lines[-6:]), language=None, wrap_lines=True)
+    if not lines:
         return
-    if lines:
-        with st.expander("Log", expanded=run.state in ("failed", "lost"), icon=":material/notes:"):
-            words = st.text_input("Find in the log", key="distill.find", placeholder="Part of a line").strip().lower()
-            if words:
-                lines = [line for line in store.log_tail(run.id, LOG_SEARCHED) if words in line.lower()][-LOG_FOUND:]
-            if lines:
-                st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
-            else:
-                st.caption("No line of it has that.")
+    with st.expander("Log", expanded=run.state in ("failed", "lost"), icon=":material/notes:"):
+        words = st.text_input("Find in the log", key="distill.find", placeholder="Part of a line").strip().lower()
+        if words:
+            lines = [line for line in store.log_tail(run.id, LOG_SEARCHED) if words in line.lower()][-LOG_FOUND:]
+        if lines:
+            st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
+        else:
+            st.caption("No line of it has that.")
+
+
+def _settings(run: Run) -> None:
     with st.expander("Settings", icon=":material/tune:"):
         st.html(run_html.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
@@ -227,10 +247,13 @@ def _when(run: Run) -> str:
     return moment if run.active or worked is None else f"{moment}, {exactly(worked)}"
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _score(_store: Store, path: str, run_id: str, step: int, state: str) -> tuple[int, float] | None:
-    """Return step and value of a run's last evaluation, asked anew only when the run has moved."""
-    del path, step, state  # part of the key: the last evaluation comes after the last step
-    metric = f"validation/{get_task(_store.get(run_id).config.task).metric}"
-    points = _store.metrics(run_id, names=(metric,))
-    return (points[-1].step, points[-1].value) if points else None
+def _score(store: Store, run: Run) -> tuple[int, float] | None:
+    """Return step and value of a run's last evaluation; what the session has seen of it is not read again."""
+    seen: dict[object, MetricPoint] = st.session_state.setdefault(_SCORES, {})
+    key = (str(store.path), run.id, run.started, run.active)
+    if key not in seen or run.active:
+        metric = f"validation/{get_task(run.config.task).metric}"
+        points = store.metrics(run.id, after=seen[key].cursor if key in seen else 0, names=(metric,))
+        if points:
+            seen[key] = points[-1]
+    return (seen[key].step, seen[key].value) if key in seen else None

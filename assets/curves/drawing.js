@@ -1,0 +1,279 @@
+/* A chart's panels on a canvas: which curves they hold as they are looked at, and the strokes. */
+
+const LEFT = 46, RIGHT = 10, FOOT = 38, HEAD = 8, TITLED = 20, APART = 96; // pixels
+
+/** Return the axis a chart is drawn over: its title, and how far a run of so many steps goes on it (NaN: unknown). */
+export function axisOf(axis, steps, batch) {
+  if (axis === "examples") return { title: "Examples", end: steps * batch };
+  if (axis === "time") return { title: "Minutes of training", end: NaN };
+  return { title: "Step", end: steps };
+}
+
+/** Return a chart's panels with their curves placed, smoothed and stacked as `view` wants; those hidden are left out. */
+export function arranged(panels, feed, view, hidden) {
+  const apart = panels.flatMap((panel) => panel.lines.map((line) => ({ ...panel, title: line.title, lines: [line] })));
+  return (view.layout === "apart" && panels.length === 1 ? apart : panels).map((panel) => {
+    const known = panel.lines.filter((line) => !hidden.has(line.name) && feed.series.has(line.name));
+    const measured = known.map((line) => {
+      const series = feed.series.get(line.name);
+      const places = placed(series, view.axis, line.batch, feed.series.get(line.clock) ?? emptySeries());
+      return { line, places, values: series.values.slice(0, places.length) };
+    });
+    const curves = measured.map((curve) => {
+      const values = smoothed(curve.values, panel.bounded ? 0 : view.smoothing);
+      return { ...curve, values, faint: values === curve.values ? null : curve.values, floor: null };
+    });
+    if (view.layout === "stacked" && !panel.bounded) return { ...panel, log: false, curves: onEachOther(curves) };
+    return { ...panel, log: view.log && !panel.bounded, curves };
+  });
+}
+
+function onEachOther(curves) {
+  const parts = curves.filter((curve) => !curve.line.heavy);
+  const sums = stacked(parts);
+  const areas = parts.map((curve, at) => ({ ...curve, ...sums[at], faint: null }));
+  return [...areas.reverse(), ...curves.filter((curve) => curve.line.heavy)]; // the total on top of them
+}
+
+/** Return the range of values a panel shows between two places. */
+export function rangeOf(panel, from, to) {
+  let low = Infinity, high = -Infinity;
+  const reach = (values, first, last) => {
+    for (let at = first; at < last; at++) {
+      const value = values[at];
+      if (!Number.isFinite(value) || (panel.log && value <= 0)) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+  };
+  for (const { places, values, faint } of panel.curves) {
+    const [first, last] = [indexFrom(places, from), indexFrom(places, to)];
+    const [near, far] = [Math.max(0, first - 1), last + 1];
+    reach(values, near, Math.min(far, values.length));
+    if (faint) reach(faint, near, Math.min(far, values.length));
+  }
+  if (panel.bounded) return [Math.min(0, low) - 0.03, 1.03];
+  if (low > high) return panel.log ? [0.1, 1] : [0, 1];
+  if (panel.log) return [low / (high / low) ** 0.05 / 1.02, high * (high / low) ** 0.05 * 1.02];
+  return [Math.min(0, low * 1.05), Math.max(high, 0) * 1.05 || 1];
+}
+
+/** Return the height panels need, at least `height`. */
+export const heightOf = (panels, height) => Math.max(height, panels.length > 2 ? panels.length * APART + FOOT : 0);
+
+/** Return the places of panels one above the other, and of the axis they share. */
+export function laidOut(panels, width, height, axis, from, to) {
+  const room = height - FOOT;
+  const shares = panels.map((panel) => panel.share ?? 1);
+  const whole = shares.reduce((sum, share) => sum + share, 0);
+  let top = 0;
+  const placedPanels = panels.map((panel, at) => {
+    const tall = (room * shares[at]) / whole;
+    const head = panel.title ? TITLED : HEAD;
+    const [low, high] = rangeOf(panel, from, to);
+    const box = { ...panel, low, high, top: top + head, bottom: top + tall - (at < panels.length - 1 ? 6 : 0) };
+    top += tall;
+    return box;
+  });
+  const scale = (width - LEFT - RIGHT) / (to - from || 1);
+  return { panels: placedPanels, width, height, axis, from, to, scale, left: LEFT, right: width - RIGHT, foot: room };
+}
+
+/** Return where a place on the axis stands, in pixels. */
+export const acrossOf = (layout, place) => layout.left + (place - layout.from) * layout.scale;
+
+/** Return which place stands at a pixel. */
+export const placeAt = (layout, x) => layout.from + (x - layout.left) / layout.scale;
+
+function upOf(panel, value) {
+  const share = panel.log
+    ? Math.log(value / panel.low) / Math.log(panel.high / panel.low)
+    : (value - panel.low) / (panel.high - panel.low);
+  return panel.bottom - share * (panel.bottom - panel.top);
+}
+
+/** Draw a layout. `ink`: text, quiet, line and paper colours, font family; `marks`: vertical lines {place, title}. */
+export function paint(context, layout, ink, marks) {
+  context.clearRect(0, 0, layout.width, layout.height);
+  context.lineJoin = "round";
+  for (const panel of layout.panels) {
+    paintGrid(context, layout, panel, ink);
+    context.save();
+    context.beginPath();
+    context.rect(layout.left, panel.top - 3, layout.right - layout.left, panel.bottom - panel.top + 4);
+    context.clip();
+    for (const curve of panel.curves) if (curve.faint) paintCurve(context, layout, panel, { ...curve, values: curve.faint }, 0.25);
+    for (const curve of panel.curves) paintCurve(context, layout, panel, curve, 1);
+    context.restore();
+    paintLevels(context, layout, panel, ink);
+  }
+  paintFoot(context, layout, ink);
+  for (const mark of marks) paintMark(context, layout, mark, ink);
+}
+
+function paintGrid(context, layout, panel, ink) {
+  const count = Math.max(2.2, (panel.bottom - panel.top) / 40);
+  const values = panel.log ? logTicks(panel.low, panel.high, count) : ticks(panel.low, panel.high, count);
+  context.font = `12px ${ink.font}`;
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  context.lineWidth = 1;
+  for (const value of values) {
+    const y = Math.round(upOf(panel, value)) + 0.5;
+    context.strokeStyle = ink.line;
+    context.globalAlpha = value === 0 ? 1 : 0.6;
+    stroke(context, layout.left, y, layout.right, y);
+    context.globalAlpha = 1;
+    context.fillStyle = ink.quiet;
+    context.fillText(words(value), layout.left - 7, y);
+  }
+  if (!panel.title) return;
+  context.font = `600 12.5px ${ink.font}`;
+  context.textAlign = "left";
+  context.fillStyle = ink.text;
+  context.fillText(panel.title, 0, panel.top - TITLED / 2 - 2);
+}
+
+function paintCurve(context, layout, panel, { line, places, values, floor }, opacity) {
+  const columns = Math.max(1, Math.round(layout.right - layout.left));
+  const kept = thinned(places, values, layout.from, layout.to, columns);
+  const [x, y] = [(at) => acrossOf(layout, places[at]), (at) => upOf(panel, values[at])];
+  const drawn = (at) => Number.isFinite(values[at]) && (!panel.log || values[at] > 0);
+  context.strokeStyle = context.fillStyle = line.color;
+  context.globalAlpha = opacity;
+  if (floor) {
+    context.beginPath();
+    kept.forEach((at, turn) => context[turn ? "lineTo" : "moveTo"](x(at), y(at)));
+    for (const at of [...kept].reverse()) context.lineTo(x(at), upOf(panel, floor[at]));
+    context.globalAlpha = 0.45;
+    context.fill();
+    context.globalAlpha = 1;
+  }
+  context.lineWidth = opacity < 1 ? 1 : line.heavy ? 2 : 1.4;
+  context.beginPath();
+  let open = false;
+  for (const at of kept) {
+    if (drawn(at)) context[open ? "lineTo" : "moveTo"](x(at), y(at));
+    open = drawn(at);
+  }
+  context.stroke();
+  if (opacity === 1 && !floor && kept.length < 40) {
+    for (const at of kept.filter(drawn)) dot(context, x(at), y(at), 2.2);
+  }
+  context.globalAlpha = 1;
+}
+
+function paintLevels(context, layout, panel, ink) {
+  context.font = `12px ${ink.font}`;
+  context.textAlign = "right";
+  context.textBaseline = "bottom";
+  for (const level of panel.levels ?? []) {
+    const y = Math.round(upOf(panel, level.value)) + 0.5;
+    if (!(y > panel.top && y < panel.bottom)) continue;
+    context.strokeStyle = context.fillStyle = ink.quiet;
+    context.setLineDash([2, 3]);
+    stroke(context, layout.left, y, layout.right, y);
+    context.setLineDash([]);
+    written(context, `${level.title} ${words(level.value)}`, layout.right - 2, y - 2, ink);
+  }
+}
+
+function paintFoot(context, layout, ink) {
+  const y = layout.foot + 0.5;
+  context.strokeStyle = ink.line;
+  context.lineWidth = 1;
+  stroke(context, layout.left, y, layout.right, y);
+  context.font = `12px ${ink.font}`;
+  context.textBaseline = "top";
+  context.fillStyle = ink.quiet;
+  for (const value of ticks(layout.from, layout.to, (layout.right - layout.left) / 80)) {
+    const x = acrossOf(layout, value);
+    const half = context.measureText(words(value)).width / 2;
+    if (x < layout.left - 1 || x > layout.right + 1) continue;
+    context.textAlign = "left";
+    context.fillText(words(value), Math.min(x - half, layout.width - 2 * half), layout.foot + 6);
+  }
+  context.textAlign = "center";
+  context.fillText(layout.axis.title, (layout.left + layout.right) / 2, layout.foot + 22);
+}
+
+function paintMark(context, layout, { place, title }, ink) {
+  const x = Math.round(acrossOf(layout, place)) + 0.5;
+  if (!(x >= layout.left && x <= layout.right)) return;
+  context.strokeStyle = ink.accent;
+  context.setLineDash([4, 3]);
+  for (const panel of layout.panels) stroke(context, x, panel.top - 2, x, panel.bottom);
+  context.setLineDash([]);
+  context.font = `12px ${ink.font}`;
+  context.textBaseline = "top";
+  const wide = context.measureText(title).width + 6;
+  context.textAlign = x + wide > layout.right ? "right" : "left";
+  context.fillStyle = ink.accent;
+  written(context, title, x + (x + wide > layout.right ? -5 : 5), layout.panels[0].top - 2, ink);
+}
+
+/** Write a word with paper around it, so that it reads over curves. */
+function written(context, text, x, y, ink) {
+  context.save();
+  context.strokeStyle = ink.paper;
+  context.lineWidth = 4;
+  context.strokeText(text, x, y);
+  context.restore();
+  context.fillText(text, x, y);
+}
+
+/** Draw the line under the pointer, and a dot on every curve; returns what they stand for. */
+export function paintPointer(context, layout, place, ink) {
+  const x = acrossOf(layout, place);
+  if (!(x >= layout.left - 1 && x <= layout.right + 1)) return;
+  context.strokeStyle = ink.quiet;
+  context.lineWidth = 1;
+  for (const panel of layout.panels) {
+    stroke(context, Math.round(x) + 0.5, panel.top, Math.round(x) + 0.5, panel.bottom);
+    for (const { line, places, values } of panel.curves) {
+      const at = nearest(places, place);
+      if (at < 0 || !Number.isFinite(values[at])) continue;
+      context.fillStyle = ink.paper;
+      dot(context, acrossOf(layout, places[at]), upOf(panel, values[at]), 4.5);
+      context.fillStyle = line.color;
+      dot(context, acrossOf(layout, places[at]), upOf(panel, values[at]), 3);
+    }
+  }
+}
+
+/** Shade the stretch that is being chosen. */
+export function paintStretch(context, layout, from, to, ink) {
+  context.fillStyle = ink.accent;
+  context.globalAlpha = 0.12;
+  const top = layout.panels[0].top;
+  context.fillRect(Math.min(from, to), top, Math.abs(to - from), layout.foot - top);
+  context.globalAlpha = 1;
+}
+
+function stroke(context, fromX, fromY, toX, toY) {
+  context.beginPath();
+  context.moveTo(fromX, fromY);
+  context.lineTo(toX, toY);
+  context.stroke();
+}
+
+function dot(context, x, y, radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}
+
+/** Write which colour is which curve above a saved picture. */
+export function paintLegend(context, lines, width, head, ink) {
+  context.font = `12.5px ${ink.font}`;
+  context.textAlign = "left";
+  context.textBaseline = "middle";
+  let x = LEFT;
+  for (const line of lines) {
+    context.fillStyle = line.color;
+    context.fillRect(x, -head / 2 - 5, 10, 10);
+    context.fillStyle = ink.text;
+    context.fillText(line.title, x + 15, -head / 2, Math.max(20, width - x - 20));
+    x += context.measureText(line.title).width + 32;
+  }
+}

@@ -1,0 +1,191 @@
+"""Curves drawn in the browser: a chart is mounted once, and new points travel to it through a feed.
+
+`draw` says what a chart looks like, `send` what is new of its feed's points. The browser keeps them, so what it takes
+to look at them otherwise (zoom, smoothing, another axis) never comes here. The session remembers how much of a feed it
+has sent. Messages are numbered: a browser that misses one asks for all.
+"""
+
+import base64
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from distill_core.paths import ASSETS
+
+CLOCK = "step_seconds"  # the metric that says how long each step took
+Points = Sequence[tuple[float, float]]
+Texts = Mapping[str, Sequence[tuple[int, str]]]
+
+_CURVES = ASSETS / "curves"
+SCRIPTS = ("series", "receiver", "drawing", "controls", "chart")  # one module; each reads only those before it
+_CHART = st.components.v2.component(
+    "dl_chart",
+    js="\n".join((_CURVES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),
+    css=(_CURVES / "chart.css").read_text(encoding="utf-8"),
+)
+_FEED = st.components.v2.component("dl_feed", js=(_CURVES / "feed.js").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve. `name`: of its points in the feed, as `clock` of their CLOCK; `batch`: examples a step."""
+
+    name: str
+    title: str
+    color: str
+    heavy: bool = False
+    batch: int = 1
+    clock: str = CLOCK
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves on one scale. `bounded`: metrics, none of which exceeds 1; `share`: of the chart's height."""
+
+    lines: Sequence[Line]
+    title: str = ""
+    bounded: bool = False
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at a step."""
+
+    step: int
+    title: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """A dotted line at a value of the chart's panel of this number."""
+
+    value: float
+    title: str
+    panel: int = 0
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What is marked on a chart."""
+
+    marks: Sequence[Mark] = ()
+    levels: Sequence[Level] = ()
+
+
+@dataclass
+class _Sent:
+    """What a session has sent of a feed: how many points of each metric, and how each chart is marked."""
+
+    stamp: str
+    number: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, Notes] = field(default_factory=dict)
+
+
+def draw(
+    key: str,
+    feed: str,
+    sets: Mapping[str, Sequence[Panel]],
+    *,
+    alt: str,
+    steps: int | None = None,
+    height: int = 270,
+    empty: str = "No point was measured.",
+    notes: Notes = Notes(),
+    legend: bool = False,
+    controls: bool = True,
+    layouts: bool = False,
+    file: str = "distillation-lens",
+) -> None:
+    """Mount a chart of a feed's points; `send` them after it.
+
+    `sets`: title to panels, one above the other; with several, the visitor chooses one. `steps`: how long the axis is,
+    None for as long as the curves. `empty`: what stands there until the first point. `notes`: those `send` gives go
+    before. `legend`: whether curves are named below the controls, and can be hidden there. `controls`: whether
+    smoothing, log scale and axis can be chosen; they hold for all charts. `layouts`: whether the curves are parts of a
+    whole (`heavy`) and can be stacked, or drawn apart. `file`: what a saved picture is called.
+    """
+    spec = {
+        "chart": key,
+        "feed": feed,
+        "sets": [{"title": title, "panels": [asdict(panel) for panel in panels]} for title, panels in sets.items()],
+        "alt": alt,
+        "steps": steps,
+        "height": height,
+        "empty": empty,
+        "legend": legend,
+        "controls": controls,
+        "layouts": layouts,
+        "file": file,
+        **asdict(notes),
+    }
+    _CHART(key=key, data=spec)
+
+
+def listen() -> None:
+    """Let a page without charts receive the texts of a feed."""
+    _CHART(key="listen")
+
+
+def send(
+    feed: str,
+    stamp: str,
+    points: Mapping[str, Points],
+    *,
+    notes: Mapping[str, Notes] | None = None,
+    texts: Texts | None = None,
+) -> None:
+    """Send what is new of a feed's points, (step, value) by metric, steps ascending; with another `stamp`, all.
+
+    `notes`: by chart, sent when they change. `texts`: new texts for leaves of the page's parts, see `live_html`.
+    """
+    if not begun(feed, stamp):
+        st.session_state[_key(feed)] = _Sent(stamp)
+    sent: _Sent = st.session_state[_key(feed)]
+    new = {name: values[sent.counts.get(name, 0) :] for name, values in points.items()}
+    changed = {chart: marked for chart, marked in (notes or {}).items() if sent.notes.get(chart) != marked}
+    message = {
+        "feed": feed,
+        "stamp": stamp,
+        "number": sent.number,
+        "points": packed(new),
+        "notes": {chart: asdict(marked) for chart, marked in changed.items()},
+        "texts": texts or {},
+    }
+    sent.number += 1
+    sent.counts |= {name: len(values) for name, values in points.items()}
+    sent.notes |= changed
+    _FEED(key=_key(feed), data=message, on_all_change=lambda: forget(feed))
+
+
+def begun(feed: str, stamp: str) -> bool:
+    """Tell whether `send` would go on with this feed, not begin it."""
+    sent = st.session_state.get(_key(feed))
+    return isinstance(sent, _Sent) and sent.stamp == stamp
+
+
+def forget(feed: str) -> None:
+    """Let the next `send` begin anew."""
+    st.session_state.pop(_key(feed), None)
+
+
+def packed(points: Mapping[str, Points]) -> list[dict[str, Any]]:
+    """Return points as base64 of float32, metrics that were measured at the same steps together."""
+    together: dict[tuple[float, ...], dict[str, str]] = {}
+    for name, values in points.items():
+        if values:
+            steps = tuple(step for step, _ in values)
+            together.setdefault(steps, {})[name] = _float32([value for _, value in values])
+    return [{"steps": _float32(steps), "values": values} for steps, values in together.items()]
+
+
+def _float32(numbers: Sequence[float]) -> str:
+    return base64.b64encode(array("f", numbers).tobytes()).decode("ascii")
+
+
+def _key(feed: str) -> str:
+    return f"feed_{feed}"
