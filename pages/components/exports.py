@@ -28,15 +28,16 @@ def to_csv(explanation: Explanation) -> str:
             shares = normalised(token_map.scores, explanation.special)
             for at, (token, score, share) in enumerate(zip(explanation.tokens, token_map.scores, shares, strict=True)):
                 word = explanation.words[at]
-                reads = map(_inert, (token, explanation.shown[at]))
+                reads = map(inert, (token, explanation.shown[at]))
                 segment, special = explanation.segments[at], int(explanation.special[at])
                 text = "" if segment is None else segment + 1
                 about = (at, *reads, "" if word is None else word, text, special)
-                writer.writerow((*about, _inert(model.id), _inert(token_map.target), repr(score), f"{share:.6f}"))
+                writer.writerow((*about, inert(model.id), inert(token_map.target), repr(score), f"{share:.6f}"))
     return lines.getvalue()
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
 

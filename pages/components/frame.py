@@ -17,6 +17,7 @@ NAME = "Distillation Lens"
 PAGES = {  # script -> label; a page that is not there yet gets no link
     "pages/explain.py": "Explain",
     "pages/distill.py": "Distill",
+    "pages/runs.py": "Runs",
     "pages/models.py": "Models",
 }
 _KEEPING_RUNS = ("Home", "Distill")  # the pages that show what the run store has

@@ -26,6 +26,8 @@ TERMS = {
     "egkd_feature_selection": "#c04fc8",
 }
 
+RUNS = (*STUDENTS, "#4a79cf", "#c9482f", "#8d5fd3", "#4f9431", "#8a8078")  # laid over each other, of nothing else
+
 _LIGHT_FOR = ("#f1efe9", "#c9dcea", "#8fbbdc", "#4a8cc2", "#1a5a94")
 _LIGHT_AGAINST = ("#f1efe9", "#f6dcc0", "#efb47c", "#d97f35", "#a9510f")
 _DARK_FOR = ("#25272b", "#23405a", "#2f6591", "#4f95cc", "#8cc4f2")

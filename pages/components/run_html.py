@@ -65,7 +65,7 @@ def summary(run: Run) -> str:
     parts = [
         TASKS[config.task].short_title,
         METHODS[config.method].title,
-        _begins(config),
+        begins(config),
         f"{config.steps:,} steps of {config.batch_size}",
         sources.get(config.source, Path(config.source).name),  # what `auto` found is said below
         run.device or config.device,
@@ -74,7 +74,12 @@ def summary(run: Run) -> str:
     return " · ".join(filter(None, [*parts, run.id]))
 
 
-def _begins(config: RunConfig) -> str:
+def swatch(color: str) -> str:
+    """Return a square of a colour, as before a name in a legend."""
+    return f'<div class="dl-run"><i class="dl-swatch" style="--dot:{escape(color, quote=True)}"></i></div>'
+
+
+def begins(config: RunConfig) -> str:
     """Say what the student begins as, and whose it is."""
     teacher = Path(config.teacher).name
     words = {"first": "layers of", "even": "even layers of", "last": "last layers of", "random": "random layers like"}

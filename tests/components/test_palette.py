@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from distill_core.methods import METHODS, terms_of
-from pages.components.palette import STUDENTS, TEACHER, TERMS, contrast
+from pages.components.palette import RUNS, TEACHER, TERMS, contrast
 
 PAPERS = ("#ffffff", "#fdfcfa", "#16171a")
 SEEN = 3.0  # WCAG 2.1, 1.4.11: the contrast of graphics
@@ -29,7 +29,7 @@ def apart(one: str, other: str) -> float:
     return float(sum((a - b) ** 2 for a, b in zip(oklab(one), oklab(other), strict=True)) ** 0.5)
 
 
-@pytest.mark.parametrize("color", sorted({TEACHER, *STUDENTS, *TERMS.values()}))
+@pytest.mark.parametrize("color", sorted({TEACHER, *RUNS, *TERMS.values()}))
 def test_every_colour_is_seen_on_every_paper(color: str) -> None:
     assert min(contrast(color, paper) for paper in PAPERS) >= SEEN
 
@@ -45,3 +45,8 @@ def test_the_terms_of_one_run_are_far_apart(method: str) -> None:
     shown = ["loss", *(term.name for term in terms_of(method))]
     for one, other in combinations(shown, 2):
         assert apart(TERMS[one], TERMS[other]) >= 0.09, (one, other)
+
+
+def test_runs_laid_over_each_other_are_told_apart() -> None:
+    for one, other in combinations(RUNS, 2):
+        assert apart(one, other) >= 0.1, (one, other)

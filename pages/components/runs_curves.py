@@ -1,0 +1,92 @@
+"""The curves of the picked runs laid over each other, each in its run's colour."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+import streamlit as st
+
+from distill_core.overview import AGREEMENT
+from distill_core.runs import Run
+from distill_core.store import Store
+from distill_core.tasks import get_task
+from pages.components import run_html
+from pages.components.charts import metric_title
+from pages.components.curve_chart import CLOCK, Line, Panel, Points, draw, send
+
+FEED = "overlay"
+EVALUATED = ("validation/", "agreement/")
+
+
+def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
+    """Draw two charts: what was evaluated, and any other of the runs' curves; both come as the visitor picks them."""
+    known = list(dict.fromkeys(name for run in runs for name in _names(store, run)))
+    evaluated = [name for name in known if name.startswith(EVALUATED)]
+    others = [name for name in known if name not in evaluated and name != CLOCK]
+    if not known:
+        st.caption("None of them has measured anything yet.")
+        return
+    first = f"validation/{get_task(runs[0].config.task).metric}"
+    points: dict[str, Points] = {}
+    for at, (column, names, usual) in enumerate(
+        zip(st.columns(2, gap="medium"), (evaluated, others or known), ((first, AGREEMENT), ("loss",)), strict=True)
+    ):
+        with column:
+            name = _choose(names, usual, f"runs.curve{at}")
+            if name is not None:
+                points |= _drawn(store, runs, colors, name, f"runs_chart{at}")
+    stamp = sha256(repr([(run.id, run.started) for run in runs]).encode()).hexdigest()[:12]
+    send(FEED, stamp, points)
+
+
+def _choose(names: Sequence[str], usual: Sequence[str], key: str) -> str | None:
+    """Draw the choice of a curve; the first of the usual ones stands there at first."""
+    if st.session_state.get(key) not in names:
+        st.session_state.pop(key, None)
+    at = next((names.index(name) for name in usual if name in names), 0)
+    return st.selectbox(
+        "Curve",
+        names,
+        index=at if names else None,
+        format_func=metric_title,
+        key=key,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+
+
+def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: str, key: str) -> dict[str, Points]:
+    """Mount the chart of one metric of the runs, and return its points."""
+    lines = [
+        Line(
+            f"{run.id} {name}",
+            run_html.name(run),
+            colors[run.id],
+            batch=run.config.batch_size,
+            clock=f"{run.id} {CLOCK}",
+        )
+        for run in runs
+    ]
+    steps = max(run.config.steps for run in runs)
+    draw(key, FEED, {metric_title(name): [Panel(lines)]}, alt=metric_title(name), steps=steps)
+    return {
+        f"{run.id} {one}": _points(store, str(store.path), run.id, run.started, run.step, one)
+        for run in runs
+        for one in (name, CLOCK)
+    }
+
+
+def _names(store: Store, run: Run) -> list[str]:
+    return _measured(store, str(store.path), run.id, run.step)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _measured(_store: Store, path: str, run_id: str, step: int) -> list[str]:
+    del path, step  # part of the key
+    return list(_store.latest(run_id))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _points(_store: Store, path: str, run_id: str, started: float | None, step: int, name: str) -> Points:
+    """Return a curve, (step, value); read once for a run that has ended, again when a working one has moved."""
+    del path, started, step  # part of the key
+    return [(point.step, point.value) for point in _store.metrics(run_id, names=(name,))]

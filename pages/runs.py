@@ -1,0 +1,93 @@
+"""Runs: all of them in a table; those that are picked side by side, with curves, differences and what can be done."""
+
+import streamlit as st
+
+from pages.components.frame import errors_shown, footer, frame, loading, page_link
+
+frame("Runs")
+with loading("Loading the runs …"):
+    from distill_core import runner
+    from distill_core.overview import Outcome, overview
+    from distill_core.paths import ASSETS, home
+    from distill_core.runs import ACTIVE
+    from distill_core.store import Store
+    from pages.components import runs_table
+    from pages.components.runs_curves import draw_overlay
+    from pages.components.runs_deeds import draw_deeds, table_csv
+    from pages.components.runs_picked import colors_of, draw_differences, draw_legend
+
+REFRESH_SECONDS = 3.0
+_DRAWN = "runs.drawn"  # in the session: the ids of the runs drawn below the table
+
+
+def listing(timed: bool) -> None:
+    """Draw filters and table as they are now; what changes below them draws the whole page anew."""
+    with errors_shown():
+        store = Store()
+        runner.pump(store)
+        outcomes = overview(store)
+        if timed != bool(store.runs(ACTIVE, limit=1)) or _seen(outcomes) != st.session_state[_DRAWN]:
+            st.rerun()
+        listed = runs_table.choose_filter(outcomes).of(outcomes)
+        if not listed:
+            st.caption("No run passes these filters.")
+            return
+        runs_table.draw_table(listed)
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.caption(
+                f"{len(listed):,} of {len(outcomes):,} runs. Tick rows to lay runs side by side.", width="content"
+            )
+            st.download_button(
+                "This table, CSV",
+                lambda: table_csv(listed),
+                file_name="runs.csv",
+                mime="text/csv",
+                on_click="ignore",
+                type="tertiary",
+                icon=":material/download:",
+                key="runs.table_csv",
+            )
+
+
+def side_by_side(store: Store, outcomes: list[Outcome]) -> None:
+    """Draw the picked runs: legend, deeds, curves, differences."""
+    by_id = {outcome.run.id: outcome for outcome in outcomes}
+    known = [by_id[run_id] for run_id in runs_table.picked() if run_id in by_id]
+    if gone := len(runs_table.picked()) - len(known):
+        st.caption(f"{gone} of the picked runs {'is' if gone == 1 else 'are'} not there any more.")
+    if not known:
+        return
+    runs = [outcome.run for outcome in known]
+    colors = colors_of(runs)
+    draw_legend(known, colors)
+    draw_deeds(store, known)
+    draw_overlay(store, runs, colors)
+    draw_differences(runs, colors)
+
+
+def _seen(outcomes: list[Outcome]) -> list[tuple[str, str, int | None]]:
+    """Return what of the picked runs is drawn below the table and may change by itself."""
+    chosen = set(runs_table.picked())
+    return [(one.run.id, one.run.status, one.measured_at) for one in outcomes if one.run.id in chosen]
+
+
+def main() -> None:
+    """Draw the table, and below it what is picked."""
+    st.header("Runs")
+    store = Store()
+    runner.pump(store)
+    outcomes = overview(store)
+    if not outcomes:
+        st.caption("There are no runs yet. The first takes minutes, on a laptop, too.")
+        page_link("pages/distill.py", "Distill a student", ":material/experiment:")
+        return
+    st.session_state[_DRAWN] = _seen(outcomes)
+    timed = bool(store.runs(ACTIVE, limit=1))
+    st.fragment(listing, run_every=REFRESH_SECONDS if timed else None)(timed)
+    side_by_side(store, outcomes)
+    footer(f"All runs are kept in {home()}.")
+
+
+st.html(ASSETS / "runs.css")
+with errors_shown():
+    main()

@@ -1,0 +1,174 @@
+"""The runs page: all runs in a table, the picked ones side by side, and what can be done with them."""
+
+import csv
+import io
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from distill_core import runner
+from distill_core.config import RunConfig
+from distill_core.events import Measured
+from distill_core.overview import overview
+from distill_core.paths import run_folder
+from distill_core.store import Store
+from pages.components import runs_deeds, runs_picked, runs_table
+from tests.conftest import FAKE_TOKEN
+from tests.pages.opening import html_of, open_page
+from tests.pages.test_distill_page import NASTY, running
+
+
+def ended(store: Store, **settings: str) -> str:
+    values = {"validation/accuracy": 0.75, "agreement/signed_cosine": 0.25}
+    run, _ = running(store, Measured(0, values), Measured(9, values | {"loss": 1.0}), **settings)
+    store.end(run.id, FAKE_TOKEN, "finished")
+    return run.id
+
+
+def opened(picked: Sequence[str] = ()) -> AppTest:
+    return open_page("runs.py", {"run": list(picked)} if picked else {})
+
+
+def texts(page: AppTest) -> str:
+    return " ".join(part.value.replace("\\", "") for part in page.caption)
+
+
+def test_without_runs_it_says_where_to_begin() -> None:
+    page = opened()
+    assert not page.exception
+    assert "no runs yet" in texts(page)
+
+
+def test_all_runs_with_what_they_reached(store: Store) -> None:
+    ended(store, name=NASTY)
+    running(store, task="cola")
+    page = opened()
+    table = page.dataframe[0].value
+    assert list(table["Name"])[1] == NASTY
+    assert list(table["State"]) == ["running", "finished"]
+    assert list(table["Metric"])[1] == 0.75
+    assert list(table["Agreement"])[1] == 0.25
+    assert table["Minutes"][1] >= 0
+    assert "2 of 2 runs" in texts(page)
+
+
+def test_filters_narrow_the_table(store: Store) -> None:
+    ended(store, name="first")
+    ended(store, name="second", method="kd")
+    page = opened()
+    page.text_input(key="runs.words").set_value("sec").run()
+    assert list(page.dataframe[0].value["Name"]) == ["second"]
+    page.text_input(key="runs.words").set_value("").run()
+    page.multiselect(key="runs.method").set_value(["ad_kd"]).run()
+    assert list(page.dataframe[0].value["Name"]) == ["first"]
+    page.text_input(key="runs.words").set_value("nothing has this").run()
+    assert "No run passes" in texts(page)
+
+
+def test_picked_runs_are_compared_and_escaped(store: Store) -> None:
+    one, other = ended(store, name=NASTY, method="kd"), ended(store, name="other", method="gkd")
+    page = opened([one, other])
+    shown = html_of(page)
+    assert NASTY not in shown
+    assert "&lt;script&gt;" in shown
+    assert "<th>Method</th><td><bdi>Plain KD</bdi></td><td><bdi>GKD</bdi></td>" in shown
+    assert "<th>Batch size</th>" not in shown
+    page.toggle(key="runs.all_settings").set_value(True).run()
+    assert "<th>Batch size</th>" in html_of(page)
+
+
+def test_a_picked_run_that_is_gone_is_said(store: Store) -> None:
+    page = opened([ended(store), "20200101-000000-gone"])
+    html_of(page)
+    assert "1 of the picked runs is not there any more" in texts(page)
+
+
+def test_a_run_keeps_its_colour_while_others_come_and_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs_picked.st, "session_state", {})
+    runs = [store.get(ended(store)) for _ in range(3)]
+    first = runs_picked.colors_of(runs)
+    assert len(set(first.values())) == 3
+    assert runs_picked.colors_of(runs[1:]) == {run.id: first[run.id] for run in runs[1:]}
+    assert runs_picked.colors_of(runs)[runs[0].id] == first[runs[0].id]
+
+
+def test_settings_of_a_method_that_another_does_not_read_are_a_dash() -> None:
+    columns: list[dict[str, str]] = [{"Name": "a", "K": "5", "B": "1"}, {"Name": "b", "B": "1"}]
+    assert runs_picked.columns_that_differ(columns) == {"K": ["5", "–"]}
+
+
+def test_runs_are_begun_again_with_their_settings(store: Store) -> None:
+    running(store, name="holds the device")
+    run_id = ended_beside(store)
+    page = opened([run_id])
+    page.button(key="runs.again").click().run()
+    newest = store.runs()[0]
+    assert (newest.state, newest.config) == ("queued", store.get(run_id).config)
+
+
+def ended_beside(store: Store) -> str:
+    """Return a run that was cancelled while another holds the device."""
+    run_id = runner.submit(store, RunConfig(device="cpu", seed=7, task="cola"))
+    store.cancel(run_id)
+    return run_id
+
+
+def test_picked_runs_are_tagged_together(store: Store) -> None:
+    one, other = ended(store), ended(store)
+    store.annotate(one, tags=["old", "both"])
+    store.annotate(other, tags=["both"])
+    page = opened([one, other])
+    page.text_input(key="runs.tag").set_value("new, newer").run()
+    page.button(key="runs.add_tag").click().run()
+    assert store.get(one).tags == ("old", "both", "new", "newer")
+    page.button(key="runs.remove_tag.both").click().run()
+    assert [store.get(run).tags for run in (one, other)] == [("old", "new", "newer"), ("new", "newer")]
+
+
+def test_deleting_asks_and_leaves_what_is_used(store: Store) -> None:
+    used, free = ended(store, name="used"), ended(store)
+    run_folder(free).mkdir(parents=True)
+    (run_folder(free) / "log.txt").write_text("x" * 2_000_000)
+    holder, _ = running(store, name="holds the device")
+    store.add("user", RunConfig(device="cpu", teacher=f"run/{used}", name="the user"))
+    page = opened([used, free])
+    page.button(key="runs.delete").click().run()
+    assert "used stays: its student is used by the user" in texts(page)
+    assert "of this run are deleted, 2 MB" in page.warning[0].value
+    page.button(key="runs.keep").click().run()
+    assert not page.warning
+    page.button(key="runs.delete").click().run()
+    page.button(key="runs.delete_sure").click().run()
+    assert {run.id for run in store.runs()} == {used, holder.id, "user"}
+    assert not run_folder(free).exists()
+    assert not page.exception
+
+
+def test_tables_of_runs_run_as_no_formula(store: Store) -> None:
+    ended(store, name="=1+1")
+    store.annotate(store.runs()[0].id, tags=["@a", "b"])
+    rows = list(csv.DictReader(io.StringIO(runs_deeds.table_csv(overview(store)))))
+    assert rows[0]["Name"] == "'=1+1"
+    assert rows[0]["Tags"] == "'@a, b"
+    assert rows[0]["learning_rate"] == str(RunConfig().learning_rate)
+    points = list(csv.DictReader(io.StringIO(runs_deeds.curves_csv(store, store.runs()))))
+    assert {(point["step"], point["metric"], point["value"]) for point in points} == {
+        (str(step), name, value)
+        for step in (0, 9)
+        for name, value in (("validation/accuracy", "0.75"), ("agreement/signed_cosine", "0.25"))
+    } | {("9", "loss", "1.0")}
+    assert {point["name"] for point in points} == {"'=1+1"}
+
+
+def test_ticks_of_runs_that_are_not_listed_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    address: dict[str, list[str]] = {"run": ["hidden", "b"]}
+
+    monkeypatch.setattr(runs_table, "picked", lambda: list(address["run"]))
+    monkeypatch.setattr(runs_table, "pick", lambda ids: address.update(run=list(ids)))
+    monkeypatch.setattr(
+        runs_table.st, "session_state", {"table": SimpleNamespace(selection=SimpleNamespace(rows=[0, 2]))}
+    )
+    runs_table._ticked("table", ["a", "b", "c"])
+    assert address["run"] == ["hidden", "a", "c"]
