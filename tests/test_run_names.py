@@ -40,8 +40,9 @@ REFUSED = ("x" * 201, "x" * 10_000, "a\x00b", "two\nlines", "\x1b[31mred", "a\u0
 
 
 @pytest.fixture
-def named(store: Store) -> dict[str, str]:
-    """Return a waiting run of every name, by its id."""
+def named(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return a waiting run of every name, by its id; no device becomes free."""
+    monkeypatch.setattr(Store, "claim", lambda *_: None)
     return {submit(store, RunConfig(name=name, device="cpu")): name for name in NAMES}
 
 

@@ -37,7 +37,8 @@ def test_an_explained_example_and_where_to_go(own_home: Path) -> None:
     assert any("Nothing is training" in caption.value for caption in page.caption)
 
 
-def test_a_waiting_run_is_listed(own_home: Path) -> None:
+def test_a_waiting_run_is_listed(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "claim", lambda *_: None)  # no device is free
     submit(Store(), RunConfig(name="my <b>run</b>", steps=200))
     page = opened(own_home)
     assert not page.exception
