@@ -88,6 +88,10 @@ class Worker:
         self.step += steps
         self.store.write(self.run_id, TOKEN, points, None)
 
+    def end(self) -> None:
+        """Finish the run."""
+        self.store.end(self.run_id, TOKEN, "finished")
+
 
 def watch(worker: Worker, home: Path, pace: int, seconds: float) -> tuple[list[int], list[float]]:
     """Look at the run while it grows; return the bytes and the server's seconds of each tick."""

@@ -1,4 +1,4 @@
-export default (component) => {
-  (globalThis.dlLive ??= { feeds: new Map(), views: new Map(), charts: new Set(), waiting: [] }).waiting.push(component);
-  globalThis.dispatchEvent(new Event("dl-fed"));
+export default (c) => {
+  (globalThis.dlFed ??= []).push(c);
+  dispatchEvent(new Event("dl-fed"));
 };

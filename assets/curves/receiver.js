@@ -5,7 +5,7 @@ A message says which number it has. One that came before is left out; where one 
 once. Charts redraw what has changed; texts go into the leaves (elements without elements) of what is marked data-live.
 */
 
-const live = (globalThis.dlLive ??= { feeds: new Map(), views: new Map(), charts: new Set(), waiting: [] });
+const live = (globalThis.dlLive ??= { feeds: new Map(), views: new Map(), charts: new Set() });
 
 /** Return a feed, made when it is first asked for. */
 export function feedOf(name) {
@@ -25,7 +25,7 @@ export function take(feed, message) {
   if (message.number <= feed.number) return "known";
   feed.number = message.number;
   for (const { steps, values } of message.points) {
-    const places = unpacked(steps);
+    const places = steps.flatMap(([first, count]) => Array.from({ length: count }, (_, at) => first + at));
     for (const [name, packed] of Object.entries(values)) {
       if (!feed.series.has(name)) feed.series.set(name, emptySeries());
       append(feed.series.get(name), places, unpacked(packed));
@@ -57,7 +57,7 @@ function shape(element) {
 }
 
 function drain() {
-  for (const { data, parentElement, setTriggerValue } of live.waiting.splice(0)) {
+  for (const { data, parentElement, setTriggerValue } of (globalThis.dlFed ?? []).splice(0)) {
     (parentElement.host ?? parentElement).closest(".stElementContainer")?.style.setProperty("display", "none");
     const feed = feedOf(data.feed);
     const outcome = take(feed, data);

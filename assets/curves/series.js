@@ -3,10 +3,14 @@
 /** One metric as the browser holds it: steps ascending, a value for each, NaN where it is not defined. */
 export const emptySeries = () => ({ steps: [], values: [] });
 
-/** Return the little-endian float32 numbers of a base64 text. */
+/** Return numbers from a base64 text of float32s, little-endian, each without its lowest byte. */
 export function unpacked(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+  const view = new DataView(new ArrayBuffer(4));
+  return Array.from({ length: bytes.length / 3 }, (_, at) => {
+    for (let part = 0; part < 3; part++) view.setUint8(part + 1, bytes[3 * at + part]);
+    return view.getFloat32(0, true);
+  });
 }
 
 /** Add points at the end of a series. */

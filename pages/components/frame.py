@@ -1,7 +1,9 @@
 """The frame of every page: page settings, logo, our own links, footer, and errors shown as messages."""
 
 import contextlib
+import gc
 import re
+import sys
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -58,9 +60,15 @@ def loading(words: str) -> Iterator[None]:
     """Import what a page needs, after its frame is shown; one page at a time.
 
     Two that begin together, as after a restart, would import the same modules in two threads and see half of them.
+    What was imported stays; frozen, it is not gone through by the collection that Streamlit does after every run of a
+    script, which takes a fifth of a second otherwise.
     """
     with st.spinner(words), _IMPORTS:
+        known = len(sys.modules)
         yield
+        if len(sys.modules) > known:
+            gc.collect()
+            gc.freeze()
 
 
 @contextmanager

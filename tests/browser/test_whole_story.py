@@ -11,7 +11,10 @@ from distill_core.store import Store
 from tests.browser.conftest import Visitor
 
 STOP_SECONDS = 10.0
-POINTS = "key => document.querySelector(`.st-key-${key} .js-plotly-plot`)?.data?.[0]?.x?.length ?? 0"
+POINTS = """key => {
+    const chart = [...(globalThis.dlLive?.charts ?? [])].find((one) => one.name === key);
+    return chart?.feed.series.get(chart.lines()[0].name)?.steps.length ?? 0;
+}"""
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -1,14 +1,9 @@
 """Charts show the values they are given, in the colours the map's models have, and any text as text."""
 
-import math
-
 from pages.components.charts import (
     CONFIG,
     TOKENS_AT_ONCE,
-    loss_curves,
     metric_color,
-    metric_curve,
-    metric_curves,
     metric_title,
     score_bars,
 )
@@ -48,29 +43,12 @@ def test_bars_escape_tokens_and_labels() -> None:
     assert figure.data[0].hovertemplate is None
 
 
-def test_curves_keep_their_colours_whatever_is_beside_them() -> None:
-    alone = loss_curves({"kd": [(1, 2.0)]})
-    together = loss_curves({"loss": [(1, 3.0), (2, 2.0)], "ce": [(1, 1.0)], "kd": [(1, 2.0)]})
-    assert alone.data[0].line.color == together.data[2].line.color == metric_color("weighted/kd")
-    assert together.data[0].line.width > together.data[1].line.width
-    assert tuple(together.data[0].x) == (1, 2)
-    assert tuple(together.data[0].y) == (3.0, 2.0)
+def test_a_metric_has_words_and_one_colour() -> None:
+    assert metric_color("kd") == metric_color("weighted/kd") != metric_color("ce")
     assert metric_title("weighted/kd") == "Teacher’s answers (KD), weighted"
     assert metric_title("new/metric") == "new/metric"
 
 
-def test_an_undefined_point_is_a_gap() -> None:
-    figure = metric_curves({"agreement/cosine": [(0, 0.5), (20, math.nan), (40, 0.7)]}, 0.0, 1.0)
-    assert tuple(figure.data[0].y) == (0.5, None, 0.7)
-    assert figure.data[0].connectgaps is False
-    assert tuple(figure.layout.yaxis.range) == (0.0, 1.0)
-
-
-def test_no_points_yet_is_an_empty_chart() -> None:
-    assert len(loss_curves({}).data) == 0
-    assert metric_curve("learning_rate", []).data[0].y == ()
-
-
 def test_charts_are_transparent_and_save_without_a_server() -> None:
-    assert loss_curves({}).layout.paper_bgcolor == "rgba(0, 0, 0, 0)"
+    assert score_bars([], [], [], []).layout.paper_bgcolor == "rgba(0, 0, 0, 0)"
     assert CONFIG["modeBarButtons"] == [["toImage"]]

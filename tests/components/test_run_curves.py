@@ -1,61 +1,48 @@
-"""A run's curves: thinned, smoothed, over steps, examples or time."""
+"""A run's curves: which there are, what is marked on them, and which points are sent for them."""
 
 import math
 
 import pytest
 
+from distill_core.runs import Run
+from distill_core.store import Store
 from pages.components import run_curves
-from pages.components.run_curves import View
+from pages.components.palette import TERMS
+from tests.pages.test_distill_page import running
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_ends_and_its_peaks() -> None:
-    points = [(step, math.sin(step / 9) if step % 7 else math.nan) for step in range(10_000)]
-    points[4321], points[8765] = (4321, 50.0), (8765, -50.0)
-    kept = run_curves.thinned(points)
-    assert len(kept) <= run_curves.CURVE_POINTS
-    assert (kept[0][0], kept[-1]) == (0, points[-1])
-    assert {points[4321], points[8765]} <= set(kept)
-    assert [step for step, _ in kept] == sorted(step for step, _ in kept)
-    assert run_curves.thinned(points[:30]) == points[:30]
-    assert run_curves.thinned([(step, math.nan) for step in range(1000)])[0][0] == 0
+@pytest.fixture
+def run(store: Store) -> Run:
+    return running(store, steps=200, batch_size=8)[0]
 
 
-def test_curves_stand_in_a_frame_as_wide_as_the_run() -> None:
-    figure = run_curves.curves({"agreement/signed_cosine": [(0, -0.2), (20, 0.3)]}, 200, bounded=True, constant=0.5)
-    low, high = figure.layout.xaxis.range
-    assert low < 0 < 200 < high < 210
-    assert figure.layout.yaxis.range[0] < -0.2
-    assert figure.layout.shapes[0].y0 == 0.5
+def test_the_charts_are_made_of_the_terms_the_metric_and_the_agreement(run: Run) -> None:
+    series = {
+        name: [(1, 0.5)] for name in ("loss", "ce", "weighted/ce", "step_seconds", "memory_mb", "teacher/accuracy")
+    }
+    series |= {"validation/accuracy": [(0, 0.5)], "agreement/cosine": [(0, 0.9)]}
+    assert set(run_curves.charted(run, series)) == set(series) - {"memory_mb", "teacher/accuracy"}
 
 
-def test_smoothing_is_the_mean_with_falling_weights() -> None:
-    values = [1.0, 3.0, math.nan, 2.0]
-    found = [value for _, value in run_curves.smoothed(list(enumerate(values)), 0.5)]
-    assert found[0] == 1.0
-    assert found[1] == pytest.approx((0.5 * 1 + 1 * 3) / 1.5)
-    assert math.isnan(found[2])
-    assert found[3] == pytest.approx((0.25 * 1 + 0.5 * 3 + 1 * 2) / 1.75)
-    assert run_curves.smoothed([(0, 5.0)], 0.0) == [(0, 5.0)]
-    assert [value for _, value in run_curves.smoothed([(step, 0.7) for step in range(50)], 0.99)] == pytest.approx(
-        [0.7] * 50
-    )
+def test_a_term_has_its_colour_raw_and_weighted(run: Run) -> None:
+    raw, weighted = (run_curves._lines(run, [name])[0] for name in ("kd", "weighted/kd"))
+    assert raw.color == weighted.color == TERMS["kd"]
+    assert raw.title == weighted.title
+    assert raw.batch == 8
+    assert not weighted.heavy
+    assert run_curves._lines(run, ["loss"])[0].heavy
 
 
-def test_points_stand_over_steps_examples_or_minutes() -> None:
-    points, seconds = [(0, 0.1), (2, 0.2), (3, 0.3)], [(1, 30.0), (2, 30.0), (3, 60.0)]
-    assert run_curves.over(points, "step", 8, seconds) == points
-    assert run_curves.over(points, "examples", 8, seconds) == [(0, 0.1), (16, 0.2), (24, 0.3)]
-    assert run_curves.over(points, "time", 8, seconds) == [(0.0, 0.1), (1.0, 0.2), (2.0, 0.3)]
-    assert run_curves.over(points, "time", 8, seconds[:2]) == [(0.0, 0.1), (1.0, 0.2)]  # not told yet
+def test_the_best_checkpoint_is_the_first_of_the_best_evaluations_after_the_start() -> None:
+    assert run_curves.best_step([(0, 0.99), (20, 0.6), (40, 0.8), (60, 0.8), (80, math.nan)]) == 40
+    assert run_curves.best_step([(0, 0.99)]) == 0
 
 
-def test_a_view_changes_the_loss_and_not_the_metrics() -> None:
-    points = {"loss": [(step, 1.0 + step % 2) for step in range(20)]}
-    view = View(smoothing=0.9, log=True, axis="examples")
-    loss = run_curves.curves(points, 20, bounded=False, view=view)
-    assert (loss.layout.yaxis.type, loss.layout.xaxis.title.text) == ("log", "Examples")
-    assert len(loss.data) == 2  # as measured behind it
-    assert max(loss.data[0].y[-5:]) < 2.0 == max(loss.data[1].y[-5:])
-    metric = run_curves.curves({"validation/accuracy": points["loss"]}, 20, bounded=True, view=view)
-    assert metric.layout.yaxis.type is None
-    assert len(metric.data) == 1
+def test_a_run_marks_its_best_checkpoint_and_the_metric_of_one_answer(run: Run) -> None:
+    series = {"validation/accuracy": [(0, 0.5), (20, 0.7)], "constant/accuracy": [(0, 0.51)]}
+    notes = run_curves.notes(run, series)
+    assert [mark.step for mark in notes[run_curves.LOSS].marks] == [20]
+    (level,) = notes[run_curves.AGREEMENT].levels
+    assert (level.value, level.panel) == (0.51, 0)
+    assert not notes[run_curves.LOSS].levels
+    assert not run_curves.notes(run, {})[run_curves.AGREEMENT].marks
