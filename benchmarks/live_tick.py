@@ -93,8 +93,8 @@ class Worker:
         self.store.end(self.run_id, TOKEN, "finished")
 
 
-def watch(worker: Worker, home: Path, pace: int, seconds: float) -> tuple[list[int], list[float]]:
-    """Look at the run while it grows; return the bytes and the server's seconds of each tick."""
+def watch(worker: Worker, home: Path, pace: int, seconds: float) -> tuple[list[int], list[float], list[float]]:
+    """Look at the run while it grows; return of each tick the bytes, the server's seconds, and its processor's."""
     port = free_port()
     command = [sys.executable, "-c", SERVE, "--server.headless=true", f"--server.port={port}"]
     environment = os.environ | {"DISTILL_HOME": str(home)}
@@ -107,8 +107,8 @@ def watch(worker: Worker, home: Path, pace: int, seconds: float) -> tuple[list[i
             server.terminate()
             server.wait()
         log.seek(0)
-        scripts = [float(line.split()[1]) for line in log if line.startswith("TICK ")]
-    return received, scripts[-len(received) :]
+        ticks = [line.split()[1:] for line in log if line.startswith("TICK ")][-len(received) :]
+    return received, [float(wall) for wall, _ in ticks], [float(busy) for _, busy in ticks]
 
 
 def look(worker: Worker, address: str, pace: int, seconds: float) -> list[int]:
@@ -151,9 +151,10 @@ def main(
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DISTILL_HOME"] = folder
-        received, scripts = watch(Worker(Store(), steps), Path(folder), pace, seconds)
+        received, scripts, busy = watch(Worker(Store(), steps), Path(folder), pace, seconds)
     kilobytes = f"{median(received) / 1000:.1f} kB, {quantiles(received, n=20)[-1] / 1000:.1f} kB"
     server = f"{1000 * median(scripts):.0f} ms, {1000 * quantiles(scripts, n=20)[-1]:.0f} ms"
+    print(f"(of its processor: {1000 * median(busy):.0f} ms, {1000 * quantiles(busy, n=20)[-1]:.0f} ms)")
     print(f"({len(received)} ticks; the most in one: {max(received)} bytes)")
     print(
         f"| a tick of a run's page at step {steps:,}, {pace} steps a second: to the browser, and of the server (median,"
