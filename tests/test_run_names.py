@@ -18,6 +18,7 @@ from distill_core.models import load_model
 from distill_core.paths import home
 from distill_core.runner import submit
 from distill_core.store import Store
+from pages.components import run_view
 from pages.components.frame import plain
 from tests.pages.test_home import opened as open_home
 from tests.test_housekeeping import finished
@@ -97,9 +98,11 @@ def test_home_shows_each_name_as_the_text_it_is(store: Store, named: dict[str, s
     assert shown == [without_turns(name) for name in reversed(wanted)]
 
 
-def test_the_list_of_runs_shows_each_name_as_the_text_it_is(named: dict[str, str]) -> None:
+def test_the_list_of_runs_shows_each_name_as_the_text_it_is(
+    named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_view, "LATEST", len(named))
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=150).switch_page("pages/distill.py")
-    page.session_state["distill.all_runs"] = True
     page = page.run()
     assert not page.exception
     shown = [as_read(link.proto.label) for link in page.get("page_link") if "run=" in link.proto.query_string]

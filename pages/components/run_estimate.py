@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from statistics import median
 
+from distill_core.alarms import Series
 from distill_core.config import RunConfig
 from distill_core.methods import METHODS
 from distill_core.runs import Run
@@ -126,6 +128,15 @@ def between(low: float, high: float) -> str:
     if not first:
         return f"under {max(last, 10 if unit == 's' else 1):g} {unit}"
     return f"{last:g} {unit}" if first == last else f"{first:g}–{last:g} {unit}"
+
+
+def time_left(series: Series) -> str:
+    """Say how long a run will still take, from the 10th to the 90th percentile where it tells them; empty: unknown."""
+    names = (f"seconds_left{end}" for end in ("_low", "", "_high"))
+    low, likely, high = (points[-1][1] if (points := series.get(name)) else nan for name in names)
+    if isfinite(low) and isfinite(high):
+        return between(low, high)
+    return about(likely) if isfinite(likely) else ""
 
 
 def exactly(seconds: float) -> str:

@@ -14,7 +14,7 @@ from distill_core.runs import Run
 from distill_core.tasks import TASKS, Task
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
-from pages.components.run_estimate import about, between, exactly
+from pages.components.run_estimate import exactly, time_left
 
 AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
@@ -225,7 +225,9 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
     if run.active:
-        shown.append(Fact("Time left", _time_left(series) if run.status == "running" else "–"))
+        shown.append(
+            Fact("Time left", (time_left(series).removeprefix("about ") or "–") if run.status == "running" else "–")
+        )
     return shown
 
 
@@ -240,15 +242,6 @@ def _machine(series: Series) -> list[Fact]:
         shown.append(Fact("GPU", " · ".join(words), gpu))
     shown.append(Fact("Memory", _memory(_last(series, "memory_mb")), series.get("memory_mb", ())))
     return [*shown, Fact("Memory free", _memory(free), series["memory_free_mb"])] if math.isfinite(free) else shown
-
-
-def _time_left(series: Series) -> str:
-    """Say how long it will still take, from the 10th to the 90th percentile where the run tells them."""
-    low, high = _last(series, "seconds_left_low"), _last(series, "seconds_left_high")
-    if math.isfinite(low) and math.isfinite(high):
-        return between(low, high)
-    left = _last(series, "seconds_left")
-    return about(left).removeprefix("about ") if math.isfinite(left) else "–"
 
 
 def _moved(before: float, after: float) -> str:

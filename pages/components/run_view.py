@@ -4,7 +4,6 @@ What a visitor's session keeps of a run is the points received so far and the cu
 so each look asks the store only for what is new.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.alarms import Series, alarms, constant_score
-from distill_core.catalogue import read_json
+from distill_core.catalogue import read_json, student_of
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
@@ -27,15 +26,15 @@ from pages.components.frame import page_link, plain
 from pages.components.live_html import Parts
 from pages.components.run_actions import best_folder, draw_actions
 from pages.components.run_curves import charted, draw_agreement, draw_loss, feed_of, notes
-from pages.components.run_estimate import about, exactly
+from pages.components.run_estimate import exactly, time_left
 from pages.components.run_notes import shown_notes
 from pages.components.run_words import used_settings
 
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 LIVE_LINES, LOG_LINES = 6, 40  # of the log, while the run is active and after
 LOG_SEARCHED, LOG_FOUND = 5000, 200  # lines at the log's end that are looked through, and shown at most
-LATEST = 8  # runs in the list, until all are asked for
-_GATHERED, _ALL, _SCORES = "distill.gathered", "distill.all_runs", "distill.scores"
+LATEST = 8  # runs in the list
+_GATHERED, _SCORES = "distill.gathered", "distill.scores"
 
 
 @dataclass
@@ -124,10 +123,9 @@ def send_new(run: Run | None, series: Series, page: Parts, parts: Mapping[str, s
 
 
 def draw_runs(store: Store, chosen: str | None, page: Parts) -> None:
-    """Draw the latest runs, or all where the visitor has asked for them, each name a link to its view."""
-    runs = store.runs()
-    shown = _shown(runs)
-    if not runs:
+    """Draw the latest runs, each name a link to its view, and the way to all of them."""
+    shown = store.runs(limit=LATEST)
+    if not shown:
         return
     st.subheader("Runs")
     with st.container(key="runs", gap=None):
@@ -136,27 +134,18 @@ def draw_runs(store: Store, chosen: str | None, page: Parts) -> None:
                 words = plain(run_html.name(run))
                 page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
                 page.draw(*_row(store, run))
-    if len(runs) > LATEST:
-        words = f"Show all {len(runs)} runs" if len(shown) < len(runs) else f"Show the latest {LATEST} only"
-        st.button(words, type="tertiary", key="distill.show_runs", on_click=_toggle_all)
+    with st.container(key="all_runs"):
+        page_link("pages/runs.py", "All runs, side by side", ":material/table_rows:")
 
 
 def row_parts(store: Store) -> dict[str, str]:
     """Return the rows of the list of runs, as HTML by name."""
-    return dict(_row(store, run) for run in _shown(store.runs()))
-
-
-def _shown(runs: Sequence[Run]) -> Sequence[Run]:
-    return runs if st.session_state.get(_ALL) else runs[:LATEST]
+    return dict(_row(store, run) for run in store.runs(limit=LATEST))
 
 
 def _row(store: Store, run: Run) -> tuple[str, str]:
     metric = metric_words(get_task(run.config.task).metric)
     return f"row.{run.id}", run_html.row(run, metric, _score(store, run), _when(run))
-
-
-def _toggle_all() -> None:
-    st.session_state[_ALL] = not st.session_state.get(_ALL)
 
 
 def queue_words(store: Store, run: Run) -> str:
@@ -188,9 +177,8 @@ def draw_progress(store: Store, run: Run, series: Series) -> None:
     if run.status in ("stopping", "pausing"):
         words = f"{run.status.capitalize()} at step {run.step:,} of {steps:,}: the student is being saved"
     elif run.phase == "training" or run.step:
-        left = series.get("seconds_left", ())
-        words = f"{(run.phase or 'training').capitalize()}: step {run.step:,} of {steps:,}"
-        words += f", {about(left[-1][1])} left" if left and math.isfinite(left[-1][1]) else ""
+        words, left = f"{(run.phase or 'training').capitalize()}: step {run.step:,} of {steps:,}", time_left(series)
+        words += f", {left} left" if left else ""
     else:
         detail = f": {run.phase_detail}" if run.phase_detail else ""
         words = f"{(run.phase or 'starting').capitalize()}{detail} …"
@@ -207,7 +195,7 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.html(run_html.line(run.reason))
     metric = get_task(run.config.task).metric
     measured = series.get(f"validation/{metric}", ())
-    if run.model_path is not None and measured and measured[-1][0] < run.step:
+    if student_of(run.id) is not None and measured and measured[-1][0] < run.step:
         words = f"The student that was kept is of step {run.step:,}; it was last measured at step {measured[-1][0]:,}."
         st.html(run_html.line(words))
     best = best_folder(run)
