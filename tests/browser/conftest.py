@@ -35,38 +35,63 @@ def chromium() -> str:
     pytest.skip(f"{words}; the browser tests are left out.")
 
 
+class Server:
+    """The app's server, always at the same address; it can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.txt"
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        options = {"port": self.port, "headless": "true", "fileWatcherType": "none"}
+        command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+        command += [f"--server.{name}={value}" for name, value in options.items()]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._wait()
+
+    def kill(self) -> None:
+        """End the server as a crash would, with no time to tidy up."""
+        self.process.kill()
+        self.process.wait(20)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=2):
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.2)
+        words = self.log.read_text(errors="replace")[-3000:]
+        pytest.fail(f"The app did not start within {START_SECONDS} s:\n{words}")
+
+
 @pytest.fixture
-def app(own_home: Path, chromium: str) -> Iterator[str]:
-    """Start the app with an application folder of its own; return its address. Its runs end with it."""
+def server(own_home: Path, chromium: str) -> Iterator[Server]:
+    """Start the app with an application folder of its own. Its runs end with it."""
     assert chromium  # without a browser no server is started
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {"port": port, "headless": "true", "fileWatcherType": "none"}
-    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-    command += [f"--server.{name}={value}" for name, value in options.items()]
     own_home.mkdir(parents=True)
-    with (own_home / "server.txt").open("wb") as log:
-        server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
+    server = Server(own_home)
     try:
-        _wait_for(f"{address}/_stcore/health", server, own_home / "server.txt")
-        yield address
+        yield server
     finally:
-        server.terminate()
-        server.wait(20)
+        server.process.terminate()
+        server.process.wait(20)
         _end_runs()
 
 
-def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    pytest.fail(f"The app did not start within {START_SECONDS} s:\n{log.read_text(errors='replace')[-3000:]}")
+@pytest.fixture
+def app(server: Server) -> str:
+    """Return the address of the running app."""
+    return server.address
 
 
 def _end_runs() -> None:

@@ -1,0 +1,47 @@
+"""The runs page: rows are ticked, their curves lie over each other, and they are deleted."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from distill_core.store import Store
+from tests.browser.conftest import Visitor
+from tests.pages.test_runs_page import ended
+
+ROW, HALF, BOX = 35, 17, 18  # pixels: a row's height, its middle, the middle of its box to tick
+CURVES = (
+    "metric => [...(globalThis.dlLive?.feeds.get('overlay')?.series.keys() ?? [])].filter((n) => n.endsWith(metric))"
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_runs_are_ticked_compared_and_deleted(app: str, visitor: Visitor) -> None:
+    store, page = Store(), visitor.page
+    one, other = ended(store, name="one", method="kd"), ended(store, name="other", method="gkd")
+    page.goto(f"{app}/runs")
+    table = page.get_by_test_id("stDataFrame")
+    table.locator("canvas").first.wait_for()
+    for row in (1, 2):
+        table.click(position={"x": BOX, "y": ROW * row + HALF})
+        expect(page.locator(".st-key-picked .dl-row")).to_have_count(row)
+    assert set(re.findall(r"run=([\w-]+)", page.url)) == {one, other}
+    expect(page.locator(".dl-settings").get_by_text("Plain KD")).to_be_visible()
+    page.wait_for_function(f"() => ({CURVES})('validation/accuracy').length === 2")
+
+    page.get_by_role("combobox", name="Curve").first.click()
+    page.get_by_role("option", name=re.compile("Cosine of signed maps")).click()
+    page.wait_for_function(f"() => ({CURVES})('agreement/signed_cosine').length === 2")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    visitor.keep("7-runs")
+
+    page.reload()
+    expect(page.locator(".st-key-picked .dl-row")).to_have_count(2)
+    page.wait_for_function(f"() => ({CURVES})('loss').length === 2")
+
+    page.get_by_role("button", name="Delete (2)").click()
+    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_text("There are no runs yet").wait_for()
+    assert store.runs() == []
+    assert visitor.outside() == []
