@@ -20,6 +20,7 @@ from distill_core.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "test-artifacts"
 START_SECONDS = 60
+EXPECT_SECONDS = 30  # a busy machine is not a fault of the page
 QUIET = ("disable-background-networking", "disable-component-update", "disable-sync", "no-first-run")
 
 
@@ -128,8 +129,9 @@ class Visitor:
 @pytest.fixture
 def visitor(chromium: str) -> Iterator[Visitor]:
     """Return a visitor with a window of 1280 by 900."""
-    from playwright.sync_api import sync_playwright  # here: without Chromium it is not needed
+    from playwright.sync_api import expect, sync_playwright  # here: without Chromium it is not needed
 
+    expect.set_options(timeout=EXPECT_SECONDS * 1000)
     with sync_playwright() as playwright:
         options = [f"--{name}" for name in ("no-sandbox", "disable-gpu", *QUIET)]
         browser = playwright.chromium.launch(executable_path=chromium, args=options)
