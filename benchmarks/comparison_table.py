@@ -38,7 +38,10 @@ def tables(documents: list[dict[str, Any]]) -> list[str]:
     ]
     if any(other != settings[0] for other in settings):
         raise ValueError("The documents are of different settings; they cannot be put together.")
+    weights = [pair for document in documents for pair in document.get("weights", {}).items()]  # earlier ones say none
     outcomes = [_outcome(run) for document in documents for run in document["runs"]]
+    if len(set(weights)) > len(dict(weights)) or len({(run.method, run.seed) for run in outcomes}) < len(outcomes):
+        raise ValueError("The documents have one method at two weights, or a run twice; they cannot be put together.")
     order = list(METHODS)
     rows = sorted(summarise(outcomes), key=lambda row: order.index(row.method))
     names = [name for name in rows[0].numbers if name not in LEFT_OUT]

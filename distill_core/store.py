@@ -24,7 +24,7 @@ from distill_core.runs import ACTIVE, ENDED, INTERRUPTED, MetricPoint, Run, RunS
 
 NOTE_LENGTH = 10_000  # characters
 LOG_NAME = "log.txt"
-_LOG_TAIL_BYTES = 64 * 1024
+_LOG_TAIL_BYTES, _LINE_BYTES = 64 * 1024, 256  # read at least, and for each line that is wanted
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
 LAST_EVALUATIONS = (
     "SELECT id, name, metrics.step AS at, value, MAX(cursor) FROM metrics JOIN runs ON number = run_number"
@@ -100,7 +100,7 @@ class Store(Database):
         try:
             with path.open("rb") as log:
                 size = log.seek(0, 2)
-                log.seek(max(0, size - _LOG_TAIL_BYTES))
+                log.seek(max(0, size - max(_LOG_TAIL_BYTES, lines * _LINE_BYTES)))
                 text = log.read().decode("utf-8", errors="replace")
         except FileNotFoundError:
             return []
@@ -250,13 +250,21 @@ class Store(Database):
             return connection.execute(query, (pid, pid_started, run_id, token)).rowcount == 1
 
     def rewind(self, run_id: str, token: str, step: int | None) -> bool:
-        """Forget what was measured after `step`, all for None, before it is measured anew; False as above."""
+        """Forget what was measured after `step`, all for None, before it is measured anew; False as above.
+
+        What was forgotten makes a new attempt, with another `started`: whoever watches reads all points anew.
+        """
         running = "UPDATE runs SET step = ? WHERE id = ? AND token = ? AND state = 'running'"
         with self.writing() as connection:
             if connection.execute(running, (step or 0, run_id, token)).rowcount == 0:
                 return False
             after = -1 if step is None else step
-            connection.execute(f"DELETE FROM metrics WHERE {_OF_RUN} AND step > ?", (run_id, after))
+            gone = connection.execute(f"DELETE FROM metrics WHERE {_OF_RUN} AND step > ?", (run_id, after)).rowcount
+            if gone:
+                begun = (
+                    "UPDATE runs SET seconds_before = seconds_before + :now - started, started = :now WHERE id = :id"
+                )
+                connection.execute(begun, {"now": time.time(), "id": run_id})
         return True
 
     def set_model(self, run_id: str, token: str, path: Path) -> bool:

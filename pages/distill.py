@@ -3,7 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.frame import errors_shown, frame, loading, page_link, plain, show_error
+from pages.components.frame import errors_shown, frame, loading, page_link, plain, show_error, warn_of_damage
 
 frame("Distill")
 with loading("Loading the form and the charts …"):
@@ -127,14 +127,7 @@ def publish(chosen: str | None) -> None:
 def main() -> None:
     """Draw the run the address names, else the form; below either, the list of runs."""
     store = Store()
-    for aside in store.damaged:
-        st.warning(
-            plain(
-                f"The run store was damaged and has been set aside as {aside}. Runs begun since are in a new one; the "
-                "students of those before are still there to explain. Delete the file and this goes away."
-            ),
-            icon=":material/healing:",
-        )
+    warn_of_damage(store.damaged)
     runner.pump(store)
     chosen = st.query_params.get("run")
     publish(chosen)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, loading, page_link
+from pages.components.frame import errors_shown, footer, frame, loading, page_link, warn_of_damage
 
 frame("Runs")
 with loading("Loading the runs …"):
@@ -75,6 +75,7 @@ def main() -> None:
     """Draw the table, and below it what is picked."""
     st.header("Runs")
     store = Store()
+    warn_of_damage(store.damaged)
     runner.pump(store)
     outcomes = overview(store)
     if not outcomes:

@@ -239,3 +239,7 @@ def test_documents_of_one_task_are_put_together_and_others_refused() -> None:
     assert "| GKD | +0.150 [-0.485, +0.785] | – |" in tables([whole])
     with pytest.raises(ValueError, match="different settings"):
         tables([whole, whole | {"config": config | {"steps": 8}}])
+    with pytest.raises(ValueError, match="twice"):
+        tables([whole, whole])
+    with pytest.raises(ValueError, match="two weights"):
+        tables([part | {"weights": {"gkd": weight}} for part, weight in zip(parts, (1.0, 2.0), strict=True)])

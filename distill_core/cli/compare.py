@@ -48,6 +48,7 @@ def compare(
     if as_json:
         settings = {name: value for name, value in asdict(base).items() if name not in ("method", "name")}
         document: dict[str, Any] = {"config": settings, "seeds": seeds, "examples": examples}
+        document["weights"] = {config.method: config.method_weight for config in configs}
         document |= {"runs": list(map(asdict, outcomes)), "rows": list(map(asdict, rows))}
         print_json(document)
         return

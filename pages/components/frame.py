@@ -6,8 +6,9 @@ import re
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import streamlit as st
 
@@ -22,7 +23,7 @@ PAGES = {  # script -> label; a page that is not there yet gets no link
     "pages/runs.py": "Runs",
     "pages/models.py": "Models",
 }
-_KEEPING_RUNS = ("Home", "Distill")  # the pages that show what the run store has
+_KEEPING_RUNS = ("Home", "Distill", "Runs")  # the pages that show what the run store has
 _ROOT = ASSETS.parent
 _IMPORTS = threading.Lock()
 
@@ -47,6 +48,18 @@ def _warn_of_the_network() -> None:
     with contextlib.suppress(ConfigError):  # there is no such folder: what is done there says so
         if warning := network_warning(home()):
             st.warning(plain(warning), icon=":material/lan:")
+
+
+def warn_of_damage(damaged: Sequence[Path]) -> None:
+    """Say where stores of runs that were damaged have been put aside."""
+    for aside in damaged:
+        st.warning(
+            plain(
+                f"The run store was damaged and has been set aside as {aside}. Runs begun since are in a new one; the "
+                "students of those before are still there to explain. Delete the file and this goes away."
+            ),
+            icon=":material/healing:",
+        )
 
 
 def page_link(script: str, label: str, icon: str | None = None, **parameters: str | list[str]) -> None:

@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.alarms import Series, alarms, constant_score
 from distill_core.catalogue import read_json, student_of
+from distill_core.checkpoints import RECORD
 from distill_core.devices import resolve_device
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
@@ -200,10 +201,13 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.html(run_html.line(words))
     best = best_folder(run)
     if best is not None:
-        step = read_json(best / "distill.json").get("step", "?")
+        step = read_json(best / RECORD).get("step", "?")
         words = f"Its best checkpoint, of step {step}, is kept, too; it is explained beside the last one."
         st.html(run_html.line(words))
-    words = run_html.verdict(metric, series, used)
+    kept = student_of(run.id)
+    step = run.step if kept is None else read_json(kept / RECORD).get("step", run.step)  # not the last, of keep=best
+    until = {name: [point for point in points if point[0] <= step] for name, points in series.items()}
+    words = run_html.verdict(metric, until, used)
     if words:
         st.html(words)
 

@@ -1,5 +1,6 @@
 """The curves of the picked runs laid over each other, each in its run's colour."""
 
+import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
@@ -14,11 +15,16 @@ from pages.components.charts import metric_title
 from pages.components.curve_chart import CLOCK, Line, Panel, Points, draw, send
 
 FEED = "overlay"
+MOST_RUNS = 24  # that are drawn
+NAMES_SECONDS = 10.0  # how long it may take until a new metric of a run at work is offered
 EVALUATED = ("validation/", "agreement/")
 
 
 def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
     """Draw two charts: what was evaluated, and any other of the runs' curves; both come as the visitor picks them."""
+    if len(runs) > MOST_RUNS:
+        st.caption(f"Curves of the first {MOST_RUNS} are drawn.")
+        runs = runs[:MOST_RUNS]
     known = list(dict.fromkeys(name for run in runs for name in _names(store, run)))
     evaluated = [name for name in known if name.startswith(EVALUATED)]
     others = [name for name in known if name not in evaluated and name != CLOCK]
@@ -68,25 +74,34 @@ def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: s
     ]
     steps = max(run.config.steps for run in runs)
     draw(key, FEED, {metric_title(name): [Panel(lines)]}, alt=metric_title(name), steps=steps)
-    return {
-        f"{run.id} {one}": _points(store, str(store.path), run.id, run.started, run.step, one)
-        for run in runs
-        for one in (name, CLOCK)
-    }
+    return {f"{run.id} {one}": _points(store, run, one) for run in runs for one in (name, CLOCK)}
 
 
 def _names(store: Store, run: Run) -> list[str]:
-    return _measured(store, str(store.path), run.id, run.step)
+    return _measured(store, *_key(store, run), int(time.time() // NAMES_SECONDS) if run.active else 0)
+
+
+def _points(store: Store, run: Run, name: str) -> Points:
+    """Return a curve, (step, value); that of a run that has ended is read once."""
+    if run.active:
+        return [(point.step, point.value) for point in store.metrics(run.id, names=(name,))]
+    return _kept(store, *_key(store, run), name)
+
+
+def _key(store: Store, run: Run) -> tuple[str, str, float | None, float | None]:
+    """Return what tells the attempts of all runs apart."""
+    return str(store.path), run.id, run.started, run.ended
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _measured(_store: Store, path: str, run_id: str, step: int) -> list[str]:
-    del path, step  # part of the key
+def _measured(
+    _store: Store, path: str, run_id: str, started: float | None, ended: float | None, moment: int
+) -> list[str]:
+    del path, started, ended, moment  # part of the key
     return list(_store.latest(run_id))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _points(_store: Store, path: str, run_id: str, started: float | None, step: int, name: str) -> Points:
-    """Return a curve, (step, value); read once for a run that has ended, again when a working one has moved."""
-    del path, started, step  # part of the key
+def _kept(_store: Store, path: str, run_id: str, started: float | None, ended: float | None, name: str) -> Points:
+    del path, started, ended  # part of the key
     return [(point.step, point.value) for point in _store.metrics(run_id, names=(name,))]

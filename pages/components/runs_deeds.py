@@ -20,6 +20,7 @@ from pages.components.run_form import fill
 
 SURE = "runs.sure"  # in the session: the ids that are asked about
 CSV = "text/csv"
+_PRESS = "runs.press"  # in the session: how often "Start again" was pressed
 
 
 def draw_deeds(store: Store, outcomes: Sequence[Outcome]) -> None:
@@ -27,13 +28,15 @@ def draw_deeds(store: Store, outcomes: Sequence[Outcome]) -> None:
     runs = [outcome.run for outcome in outcomes]
     ended = [run for run in runs if not run.active]
     with st.container(horizontal=True, key="deeds"):
-        if st.button(
+        press = st.session_state.setdefault(_PRESS, 0)
+        st.button(
             _counted("Start again", runs),
             icon=":material/replay:",
-            key="runs.again",
+            key=f"runs.again.{','.join(run.id for run in runs)}",
             help="Queues new runs with the very same settings; on the same machine they end with the same weights.",
-        ):
-            _try(partial(_start_again, store, runs))
+            on_click=_start_again,
+            args=(store, runs, press),
+        )
         if len(runs) == 1 and st.button(
             "Use these settings",
             icon=":material/edit_note:",
@@ -86,10 +89,16 @@ def _cell(value: object) -> object:
     return inert(value) if isinstance(value, str) else value
 
 
-def _start_again(store: Store, runs: Sequence[Run]) -> None:
-    for run in runs:
-        runner.submit(store, replace(run.config, name=""))
-    runner.pump(store)
+def _start_again(store: Store, runs: Sequence[Run], press: int) -> None:
+    """Queue new runs of the same settings and pick them; one drawn button is good for one press."""
+    if press != st.session_state[_PRESS]:
+        return
+    st.session_state[_PRESS] = press + 1
+    try:
+        runs_table.pick([runner.submit(store, replace(run.config, name="")) for run in runs])
+        runner.pump(store)
+    except DistillError as error:
+        show_error(error)
     words = "A new run is" if len(runs) == 1 else f"{len(runs)} new runs are"
     st.toast(f"{words} in the queue.", icon=":material/replay:")
 

@@ -70,6 +70,23 @@ def test_a_pause_shows_at_once_and_what_is_paused_can_go_on(store: Store) -> Non
     assert store.get(run.id).state == "queued"
 
 
+def test_a_run_watched_while_it_goes_on_has_no_point_twice(store: Store) -> None:
+    run, _ = running(store, *(Measured(step, {"ce": 1.0}) for step in range(1, 8)))
+    page = opened(run.id)
+    store.end(run.id, FAKE_TOKEN, "lost")
+    store.requeue(run.id)
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN) is not None
+    page.run()  # before its worker has taken anything back
+    worked = store.get(run.id).worked_seconds(store.get(run.id).started or 0.0)
+    store.rewind(run.id, FAKE_TOKEN, 5)
+    store.write(run.id, FAKE_TOKEN, [(step, "ce", 2.0) for step in (6, 7, 8)], None)
+    page.run()
+    points = page.session_state["distill.gathered"].series["ce"]
+    assert points == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 1.0), (6, 2.0), (7, 2.0), (8, 2.0)]
+    again = store.get(run.id)
+    assert (again.worked_seconds(again.started or 0.0) or 0.0) >= (worked or 0.0)
+
+
 def test_points_that_a_run_has_taken_back_are_not_shown(store: Store) -> None:
     run, _ = running(store, Measured(3, {"ce": 0.625}), Measured(9, {"ce": 0.875}))
     page = opened(run.id)

@@ -103,9 +103,22 @@ def test_runs_are_begun_again_with_their_settings(store: Store) -> None:
     running(store, name="holds the device")
     run_id = ended_beside(store)
     page = opened([run_id])
-    page.button(key="runs.again").click().run()
+    page.button(key=f"runs.again.{run_id}").click().run()
     newest = store.runs()[0]
     assert (newest.state, newest.config) == ("queued", store.get(run_id).config)
+    assert page.query_params["run"] in (newest.id, [newest.id])
+    assert f"runs.again.{run_id}" not in {button.key for button in page.button}  # a second click meets nothing
+
+
+def test_one_drawn_button_starts_runs_again_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    running(store, name="holds the device")
+    run = store.get(ended_beside(store))
+    monkeypatch.setattr(runs_deeds.st, "session_state", {"runs.press": 0})
+    monkeypatch.setattr(runs_table, "pick", list)
+    before = len(store.runs())
+    for _ in range(2):
+        runs_deeds._start_again(store, [run], 0)
+    assert len(store.runs()) == before + 1
 
 
 def ended_beside(store: Store) -> str:
