@@ -3,7 +3,16 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.frame import errors_shown, frame, loading, page_link, plain, show_error, warn_of_damage
+from pages.components.frame import (
+    errors_shown,
+    frame,
+    loading,
+    page_link,
+    plain,
+    show_error,
+    warn_of_damage,
+    window_open,
+)
 
 frame("Distill")
 with loading("Loading the form and the charts …"):
@@ -88,16 +97,20 @@ def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
         with st.container(key="new_run"):
             page_link("pages/distill.py", "New run", ":material/add:")
         return None
-    if not run.active and st.session_state.pop("distill.ended", None) == run_id:  # while it was being watched
-        st.toast(plain(f"{name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:", duration="long")
+    seen = st.session_state.pop("distill.ended", None) == run_id  # while it was being watched
+    if seen and run.state in ("finished", "failed", "lost"):  # a stop or a pause was asked for
+        st.toast(plain(f"{name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:")
     return draw_run(store, run, page)
 
 
-def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool) -> None:
+def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watched: bool) -> None:
     """Send what is new of the page; where that is more than numbers and words, the page is drawn anew.
 
-    `progress`: the place of that of the run of this id. `timed`: whether something was active when the page was drawn.
+    `progress`: the place of that of the run of this id. `timed`: whether something was active when the page was drawn,
+    `watched`: whether that run was. While a window is open over the page, the page stays as it is.
     """
+    if window_open():
+        return
     with errors_shown():
         store, page = Store(), st.session_state[PAGE]
         runner.pump(store)
@@ -107,7 +120,7 @@ def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool) -> N
         if run is not None:
             parts |= run_parts(store, run, series)
         if not first and (not page.fit(parts) or timed != bool(store.runs(ACTIVE, limit=1))):
-            if run is not None and not run.active:
+            if watched and run is not None and not run.active:
                 st.session_state["distill.ended"] = run_id
             st.rerun()
         if run is not None and run.active and progress is not None:
@@ -143,7 +156,9 @@ def main() -> None:
     listen()
     timed = bool(store.runs(ACTIVE, limit=1))
     seconds = LIST_SECONDS if progress is None else LIVE_SECONDS
-    st.fragment(pulse, run_every=seconds if timed else None)(chosen if progress is not None else None, progress, timed)
+    run_id = chosen if progress is not None else None
+    watched = run_id is not None and store.get(run_id).active
+    st.fragment(pulse, run_every=seconds if timed else None)(run_id, progress, timed, watched)
 
 
 st.html(ASSETS / "runs.css")

@@ -29,6 +29,9 @@ def listing(timed: bool) -> None:
         if timed != bool(store.runs(ACTIVE, limit=1)) or _seen(outcomes) != st.session_state[_DRAWN]:
             st.rerun()
         listed = runs_table.choose_filter(outcomes).of(outcomes)
+        hidden = len(set(runs_table.picked()) & ({one.run.id for one in outcomes} - {one.run.id for one in listed}))
+        if hidden:
+            st.caption(f"{hidden} of the picked runs {'is' if hidden == 1 else 'are'} hidden by the filters.")
         if not listed:
             st.caption("No run passes these filters.")
             return

@@ -171,13 +171,15 @@ class Chart {
 
   /** Save the chart as it is, with a legend, as a PNG of three times its size. */
   save() {
-    const [width, height, head, times] = [this.plot.clientWidth, this.plot.clientHeight, 30, 3];
-    const canvas = make("canvas", { width: width * times, height: (height + head) * times });
-    const [context, ink] = [canvas.getContext("2d"), inkOf(this.root)];
+    const [width, height, times, ink] = [this.plot.clientWidth, this.plot.clientHeight, 3, inkOf(this.root)];
+    const canvas = make("canvas", {}), context = canvas.getContext("2d");
+    const named = legendPlaces(context, this.lines().filter((line) => !this.hidden.has(line.name)), width, ink);
+    const head = 10 + LEGEND_ROW * (1 + Math.max(0, ...named.map(({ row }) => row)));
+    [canvas.width, canvas.height] = [width * times, (height + head) * times];
     context.scale(times, times);
     context.translate(0, head);
     paint(context, this.layout(width, height), ink, this.now.marks);
-    paintLegend(context, this.lines().filter((line) => !this.hidden.has(line.name)), width, head, ink);
+    paintLegend(context, named, head, ink);
     context.globalCompositeOperation = "destination-over";
     context.fillStyle = ink.paper;
     context.fillRect(0, -head, width, height + head);

@@ -1,6 +1,6 @@
 /* A chart's panels on a canvas: which curves they hold as they are looked at, and the strokes. */
 
-const LEFT = 46, RIGHT = 10, FOOT = 38, HEAD = 8, TITLED = 20, APART = 96; // pixels
+const LEFT = 46, RIGHT = 10, FOOT = 38, HEAD = 8, TITLED = 20, APART = 96, LEGEND_ROW = 20; // pixels
 
 /** Return the axis a chart is drawn over: its title, and how far a run of so many steps goes on it (NaN: unknown). */
 export function axisOf(axis, steps, batch) {
@@ -224,7 +224,9 @@ function written(context, text, x, y, ink) {
 
 /** Draw the line under the pointer, and a dot on every curve; returns what they stand for. */
 export function paintPointer(context, layout, place, ink) {
-  const x = acrossOf(layout, place);
+  const known = layout.panels.flatMap((panel) => panel.curves).map(({ places }) => places[nearest(places, place)]);
+  const off = (one) => Math.abs(one - place);
+  const x = acrossOf(layout, known.filter(Number.isFinite).reduce((a, b) => (off(b) < off(a) ? b : a), Infinity));
   if (!(x >= layout.left - 1 && x <= layout.right + 1)) return;
   context.strokeStyle = ink.quiet;
   context.lineWidth = 1;
@@ -263,17 +265,29 @@ function dot(context, x, y, radius) {
   context.fill();
 }
 
-/** Write which colour is which curve above a saved picture. */
-export function paintLegend(context, lines, width, head, ink) {
+/** Return where each curve is named above a saved picture: row and place, as many rows as the names need. */
+export function legendPlaces(context, lines, width, ink) {
+  context.font = `12.5px ${ink.font}`;
+  let x = LEFT, row = 0;
+  return lines.map((line) => {
+    const wide = 15 + context.measureText(line.title).width;
+    if (x > LEFT && x + wide > width) [x, row] = [LEFT, row + 1];
+    const place = { line, x, row };
+    x += wide + 17;
+    return place;
+  });
+}
+
+/** Write which colour is which curve above a saved picture; `head`: the height there is for it. */
+export function paintLegend(context, places, head, ink) {
   context.font = `12.5px ${ink.font}`;
   context.textAlign = "left";
   context.textBaseline = "middle";
-  let x = LEFT;
-  for (const line of lines) {
+  for (const { line, x, row } of places) {
+    const y = 15 + LEGEND_ROW * row - head;
     context.fillStyle = line.color;
-    context.fillRect(x, -head / 2 - 5, 10, 10);
+    context.fillRect(x, y - 5, 10, 10);
     context.fillStyle = ink.text;
-    context.fillText(line.title, x + 15, -head / 2, Math.max(20, width - x - 20));
-    x += context.measureText(line.title).width + 32;
+    context.fillText(line.title, x + 15, y);
   }
 }

@@ -1,7 +1,7 @@
 """Commands about runs: start one in the foreground, look at them, and what can be done with one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +12,7 @@ from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config import FIELDS, RunConfig
 from distill_core.data import load_split
-from distill_core.errors import ConfigError
+from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document
 from distill_core.filesystems import network_warning
@@ -23,6 +23,7 @@ from distill_core.store import Store
 
 LAST_LINES = 5  # of its log that are shown of a run that failed
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, name, free or delete them.")
+_MACHINE = ("seconds_left", "memory_free", "cpu_", "gpu_", "learning_rate")  # begin metrics that compare nothing
 RunId = Annotated[str, typer.Argument(help="Run id.")]
 
 
@@ -105,8 +106,13 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
     if as_json:
         print_json({"runs": ids, "settings": settings, "metrics": latest})
         return
-    rows: dict[str, Sequence[Any]] = dict(settings)
-    rows |= {name: [values.get(name) for values in latest] for name in sorted(set().union(*latest))}
+    rows: dict[str, Sequence[Any]] = {"name": [run.title for run in found], "state": [run.status for run in found]}
+    rows |= settings
+    rows |= {
+        name: [values.get(name) for values in latest]
+        for name in sorted(set().union(*latest))
+        if not name.startswith(_MACHINE)
+    }
     print_rows([{"": name, **dict(zip(ids, values, strict=True))} for name, values in rows.items()])
 
 
@@ -123,7 +129,7 @@ def show(run: RunId, as_json: Json = False) -> None:
         print_json(run_document(store, found) | disk | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
-        error_console.print(f"again: {found.config.command}")
+        error_console.print(f"again: {replace(found.config, name=found.name).command}")
         error_console.print(f"on disk: {housekeeping.size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
@@ -207,13 +213,18 @@ def free(
 
     store = settled_store()
     named = list(dict.fromkeys(runs))
-    titles = ", ".join(store.get(run).title for run in named)
+    found = [store.get(run) for run in named]
+    for run in found:
+        if run.active:
+            raise RunError(f"Run {run.id} is {run.status}; stop it first.")
+    titles = ", ".join(run.title for run in found)
     words = f"Delete the students of {titles}, {sum(map(housekeeping.freeable, named)) / 1e6:,.0f} MB?"
+    words += " They cannot be explained or resumed any more."
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
-    for run in named:
-        freed = housekeeping.free(store, run)
-        error_console.print(f"{run}: {freed / 1e6:,.0f} MB are free again; its curves, settings and log are kept.")
+    for run_id in named:
+        freed = housekeeping.free(store, run_id)
+        error_console.print(f"{run_id}: {freed / 1e6:,.0f} MB are free again; its curves, settings and log are kept.")
 
 
 def _megabytes(size: int) -> float:

@@ -24,6 +24,7 @@ PAGES = {  # script -> label; a page that is not there yet gets no link
     "pages/models.py": "Models",
 }
 _KEEPING_RUNS = ("Home", "Distill", "Runs")  # the pages that show what the run store has
+_WINDOW = "window_open"
 _ROOT = ASSETS.parent
 _IMPORTS = threading.Lock()
 
@@ -31,6 +32,7 @@ _IMPORTS = threading.Lock()
 def frame(title: str) -> None:
     """Begin a page: call it first. Sets the tab's title, style, logo and the links along the top."""
     # The icon is a file: Streamlit would fetch a Material icon for the tab from the network.
+    st.session_state.pop(_WINDOW, None)  # a page that is drawn anew has none open
     st.set_page_config(page_title=f"{title} · {NAME}", page_icon=ASSETS / "icon.png", layout="wide")
     st.html(ASSETS / "style.css")
     st.html(ASSETS / "figure.css")
@@ -48,6 +50,21 @@ def _warn_of_the_network() -> None:
     with contextlib.suppress(ConfigError):  # there is no such folder: what is done there says so
         if warning := network_warning(home()):
             st.warning(plain(warning), icon=":material/lan:")
+
+
+def note_window() -> None:
+    """Note that a window is being opened: drawing the page anew would close it, with what is typed in it."""
+    st.session_state[_WINDOW] = True
+
+
+def window_closed() -> None:
+    """Note that the window is gone; what a dialog is given as `on_dismiss`."""
+    st.session_state.pop(_WINDOW, None)
+
+
+def window_open() -> bool:
+    """Tell whether this visitor has a window open that was noted."""
+    return _WINDOW in st.session_state
 
 
 def warn_of_damage(damaged: Sequence[Path]) -> None:

@@ -12,7 +12,7 @@ from distill_core.own_data import HELD_OUT, MOST_NAME, OwnData, add_own, list_ow
 from distill_core.own_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
 from distill_core.own_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
 from distill_core.tasks import Task, get_task
-from pages.components.frame import errors_shown, plain, show_error
+from pages.components.frame import errors_shown, note_window, plain, show_error, window_closed
 from pages.components.resources import run_store
 
 PREVIEWED = 5  # rows
@@ -24,10 +24,11 @@ _TABLE, _REFUSED, _ASKED = "own.table", "own.refused", "own.asked"
 def add_data_button(task: str, use: Use) -> None:
     """Draw the button that opens the window; `use(source)` is called with the data set that was added."""
     if st.button("Add your own data …", icon=":material/upload_file:", type="tertiary", key="own.open"):
+        note_window()
         add_data(task, use)
 
 
-@st.dialog("Add your own data", width="large", icon=":material/upload_file:")
+@st.dialog("Add your own data", width="large", icon=":material/upload_file:", on_dismiss=window_closed)
 def add_data(task: str, use: Use) -> None:
     """Open the window."""
     with errors_shown():

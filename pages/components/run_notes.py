@@ -14,7 +14,7 @@ from distill_core.errors import DistillError, ModelError
 from distill_core.exports import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
 from distill_core.runs import Run
 from distill_core.store import NOTE_LENGTH, Store
-from pages.components.frame import plain, show_error
+from pages.components.frame import note_window, plain, show_error, window_closed
 from pages.components.run_html import line
 
 SURE = "distill.sure"  # in the session: what is to be deleted, and of which run, until the answer
@@ -24,7 +24,8 @@ def manage_button(run: Run) -> None:
     """Draw the button that opens the window; for runs that have ended, whose page is not drawn anew every second."""
     if st.button("Manage", icon=":material/edit_note:", key="distill.manage", help="Name, note, downloads, space."):
         st.session_state.pop(SURE, None)
-        st.dialog("Manage this run", icon=":material/edit_note:")(draw_window)(run.id)
+        note_window()
+        st.dialog("Manage this run", icon=":material/edit_note:", on_dismiss=window_closed)(draw_window)(run.id)
 
 
 def shown_notes(run: Run) -> str:

@@ -6,7 +6,7 @@ so each look asks the store only for what is new.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -24,6 +24,7 @@ from pages.components import run_html
 from pages.components.charts import metric_words
 from pages.components.curve_chart import begun, send
 from pages.components.frame import page_link, plain
+from pages.components.heatmap import number
 from pages.components.live_html import Parts
 from pages.components.run_actions import best_folder, draw_actions
 from pages.components.run_curves import charted, draw_agreement, draw_loss, feed_of, notes
@@ -202,7 +203,9 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     best = best_folder(run)
     if best is not None:
         step = read_json(best / RECORD).get("step", "?")
-        words = f"Its best checkpoint, of step {step}, is kept, too; it is explained beside the last one."
+        score = dict(measured).get(step)
+        score_words = "" if score is None else f" ({metric_words(metric)} {number(score)})"
+        words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
         st.html(run_html.line(words))
     kept = student_of(run.id)
     step = run.step if kept is None else read_json(kept / RECORD).get("step", run.step)  # not the last, of keep=best
@@ -230,7 +233,7 @@ def _settings(run: Run) -> None:
     with st.expander("Settings", icon=":material/tune:"):
         st.html(run_html.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
-        st.code(run.config.command, language="sh", wrap_lines=True)
+        st.code(replace(run.config, name=run.name).command, language="sh", wrap_lines=True)
 
 
 def _when(run: Run) -> str:

@@ -47,14 +47,14 @@ def used_settings(run: Run) -> dict[str, str]:
     """Return what a run was set to, by the form's labels and in its words, without what had no part in it."""
     config = run.config
     left_out = {name for name in FIELDS if unread(name, config.method)}
-    left_out |= set() if config.name else {"name"}
+    left_out |= set() if run.name else {"name"}
     left_out |= set() if config.made_from_teacher else {"student_layers"}
     return {spec.label: _used(run, name) for name, spec in FIELDS.items() if name not in left_out}
 
 
 def _used(run: Run, name: str) -> str:
     """Return one setting's value in words."""
-    config, value = run.config, getattr(run.config, name)
+    config, value = run.config, run.name if name == "name" else getattr(run.config, name)
     if name == "task":
         return TASKS[config.task].short_title
     if name == "method":

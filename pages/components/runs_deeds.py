@@ -63,7 +63,7 @@ def table_csv(outcomes: Sequence[Outcome]) -> str:
     writer = csv.writer(lines)
     settings = [asdict(outcome.run.config) for outcome in outcomes]
     names = [name for name in (settings[0] if settings else {}) if name != "name"]
-    writer.writerow([*columns, *names])
+    writer.writerow([*columns, *(f"setting {name}" for name in names)])
     for at, config in enumerate(settings):
         shown = [column[at] for column in columns.values()]
         writer.writerow([_cell(value) for value in (*shown, *(config[name] for name in names))])

@@ -1,6 +1,7 @@
 """The runs that are picked, side by side: what each is and reached, and in what their settings differ."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 import streamlit as st
@@ -49,8 +50,11 @@ def draw_differences(runs: Sequence[Run], colors: Mapping[str, str]) -> None:
     """Draw in what the picked runs' settings differ, or all of them."""
     with st.container(horizontal=True, vertical_alignment="center", key="differences_title"):
         st.html(run_html.title("Settings"), width="stretch")
-        everything = st.toggle("All, not only the differences", key="runs.all_settings") or len(runs) == 1
-    columns = [used_settings(run) for run in runs]
+        everything = len(runs) == 1 or st.toggle("All, not only the differences", key="runs.all_settings")
+    if any(run.device is None for run in runs):  # what `auto` came to is not known of all
+        columns = [used_settings(replace(run, device=None)) for run in runs]
+    else:
+        columns = [used_settings(run) for run in runs]
     shown = columns_that_differ(columns) if not everything else _rows(columns)
     if shown:
         st.html(differences_html(runs, shown, colors))

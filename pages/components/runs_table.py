@@ -128,7 +128,9 @@ def _settings(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         "Task": column.TextColumn(width=70),
         "Metric": column.NumberColumn(named, format="%.3f", help="The task’s metric, at the last evaluation."),
         "Agreement": column.NumberColumn(
-            format="%.3f", help="Cosine of the signed maps of student and teacher, at the last evaluation."
+            "Signed cosine",
+            format="%.3f",
+            help="Agreement: the cosine of the signed maps of student and teacher, at the last evaluation.",
         ),
         "Steps": column.NumberColumn(format="localized"),
         "Minutes": column.NumberColumn(format="%.1f", help="Worked on, all attempts together."),

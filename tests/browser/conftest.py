@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks.live_tick import Worker
 from distill_core import runner
 from distill_core.store import Store
 
@@ -139,3 +140,12 @@ def visitor(chromium: str) -> Iterator[Visitor]:
         page.set_default_timeout(90_000)
         yield Visitor(page)
         browser.close()
+
+
+@pytest.fixture
+def worker(app: str) -> Iterator[Worker]:
+    """Return what writes to a run; it is this process, so the run has to end before the app does, which ends runs."""
+    assert app
+    worker = Worker(Store(), 2000)
+    yield worker
+    worker.end()

@@ -1,14 +1,12 @@
 """Curves in the browser: their numbers, and a run's page that grows under its visitor's eyes."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
 from benchmarks.live_tick import Worker, as_bytes, kind_of
-from distill_core.store import Store
 from pages.components.curve_chart import _CURVES, SCRIPTS, packed
 from tests.browser.conftest import Visitor
 
@@ -93,15 +91,6 @@ def test_a_missing_message_is_noticed_and_nothing_is_taken_twice(module: Page) -
     })"""
     taken = module.evaluate(code, messages)
     assert taken == [["gap", 0], ["taken", 3], ["taken", 5], ["known", 5], ["gap", 5], ["gap", 5], ["taken", 9]]
-
-
-@pytest.fixture
-def worker(app: str) -> Iterator[Worker]:
-    """Return what writes to a run; it is this process, so the run has to end before the app does, which ends runs."""
-    assert app
-    worker = Worker(Store(), 2000)
-    yield worker
-    worker.end()
 
 
 def test_a_live_run_grows_under_its_visitor(app: str, visitor: Visitor, worker: Worker) -> None:

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from benchmarks.live_tick import Worker
 from distill_core.store import Store
 from tests.browser.conftest import Visitor
 from tests.pages.test_runs_page import ended
@@ -45,3 +46,30 @@ def test_runs_are_ticked_compared_and_deleted(app: str, visitor: Visitor) -> Non
     page.get_by_text("There are no runs yet").wait_for()
     assert store.runs() == []
     assert visitor.outside() == []
+
+
+@pytest.fixture
+def ended_id(app: str) -> str:
+    """Return a run that has ended, made before another holds the device."""
+    assert app
+    return ended(Store(), name="ended")
+
+
+def test_an_open_window_outlasts_the_end_of_another_run(
+    app: str, visitor: Visitor, ended_id: str, worker: Worker
+) -> None:
+    page, frames = visitor.page, list[int]()
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda data: frames.append(len(data))))
+    page.goto(f"{app}/distill?run={ended_id}")
+    page.get_by_role("button", name="Manage").click()
+    note = page.get_by_role("textbox", name="Note")
+    note.fill("half a sentence")
+    page.locator(".st-key-runs .dl-running").wait_for()
+    worker.end()
+    frames.clear()
+    while len(frames) < 8:  # at least two looks at the queue
+        page.wait_for_timeout(200)
+    expect(note).to_have_value("half a sentence")
+    page.keyboard.press("Escape")
+    page.locator(".st-key-runs .dl-running").wait_for(state="detached")
+    expect(page.get_by_text("ended: finished")).to_have_count(0)

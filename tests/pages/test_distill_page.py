@@ -285,10 +285,10 @@ def test_the_end_of_a_watched_run_is_told(store: Store) -> None:
     run, _ = running(store, Measured(3, {"loss": 1.0}), name="watched")
     page = opened(run.id)
     assert not page.toast
-    store.end(run.id, FAKE_TOKEN, "stopped", "Stopped on request.")
+    store.end(run.id, FAKE_TOKEN, "failed", "Out of memory.")
     page.session_state["distill.ended"] = run.id  # what the live view leaves when it finds the run ended
     page.run()
-    assert "watched: stopped. Stopped on request." in page.toast[0].value.replace("\\", "")
+    assert "watched: failed. Out of memory." in page.toast[0].value.replace("\\", "")
     page.run()
     assert not page.toast
 

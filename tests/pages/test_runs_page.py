@@ -165,7 +165,7 @@ def test_tables_of_runs_run_as_no_formula(store: Store) -> None:
     rows = list(csv.DictReader(io.StringIO(runs_deeds.table_csv(overview(store)))))
     assert rows[0]["Name"] == "'=1+1"
     assert rows[0]["Tags"] == "'@a, b"
-    assert rows[0]["learning_rate"] == str(RunConfig().learning_rate)
+    assert rows[0]["setting learning_rate"] == str(RunConfig().learning_rate)
     points = list(csv.DictReader(io.StringIO(runs_deeds.curves_csv(store, store.runs()))))
     assert {(point["step"], point["metric"], point["value"]) for point in points} == {
         (str(step), name, value)
