@@ -13,6 +13,7 @@ from distill_core.added import Added, list_added
 from distill_core.checkpoints import BEST, LAST, RECORD
 from distill_core.config import FIELDS, RunConfig
 from distill_core.errors import ConfigError, ModelError
+from distill_core.housekeeping import student_titles
 from distill_core.matching import layer_pairs
 from distill_core.methods import METHODS
 from distill_core.paths import ASSETS, home, run_folder
@@ -105,12 +106,15 @@ def list_models() -> list[ModelInfo]:
     One that is damaged or gone is left out, and logged: it must not take the others from sight.
     """
     found = [_bundled_info(entry) for entry in bundled_models().values()]
-    for file in sorted((home() / "runs").glob("*/student/config.json"), reverse=True):
+    students = sorted((home() / "runs").glob("*/student/config.json"), reverse=True)
+    titles = student_titles() if students else {}
+    for file in students:
         run = file.parent.parent
+        title = titles.get(run.name, "")
         try:
-            found.append(folder_info(f"run/{run.name}", file.parent, "run"))
+            found.append(_student_info(f"run/{run.name}", file.parent, title))
             if (run / BEST / "config.json").exists():
-                found.append(_best_info(f"run/{run.name}/{BEST}", run / BEST))
+                found.append(_student_info(f"run/{run.name}/{BEST}", run / BEST, title))
         except ModelError as error:
             _LOG.warning("left out of the list: %s", error)
     for entry in _added():
@@ -137,7 +141,7 @@ def find_model(model_id: str) -> ModelInfo:
             time.sleep(0.05)
             folder = student_of(run, best)
         if folder is not None:
-            return _best_info(model_id, folder) if best else folder_info(model_id, folder, "run")
+            return _student_info(model_id, folder, student_titles(run).get(run, ""))
     elif kind != "bundled" and model_id:
         named = existing_folder(model_id)
         own_names = {model_id} if named is None else {model_id, str(named.absolute()), str(named.resolve())}
@@ -258,9 +262,13 @@ def _bundled_info(entry: BundledModel) -> ModelInfo:
     )
 
 
-def _best_info(model_id: str, folder: Path) -> ModelInfo:
+def _student_info(model_id: str, folder: Path, title: str) -> ModelInfo:
+    """Describe a run's student, the best one by its id; `title`: as the store has it, empty where it has none."""
     info = folder_info(model_id, folder, "run")
-    return replace(info, title=f"{info.title}, best at step {read_json(folder / RECORD).get('step', '?')}")
+    title = title or info.title
+    if model_id.endswith(f"/{BEST}"):
+        title += f", best at step {read_json(folder / RECORD).get('step', '?')}"
+    return replace(info, title=title)
 
 
 def _added_info(entry: Added) -> ModelInfo:

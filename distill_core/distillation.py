@@ -120,11 +120,8 @@ class Session:
         if self._student is None or self._teacher is None:
             raise RunError("There is no student yet: the run ended while it was loading.")
         method = METHODS[self.config.method].title
-        mark = str(record.get("run", ""))[-4:]  # two runs may have one name
-        title = f"{self.config.name} ({mark})" if self.config.name else f"{method} run {mark}"
         about = {
             "task": self.config.task,
-            "title": title,
             "description": f"{layer_count(self._student)} layers, {method}, {self.config.teacher}",
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
             "fingerprints": self._fingerprints,

@@ -1,13 +1,14 @@
 """Names, notes, sizes and the end of runs, and of what they keep on disk."""
 
-import json
+import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from distill_core.added import list_added
 from distill_core.checkpoints import BEST, LAST, RECORD, clear_checkpoints
-from distill_core.errors import RunError
+from distill_core.errors import DistillError, RunError
+from distill_core.methods import METHODS
 from distill_core.paths import run_folder
 from distill_core.runs import ACTIVE, Run
 from distill_core.store import Store
@@ -17,10 +18,26 @@ def rename(store: Store, run_id: str, name: str) -> Run:
     """Give a run another name, its students in the lists of models too, and return it; ConfigError for no name."""
     store.get(run_id)
     store.annotate(run_id, name=name)
-    run = store.get(run_id)
-    for kept in (LAST, BEST):
-        _retitle(run_folder(run_id) / kept / RECORD, f"{run.title} ({run_id[-4:]})" if run.name else "")
-    return run
+    return store.get(run_id)
+
+
+def student_titles(run_id: str | None = None) -> dict[str, str]:
+    """Return what the students of all runs, or of one, are called, by run; none where the store cannot be read.
+
+    Their folders do not say it: a run may get another name while its student is being written.
+    """
+    try:
+        store = Store()
+        runs = store.runs() if run_id is None else [store.get(run_id)]
+    except DistillError as error:
+        logging.getLogger(__name__).info("students are called by their ids: %s", error)
+        return {}
+    return {run.id: _student_title(run) for run in runs}
+
+
+def _student_title(run: Run) -> str:
+    mark = run.id[-4:]  # two runs may have one name
+    return f"{run.name} ({mark})" if run.name else f"{METHODS[run.config.method].title} run {mark}"
 
 
 def size(run_id: str) -> int:
@@ -104,20 +121,3 @@ def _check_unused(store: Store, run_id: str) -> None:
         raise RunError(f"Run {run_id} is {run.status}; stop it first.")
     if using := users(store, run_id):
         raise RunError(f"The student of run {run_id} is used by {', '.join(using)}; stop or remove that first.")
-
-
-def _retitle(record: Path, title: str) -> None:
-    """Write another title into a student's record, whole or not at all; nothing where there is no record."""
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        if title:
-            content["title"] = title
-        else:
-            content.pop("title", None)
-        part = record.with_suffix(".part")
-        part.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        part.replace(record)
-    except FileNotFoundError:  # no student, or a new checkpoint is just being put in its place
-        return
-    except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"The run is renamed, but not its student: {record} cannot be rewritten ({error}).") from error

@@ -1,7 +1,6 @@
 """Names, notes, sizes and the end of runs."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from distill_core.catalogue import find_model, list_models
 from distill_core.checkpoints import BEST, LAST, keep_as_best
 from distill_core.cli import app
 from distill_core.config import RunConfig
-from distill_core.errors import ConfigError, ModelError, RunError
+from distill_core.errors import ConfigError, ModelError, RunError, StoreError
 from distill_core.exports import student_folder
 from distill_core.housekeeping import delete, free, freeable, rename, size
 from distill_core.models import save_model
@@ -30,7 +29,7 @@ def finished(store: Store, state: RunState = "finished", **settings: object) -> 
     run_id = submit(store, RunConfig.from_values({"device": "cpu", **settings}))
     assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
     store.write(run_id, FAKE_TOKEN, [(1, "loss", 0.5)], None)
-    save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2", "title": "before"})
+    save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2"})
     store.set_model(run_id, FAKE_TOKEN, run_folder(run_id) / LAST)
     store.end(run_id, FAKE_TOKEN, state)
     return run_id
@@ -45,11 +44,40 @@ def test_a_run_and_its_students_are_renamed(store: Store) -> None:
     assert titles[f"run/{run_id}"] == f"{NASTY} ({run_id[-4:]})"
     assert titles[f"run/{run_id}/{BEST}"].startswith(NASTY)
     assert rename(store, run_id, "").title == run_id
+    assert find_model(f"run/{run_id}").title == f"AD-KD run {run_id[-4:]}"
     assert not list(home().rglob("*passwd*"))
     with pytest.raises(ConfigError, match="wanted a line of 0 to 200 characters"):
         rename(store, run_id, "x" * 10_000)
     with pytest.raises(RunError, match="Unknown run"):
         rename(store, "nope", "x")
+
+
+def test_a_name_is_not_in_the_students_folder(store: Store) -> None:
+    run_id = finished(store, name="first")
+    keep_as_best(run_folder(run_id))
+
+    def content() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in run_folder(run_id).rglob("*") if file.is_file()}
+
+    before = content()
+    rename(store, run_id, "second")  # its worker may write there in the same moment
+    assert content() == before
+    assert find_model(f"run/{run_id}").title == f"second ({run_id[-4:]})"
+    save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2", "title": "first"})
+    assert find_model(f"run/{run_id}").title == f"second ({run_id[-4:]})"
+
+
+def test_a_student_is_called_by_its_id_where_the_store_cannot_be_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = finished(store, name="first")
+
+    def locked(*_: object) -> None:
+        raise StoreError("The run store was in use by another process.")
+
+    monkeypatch.setattr(Store, "_open", locked)
+    assert find_model(f"run/{run_id}").title == f"run/{run_id}"
+    assert f"run/{run_id}" in {model.title for model in list_models()}
 
 
 def test_notes_and_tags_are_kept_as_written(store: Store) -> None:
@@ -189,21 +217,6 @@ def test_a_folder_that_cannot_be_deleted_is_said(store: Store, monkeypatch: pyte
     with pytest.raises(RunError, match="deleted, but not all of its folder"):
         delete(store, run_id)
     assert store.runs() == []
-
-
-def test_a_record_that_cannot_be_rewritten_stays_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = finished(store)
-    record = run_folder(run_id) / LAST / "distill.json"
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(RunError, match="renamed, but not its student"):
-        rename(store, run_id, "new")
-    assert json.loads(record.read_text())["title"] == "before"
-    assert store.get(run_id).title == "new"
 
 
 def test_the_command_line_renames_notes_and_deletes_what_it_is_told_to(store: Store) -> None:
