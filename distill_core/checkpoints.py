@@ -3,7 +3,9 @@
 A student is never written over: a new folder is built beside it and put in its place by renaming.
 """
 
+import contextlib
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -22,10 +24,11 @@ def beside(path: Path, kind: str) -> Path:
 def replace_folder(part: Path, path: Path) -> None:
     """Put a folder in the place of another, which is set aside first and deleted last."""
     old = beside(path, "old")
-    if path.exists():
+    if _there(path):
         path.rename(old)
     part.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it was never there, or the next tidying deletes it
+        discard(old)
 
 
 def keep_as_best(folder: Path) -> None:
@@ -60,28 +63,62 @@ def settle_checkpoints(folder: Path, last_is_best: bool, keep: str) -> None:
         replace_folder(folder / BEST, folder / LAST)
 
 
-def clear_checkpoints(folder: Path) -> None:
-    """Delete a run's checkpoints and what was half-built of any; the last one's record stays in its place.
+def set_checkpoints_aside(folder: Path) -> list[Path]:
+    """Take a run's checkpoints, and what was half-built of any, out of their places, and return what is to be deleted.
 
-    OSError where the disk does not let go of something.
+    Only renames, and the last one's record stays; killed in the middle it leaves that record, and can be done again.
+    OSError where a file cannot be renamed or written.
     """
-    tidy_checkpoints(folder)
-    aside = [(folder / name).rename(beside(folder / name, "part")) for name in (LAST, BEST) if (folder / name).exists()]
-    for rest in aside:
-        if rest.name.startswith(f"{LAST}.") and (rest / RECORD).exists():
-            (folder / LAST).mkdir()
-            (rest / RECORD).rename(folder / LAST / RECORD)
-        shutil.rmtree(rest)
+    _put_back(folder)
+    last = folder / LAST
+    if (last / RECORD).exists() and (last.is_symlink() or [file.name for file in last.iterdir()] != [RECORD]):
+        part = _unique(last, "part")
+        part.mkdir()
+        _share(last / RECORD, part / RECORD)
+        last.rename(_unique(last, "old"))
+        part.rename(last)
+    kept = last if (last / RECORD).exists() else None
+    found = [rest for rest in (last, folder / BEST, *_leftovers(folder)) if _there(rest) and rest != kept]
+    return [rest.rename(_unique(folder / rest.name.split(".")[0], "part")) for rest in found]
 
 
 def tidy_checkpoints(folder: Path) -> None:
     """Undo what a kill in the middle of saving left: put an older checkpoint back, delete a half-written one."""
+    _put_back(folder)
+    for rest in _leftovers(folder):
+        with contextlib.suppress(OSError):
+            discard(rest)
+
+
+def discard(path: Path) -> None:
+    """Delete a folder, or a link to one but nothing behind it; OSError where the disk does not let go of something."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
+def _put_back(folder: Path) -> None:
+    """Put checkpoints back that were set aside for new ones which were never put in their place."""
     for name in (LAST, BEST):
         for aside in sorted(folder.glob(f"{name}.*.old")):
-            if not (folder / name).exists():
+            if not _there(folder / name):
                 aside.rename(folder / name)
-        for rest in (*folder.glob(f"{name}.*.part"), *folder.glob(f"{name}.*.old")):
-            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    """Return what was half-built of checkpoints, and what was set aside of them."""
+    return [rest for name in (LAST, BEST) for kind in ("part", "old") for rest in folder.glob(f"{name}.*.{kind}")]
+
+
+def _there(path: Path) -> bool:
+    """Tell whether there is something of this name, be it a link to nothing."""
+    return path.exists() or path.is_symlink()
+
+
+def _unique(path: Path, kind: str) -> Path:
+    """Return a name as `beside`, but one that no process has used or will."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.{kind}")
 
 
 def _share(file: Path, other: Path) -> None:

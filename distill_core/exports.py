@@ -279,7 +279,10 @@ def _write_student(
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
-    """Open all files of a checkpoint, by name, so that they are of one even while the run puts another in its place."""
+    """Open all files of a checkpoint, by name, so that they are of one even while the run puts another in its place.
+
+    A link is none of its files: what it points to was not made by the run.
+    """
     for _ in range(_LOOKS):
         with ExitStack() as stack:
             files: dict[str, IO[bytes]] = {}
@@ -287,7 +290,7 @@ def _opened(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
             with contextlib.suppress(FileNotFoundError):
                 before = folder.stat().st_ino
                 for path in sorted(folder.iterdir()):
-                    if path.is_file() and path.name not in (STATE_FILE, CARD):
+                    if path.is_file() and not path.is_symlink() and path.name not in (STATE_FILE, CARD):
                         files[path.name] = stack.enter_context(path.open("rb"))
                 whole = folder.stat().st_ino == before and WEIGHTS in files
             if whole:

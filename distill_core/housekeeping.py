@@ -2,11 +2,12 @@
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from distill_core.added import list_added
-from distill_core.checkpoints import BEST, LAST, RECORD, clear_checkpoints
+from distill_core.checkpoints import BEST, LAST, RECORD, discard, set_checkpoints_aside
 from distill_core.errors import DistillError, RunError
 from distill_core.methods import METHODS
 from distill_core.paths import run_folder
@@ -41,7 +42,10 @@ def _student_title(run: Run) -> str:
 
 
 def size(run_id: str) -> int:
-    """Return the bytes of a run's folder, files that checkpoints share counted once, what goes meanwhile not at all."""
+    """Return the bytes of a run's folder, files that checkpoints share counted once, what goes meanwhile not at all.
+
+    What a link points to is not in it: it is never deleted either.
+    """
     return _size(run_folder(run_id).rglob("*"))
 
 
@@ -107,11 +111,21 @@ def free(store: Store, run_id: str) -> int:
     with store.at_rest(run_id) as rests:
         if not rests:
             raise RunError(f"Run {run_id} has just been started again; stop it first.")
-        try:
-            clear_checkpoints(run_folder(run_id))
-        except OSError as error:
-            raise RunError(f"Not all of the student of run {run_id} could be deleted ({error}); try again.") from error
+        with _deleting(run_id):
+            aside = set_checkpoints_aside(run_folder(run_id))
+    with _deleting(run_id):
+        for rest in aside:  # takes long on a slow disk: no other run is to wait for it
+            discard(rest)
     return freed
+
+
+@contextmanager
+def _deleting(run_id: str) -> Iterator[None]:
+    """Say, as a RunError, what the disk does not let go of."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"Not all of the student of run {run_id} could be deleted ({error}); try again.") from error
 
 
 def _check_unused(store: Store, run_id: str) -> None:

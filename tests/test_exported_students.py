@@ -73,6 +73,15 @@ def test_the_zip_that_is_downloaded_is_the_one_that_is_written(store: Store, tmp
     assert model_zip_bytes(store, run) != model_zip_bytes(store, run, best=True)
 
 
+def test_what_a_link_points_to_is_not_given_away(store: Store, tmp_path: Path) -> None:
+    run, source = a_run(store), a_student()
+    (tmp_path / "secret").write_text("mine")
+    (source / "notes.txt").symlink_to(tmp_path / "secret")
+    with zipfile.ZipFile(io.BytesIO(model_zip_bytes(store, run))) as archive:
+        assert "one/notes.txt" not in archive.namelist()
+        assert "one/distill.json" in archive.namelist()
+
+
 def test_the_weights_are_never_in_memory_as_a_whole(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from distill_core import checkpoints
 from distill_core.added import Added, forget, remember
 from distill_core.catalogue import find_model, list_models
 from distill_core.checkpoints import BEST, LAST, keep_as_best
@@ -170,6 +171,95 @@ def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> No
     assert f"run/{run_id}" not in {model.id for model in list_models()}
     assert (freeable(run_id), free(store, run_id)) == (0, 0)
     assert size(run_id) > 0
+
+
+def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = finished(store)
+    other, discard, met = submit(store, RunConfig(device="cpu")), checkpoints.discard, []
+    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=other) is not None
+    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.0)
+
+    def meanwhile(path: Path) -> None:
+        met.append(store.write(other, FAKE_TOKEN, [(1, "loss", 0.5)], None))
+        discard(path)
+
+    monkeypatch.setattr("distill_core.housekeeping.discard", meanwhile)
+    assert free(store, run_id) > 1000
+    assert met
+    assert store.end(other, FAKE_TOKEN, "stopped")
+
+
+@pytest.mark.parametrize("renames", range(6))
+def test_freeing_that_was_killed_loses_no_record_and_is_done_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    run_id = finished(store)
+    folder, rename_path, done = run_folder(run_id), Path.rename, []
+    keep_as_best(folder)
+    (folder / "best.1.part").mkdir()
+
+    def killed(path: Path, target: Path) -> Path:
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        return rename_path(path, target)
+
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        patch.setattr("distill_core.housekeeping.discard", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            free(store, run_id)
+    assert size(run_id) > 1000
+    free(store, run_id)
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["student", "student/distill.json"]
+    assert json.loads((folder / LAST / "distill.json").read_text())["task"] == "sst2"
+
+
+def test_a_student_behind_a_link_is_let_alone(store: Store, tmp_path: Path) -> None:
+    run_id = finished(store)
+    folder, outside = run_folder(run_id), tmp_path / "elsewhere"
+    (folder / LAST).rename(outside)
+    (folder / LAST).symlink_to(outside)
+    (folder / BEST).symlink_to(tmp_path / "gone")
+    before = {file.name: file.read_bytes() for file in outside.iterdir()}
+    for _ in range(2):
+        free(store, run_id)
+        assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["student", "student/distill.json"]
+        assert not (folder / LAST).is_symlink()
+        assert {file.name: file.read_bytes() for file in outside.iterdir()} == before
+
+
+def test_a_checkpoint_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "weights").touch()
+    (tmp_path / LAST).symlink_to(tmp_path / "outside")
+    (tmp_path / "new").mkdir()
+    checkpoints.replace_folder(tmp_path / "new", tmp_path / LAST)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", LAST]
+    assert not (tmp_path / LAST).is_symlink()
+    (tmp_path / "best.1.old").symlink_to(tmp_path / "outside")
+    (tmp_path / BEST).mkdir()
+    checkpoints.tidy_checkpoints(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, "outside", LAST]
+    assert (tmp_path / "outside" / "weights").exists()
+
+
+@pytest.mark.parametrize("place", ["distill_core.housekeeping.discard", "pathlib.Path.rename"])
+def test_what_the_disk_does_not_let_go_of_is_told(store: Store, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    run_id = finished(store)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, refused)
+        with pytest.raises(RunError, match=r"could be deleted \(.*Permission denied.*try again"):
+            free(store, run_id)
+    free(store, run_id)
+    assert freeable(run_id) == 0
 
 
 def test_a_stopped_run_whose_space_was_freed_cannot_go_on(store: Store) -> None:
