@@ -153,8 +153,11 @@ class Database:
             return
         part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
         part.unlink(missing_ok=True)
-        connection.execute("VACUUM INTO ?", (str(part),))
-        part.rename(kept)
+        try:
+            connection.execute("VACUUM INTO ?", (str(part),))
+            part.rename(kept)
+        finally:
+            part.unlink(missing_ok=True)
 
     @staticmethod
     def _has_tables_of_others(connection: sqlite3.Connection) -> bool:

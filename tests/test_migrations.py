@@ -4,7 +4,10 @@ import hashlib
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from distill_core.config import RunConfig
+from distill_core.errors import StoreError
 from distill_core.events import DataUsed
 from distill_core.migrations import MIGRATIONS, VERSION
 from distill_core.store import Store
@@ -64,6 +67,20 @@ def test_a_store_is_kept_as_it_was_before_it_is_changed(tmp_path: Path) -> None:
         assert connection.execute("SELECT id, state FROM runs").fetchall() == [("old", "finished")]
     connection.close()
     assert {path.name for path in tmp_path.iterdir() if "backup" in path.name} == {kept.name}
+
+
+def test_a_copy_that_fails_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first_version(tmp_path / "runs.sqlite")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        with pytest.raises(StoreError, match="No space left on device"):
+            Store(tmp_path / "runs.sqlite")
+    assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == []
+    assert [run.id for run in Store(tmp_path / "runs.sqlite").runs()] == ["old"]
 
 
 def test_a_queue_of_before_pauses_keeps_its_order_and_a_stop_its_meaning(tmp_path: Path) -> None:
