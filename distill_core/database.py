@@ -29,7 +29,11 @@ class DamagedError(StoreError):
 
 
 class FullError(StoreError):
-    """The disk that holds the file is full."""
+    """The disk that holds the file is full, or takes no more for a reason that SQLite cannot tell, as a quota."""
+
+
+class BusyError(StoreError):
+    """Another process wrote to the file all the while; the same call may work the next time."""
 
 
 class Database:
@@ -196,8 +200,13 @@ class Database:
         full = primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and self._no_space()
         if primary == sqlite3.SQLITE_FULL or full:
             return FullError(f"No space left on the disk that holds the run store {self.path}; free some.")
+        if primary == sqlite3.SQLITE_IOERR:
+            return FullError(
+                f"The disk that holds the run store {self.path} failed ({error}), or this user's quota on it "
+                "is used up; free some space, or set DISTILL_HOME to a folder on another disk."
+            )
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-            return StoreError(
+            return BusyError(
                 f"The run store {self.path} was in use by another process for {BUSY_SECONDS:.0f} s; try again."
             )
         if isinstance(error, sqlite3.DatabaseError) and primary in _OUR_BUGS:

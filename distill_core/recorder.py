@@ -2,7 +2,9 @@
 
 import threading
 import time
+from contextlib import suppress
 
+from distill_core.database import BusyError
 from distill_core.events import DataUsed, Event, Measured, Phase
 from distill_core.runs import Run
 from distill_core.store import Store
@@ -14,7 +16,7 @@ class Recorder:
     """A worker's pen: gathers points and writes them in batches, each with a heartbeat; threads may share it.
 
     Points are written at most FLUSH_SECONDS apart while events come, and at once on anything else;
-    what could not be written stays for the next time.
+    what could not be written stays for the next time. A store that is merely busy ends no training.
     """
 
     def __init__(self, store: Store, run_id: str, token: str) -> None:
@@ -27,7 +29,7 @@ class Recorder:
         self._flushed = 0.0
 
     def record(self, event: Event) -> None:
-        """Take one event; StoreError when it has to be written and cannot be."""
+        """Take one event; StoreError when it has to be written and cannot be, now or, where others write, later."""
         with self._lock:
             if isinstance(event, Measured):
                 self._points.extend((event.step, name, float(value)) for name, value in event.values.items())
@@ -37,7 +39,8 @@ class Recorder:
                 self._data.append(event)
             due = not isinstance(event, Measured) or time.monotonic() - self._flushed >= FLUSH_SECONDS
         if due:
-            self.flush()
+            with suppress(BusyError):  # kept for the next time
+                self.flush()
 
     def flush(self) -> Run | None:
         """Write what is gathered and a heartbeat; returns the run, None where it is no longer this worker's."""

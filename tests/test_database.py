@@ -138,3 +138,23 @@ def test_the_end_of_a_run_is_written_from_the_space_held_back(store: Store, monk
     monkeypatch.undo()
     Store(store.path)
     assert reserve.exists()
+
+
+def test_an_end_that_a_quota_refuses_is_written_from_the_space_held_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, write, reserve = started(store), Store._end, store.path.with_name("runs.sqlite.reserve")
+
+    def refused(self: Store, *given: Any) -> bool:
+        with self.connection():
+            if reserve.exists():
+                error = sqlite3.OperationalError("disk I/O error")  # what SQLite makes of EDQUOT
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+                raise error
+        return write(self, *given)
+
+    monkeypatch.setattr(Store, "_end", refused)
+    with pytest.raises(FullError, match="is used up"):
+        store._end(run_id, TOKEN, "failed", "")
+    assert store.end(run_id, TOKEN, "failed", "No space left on the disk.")
+    assert store.get(run_id).state == "failed"

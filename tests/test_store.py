@@ -215,6 +215,22 @@ def test_points_that_could_not_be_written_are_written_next_time(store: Store, mo
     assert store.get(run_id).phase == "training"
 
 
+def test_a_store_that_is_busy_ends_no_training(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.0)
+    recorder = Recorder(store, started(store), TOKEN)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    recorder.record(Measured(1, {"loss": 1.0}))
+    recorder.record(Phase("evaluating"))
+    with pytest.raises(StoreError, match="in use by another process"):
+        recorder.flush()  # what has to be in the store before a checkpoint is
+    other.close()
+    recorder.record(Measured(2, {"loss": 0.5}))
+    recorder.flush()
+    assert [(point.step, point.value) for point in store.metrics("one")] == [(1, 1.0), (2, 0.5)]
+    assert store.get("one").phase == "evaluating"
+
+
 def test_every_flush_is_a_heartbeat(store: Store) -> None:
     run_id = started(store)
     before = store.get(run_id).heartbeat
