@@ -3,6 +3,7 @@
 import json
 import logging
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -114,5 +115,17 @@ def run_of(row: sqlite3.Row) -> Run:
         raise StoreError(f"Run {values['id']} in the store cannot be read: {error}") from error
     path = cast(str | None, values["model_path"])
     values["model_path"] = None if path is None else Path(path)
-    values["tags"] = tuple(json.loads(values["tags"]))
+    values["tags"] = _tags_of(values)
     return Run(**values)
+
+
+def _tags_of(row: Mapping[str, object]) -> tuple[str, ...]:
+    """Return a row's tags; none, and a line in the log, where they are damaged: the run can do without."""
+    try:
+        tags = json.loads(str(row["tags"]))
+        if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
+            return tuple(tags)
+    except (ValueError, RecursionError) as error:
+        tags = error
+    logging.getLogger(__name__).warning("the tags of run %s in the store are damaged: %.80r", row["id"], tags)
+    return ()

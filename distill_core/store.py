@@ -7,6 +7,7 @@ not in here.
 """
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -208,7 +209,7 @@ class Store(Database):
     def annotate(
         self, run_id: str, *, name: str | None = None, note: str | None = None, tags: Sequence[str] | None = None
     ) -> None:
-        """Give a run another name, note or tags; what is None stays. ConfigError for what is too long or no line.
+        """Give a run another name, note or tags; what is None stays. ConfigError for what is too long or no text.
 
         Tags lose their blanks at the ends, empty ones and those that occur twice.
         """
@@ -217,6 +218,8 @@ class Store(Database):
             given["renamed"] = str(FIELDS["name"].check(name.strip()))
         if note is not None:
             given["note"] = _short_enough("note", note, NOTE_LENGTH)
+            if re.search("[\ud800-\udfff]", note):
+                raise ConfigError("A note has half a character in it (a lone surrogate); leave that out.")
         if tags is not None:
             kept = dict.fromkeys(str(FIELDS["name"].check(tag.strip())) for tag in tags if tag.strip())
             given["tags"] = _short_enough("list of tags", json.dumps(list(kept), ensure_ascii=False), NOTE_LENGTH)

@@ -2,6 +2,8 @@
 
 import sqlite3
 
+import pytest
+
 from distill_core.config import RunConfig
 from distill_core.runner import submit
 from distill_core.store import Store
@@ -42,4 +44,19 @@ def test_a_damaged_queued_run_does_not_hide_the_queue(store: Store) -> None:
     assert store.claim(lambda _: "cpu", TOKEN) is None
     assert state(store, second)[0] == "failed"
     assert not store.waiting()
+    assert store.end(first, TOKEN, "stopped")
+
+
+@pytest.mark.parametrize("tags", ["null", "[x", "[1]", "", "[" * 100_000])
+def test_damaged_tags_hide_no_run_and_hold_no_queue(store: Store, caplog: pytest.LogCaptureFixture, tags: str) -> None:
+    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE runs SET tags = ? WHERE id = ?", (tags, first))
+    assert [(run.id, run.tags) for run in store.runs()] == [(second, ()), (first, ())]
+    assert f"the tags of run {first} in the store are damaged" in caplog.text
+    claimed = store.claim(lambda _: "cpu", TOKEN)
+    assert claimed is not None
+    assert claimed.id == first
+    store.annotate(first, tags=["whole"])
+    assert store.get(first).tags == ("whole",)
     assert store.end(first, TOKEN, "stopped")

@@ -91,6 +91,10 @@ def test_notes_and_tags_are_kept_as_written(store: Store) -> None:
     assert (store.get(run_id).note, store.get(run_id).tags) == (note, ("a b", "ü,x"))
     with pytest.raises(ConfigError, match="A note has 10,001 characters; wanted at most 10,000"):
         store.annotate(run_id, note="x" * 10_001)
+    for half in ({"note": "a \udcff"}, {"tags": ["a \udcff"]}):
+        with pytest.raises(ConfigError, match=r"half a character|wanted a line"):
+            store.annotate(run_id, **half)
+    assert store.get(run_id).note == note
 
 
 def test_what_checkpoints_share_is_counted_once(store: Store) -> None:
