@@ -113,7 +113,7 @@ class Session:
         yield from self._training.events()
 
     def save(self, path: Path, record: dict[str, Any]) -> None:
-        """Write the student as a plain Hugging Face folder, with what its training goes on from until it has ended.
+        """Write the student as a plain Hugging Face folder, with what its training goes on from.
 
         RunError when there is none yet.
         """
@@ -128,8 +128,7 @@ class Session:
             "versions": self._record.get("versions", versions()),  # of its beginning, where it went on
         }
         state = None if self._training is None else self._training.state()
-        unfinished = state is not None and state.step < self.config.steps
-        save_model(self._student, self._teacher.tokenizer, path, about | record, state if unfinished else None)
+        save_model(self._student, self._teacher.tokenizer, path, about | record, state)
 
     def _measure_teacher(
         self, teacher: LoadedModel, held_out: Sequence[Encoded], labels: Sequence[Answer]

@@ -76,7 +76,7 @@ class _Work:
         self._log, self._on_event = log, on_event
         self._student = run_folder(run.id) / LAST
         self._step = 0
-        self._ended_early = ""
+        self._ended_early, self._last_is_best = "", False
         self._data: list[DataUsed] = []
 
     def say(self, text: str) -> None:
@@ -107,24 +107,34 @@ class _Work:
         except StoreError as error:
             self.say(f"the last points are not in the store: {error}")
 
+    def settle(self) -> None:
+        """Delete what the run needs no more. Only once it is finished in the store: until then it may have to go on."""
+        try:
+            with self.store.at_rest(self.run.id) as rests:
+                if rests:  # else it has just been deleted
+                    settle_checkpoints(self._student.parent, self._last_is_best, self.run.config.keep)
+        except (OSError, StoreError) as error:
+            self.say(f"what the run needs no more is still there: {error}")
+
     def _train(self) -> bool:
         """Run the session to its end or to a stop, saving checkpoints; say whether it reached its end."""
         self._emit(Phase("loading", "libraries"))
         session = self._open()
-        unsaved = False
+        unsaved = over = False  # over: nothing is left to do, so that a stop comes too late
         with _closed_after(session.events()) as events:
             for event in events:
                 self._emit(event)
+                over = over or isinstance(event, Ended)
                 if isinstance(event, Measured):
                     self._step, unsaved = event.step, event.step > 0
                     if any(name.startswith(EVALUATION) for name in event.values):
                         self._save(session)
-                        unsaved = False
-                if self.stop_asked.is_set():
+                        unsaved, over = False, event.step == self.run.config.steps
+                if self.stop_asked.is_set() and not over:
                     break
             else:
                 self._save_last(session, unsaved)
-                settle_checkpoints(self._student.parent, session.best == self._step, self.run.config.keep)
+                self._last_is_best = session.best == self._step
                 return True
             self._save_last(session, unsaved)  # before the iterator is closed, which may take its time
             return False
@@ -268,7 +278,8 @@ def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None
         finally:
             pulse.close()
         current.flush_rest()
-        store.end(run.id, current.token, state, reason)
+        if store.end(run.id, current.token, state, reason) and state == "finished":
+            current.settle()
         current.say(f"{state}{': ' if reason else ''}{reason}")
     return store.get(run.id)
 

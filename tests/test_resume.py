@@ -12,19 +12,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill_core import runner
+from distill_core import runner, worker
+from distill_core.checkpoints import LAST
 from distill_core.config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured
 from distill_core.models import save_model
-from distill_core.paths import STATE_FILE, home
+from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runner import can_resume, pump, resume, stop, submit, wait
 from distill_core.runs import INTERRUPTED, RunState
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 from tests.test_end_to_end import small_run
+from tests.test_training_state import TIMES
 from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
 
 Scripts = Callable[[str], Sequence[str]]
@@ -170,7 +172,7 @@ def drive(session: Session, folder: Path, until_step: int | None = None) -> list
     events = session.events()
     for event in events:
         if isinstance(event, Measured):
-            told.append((event.step, {k: v for k, v in event.values.items() if "second" not in k and "mb" not in k}))
+            told.append((event.step, {name: value for name, value in event.values.items() if name not in TIMES}))
             if "loss" in event.values and event.step == until_step:
                 break
         data.append(event)
@@ -197,10 +199,54 @@ def test_a_session_goes_on_to_the_very_weights(tmp_path: Path, student: str, met
     parts += drive(prepare(config, tmp_path / "part"), tmp_path / "part", until_step=6)  # before an evaluation
     parts += drive(prepare(config, tmp_path / "part"), tmp_path / "part")
     assert parts == whole
-    assert not (tmp_path / "part" / STATE_FILE).exists()  # nothing left to go on to
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "part")]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def finishes_whole(store: Store, run_id: str) -> None:
+    """Do a run and check that it has all its numbers, each once, and only what its `keep`, the best, says."""
+    assert worker.run_in_foreground(store, run_id, lambda _: None).state == "finished"
+    steps = {name: [p.step for p in store.metrics(run_id, names=[name])] for name in ("loss", "validation/accuracy")}
+    assert steps == {"loss": [1, 2, 3, 4], "validation/accuracy": [0, 2, 4]}
+    assert [path.name for path in run_folder(run_id).iterdir() if path.is_dir()] == [LAST]
+    assert not (run_folder(run_id) / LAST / STATE_FILE).exists()
+
+
+@pytest.mark.parametrize("told", ["loss", "validation/accuracy"])
+def test_a_stop_at_the_very_end_costs_nothing(store: Store, tmp_path: Path, told: str) -> None:
+    """In the last step: the rest is its evaluation. With that done there is nothing to stop."""
+    config = small_run(tiny_folder(tmp_path / "teacher"), steps=4, evaluate_every=2, keep="best")
+
+    def ask(event: Event) -> None:
+        if isinstance(event, Measured) and event.step == 4 and told in event.values:
+            signal.raise_signal(signal.SIGTERM)
+
+    run = worker.run_in_foreground(store, submit(store, config), ask)
+    assert (run.state, can_resume(run)) == (("stopped", True) if told == "loss" else ("finished", False))
+    if told == "loss":
+        resume(store, run.id)
+    finishes_whole(store, run.id)
+
+
+class Killed(BaseException):
+    """The end of a process, as seen from inside."""
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_end_goes_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> bool:
+        raise Killed
+
+    run_id = submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=4, evaluate_every=2, keep="best"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "end", killed)
+        with pytest.raises(Killed):
+            worker.run_in_foreground(store, run_id, lambda _: None)
+    store.end(run_id, str(store.get(run_id).token), "lost")
+    resume(store, run_id)
+    finishes_whole(store, run_id)
 
 
 def test_going_on_with_other_data_or_another_teacher_is_refused(tmp_path: Path) -> None:
