@@ -111,11 +111,10 @@ def resume(store: Store, run_id: str) -> Run:
 
     RunError where it is not interrupted, or has no checkpoint to go on from.
     """
-    run = store.get(run_id)
-    if not can_resume(run):
+    if not store.requeue(run_id, can_resume):
+        run = store.get(run_id)
         why = "its checkpoint has no training state" if run.state in INTERRUPTED else f"it is {run.status}"
         raise RunError(f"Run {run_id} cannot go on: {why}. Start a new run with the same settings.")
-    store.requeue(run_id)
     return store.get(run_id)
 
 

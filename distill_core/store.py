@@ -162,8 +162,11 @@ class Store(Database):
         with self.writing() as connection:
             return connection.execute(query, (time.time(), wish, run_id, wish)).rowcount == 1
 
-    def requeue(self, run_id: str) -> bool:
-        """Put an interrupted run at the end of the queue, to go on; False where it is in another state."""
+    def requeue(self, run_id: str, may: Callable[[Run], bool] = lambda _: True) -> bool:
+        """Put an interrupted run at the end of the queue, to go on; False where it is in another state.
+
+        Also where it `may` not, which is asked while no other process can change or free it.
+        """
         query = (
             "UPDATE runs SET state = 'queued', reason = '', phase = '', phase_detail = '', device = NULL, token = NULL,"
             " pid = NULL, pid_started = NULL, heartbeat = NULL, stop_requested = NULL, wish = NULL,"
@@ -171,6 +174,9 @@ class Store(Database):
             f" position = {_LAST} WHERE id = ? AND state IN ({_marks(INTERRUPTED)})"
         )
         with self.writing() as connection:
+            row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None or not may(run_of(row)):
+                return False
             return connection.execute(query, (run_id, *INTERRUPTED)).rowcount == 1
 
     def reorder(self, run_id: str, earlier: bool) -> bool:

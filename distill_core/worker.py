@@ -26,7 +26,7 @@ import psutil
 from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.devices import resolve_device
-from distill_core.errors import DistillError, StoreError
+from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.recorder import Recorder
@@ -140,9 +140,15 @@ class _Work:
             return False
 
     def _open(self) -> Session:
-        """Return the session, going on from the last checkpoint if there is one; what was measured later is undone."""
+        """Return the session, going on from the last checkpoint if there is one; what was measured later is undone.
+
+        RunError where there was one and it is gone: to begin anew would undo all that was measured.
+        """
         config = replace(self.run.config, device=str(self.run.device))
+        tidy_checkpoints(self._student.parent)  # what an earlier worker left, which is gone by now
         checkpoint = self._student if (self._student / STATE_FILE).is_file() else None
+        if checkpoint is None and self.run.model_path is not None:
+            raise RunError(f"The run cannot go on: {self._student / STATE_FILE} is gone. Start a new run.")
         session = _open_session(config, checkpoint)
         self._step = session.begin
         self.store.rewind(self.run.id, self.token, session.begin or None)

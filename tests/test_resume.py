@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from distill_core.config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured
+from distill_core.housekeeping import free
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runner import can_resume, pump, resume, stop, submit, wait
@@ -80,6 +82,60 @@ def test_a_finished_run_or_one_without_a_training_state_does_not_go_on(store: St
         resume(store, second)
     (tmp_path / STATE_FILE).touch()
     assert can_resume(store.get(second))
+
+
+def with_checkpoint(store: Store) -> str:
+    """Return a paused run with a number and a checkpoint to go on from."""
+    run_id = submit(store, RunConfig(device="cpu"))
+    claimed(store, run_id)
+    student = run_folder(run_id) / LAST
+    student.mkdir(parents=True)
+    (student / STATE_FILE).touch()
+    store.set_model(run_id, FAKE_TOKEN, student)
+    store.write(run_id, FAKE_TOKEN, [(3, "loss", 1.0)], None)
+    store.end(run_id, FAKE_TOKEN, "paused")
+    return run_id
+
+
+def test_a_run_that_is_freed_just_before_it_is_queued_does_not_go_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, requeue = with_checkpoint(store), Store.requeue
+
+    def late(self: Store, *given: Any) -> bool:
+        free(self, run_id)
+        return requeue(self, *given)
+
+    monkeypatch.setattr(Store, "requeue", late)
+    with pytest.raises(RunError, match="cannot go on: its checkpoint has no training state"):
+        resume(store, run_id)
+    assert store.get(run_id).state == "paused"
+
+
+def test_a_run_whose_checkpoint_is_gone_fails_and_keeps_its_numbers(store: Store) -> None:
+    run_id = with_checkpoint(store)
+    resume(store, run_id)
+    (run_folder(run_id) / LAST / STATE_FILE).unlink()
+    run = worker.run_in_foreground(store, run_id, lambda _: None)
+    assert run.state == "failed"
+    assert f"{STATE_FILE} is gone" in run.reason
+    assert store.latest(run_id) == {"loss": 1.0}
+
+
+def test_a_run_that_goes_on_finds_the_checkpoint_its_killed_worker_had_set_aside(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, found = with_checkpoint(store), []
+    resume(store, run_id)
+    (run_folder(run_id) / LAST).rename(run_folder(run_id) / f"{LAST}.7.old")
+
+    def opened(_: RunConfig, checkpoint: Path | None) -> worker.Session:
+        found.append(checkpoint)
+        raise RunError("seen enough")
+
+    monkeypatch.setattr(worker, "_open_session", opened)
+    worker.run_in_foreground(store, run_id, lambda _: None)
+    assert found == [run_folder(run_id) / LAST]
 
 
 def test_what_was_measured_after_a_step_is_forgotten_by_its_worker_alone(store: Store) -> None:
