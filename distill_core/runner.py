@@ -217,7 +217,14 @@ def _give_up(store: Store, run: Run, exit_code: int | None = None) -> None:
         ended = store.end(run.id, str(run.token), "lost", cause)
     if ended:  # else it ended by itself just now, and what carries its token may be the next worker being born
         _kill_leftovers(run)
-        tidy_checkpoints(run_folder(run.id))
+        tidy(store, run.id)
+
+
+def tidy(store: Store, run_id: str) -> None:
+    """Undo what a dead worker left of half a checkpoint, unless the run has been deleted or another works on it."""
+    with store.at_rest(run_id) as rests:
+        if rests:
+            tidy_checkpoints(run_folder(run_id))
 
 
 def _cause(run: Run, exit_code: int | None) -> str:
@@ -288,10 +295,12 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
 def _see_off(store: Store, run_id: str, token: str, process: subprocess.Popen[bytes], command: tuple[str, ...]) -> None:
     """Wait for a worker's exit, so that it leaves no zombie, give its run up if it did not end it, go on."""
     exit_code = process.wait()
-    tidy_checkpoints(run_folder(run_id))
-    run = store.get(run_id)
-    if run.state == "running" and run.token == token:
-        _give_up(store, run, exit_code)
+    with contextlib.suppress(RunError):  # deleted meanwhile
+        run = store.get(run_id)
+        if run.state == "running" and run.token == token:
+            _give_up(store, run, exit_code)
+        else:
+            tidy(store, run_id)
     pump(store, command)
 
 

@@ -30,7 +30,7 @@ from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.recorder import Recorder
-from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop
+from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
 from distill_core.runs import Run, RunState
 from distill_core.store import LOG_NAME, Store
 
@@ -241,8 +241,9 @@ class _Pulse(threading.Thread):
         words = f"{run.interrupted_as.capitalize()} by force {where}, it did not end; {kept}."
         self._work.store.end(run.id, self._work.token, run.interrupted_as, words)
         self._work.say("did not end within the time for a stop; ended by force")
-        pump(self._work.store)
-        tidy_checkpoints(run_folder(run.id))
+        with contextlib.suppress(StoreError):  # a busy store: whoever looks next does it, but this process ends
+            pump(self._work.store)
+            tidy(self._work.store, run.id)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

@@ -296,6 +296,61 @@ def test_a_checkpoint_set_aside_by_a_killed_save_is_put_back(store: Store, comma
     assert (folder / "student" / "config.json").read_text().endswith(".old")
 
 
+def halves(run_id: str, pid: int) -> list[Path]:
+    """Make what a worker has of a checkpoint in the middle of saving it, and return its folders."""
+    folders = [run_folder(run_id) / f"student.{pid}.{kind}" for kind in ("old", "part")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    return folders
+
+
+def ended_child() -> subprocess.Popen[bytes]:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    return child
+
+
+def test_what_the_next_worker_saves_is_left_alone_when_the_last_is_seen_off(store: Store) -> None:
+    child = ended_child()
+    run_id = submit(store, RunConfig(device="cpu"))
+    store.claim(lambda _: "cpu", "the first", only=run_id)
+    first = store.get(run_id)
+    store.end(run_id, "the first", "paused")
+    store.requeue(run_id)
+    store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id)
+    saving = halves(run_id, 4242)
+    runner._see_off(store, run_id, "the first", child, ("true",))
+    runner._give_up(store, first)
+    assert all(folder.exists() for folder in saving)
+    store.end(run_id, FAKE_TOKEN, "stopped")
+    runner._see_off(store, run_id, FAKE_TOKEN, child, ("true",))
+    assert [path.name for path in run_folder(run_id).iterdir()] == ["student"]
+
+
+def test_a_run_resumed_while_it_is_given_up_keeps_what_its_next_worker_saves(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = submit(store, RunConfig(device="cpu"))
+    store.claim(lambda _: "cpu", "the first", only=run_id)
+    saving: list[Path] = []
+
+    def meanwhile(_: Run) -> None:
+        store.requeue(run_id)
+        store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id)
+        saving.extend(halves(run_id, 4242))
+
+    monkeypatch.setattr(runner, "_kill_leftovers", meanwhile)
+    runner._give_up(store, store.get(run_id))
+    assert len(saving) == 2
+    assert all(folder.exists() for folder in saving)
+
+
+def test_a_run_deleted_when_its_worker_ends_does_not_stall_the_queue(store: Store, command: Commands) -> None:
+    child, following = ended_child(), submit(store, RunConfig(device="cpu"))
+    runner._see_off(store, "deleted", FAKE_TOKEN, child, command("obedient"))
+    assert store.get(following).state == "running"
+
+
 # stopping --------------------------------------------------------------------------------------
 
 
