@@ -114,7 +114,8 @@ def list_models() -> list[ModelInfo]:
         try:
             found.append(_student_info(f"run/{run.name}", file.parent, title))
             if (run / BEST / "config.json").exists():
-                found.append(_student_info(f"run/{run.name}/{BEST}", run / BEST, title))
+                best = student_of(run.name, best=True) or run / BEST
+                found.append(_student_info(f"run/{run.name}/{BEST}", best, title))
         except ModelError as error:
             _LOG.warning("left out of the list: %s", error)
     for entry in _added():
@@ -156,15 +157,14 @@ def find_model(model_id: str) -> ModelInfo:
 def student_of(run_id: str, best: bool = False) -> Path | None:
     """Return the folder of a run's last or best student, None where there is none.
 
-    A finished run whose last is its best, or that keeps only its best, has one folder, which is then both.
+    A finished run whose last is its best, or that keeps only its best, has one folder, which is then both. A run killed
+    before its last could be kept as its best has an older best beside it: its last goes by.
     """
-    last, other = run_folder(run_id) / LAST, run_folder(run_id) / BEST
-    if best and existing_folder(str(other)) is not None:
-        return other
-    if existing_folder(str(last)) is None:
-        return None
-    record = read_json(last / RECORD) if best else {}
-    return last if not best or record.get("best") == record.get("step", 0) != 0 else None
+    last, other = (existing_folder(str(run_folder(run_id) / kept)) for kept in (LAST, BEST))
+    if not best or last is None:
+        return other if best else last
+    record = read_json(last / RECORD)
+    return last if record.get("best") == record.get("step", 0) != 0 else other
 
 
 def _unknown(model_id: str) -> str:

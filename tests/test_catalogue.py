@@ -8,6 +8,7 @@ import pytest
 from distill_core import catalogue
 from distill_core.bundle import unpack
 from distill_core.catalogue import find_model, find_teacher
+from distill_core.checkpoints import BEST, LAST, RECORD
 from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, ModelError
 from distill_core.models import load_model
@@ -40,6 +41,18 @@ def test_a_student_whose_checkpoint_is_just_being_replaced_is_found(monkeypatch:
     (aside / "config.json").write_text("{}")
     monkeypatch.setattr(catalogue.time, "sleep", lambda _: aside.rename(run_folder("one") / "student"))
     assert find_model("run/one").path == run_folder("one") / "student"
+
+
+def test_a_run_killed_before_its_last_student_was_kept_as_its_best_has_the_last_as_its_best() -> None:
+    folder = run_folder("one")
+    for kept, step in ((BEST, 20), (LAST, 40)):
+        record = tiny_folder(folder / kept) / RECORD
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"step": step, "best": step}))
+    found = find_model(f"run/one/{BEST}")
+    assert (found.path, found.title.split(", ")[-1]) == (folder / LAST, "best at step 40")
+    assert found in catalogue.list_models()
+    (folder / LAST / RECORD).write_text('{"step": 60, "best": 20}')
+    assert find_model(f"run/one/{BEST}").path == folder / BEST
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "nope", "\0", "."])
