@@ -324,8 +324,12 @@ def _move(
     start: Sequence[RunState],
     token: str | None = None,
 ) -> bool:
-    """Change a run's state if it is in one of the states `start` (and has this token); say whether it was."""
-    query = f"UPDATE runs SET state = ?, reason = ?, ended = ? WHERE id = ? AND state IN ({_marks(start)})"
+    """Change a run's state if it is in one of the states `start` (and has this token); say whether it was.
+
+    A lost run ended when it was last heard of: nobody may have looked for days.
+    """
+    ended = "COALESCE(heartbeat, ?)" if to == "lost" else "?"
+    query = f"UPDATE runs SET state = ?, reason = ?, ended = {ended} WHERE id = ? AND state IN ({_marks(start)})"
     values: list[object] = [to, reason, time.time(), run_id, *start]
     if token is not None:
         query += " AND token = ?"

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_run_goes_from_queued_through_running_to_its_end(store: Store) -> None
     assert ended.state == "finished"
     assert not ended.active
     assert ended.created <= (ended.started or 0) <= (ended.ended or 0)
+
+
+def test_a_lost_run_ended_when_it_was_last_heard_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.time()
+    run_id = started(store)
+    for later, do in (
+        (600.0, lambda: store.write(run_id, TOKEN, [(1, "loss", 1.0)], None)),
+        (3 * 86_400.0, lambda: store.end(run_id, TOKEN, "lost")),
+    ):
+        monkeypatch.setattr(time, "time", lambda now=began + later: now)
+        assert do()
+    lost = store.get(run_id)
+    assert lost.ended == began + 600.0
+    assert lost.worked_seconds(time.time()) == pytest.approx(600.0, abs=60.0)
+    store.requeue(run_id)
+    assert store.get(run_id).seconds_before == pytest.approx(600.0, abs=60.0)
 
 
 def test_an_ended_run_is_changed_by_nothing(store: Store) -> None:
