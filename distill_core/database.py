@@ -217,5 +217,8 @@ class Database:
         )
 
     def _no_space(self) -> bool:
-        """Say whether the disk has no room for what SQLite keeps beside its file."""
-        return shutil.disk_usage(self.path.parent).free < 64 * 1024
+        """Say whether the disk has no room for what SQLite keeps beside its file; not where its folder is gone."""
+        try:
+            return shutil.disk_usage(self.path.parent).free < 64 * 1024
+        except OSError:
+            return False

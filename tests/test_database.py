@@ -158,3 +158,11 @@ def test_an_end_that_a_quota_refuses_is_written_from_the_space_held_back(
         store._end(run_id, TOKEN, "failed", "")
     assert store.end(run_id, TOKEN, "failed", "No space left on the disk.")
     assert store.get(run_id).state == "failed"
+
+
+def test_a_store_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    store = Store(tmp_path / "home" / "runs.sqlite")
+    shutil.rmtree(tmp_path / "home")
+    with pytest.raises(StoreError, match="check its folder"):
+        store.runs()
