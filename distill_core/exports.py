@@ -125,7 +125,7 @@ def run_document(store: Store, run: Run) -> dict[str, Any]:
         "reason": run.reason,
         "config": asdict(run.config),
         "data": [asdict(used) for used in store.data_of(run.id)],
-        "command": run.config.command,
+        "command": run.command,
         "versions": made_by if isinstance(made_by, dict) else None,
         "exported_by": versions(),
     }

@@ -77,7 +77,7 @@ def model_card(
         "## Results",
         *_results(task, series, step),
         "## Do it again",
-        code_block(run.config.command, "sh"),
+        code_block(run.command, "sh"),
         _versions(record),
         "## Limits",
         _limits(run.config),

@@ -4,7 +4,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -80,6 +80,11 @@ class Run:
     def title(self) -> str:
         """What the run is called: the name it was given last, else its id."""
         return self.name or self.id
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats it, under the name it has now."""
+        return replace(self.config, name=self.name).command
 
     @property
     def name(self) -> str:

@@ -353,3 +353,12 @@ def test_the_command_line_frees_space_and_says_how_much_there_is(store: Store) -
     shown = json.loads(CliRunner().invoke(app, ["runs", "show", first, "--json"]).stdout)
     assert shown["disk_mb"] < 0.1
     assert shown["metrics"]
+
+
+def test_a_renamed_run_is_repeated_under_its_new_name(store: Store) -> None:
+    store.add("one", RunConfig(name="old"))
+    store.annotate("one", name="new")
+    assert "--name=new" in store.get("one").command
+    store.annotate("one", name="")
+    assert "--name" not in store.get("one").command
+    store.cancel("one")

@@ -1,7 +1,7 @@
 """Commands about runs: start one in the foreground, look at them, and what can be done with one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -129,7 +129,7 @@ def show(run: RunId, as_json: Json = False) -> None:
         print_json(run_document(store, found) | disk | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
-        error_console.print(f"again: {replace(found.config, name=found.name).command}")
+        error_console.print(f"again: {found.command}")
         error_console.print(f"on disk: {housekeeping.size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")

@@ -6,7 +6,7 @@ so each look asks the store only for what is new.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -233,7 +233,7 @@ def _settings(run: Run) -> None:
     with st.expander("Settings", icon=":material/tune:"):
         st.html(run_html.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
-        st.code(replace(run.config, name=run.name).command, language="sh", wrap_lines=True)
+        st.code(run.command, language="sh", wrap_lines=True)
 
 
 def _when(run: Run) -> str:
