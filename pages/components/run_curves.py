@@ -1,7 +1,6 @@
 """A run's curves: which it has, what is marked on them, and which of its points they are made of."""
 
 from collections.abc import Sequence
-from math import isfinite
 
 from distill_core.alarms import Points, Series, constant_score
 from distill_core.runs import Run
@@ -73,15 +72,13 @@ def charted(run: Run, series: Series) -> Series:
 
 
 def notes(run: Run, series: Series) -> dict[str, Notes]:
-    """Return what is marked on a run's charts: its best checkpoint, and what its teacher and one answer for all get."""
+    """Return what is marked on a run's charts: its best checkpoint, and the metric of one answer for all."""
     task = get_task(run.config.task)
     watched = run.config.watched if "/" in run.config.watched else f"validation/{task.metric}"
     best = best_step(series.get(watched, ()))
     marks = [Mark(best, "best checkpoint")] if best else []
     constant = constant_score(series, task.metric)
     levels = [] if constant is None else [Level(constant, task.chance_words)]
-    teacher = series.get(f"teacher/{task.metric}", ())
-    levels += [Level(teacher[-1][1], "teacher")] if teacher and isfinite(teacher[-1][1]) else []
     return {LOSS: Notes(marks), AGREEMENT: Notes(marks, levels)}
 
 
