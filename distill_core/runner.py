@@ -30,7 +30,7 @@ from distill_core.checkpoints import tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.data import glue_folder
 from distill_core.devices import resolve_device
-from distill_core.errors import DataError, RunError
+from distill_core.errors import DataError, RunError, StoreError
 from distill_core.own_data import PREFIX, remove_own
 from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
 from distill_core.runs import ACTIVE, INTERRUPTED, Run, Wish
@@ -93,7 +93,7 @@ def stop(store: Store, run_id: str, wish: Wish = "stop") -> Run:
     Does not wait. A worker saves a checkpoint and ends; one that does not is ended by `pump`. Either way the run can go
     on later; what is paused is meant to. RunError for an unknown run; a run that has ended stays as it is.
     """
-    store.get(run_id)
+    _wake(store.get(run_id))
     if not store.cancel(run_id, wish):
         store.request(run_id, wish)
     return store.get(run_id)
@@ -205,6 +205,14 @@ def _signal(run: Run, number: signal.Signals) -> None:
             os.kill(process.pid, number)
 
 
+def _wake(run: Run) -> None:
+    """Let a frozen worker (SIGSTOP) go on: it may hold the store's lock, and only awake can it save and end."""
+    process = worker_process(run)
+    with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
+        if process is not None and process.status() == psutil.STATUS_STOPPED:
+            _signal(run, signal.SIGCONT)
+
+
 def _give_up(store: Store, run: Run, exit_code: int | None = None) -> None:
     """End a run whose worker is gone: stopped if that was asked for, else lost, with the cause in words."""
     where = f"at step {run.step}" + (f" ({run.phase})" if run.phase else "")
@@ -295,13 +303,14 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
 def _see_off(store: Store, run_id: str, token: str, process: subprocess.Popen[bytes], command: tuple[str, ...]) -> None:
     """Wait for a worker's exit, so that it leaves no zombie, give its run up if it did not end it, go on."""
     exit_code = process.wait()
-    with contextlib.suppress(RunError):  # deleted meanwhile
-        run = store.get(run_id)
-        if run.state == "running" and run.token == token:
-            _give_up(store, run, exit_code)
-        else:
-            tidy(store, run_id)
-    pump(store, command)
+    with contextlib.suppress(StoreError):  # busy for long, or its folder is gone: whoever looks next does the same
+        with contextlib.suppress(RunError):  # deleted meanwhile
+            run = store.get(run_id)
+            if run.state == "running" and run.token == token:
+                _give_up(store, run, exit_code)
+            else:
+                tidy(store, run_id)
+        pump(store, command)
 
 
 def _in_foreground(run: Run) -> bool:

@@ -1,6 +1,8 @@
 """A run may be called anything that is a line of text: safe in paths, on pages, in exports and on the command line."""
 
 import json
+import re
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -37,6 +39,7 @@ NAMES = (
     TURNED,
     "x" * 200,
 )
+FENCED = re.compile(r"^(`{3,})\w+\n.*?^\1$", re.MULTILINE | re.DOTALL)  # a block of code in Markdown
 REFUSED = ("x" * 201, "x" * 10_000, "a\x00b", "two\nlines", "\x1b[31mred", "a\u0085b", "half \ud800")
 
 
@@ -147,7 +150,9 @@ def test_exports_of_a_run_of_any_name_are_whole(store: Store, tmp_path: Path) ->
         assert name in (told["name"], told.get("title"))
         card = (folder / "model" / "README.md").read_text(encoding="utf-8")
         assert yaml.safe_load(card.split("---")[1])["library_name"] == "transformers"
-        assert "<script>" not in card
+        shown, code = FENCED.sub("", card), "".join(found.group() for found in FENCED.finditer(card))
+        assert "<script>" not in shown
+        assert shlex.quote(f"--name={name}") in code  # the line that repeats the run, in a block nothing ends early
     load_model(folder / "model")
 
 

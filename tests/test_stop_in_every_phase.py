@@ -115,12 +115,38 @@ def test_a_worker_is_first_asked_then_sent_term_then_kill(store: Store, tmp_path
     assert set(said) == {"asked", "TERM"}
 
 
-def test_a_frozen_process_is_stopped_in_time(store: Store, tmp_path: Path) -> None:
+# stands still as a debugger would make it, in the middle of writing to the store
+FROZEN = """
+with store.writing():
+    os.kill(os.getpid(), signal.SIGSTOP)
+while (run := store.write(run_id, token, [], None)) is not None and run.stop_requested is None:
+    time.sleep(0.05)
+store.end(run_id, token, "stopped", "as asked")
+"""
+
+
+def frozen(pid: int | None) -> bool:
+    return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+
+def test_a_frozen_process_is_woken_and_ends_with_a_checkpoint(store: Store, tmp_path: Path) -> None:
     run = training(store, worker_command(tmp_path, "plain"), evaluate_every=2)
     assert run.pid is not None
-    os.kill(run.pid, signal.SIGSTOP)  # as a debugger or a paused container would
-    assert until(lambda: psutil.Process(run.pid).status() == psutil.STATUS_STOPPED)
-    assert stop(store, run.id).status == "stopping"
+    os.kill(run.pid, signal.SIGSTOP)
+    assert until(lambda: frozen(run.pid))
+    assert stop(store, run.id).status in ("stopping", "stopped")  # awake, it may be that quick
     ended = wait(store, run.id, PROMISE)
-    assert (ended.state, gone(run.pid)) == ("stopped", True)
+    assert until(lambda: gone(run.pid or 0))
+    assert ended.state == "stopped"
+    assert "on request" in ended.reason
     assert ended.model_path is not None
+
+
+def test_a_frozen_process_that_holds_the_store_is_stopped_in_time(store: Store, tmp_path: Path) -> None:
+    run_id = submit(store, small_run(tiny_folder(tmp_path / "teacher")))
+    pump(store, raw_command(tmp_path, FROZEN))
+    assert until(lambda: frozen(store.get(run_id).pid))
+    began = time.monotonic()
+    stop(store, run_id)
+    ended = wait(store, run_id, PROMISE + began - time.monotonic())
+    assert (ended.state, ended.reason) == ("stopped", "as asked")
