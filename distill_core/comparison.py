@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 from distill_core.config import RunConfig
 from distill_core.data import load_split
-from distill_core.devices import resolve_device
+from distill_core.devices import devices_for
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError, ModelError
 from distill_core.explanation_cache import ExplanationCache
@@ -128,7 +128,7 @@ def finished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -
     `fingerprints`: of the teacher, and of a student that is a model, as they are now.
     """
     for run in _of_these_settings(store, config, ("finished",)):
-        if run.model_path is None or run.device != resolve_device(config.device):
+        if run.model_path is None or run.device not in devices_for(config.device):
             continue
         try:
             record = read_record(run.model_path)

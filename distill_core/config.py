@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
 from distill_core.checkpoints import KEPT
+from distill_core.devices import DEVICES
 from distill_core.errors import ConfigError
 from distill_core.methods import METHODS
 from distill_core.tasks import TASKS
@@ -25,7 +26,6 @@ NORMS = ("l2", "l1")
 DISTANCES = ("l2", "l1", "smooth_l1")
 WEAK = ("stop", "go_on")
 DROPOUT = ("published", "on", "off")
-DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 WATCHED = ("metric", "agreement/signed_cosine", "agreement/cosine", "agreement/spearman")
 
@@ -263,7 +263,9 @@ class RunConfig:
         DROPOUT,
     )
     seed: int = _setting(0, "int", "Seed", "Decides data order and dropout.", (0, 2**32 - 1))
-    device: str = _setting("auto", "choice", "Device", "Where to train; auto takes the fastest there is.", DEVICES)
+    device: str = _setting(
+        "auto", "choice", "Device", "Where to train; auto takes the fastest there is, cuda any GPU.", DEVICES
+    )
     precision: str = _setting(
         "auto",
         "choice",

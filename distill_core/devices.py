@@ -15,26 +15,39 @@ from pathlib import Path
 
 from distill_core.errors import ConfigError
 
+MOST_GPUS = 8  # of one machine
+DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{at}" for at in range(MOST_GPUS)), "mps")  # what can be asked for
+
 
 @cache
 def usable_devices() -> tuple[str, ...]:
-    """Return the devices of this machine, fastest first; the last is always `cpu`."""
-    found = []
-    if _torch_has_cuda() and _cuda_device_count() > 0:
-        found.append("cuda")
+    """Return the devices of this machine, fastest first; the last is always `cpu`.
+
+    One GPU is `cuda`; several are `cuda:0`, `cuda:1` and so on.
+    """
+    count = min(_cuda_device_count(), MOST_GPUS) if _torch_has_cuda() else 0
+    found = ["cuda"] if count == 1 else [f"cuda:{at}" for at in range(count)]
     if sys.platform == "darwin" and platform.machine() == "arm64":
         found.append("mps")
     return (*found, "cpu")
 
 
-def resolve_device(name: str) -> str:
-    """Return the device a run asking for `name` gets; ConfigError for one this machine does not have."""
+def devices_for(name: str) -> tuple[str, ...]:
+    """Return the devices a run that asks for `name` may get, all of one kind; ConfigError where there is none here.
+
+    `auto`: all of the fastest kind; `cuda`: every GPU.
+    """
     usable = usable_devices()
-    if name == "auto":
-        return usable[0]
-    if name not in usable:
+    kind = kind_of(usable[0]) if name == "auto" else name
+    found = tuple(device for device in usable if kind in (device, kind_of(device)))
+    if not found:
         raise ConfigError(f"Device {name!r} cannot be used on this machine; choose one of: auto, {', '.join(usable)}.")
-    return name
+    return found
+
+
+def kind_of(device: str) -> str:
+    """Return what kind of device one is: `cpu`, `cuda` or `mps`."""
+    return device.split(":")[0]
 
 
 def _torch_has_cuda() -> bool:

@@ -29,7 +29,7 @@ import psutil
 from distill_core.checkpoints import tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.data import glue_folder
-from distill_core.devices import resolve_device
+from distill_core.devices import devices_for
 from distill_core.errors import DataError, RunError, StoreError
 from distill_core.own_data import PREFIX, remove_own
 from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
@@ -52,7 +52,7 @@ def submit(store: Store, config: RunConfig) -> str:
 
     ConfigError for a device that is not here.
     """
-    resolve_device(config.device)
+    devices_for(config.device)
     fast = pinned(config)
     while True:
         letters = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
@@ -79,7 +79,7 @@ def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:
         _look_after(store, run)
     started: list[str] = []
     while store.waiting():  # looked at first: claiming shuts out all other writers
-        run_or_none = store.claim(resolve_device, secrets.token_hex(16))
+        run_or_none = store.claim(devices_for, secrets.token_hex(16))
         if run_or_none is None:
             break
         _start(store, run_or_none, tuple(command or WORKER))

@@ -116,11 +116,11 @@ class Store(Database):
         with self.writing() as connection:
             return connection.execute(query, (run_id, config.to_json(), time.time())).rowcount == 1
 
-    def claim(self, device_of: Callable[[str], str], token: str, only: str | None = None) -> Run | None:
+    def claim(self, devices_for: Callable[[str], Sequence[str]], token: str, only: str | None = None) -> Run | None:
         """Make the first queued run whose device is free a running one, and return it; None if there is none.
 
-        One transaction that shuts out every other writer, so a device never gets two. `device_of` turns
-        a configured device into a concrete one; a run it refuses (ConfigError) fails with that reason.
+        One transaction that shuts out every other writer, so a device never gets two. `devices_for` names the
+        devices that will do for a configured one; a run it refuses (ConfigError) fails with that reason.
         With `only`, no other run is taken, nor does that one overtake those before it on its device.
         """
         with self.writing() as connection:
@@ -128,11 +128,14 @@ class Store(Database):
             waiting = connection.execute("SELECT id, config FROM runs WHERE state = 'queued' ORDER BY position")
             for row in waiting.fetchall():
                 try:
-                    device = device_of(RunConfig.from_json(row["config"]).device)
+                    wanted = devices_for(RunConfig.from_json(row["config"]).device)
                 except ConfigError as error:
                     _move(connection, row["id"], "failed", str(error), ("queued",))
                     continue
-                if device in taken or (only is not None and row["id"] != only):
+                device = next((device for device in wanted if device not in taken), None)
+                if device is None:
+                    continue
+                if only is not None and row["id"] != only:
                     taken.add(device)
                     continue
                 now = time.time()

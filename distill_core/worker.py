@@ -25,7 +25,7 @@ import psutil
 
 from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
-from distill_core.devices import resolve_device
+from distill_core.devices import devices_for
 from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
@@ -300,7 +300,7 @@ def run_in_foreground(store: Store, run_id: str, on_event: Callable[[Event], Non
     token = f"{FOREGROUND}{secrets.token_hex(16)}"
     try:
         while store.get(run_id).state == "queued":
-            run = store.claim(resolve_device, token, only=run_id)
+            run = store.claim(devices_for, token, only=run_id)
             if run is not None:
                 me = psutil.Process()
                 store.attach(run_id, token, me.pid, process_start(me))

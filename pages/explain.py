@@ -25,11 +25,11 @@ with loading("Loading PyTorch and the attribution methods …"):
         publish,
         settle,
     )
+    from pages.components.run_words import device_title
     from pages.components.sources import FIRST_SOURCE, HUB, source_for, split_title
     from pages.components.view import FIRST_SPLIT, View, first_view, source_in, split_in, task_in, to_address
 
 BY_WORDS = "explain.by_words"  # set when words were shown though pieces were asked
-DEVICES = {"cpu": "the CPU", "cuda": "the GPU", "mps": "the GPU"}
 NAMED = 8  # words listed of those a model cannot read
 
 
@@ -130,7 +130,7 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
 
 def pace_words(seconds: float) -> str:
     """Say how long the maps took, and what else the machine does."""
-    training = [f"{run.title} trains on {DEVICES.get(str(run.device), run.device)}" for run in resources.at_work()]
+    training = [f"{run.title} trains on {device_title(str(run.device))}" for run in resources.at_work()]
     return f"Explained in {seconds:.2f} s{', while ' if training else ''}{' and '.join(training)}."
 
 

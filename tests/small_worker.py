@@ -74,7 +74,7 @@ VARIANTS = {
         if step == 3 and self.config.name == "bad":
             raise RunError("Step 3: as its name says.")
 
-runner.resolve_device = lambda name: name
+runner.devices_for = lambda name: (name,)
 """,
     "filling by checkpoints": """
     def save(self, path, record):

@@ -130,7 +130,7 @@ def test_data_that_a_run_waits_for_is_not_removed(reviews: str, store: Store) ->
 
 def test_runs_show_says_what_a_run_was_trained_on(store: Store) -> None:
     run_id = submit(store, RunConfig(device="cpu"))
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     assert call_json("runs", "show", run_id)["data"] == []
     store.write(run_id, FAKE_TOKEN, [], None, [DataUsed("train", "Films", 5, "digest")])
     store.end(run_id, FAKE_TOKEN, "finished")

@@ -89,7 +89,7 @@ def test_data_that_changed_makes_another_run(tmp_path: Path, store: Store) -> No
     folder = other_data(tmp_path)
     config = RunConfig(source=str(folder), device="cpu", steps=2, batch_size=2)
     run_id = submit(store, config)
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     used = [DataUsed(data.split, data.source, len(data.examples), data.fingerprint) for data in run_data(config)]
     store.write(run_id, FAKE_TOKEN, [], None, used)
     student = run_folder(run_id) / "student"
@@ -108,17 +108,17 @@ def test_what_is_not_this_very_run_is_not_taken_for_it(
 ) -> None:
     config = pinned(RunConfig(source=str(other_data(tmp_path)), device="auto", steps=2, batch_size=2))
     run_id = submit(store, config)
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     student = run_folder(run_id) / "student"
     record = {"task": "sst2", "fingerprints": {"teacher": "t"}, "versions": versions()}
     save_model(tiny_network(), tiny_tokenizer(), student, record)
     store.set_model(run_id, FAKE_TOKEN, student)
     store.end(run_id, FAKE_TOKEN, "finished")
-    monkeypatch.setattr(comparison, "resolve_device", lambda _: "cpu")
+    monkeypatch.setattr(comparison, "devices_for", lambda _: ("cpu",))
     assert finished(store, config, {"teacher": "t"}) is not None
-    monkeypatch.setattr(comparison, "resolve_device", lambda _: "cuda:0")
+    monkeypatch.setattr(comparison, "devices_for", lambda _: ("cuda:0",))
     assert finished(store, config, {"teacher": "t"}) is None
-    monkeypatch.setattr(comparison, "resolve_device", lambda _: "cpu")
+    monkeypatch.setattr(comparison, "devices_for", lambda _: ("cpu",))
     save_model(tiny_network(), tiny_tokenizer(), student, record | {"versions": {"torch": "0.1"}})
     assert finished(store, config, {"teacher": "t"}) is None
     save_model(tiny_network(), tiny_tokenizer(), student, record)
@@ -132,7 +132,7 @@ def test_what_is_not_this_very_run_is_not_taken_for_it(
 @pytest.mark.parametrize(("step", "wanted"), [(2, 0.9), (4, 0.7)])
 def test_a_runs_numbers_are_those_of_the_student_it_kept(store: Store, step: int, wanted: float) -> None:
     run_id = submit(store, RunConfig(device="cpu", keep="best"))
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     points = [(at, "validation/accuracy", value) for at, value in ((0, 0.5), (2, 0.9), (4, 0.7))]
     store.write(run_id, FAKE_TOKEN, [*points, (4, "loss", 1.0)], None)
     save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / "student", {"task": "sst2", "step": step})

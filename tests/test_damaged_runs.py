@@ -24,9 +24,9 @@ def state(store: Store, run_id: str) -> tuple[str, str]:
 
 def test_a_damaged_running_run_gives_its_device_back(store: Store) -> None:
     first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
-    assert store.claim(lambda _: "cpu", TOKEN) is not None
+    assert store.claim(lambda _: ("cpu",), TOKEN) is not None
     damage(store, first)
-    claimed = store.claim(lambda _: "cpu", TOKEN)
+    claimed = store.claim(lambda _: ("cpu",), TOKEN)
     assert claimed is not None
     assert claimed.id == second
     assert state(store, first)[0] == "failed"
@@ -38,10 +38,10 @@ def test_a_damaged_queued_run_does_not_hide_the_queue(store: Store) -> None:
     first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
     damage(store, second)
     assert store.waiting()
-    claimed = store.claim(lambda _: "cpu", TOKEN)
+    claimed = store.claim(lambda _: ("cpu",), TOKEN)
     assert claimed is not None
     assert claimed.id == first
-    assert store.claim(lambda _: "cpu", TOKEN) is None
+    assert store.claim(lambda _: ("cpu",), TOKEN) is None
     assert state(store, second)[0] == "failed"
     assert not store.waiting()
     assert store.end(first, TOKEN, "stopped")
@@ -54,7 +54,7 @@ def test_damaged_tags_hide_no_run_and_hold_no_queue(store: Store, caplog: pytest
         connection.execute("UPDATE runs SET tags = ? WHERE id = ?", (tags, first))
     assert [(run.id, run.tags) for run in store.runs()] == [(second, ()), (first, ())]
     assert f"the tags of run {first} in the store are damaged" in caplog.text
-    claimed = store.claim(lambda _: "cpu", TOKEN)
+    claimed = store.claim(lambda _: ("cpu",), TOKEN)
     assert claimed is not None
     assert claimed.id == first
     store.annotate(first, tags=["whole"])

@@ -40,7 +40,7 @@ DATA = (DataUsed("train", "bundled sample", 32, "a" * 64), DataUsed("validation"
 def a_run(store: Store, points: Any = POINTS, state: Any = "finished", **settings: object) -> Run:
     """Put a run with these points into the store, ended in a state."""
     store.add("one", RunConfig.from_values({"name": 'mine, "é"', "steps": 2} | settings))
-    store.claim(lambda _: "cpu", FAKE_TOKEN, only="one")
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN, only="one")
     store.write("one", FAKE_TOKEN, points, None, DATA)
     if state != "running":
         store.end("one", FAKE_TOKEN, state)
@@ -215,7 +215,7 @@ def test_tensorboard_counts_the_time_of_earlier_attempts(store: Store, tmp_path:
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE runs SET started = ended - 5")
     store.requeue("one")
-    store.claim(lambda _: "cpu", FAKE_TOKEN, only="one")
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN, only="one")
     run = store.get("one")
     store.end("one", FAKE_TOKEN, "stopped")
     (file,) = export_run(store, run, "tensorboard", tmp_path / "tb").iterdir()

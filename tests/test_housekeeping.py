@@ -28,7 +28,7 @@ NASTY = "../../etc/passwd <b>x</b> ﷽ ../.."
 
 def finished(store: Store, state: RunState = "finished", **settings: object) -> str:
     run_id = submit(store, RunConfig.from_values({"device": "cpu", **settings}))
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     store.write(run_id, FAKE_TOKEN, [(1, "loss", 0.5)], None)
     save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2"})
     store.set_model(run_id, FAKE_TOKEN, run_folder(run_id) / LAST)
@@ -180,7 +180,7 @@ def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> No
 def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = finished(store)
     other, discard, met = submit(store, RunConfig(device="cpu")), checkpoints.discard, []
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=other) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=other) is not None
     monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.0)
 
     def meanwhile(path: Path) -> None:

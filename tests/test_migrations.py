@@ -49,7 +49,7 @@ def test_a_store_of_the_first_version_keeps_its_runs_and_takes_new_ones(tmp_path
     assert store.data_of("old") == []  # not recorded then
     used = DataUsed("train", "here", 5, "digest")
     assert store.add("new", RunConfig())
-    assert store.claim(lambda _: "cpu", "token") is not None
+    assert store.claim(lambda _: ("cpu",), "token") is not None
     assert store.write("new", "token", [], None, [used]) is not None
     assert Store(store.path).data_of("new") == [used]
     with sqlite3.connect(store.path) as connection:

@@ -11,7 +11,7 @@ from tests.conftest import FAKE_TOKEN as TOKEN
 def measured(store: Store, run_id: str, config: RunConfig, *points: tuple[int, str, float]) -> str:
     """Make a finished run with these points."""
     assert store.add(run_id, config)
-    assert store.claim(lambda _: "cpu", TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), TOKEN, only=run_id) is not None
     store.write(run_id, TOKEN, points, None)
     store.end(run_id, TOKEN, "finished")
     return run_id
@@ -41,11 +41,11 @@ def test_what_a_run_took_back_does_not_count(store: Store) -> None:
     run_id = measured(store, "one", RunConfig(), (10, "validation/accuracy", 0.7), (20, "validation/accuracy", 0.8))
     assert not store.requeue(run_id)  # finished
     assert store.add("two", RunConfig())
-    assert store.claim(lambda _: "cpu", TOKEN, only="two")
+    assert store.claim(lambda _: ("cpu",), TOKEN, only="two")
     store.write("two", TOKEN, [(10, "validation/accuracy", 0.7), (20, "validation/accuracy", 0.8)], None)
     store.end("two", TOKEN, "lost")
     assert store.requeue("two")
-    assert store.claim(lambda _: "cpu", TOKEN, only="two")
+    assert store.claim(lambda _: ("cpu",), TOKEN, only="two")
     store.rewind("two", TOKEN, 10)
     assert [outcome.score for outcome in overview(store)] == [0.7, 0.8]
     store.end("two", TOKEN, "stopped")

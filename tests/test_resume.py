@@ -44,7 +44,7 @@ def command(tmp_path: Path) -> Scripts:
 
 
 def claimed(store: Store, run_id: str) -> None:
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
 
 
 @pytest.mark.parametrize("state", INTERRUPTED)
@@ -158,7 +158,7 @@ def test_runs_that_wait_change_places_and_start_in_that_order(store: Store) -> N
     assert not store.reorder(ids[2], earlier=True)
     assert not store.reorder("nobody", earlier=True)
     started = []
-    while (run := store.claim(lambda _: "cpu", FAKE_TOKEN)) is not None:
+    while (run := store.claim(lambda _: ("cpu",), FAKE_TOKEN)) is not None:
         started.append(run.id)
         store.end(run.id, FAKE_TOKEN, "finished")
     assert started == [ids[2], ids[0], ids[1]]

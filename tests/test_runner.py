@@ -157,7 +157,7 @@ time.sleep(0.2)
 def test_several_devices_work_at_the_same_time(
     store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "resolve_device", lambda name: name)
+    monkeypatch.setattr(runner, "devices_for", lambda name: (name,))
     ids = [submit(store, RunConfig(device=device)) for device in ("cpu", "cuda", "cpu")]
     assert pump(store, command("obedient")) == ids[:2]
     assert [store.get(run_id).device for run_id in ids] == ["cpu", "cuda", None]
@@ -211,7 +211,7 @@ def claimed(
 ) -> str:
     """Return a running run that says `process` is its worker."""
     run_id = submit(store, RunConfig(device="cpu"))
-    run = store.claim(lambda _: "cpu", token, only=run_id)
+    run = store.claim(lambda _: ("cpu",), token, only=run_id)
     assert run is not None
     began = process_start(psutil.Process(process.pid)) if started is None else started
     assert store.attach(run_id, token, process.pid, began)
@@ -268,7 +268,7 @@ def test_a_reused_pid_is_never_signalled(store: Store, monkeypatch: pytest.Monke
 
 def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = submit(store, RunConfig(device="cpu"))
-    store.claim(lambda _: "cpu", FAKE_TOKEN)
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN)
     pump(store)
     assert store.get(run_id).state == "running"  # it may be about to
     monkeypatch.setattr(runner, "START_SECONDS", 0.0)
@@ -313,11 +313,11 @@ def ended_child() -> subprocess.Popen[bytes]:
 def test_what_the_next_worker_saves_is_left_alone_when_the_last_is_seen_off(store: Store) -> None:
     child = ended_child()
     run_id = submit(store, RunConfig(device="cpu"))
-    store.claim(lambda _: "cpu", "the first", only=run_id)
+    store.claim(lambda _: ("cpu",), "the first", only=run_id)
     first = store.get(run_id)
     store.end(run_id, "the first", "paused")
     store.requeue(run_id)
-    store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id)
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
     saving = halves(run_id, 4242)
     runner._see_off(store, run_id, "the first", child, ("true",))
     runner._give_up(store, first)
@@ -331,12 +331,12 @@ def test_a_run_resumed_while_it_is_given_up_keeps_what_its_next_worker_saves(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = submit(store, RunConfig(device="cpu"))
-    store.claim(lambda _: "cpu", "the first", only=run_id)
+    store.claim(lambda _: ("cpu",), "the first", only=run_id)
     saving: list[Path] = []
 
     def meanwhile(_: Run) -> None:
         store.requeue(run_id)
-        store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id)
+        store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
         saving.extend(halves(run_id, 4242))
 
     monkeypatch.setattr(runner, "_kill_leftovers", meanwhile)

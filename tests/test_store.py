@@ -27,8 +27,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store()
 
 
-def on_cpu(_: str) -> str:
-    return "cpu"
+def on_cpu(_: str) -> tuple[str, ...]:
+    return ("cpu",)
 
 
 def started(store: Store, run_id: str = "one") -> str:
@@ -126,7 +126,7 @@ def test_one_run_a_device_in_order_of_submission(store: Store) -> None:
     for run_id in ("a", "b", "c"):
         store.add(run_id, RunConfig())
     store.add("gpu", RunConfig(device="cuda"))
-    own = {"auto": "cpu", "cuda": "cuda"}.__getitem__
+    own = {"auto": ("cpu",), "cuda": ("cuda",)}.__getitem__
     assert [run and run.id for run in (store.claim(own, TOKEN) for _ in range(3))] == ["a", "gpu", None]
     assert store.claim(own, TOKEN, only="c") is None
     store.end("a", TOKEN, "failed", "so the queue goes on")
@@ -136,11 +136,30 @@ def test_one_run_a_device_in_order_of_submission(store: Store) -> None:
     assert claimed.id == "b"
 
 
+def test_runs_for_any_gpu_share_them_out_and_a_named_one_is_kept_to(store: Store) -> None:
+    def two(name: str) -> tuple[str, ...]:
+        return {"cuda": ("cuda:0", "cuda:1"), "cuda:0": ("cuda:0",)}[name]
+
+    for run_id, device in (("a", "cuda"), ("named", "cuda:0"), ("b", "cuda"), ("c", "cuda")):
+        store.add(run_id, RunConfig(device=device))
+    assert store.claim(two, TOKEN, only="c") is None  # a and b are before it
+    claimed = [store.claim(two, TOKEN) for _ in range(3)]
+    assert [run and (run.id, run.device) for run in claimed] == [("a", "cuda:0"), ("b", "cuda:1"), None]
+    store.end("b", TOKEN, "finished", "")
+    after = store.claim(two, TOKEN)
+    assert after is not None
+    assert (after.id, after.device) == ("c", "cuda:1")
+    store.end("a", TOKEN, "finished", "")
+    named = store.claim(two, TOKEN)
+    assert named is not None
+    assert (named.id, named.device) == ("named", "cuda:0")
+
+
 def test_a_run_for_a_device_that_is_gone_fails_and_lets_the_next_pass(store: Store) -> None:
-    def refuse_cuda(name: str) -> str:
+    def refuse_cuda(name: str) -> tuple[str, ...]:
         if name == "cuda":
             raise ConfigError("no cuda here")
-        return "cpu"
+        return ("cpu",)
 
     store.add("gpu", RunConfig(device="cuda"))
     store.add("next", RunConfig())

@@ -153,7 +153,7 @@ def test_a_worker_that_is_not_waited_for_does_nothing(store: Store, monkeypatch:
     monkeypatch.setenv(TOKEN_VARIABLE, "not the one")
     assert worker.main([run_id]) == 2
     assert store.get(run_id).state == "queued"
-    store.claim(lambda _: "cpu", FAKE_TOKEN)
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN)
     assert worker.main([run_id]) == 2
     assert store.get(run_id).state == "running"
     assert worker.main([]) == 2

@@ -7,6 +7,7 @@ from statistics import median
 
 from distill_core.alarms import Series
 from distill_core.config import RunConfig
+from distill_core.devices import kind_of
 from distill_core.methods import METHODS
 from distill_core.runs import Run
 from distill_core.store import Store
@@ -68,7 +69,7 @@ def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
     for run in store.runs(("finished", "stopped"), limit=50):
         if len(paces) == RUNS_ASKED:
             break
-        if run.device == device and _kind(run.config) == _kind(config) and run.step >= FEWEST_STEPS:
+        if kind_of(run.device or "") == device and _kind(run.config) == _kind(config) and run.step >= FEWEST_STEPS:
             pace = _pace(store, run)
             paces += [] if pace is None else [pace]
     return paces

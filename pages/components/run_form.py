@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from distill_core.catalogue import find_model, find_teacher, list_models
 from distill_core.config import FIELDS, RunConfig
 from distill_core.data import describe_source, load_split
-from distill_core.devices import resolve_device, usable_devices
+from distill_core.devices import devices_for, kind_of, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.methods import METHODS
 from distill_core.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
@@ -22,7 +22,7 @@ from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate
 from pages.components.run_loss import draw_loss
-from pages.components.run_words import BEGINNINGS, CHOICES, DEVICES, EMPTY, unread
+from pages.components.run_words import BEGINNINGS, CHOICES, EMPTY, device_title, unread
 from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
 WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
@@ -97,7 +97,8 @@ def draw_settings() -> None:
 def draw_more_settings() -> None:
     """Draw the rarer settings, folded away; of those that only some methods read, the chosen one's."""
     with st.expander("More settings", icon=":material/tune:"):
-        titles = CHOICES | {"device": {"auto": f"Automatic ({usable_devices()[0]})"} | {n: n for n in usable_devices()}}
+        devices = {"auto": f"Automatic ({device_title(kind_of(usable_devices()[0]))})"}
+        titles = CHOICES | {"device": devices | {name: device_title(name) for name in usable_devices()}}
         rows = [[name for name in row if not _unread(name)] for row in MORE]
         for names in filter(None, rows):
             for name, column in zip(names, st.columns(len(names), gap="small"), strict=True):
@@ -180,14 +181,14 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     try:
         find_teacher(config)
         data.caption(plain(data_words(config)))
-        device = resolve_device(config.device)
+        device = kind_of(devices_for(config.device)[0])
         expected = estimate(store, config, device, _words(config))
     except DistillError as error:
         show_error(error)
         return False
     words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
     chosen = " Device chosen automatically." if config.device == "auto" else ""
-    st.html(time_estimate(f"{words} on {DEVICES[device]}", expected.basis + chosen + _waits(store)))
+    st.html(time_estimate(f"{words} on {device_title(device)}", expected.basis + chosen + _waits(store)))
     return True
 
 

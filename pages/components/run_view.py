@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from distill_core.alarms import Series, alarms, constant_score
 from distill_core.catalogue import read_json, student_of
 from distill_core.checkpoints import RECORD
-from distill_core.devices import resolve_device
+from distill_core.devices import devices_for
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
 from distill_core.runs import MetricPoint, Run
@@ -30,7 +30,7 @@ from pages.components.run_actions import best_folder, draw_actions
 from pages.components.run_curves import charted, draw_agreement, draw_loss, feed_of, notes
 from pages.components.run_estimate import exactly, time_left
 from pages.components.run_notes import shown_notes
-from pages.components.run_words import used_settings
+from pages.components.run_words import device_title, used_settings
 
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 LIVE_LINES, LOG_LINES = 6, 40  # of the log, while the run is active and after
@@ -152,21 +152,24 @@ def _row(store: Store, run: Run) -> tuple[str, str]:
 
 def queue_words(store: Store, run: Run) -> str:
     """Say what a queued run waits for."""
-    device = _device(run)
-    others = [other for other in store.runs(("running", "queued")) if _device(other) == device]
-    before = [other for other in others if other.state == "running" or other.position < run.position]
-    before.sort(key=lambda other: (other.state == "queued", other.position))
-    if not before:
+    will_do = _devices(run)
+    others = [other for other in store.runs(("running", "queued")) if will_do & _devices(other)]
+    working = [other for other in others if other.state == "running"]
+    place = 1 + sum(other.state == "queued" and other.position < run.position for other in others)
+    if len(working) < len(will_do) and place == 1:
         return "Waiting: starts in a moment."
-    place = "next" if len(before) == 1 else f"number {len(before)} in the queue"
-    return f"Waiting: {place} on {device}, one run trains there at a time. Now: {run_html.name(before[0])}."
+    nth = "next" if place == 1 else f"number {place} in the queue"
+    where = " or ".join(device_title(device) for device in sorted(will_do))
+    now = f" Now: {', '.join(run_html.name(other) for other in working)}." if working else ""
+    return f"Waiting: {nth} on {where}, one run trains there at a time.{now}"
 
 
-def _device(run: Run) -> str:
+def _devices(run: Run) -> set[str]:
+    """Return the device a run works on, or those that will do for one that waits."""
     try:
-        return run.device or resolve_device(run.config.device)
+        return {run.device} if run.device else set(devices_for(run.config.device))
     except ConfigError:  # a device that has gone: the queue will say so
-        return run.config.device
+        return {run.config.device}
 
 
 def draw_progress(store: Store, run: Run, series: Series) -> None:

@@ -3,6 +3,7 @@
 from distill_core.catalogue import find_model
 from distill_core.checkpoints import KEPT
 from distill_core.config import FIELDS, WATCHED, RunConfig
+from distill_core.devices import kind_of
 from distill_core.errors import ModelError
 from distill_core.methods import METHODS
 from distill_core.runs import Run
@@ -15,7 +16,6 @@ BEGINNINGS = {
     "last": "Teacher’s last layers",
     "random": "Random weights",
 }
-DEVICES = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS"}
 CHOICES = {
     "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
     "dropout": {"published": "As published", "on": "On", "off": "Off"},
@@ -35,6 +35,11 @@ EMPTY = {  # what a setting that was left empty means
     "patience": "Never",
     "max_minutes": "Any",
 }
+
+
+def device_title(device: str) -> str:
+    """Return a device's name as it is shown: CPU, CUDA, CUDA 1, MPS; what `auto` comes to is not known yet."""
+    return "Automatic" if device == "auto" else device.upper().replace(":", " ")
 
 
 def unread(name: str, method: str) -> bool:
@@ -65,8 +70,8 @@ def _used(run: Run, name: str) -> str:
         return BEGINNINGS[config.student] if name == "student" and config.made_from_teacher else _model(str(value))
     if name == "device":
         if run.device is None:  # not chosen yet
-            return DEVICES.get(config.device, "Automatic")
-        return DEVICES.get(run.device, run.device) + (" (chosen automatically)" if config.device == "auto" else "")
+            return device_title(config.device)
+        return device_title(run.device) + (" (chosen automatically)" if config.device == "auto" else "")
     if name == "precision" and value == "auto":
         return _automatic_precision(run)
     if name == "dropout" and value == "published":
@@ -89,7 +94,7 @@ def _automatic_precision(run: Run) -> str:
     """Say what `auto` comes to: bfloat16 only on CUDA devices, and only on those that have it."""
     if run.device is None:
         return CHOICES["precision"]["auto"]
-    words = "float32" if run.device != "cuda" else "bfloat16, mixed, where the device has it"
+    words = "float32" if kind_of(run.device) != "cuda" else "bfloat16, mixed, where the device has it"
     return f"{words} (chosen automatically)"
 
 

@@ -98,7 +98,7 @@ def links(page: AppTest) -> dict[str, str]:
 def running(store: Store, *events: Event, **settings: Any) -> tuple[Run, Recorder]:
     """Return a run that is being worked on, as far as the store can tell, with these events written."""
     run_id = runner.submit(store, RunConfig(**{"device": "cpu", **settings}))
-    assert store.claim(lambda name: name, FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda name: (name,), FAKE_TOKEN, only=run_id) is not None
     recorder = Recorder(store, run_id, FAKE_TOKEN)
     for event in events:
         recorder.record(event)

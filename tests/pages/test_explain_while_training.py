@@ -38,7 +38,7 @@ def test_a_sentence_is_explained_while_a_worker_trains(store: Store, tmp_path: P
     assert until(lambda: store.get(run_id).step >= 5, 120), store.log_tail(run_id)
     page = explained(folders, "the film is good")
     assert "dl-map" in html_of(page)
-    assert "while a <b>run</b> trains on the CPU." in last_line(page)
+    assert "while a <b>run</b> trains on CPU." in last_line(page)
     assert "A sentence of your own. Explained in " in last_line(page)
     step = store.get(run_id).step
     assert until(lambda: store.get(run_id).step > step)  # it was not held up for good
@@ -53,7 +53,7 @@ def test_only_what_a_process_works_on_counts_as_training(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(store, RunConfig(device="cpu"))
-    assert store.claim(lambda _: "mps", FAKE_TOKEN) is not None  # nobody works on it
+    assert store.claim(lambda _: ("mps",), FAKE_TOKEN) is not None  # nobody works on it
     assert resources.at_work() == []
     run = training(store, worker_command(tmp_path, "plain"))
     assert [one.id for one in resources.at_work()] == [run.id]

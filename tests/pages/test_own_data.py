@@ -278,7 +278,7 @@ def test_own_data_can_be_picked_for_a_run_and_leaves_with_its_task() -> None:
 def test_a_run_says_what_it_was_trained_on(store: Store) -> None:
     data = kept(name="<b>Films</b>")
     run_id = submit(store, RunConfig(device="cpu", source=data.source))
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN, only=run_id) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     used = [DataUsed("train", data.title, 1600, "a1" * 32), DataUsed("validation", data.title, 400, "b2" * 32)]
     store.write(run_id, FAKE_TOKEN, [], None, used)
     shown = "\n".join(str(part.proto.body) for part in distill(run=run_id).get("html"))

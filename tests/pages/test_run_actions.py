@@ -32,7 +32,7 @@ def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) 
     running(store, name="the first")
     waiting = [runner.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
     page = opened(waiting)
-    assert "number 2 in the queue on cpu" in page.get("progress")[0].proto.text.replace("\\", "")
+    assert "number 2 in the queue on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
     assert page.button(key="distill.stop").label == "Cancel"
     page.button(key="distill.stop").click().run()
     assert store.get(waiting).state == "stopped"
@@ -44,7 +44,7 @@ def test_a_queued_run_can_be_moved(store: Store) -> None:
     first, second = (runner.submit(store, RunConfig(device="cpu")) for _ in range(2))
     page = opened(second)
     page.button(key="distill.earlier").click().run()
-    assert "next on cpu" in page.get("progress")[0].proto.text.replace("\\", "")
+    assert "next on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
     assert store.get(second).position < store.get(first).position
     page.button(key="distill.later").click().run()
     assert "number 2 in the queue" in page.get("progress")[0].proto.text.replace("\\", "")
@@ -75,7 +75,7 @@ def test_a_run_watched_while_it_goes_on_has_no_point_twice(store: Store) -> None
     page = opened(run.id)
     store.end(run.id, FAKE_TOKEN, "lost")
     store.requeue(run.id)
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN) is not None
     page.run()  # before its worker has taken anything back
     worked = store.get(run.id).worked_seconds(store.get(run.id).started or 0.0)
     store.rewind(run.id, FAKE_TOKEN, 5)
@@ -93,7 +93,7 @@ def test_points_that_a_run_has_taken_back_are_not_shown(store: Store) -> None:
     assert "0.875" in html(page)
     store.end(run.id, FAKE_TOKEN, "lost")
     store.requeue(run.id)
-    assert store.claim(lambda _: "cpu", FAKE_TOKEN) is not None
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN) is not None
     store.rewind(run.id, FAKE_TOKEN, 3)
     page.run()
     assert "0.875" not in html(page)
