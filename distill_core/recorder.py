@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from distill_core.database import BusyError
 from distill_core.events import DataUsed, Event, Measured, Phase
@@ -10,6 +12,21 @@ from distill_core.runs import Run
 from distill_core.store import Store
 
 FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
+PATIENCE_SECONDS = 600.0  # how long a run waits for a store that others keep busy
+
+
+Written = TypeVar("Written")
+
+
+def patiently(write: Callable[[], Written]) -> Written:
+    """Do what has to be in the store before a run goes on; BusyError only after PATIENCE_SECONDS of trying."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return write()
+        except BusyError:
+            if time.monotonic() >= deadline:
+                raise
 
 
 class Recorder:

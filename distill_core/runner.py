@@ -78,7 +78,7 @@ def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:
     for run in store.runs(("running",)):
         _look_after(store, run)
     started: list[str] = []
-    while store.waiting():  # looked at first: claiming shuts out all other writers
+    while store.holds(("queued",)):  # looked at first: claiming shuts out all other writers
         run_or_none = store.claim(devices_for, secrets.token_hex(16))
         if run_or_none is None:
             break

@@ -10,7 +10,7 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
@@ -61,10 +61,11 @@ class Store(Database):
             rows = connection.execute(query, (*wanted, -1 if limit is None else limit)).fetchall()
         return [run for run in map(readable, rows) if run is not None]
 
-    def waiting(self) -> bool:
-        """Tell whether any run is queued, readable or not."""
+    def holds(self, states: Sequence[str]) -> bool:
+        """Tell whether any run is in one of these states, readable or not."""
+        query = f"SELECT 1 FROM runs WHERE state IN ({_marks(states)}) LIMIT 1"
         with self.connection() as connection:
-            return connection.execute("SELECT 1 FROM runs WHERE state = 'queued' LIMIT 1").fetchone() is not None
+            return connection.execute(query, tuple(states)).fetchone() is not None
 
     def metrics(self, run_id: str, after: int = 0, names: Sequence[str] | None = None) -> list[MetricPoint]:
         """Return the points written after the cursor `after`, in the order of writing, of all names or of these."""
@@ -230,11 +231,17 @@ class Store(Database):
             if re.search("[\ud800-\udfff]", note):
                 raise ConfigError("A note has half a character in it (a lone surrogate); leave that out.")
         if tags is not None:
-            kept = dict.fromkeys(str(FIELDS["name"].check(tag.strip())) for tag in tags if tag.strip())
-            given["tags"] = _short_enough("list of tags", json.dumps(list(kept), ensure_ascii=False), NOTE_LENGTH)
+            given["tags"] = _tags(tags)
         with self.writing() as connection:
-            for column, value in given.items():
-                connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
+            _annotate(connection, run_id, given)
+
+    def retag(self, run_ids: Sequence[str], more: Sequence[str], less: Sequence[str]) -> None:
+        """Give runs more tags and take others away, all or none; ConfigError as `annotate` has it."""
+        with self.writing() as connection:
+            for run_id in run_ids:
+                row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+                had = () if row is None else run_of(row).tags
+                _annotate(connection, run_id, {"tags": _tags([*(tag for tag in had if tag not in less), *more])})
 
     @contextmanager
     def at_rest(self, run_id: str) -> Iterator[bool]:
@@ -350,6 +357,17 @@ def _devices_taken(connection: sqlite3.Connection) -> set[str]:
         except ConfigError as error:
             _move(connection, row["id"], "failed", f"Its settings in the store are damaged: {error}", ("running",))
     return taken
+
+
+def _annotate(connection: sqlite3.Connection, run_id: str, given: Mapping[str, str]) -> None:
+    for column, value in given.items():
+        connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
+
+
+def _tags(tags: Sequence[str]) -> str:
+    """Return tags as they are kept, in JSON; ConfigError for what is too long or no text."""
+    kept = dict.fromkeys(str(FIELDS["name"].check(tag.strip())) for tag in tags if tag.strip())
+    return _short_enough("list of tags", json.dumps(list(kept), ensure_ascii=False), NOTE_LENGTH)
 
 
 def _short_enough(what: str, text: str, limit: int) -> str:

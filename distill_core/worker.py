@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TextIO
@@ -29,7 +30,7 @@ from distill_core.devices import devices_for
 from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
-from distill_core.recorder import Recorder
+from distill_core.recorder import Recorder, patiently
 from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
 from distill_core.runs import Run, RunState
 from distill_core.store import LOG_NAME, Store
@@ -88,7 +89,7 @@ class _Work:
         """Do the run; return the state it ends in and why, in words. Raises nothing the user could mend."""
         try:
             finished = self._train()
-            self.recorder.flush()
+            patiently(self.recorder.flush)
         except DistillError as error:
             return "failed", str(error)
         except Exception as error:  # whatever it is, the run's page must say it
@@ -151,7 +152,7 @@ class _Work:
             raise RunError(f"The run cannot go on: {self._student / STATE_FILE} is gone. Start a new run.")
         session = _open_session(config, checkpoint)
         self._step = session.begin
-        self.store.rewind(self.run.id, self.token, session.begin or None)
+        patiently(partial(self.store.rewind, self.run.id, self.token, session.begin or None))
         if session.best == session.begin > 0:  # else killed before it could be kept as the best
             keep_as_best(self._student.parent)
         return session
@@ -163,7 +164,7 @@ class _Work:
 
     def _save(self, session: Session) -> None:
         """Write a checkpoint and note in the store where it is; all that was measured up to it is there before."""
-        self.recorder.flush()
+        patiently(self.recorder.flush)
         config = self.run.config
         record = {
             "run": self.run.id,
@@ -176,7 +177,7 @@ class _Work:
             "data": [asdict(used) for used in self._data],
         }
         session.save(self._student, record)
-        self.store.set_model(self.run.id, self.token, self._student)
+        patiently(partial(self.store.set_model, self.run.id, self.token, self._student))
         if session.best == self._step > 0:
             keep_as_best(self._student.parent)
 
@@ -285,7 +286,7 @@ def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None
         finally:
             pulse.close()
         current.flush_rest()
-        if store.end(run.id, current.token, state, reason) and state == "finished":
+        if patiently(partial(store.end, run.id, current.token, state, reason)) and state == "finished":
             current.settle()
         current.say(f"{state}{': ' if reason else ''}{reason}")
     return store.get(run.id)

@@ -119,7 +119,7 @@ def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watc
         series = {} if run is None else gather(store, run)
         if run is not None:
             parts |= run_parts(store, run, series)
-        if not first and (not page.fit(parts) or timed != bool(store.runs(ACTIVE, limit=1))):
+        if not first and (not page.fit(parts) or timed != store.holds(ACTIVE)):
             if watched and run is not None and not run.active:
                 st.session_state["distill.ended"] = run_id
             st.rerun()
@@ -154,7 +154,7 @@ def main() -> None:
     with errors_shown():
         draw_runs(store, chosen, page)
     listen()
-    timed = bool(store.runs(ACTIVE, limit=1))
+    timed = store.holds(ACTIVE)
     seconds = LIST_SECONDS if progress is None else LIVE_SECONDS
     run_id = chosen if progress is not None else None
     watched = run_id is not None and store.get(run_id).active

@@ -26,7 +26,7 @@ def listing(timed: bool) -> None:
         store = Store()
         runner.pump(store)
         outcomes = overview(store)
-        if timed != bool(store.runs(ACTIVE, limit=1)) or _seen(outcomes) != st.session_state[_DRAWN]:
+        if timed != store.holds(ACTIVE) or _seen(outcomes) != st.session_state[_DRAWN]:
             st.rerun()
         listed = runs_table.choose_filter(outcomes).of(outcomes)
         hidden = len(set(runs_table.picked()) & ({one.run.id for one in outcomes} - {one.run.id for one in listed}))
@@ -86,7 +86,7 @@ def main() -> None:
         page_link("pages/distill.py", "Distill a student", ":material/experiment:")
         return
     st.session_state[_DRAWN] = _seen(outcomes)
-    timed = bool(store.runs(ACTIVE, limit=1))
+    timed = store.holds(ACTIVE)
     st.fragment(listing, run_every=REFRESH_SECONDS if timed else None)(timed)
     side_by_side(store, outcomes)
     footer(f"All runs are kept in {home()}.")

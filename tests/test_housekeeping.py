@@ -1,6 +1,7 @@
 """Names, notes, sizes and the end of runs."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ def finished(store: Store, state: RunState = "finished", **settings: object) -> 
     store.set_model(run_id, FAKE_TOKEN, run_folder(run_id) / LAST)
     store.end(run_id, FAKE_TOKEN, state)
     return run_id
+
+
+def test_tags_given_in_two_windows_are_all_kept(store: Store) -> None:
+    ids = [finished(store), finished(store)]
+    store.retag(ids, ["first", "both"], ())
+    with ThreadPoolExecutor(8) as several:
+        list(several.map(lambda at: store.retag(ids, [f" t{at} "], ()), range(8)))
+    store.retag(ids[:1], (), ["both", "none"])
+    wanted = {"first", *(f"t{at}" for at in range(8))}
+    assert [set(store.get(run_id).tags) for run_id in ids] == [wanted, wanted | {"both"}]
+    with pytest.raises(ConfigError):
+        store.retag(ids, ["two\nlines"], ())
+    assert set(store.get(ids[0]).tags) == wanted
 
 
 def test_a_run_and_its_students_are_renamed(store: Store) -> None:

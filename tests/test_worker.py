@@ -3,10 +3,13 @@
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ import pytest
 
 from distill_core import runner, worker
 from distill_core.config import RunConfig
+from distill_core.database import BusyError
 from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.paths import run_folder
+from distill_core.recorder import patiently
 from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.runs import Run
 from distill_core.store import LOG_NAME, Store
@@ -73,6 +78,32 @@ def done(
     """Return a run done in this process with a scripted session."""
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
     return worker.run_in_foreground(store, submit(store, RunConfig(device="cpu")), on_event)
+
+
+def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    waits: list[threading.Timer] = []
+
+    def held(event: Event) -> None:  # at the evaluation, and at the end
+        if isinstance(event, Measured) and event.step >= 2:
+            other.execute("BEGIN IMMEDIATE")
+            waits.append(threading.Timer(0.5, other.execute, ("ROLLBACK",)))
+            waits[-1].start()
+
+    session = Scripted(
+        [Measured(1, {"loss": 1.0}), Measured(2, {"validation/accuracy": 0.5}), Measured(3, {"loss": 0})]
+    )
+    run = done(store, monkeypatch, session, held)
+    assert len(waits) == 2
+    assert (run.state, session.saves) == ("finished", [2, 3])
+    assert [point.step for point in store.metrics(run.id, names=["loss", "validation/accuracy"])] == [1, 2, 3]
+    monkeypatch.setattr("distill_core.recorder.PATIENCE_SECONDS", 0.1)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as forever:
+        forever.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BusyError):
+            patiently(partial(store.annotate, run.id, note="x"))
+    other.close()
 
 
 # a worker process ------------------------------------------------------------------------------

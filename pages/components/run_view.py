@@ -109,8 +109,8 @@ def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
         draw_agreement(run)
         st.html(run_html.line(run_html.AGREEMENT_WORDS))
     page.draw("log", parts["log"])
+    _log(store, run)
     if not run.active:
-        _log(store, run)
         _settings(run)
     return progress
 
@@ -219,17 +219,23 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
 
 
 def _log(store: Store, run: Run) -> None:
-    lines = store.log_tail(run.id, LOG_LINES)
-    if not lines:
+    if not run.active and not store.log_tail(run.id, 1):
         return
     with st.expander("Log", expanded=run.state in ("failed", "lost"), icon=":material/notes:"):
-        words = st.text_input("Find in the log", key="distill.find", placeholder="Part of a line").strip().lower()
-        if words:
-            lines = [line for line in store.log_tail(run.id, LOG_SEARCHED) if words in line.lower()][-LOG_FOUND:]
-        if lines:
-            st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
-        else:
-            st.caption("No line of it has that.")
+        st.fragment(_lines)(store, run)
+
+
+def _lines(store: Store, run: Run) -> None:
+    """Draw the end of a run's log as it is now, or the lines of it in which words occur."""
+    words = st.text_input("Find in the log", key="distill.find", placeholder="Part of a line").strip().lower()
+    lines = store.log_tail(run.id, LOG_SEARCHED if words else LOG_LINES)
+    lines = [line for line in lines if words in line.lower()][-LOG_FOUND:]
+    if lines:
+        st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
+    else:
+        st.caption("No line of it has that." if words else "Nothing is in it yet.")
+    if run.active:
+        st.button("Look again", key="distill.look_again", type="tertiary", icon=":material/refresh:")
 
 
 def _settings(run: Run) -> None:

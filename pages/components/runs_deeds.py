@@ -121,19 +121,13 @@ def _tags(store: Store, runs: Sequence[Run]) -> None:
                 type="tertiary",
                 icon=":material/close:",
                 on_click=_try,
-                args=(partial(_retag, store, runs, (), (tag,)),),
+                args=(partial(store.retag, [run.id for run in runs], (), (tag,)),),
             )
 
 
 def _add_tags(store: Store, runs: Sequence[Run]) -> None:
-    _try(partial(_retag, store, runs, st.session_state["runs.tag"].split(","), ()))
+    _try(partial(store.retag, [run.id for run in runs], st.session_state["runs.tag"].split(","), ()))
     st.session_state["runs.tag"] = ""
-
-
-def _retag(store: Store, runs: Sequence[Run], more: Sequence[str], less: Sequence[str]) -> None:
-    for run in runs:
-        kept = [tag for tag in store.get(run.id).tags if tag not in less]
-        store.annotate(run.id, tags=[*kept, *more])
 
 
 def _downloads(store: Store, runs: Sequence[Run]) -> None:

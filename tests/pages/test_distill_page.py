@@ -267,20 +267,6 @@ def test_a_student_that_was_not_measured_at_its_end_says_so(store: Store, last: 
     assert ("is of step 9; it was last measured at step 7" in shown) is told
 
 
-def test_a_log_can_be_searched(store: Store) -> None:
-    run, _ = running(store, Measured(1, {"loss": 1.0}))
-    run_folder(run.id).mkdir(parents=True)
-    lines = [f"step {step}: accuracy .5" for step in range(300)]
-    (run_folder(run.id) / "log.txt").write_text("\n".join(["Out of <b>memory</b> once", *lines]) + "\n")
-    store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
-    page = opened(run.id)
-    assert "memory" not in page.code[0].value
-    page.text_input(key="distill.find").set_value("MEMORY").run()
-    assert page.code[0].value == "Out of <b>memory</b> once"
-    page.text_input(key="distill.find").set_value("nowhere").run()
-    assert any("No line of it" in one.value for one in page.caption)
-
-
 def test_the_end_of_a_watched_run_is_told(store: Store) -> None:
     run, _ = running(store, Measured(3, {"loss": 1.0}), name="watched")
     page = opened(run.id)

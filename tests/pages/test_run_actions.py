@@ -1,4 +1,4 @@
-"""What can be done with a run on its page: stop, pause, go on, move in the queue."""
+"""What can be done with a run on its page: stop, pause, go on, move in the queue, search its log."""
 
 from streamlit.testing.v1 import AppTest
 
@@ -220,3 +220,31 @@ def test_a_run_whose_student_is_used_cannot_be_deleted(store: Store) -> None:
     page = window(run_id)
     assert any("used by the user" in one.value.replace("\\", "") for one in page.caption)
     assert "distill.delete" not in {button.key for button in page.button}
+
+
+def test_a_log_can_be_searched(store: Store) -> None:
+    run, _ = running(store, Measured(1, {"loss": 1.0}))
+    run_folder(run.id).mkdir(parents=True)
+    lines = [f"step {step}: accuracy .5" for step in range(300)]
+    (run_folder(run.id) / "log.txt").write_text("\n".join(["Out of <b>memory</b> once", *lines]) + "\n")
+    store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
+    page = opened(run.id)
+    assert "memory" not in page.code[0].value
+    page.text_input(key="distill.find").set_value("MEMORY").run()
+    assert page.code[0].value == "Out of <b>memory</b> once"
+    page.text_input(key="distill.find").set_value("nowhere").run()
+    assert any("No line of it" in one.value for one in page.caption)
+
+
+def test_the_log_of_a_run_that_works_can_be_searched(store: Store) -> None:
+    run, _ = running(store, Measured(1, {"loss": 1.0}))
+    folder = run_folder(run.id)
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("loading libraries\n" + "a step\n" * 300)
+    page = opened(run.id)
+    page.text_input(key="distill.find").set_value("libraries").run()
+    assert page.code[0].value == "loading libraries"
+    with (folder / "log.txt").open("a") as log:
+        log.write("other Libraries\n")
+    page.button(key="distill.look_again").click().run()
+    assert page.code[0].value == "loading libraries\nother Libraries"
