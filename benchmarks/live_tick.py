@@ -71,7 +71,7 @@ class Worker:
         self.config = RunConfig(name="live", device="cpu", steps=2 * steps, evaluate_every=200)
         self.store, self.step = store, 0
         self.run_id = runner.submit(store, self.config)
-        store.claim(lambda name: name, TOKEN, only=self.run_id)
+        store.claim(lambda name: (name,), TOKEN, only=self.run_id)
         process = psutil.Process()
         store.attach(self.run_id, TOKEN, process.pid, runner.process_start(process))
         self.train(steps)

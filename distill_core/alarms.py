@@ -54,7 +54,7 @@ def idle_terms(config: RunConfig, series: Series) -> list[str]:
     idle = []
     for name, weight in config.weights.items():
         begun = 0 if name in ("ce", "kd") else config.method_delay + config.method_ramp
-        late = [share for step, share in series.get(SHARE + name, ()) if step > begun][-LOOKS:]
+        late = [share for step, share in series.get(SHARE + name, ())[-LOOKS:] if step > begun]
         if weight > 0 and len(late) == LOOKS and max(late) < IDLE:
             idle.append(name)
     return idle
@@ -62,10 +62,10 @@ def idle_terms(config: RunConfig, series: Series) -> list[str]:
 
 def exploded(series: Series) -> float | None:
     """Return how many times as large the loss on the labels has become, None where it has not exploded."""
-    values = [value for _, value in series.get("ce", ())]
-    if len(values) < 2 * LOOKS:
+    points = series.get("ce", ())
+    if len(points) < 2 * LOOKS:
         return None
-    first, last = statistics.median(values[:LOOKS]), statistics.median(values[-LOOKS:])
+    first, last = (statistics.median(value for _, value in some) for some in (points[:LOOKS], points[-LOOKS:]))
     return last / first if last > BAD and last > EXPLODED * first > 0 else None
 
 

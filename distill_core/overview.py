@@ -12,27 +12,30 @@ from distill_core.store import Store
 from distill_core.tasks import TASKS, get_task
 
 AGREEMENT = "agreement/signed_cosine"
+Evaluated = Mapping[str, tuple[int, float]]  # step and value, by metric
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run reached at its last evaluation: the task's metric and the signed cosine with its teacher's maps.
 
-    nan where it was not evaluated or the number is not defined. `measured_at`: the step of that evaluation, None
-    where there was none. `seconds`: how long it was worked on, None where it never was.
+    nan where it was not evaluated or the number is not defined. `best`: the metric at its highest, the untrained
+    student left out. `measured_at`: the step of the last evaluation, None where there was none. `seconds`: how long it
+    was worked on, None where it never was.
     """
 
     run: Run
     score: float
+    best: float
     agreement: float
     measured_at: int | None
     seconds: float | None
 
 
 def overview(store: Store) -> list[Outcome]:
-    """Return every run with what it reached, newest first; one query, however long the runs are."""
-    evaluated, now = store.evaluations(), time.time()
-    return [_outcome(run, evaluated.get(run.id, {}), now) for run in store.runs()]
+    """Return every run with what it reached, newest first; by an index, however long the runs are."""
+    last, best, now = store.evaluations(), store.evaluations(best=True), time.time()
+    return [_outcome(run, last.get(run.id, {}), best.get(run.id, {}), now) for run in store.runs()]
 
 
 def matching(
@@ -75,10 +78,12 @@ def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[Value, ...]]:
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
 
 
-def _outcome(run: Run, evaluated: Mapping[str, tuple[int, float]], now: float) -> Outcome:
-    step, score = evaluated.get(f"validation/{get_task(run.config.task).metric}", (None, math.nan))
-    _, agreement = evaluated.get(AGREEMENT, (None, math.nan))
-    return Outcome(run, score, agreement, step, run.worked_seconds(now))
+def _outcome(run: Run, last: Evaluated, best: Evaluated, now: float) -> Outcome:
+    metric = f"validation/{get_task(run.config.task).metric}"
+    step, score = last.get(metric, (None, math.nan))
+    _, highest = best.get(metric, (None, math.nan))
+    _, agreement = last.get(AGREEMENT, (None, math.nan))
+    return Outcome(run, score, highest, agreement, step, run.worked_seconds(now))
 
 
 def _searched(run: Run) -> str:

@@ -27,11 +27,12 @@ NOTE_LENGTH = 10_000  # characters
 LOG_NAME = "log.txt"
 _LOG_TAIL_BYTES, _LINE_BYTES = 64 * 1024, 256  # read at least, and for each line that is wanted
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
-LAST_EVALUATIONS = (
-    "SELECT id, name, metrics.step AS at, value, MAX(cursor) FROM metrics JOIN runs ON number = run_number"
+EVALUATIONS = (  # of every run and metric the one with the greatest value of a column
+    "SELECT id, name, metrics.step AS at, value, MAX({}) FROM metrics JOIN runs ON number = run_number"
     " WHERE (name GLOB 'validation/*' OR name GLOB 'agreement/*')"  # as the index of them says
-    " GROUP BY run_number, name"
+    " AND metrics.step >= {} GROUP BY run_number, name"
 )
+LAST_EVALUATIONS, BEST_EVALUATIONS = EVALUATIONS.format("cursor", 0), EVALUATIONS.format("value", 1)
 _OF_RUN = "run_number = (SELECT number FROM runs WHERE id = ?)"
 
 
@@ -82,11 +83,14 @@ class Store(Database):
         with self.connection() as connection:
             return {row["name"]: _number(row["value"]) for row in connection.execute(query, (run_id,))}
 
-    def evaluations(self) -> dict[str, dict[str, tuple[int, float]]]:
-        """Return, by run id and metric, step and value of the last evaluation of every run that has one."""
+    def evaluations(self, best: bool = False) -> dict[str, dict[str, tuple[int, float]]]:
+        """Return, by run id and metric, step and value of the last evaluation of every run that has one.
+
+        With `best`, of the highest instead, that of the untrained student left out.
+        """
         found: dict[str, dict[str, tuple[int, float]]] = {}
         with self.connection() as connection:
-            for row in connection.execute(LAST_EVALUATIONS):
+            for row in connection.execute(BEST_EVALUATIONS if best else LAST_EVALUATIONS):
                 found.setdefault(row["id"], {})[row["name"]] = (row["at"], _number(row["value"]))
         return found
 

@@ -4,7 +4,7 @@ import math
 
 from distill_core.config import FIELDS, RunConfig
 from distill_core.overview import differences, matching, overview, tags_of
-from distill_core.store import LAST_EVALUATIONS, Store
+from distill_core.store import BEST_EVALUATIONS, LAST_EVALUATIONS, Store
 from tests.conftest import FAKE_TOKEN as TOKEN
 
 
@@ -37,6 +37,15 @@ def test_a_run_is_told_by_its_last_evaluation_in_its_tasks_metric(store: Store) 
     assert sst2.seconds is not None
 
 
+def test_the_best_is_the_highest_of_a_student_that_has_learnt(store: Store) -> None:
+    name = "validation/accuracy"
+    measured(store, "one", RunConfig(), (0, name, 0.9), (10, name, 0.7), (20, name, 0.8), (30, name, 0.6))
+    measured(store, "none", RunConfig(), (0, name, 0.9), (10, name, math.nan))
+    none, one = overview(store)
+    assert (one.score, one.best, one.measured_at) == (0.6, 0.8, 30)
+    assert (math.isnan(none.score), math.isnan(none.best), none.measured_at) == (True, True, 10)
+
+
 def test_what_a_run_took_back_does_not_count(store: Store) -> None:
     run_id = measured(store, "one", RunConfig(), (10, "validation/accuracy", 0.7), (20, "validation/accuracy", 0.8))
     assert not store.requeue(run_id)  # finished
@@ -53,8 +62,9 @@ def test_what_a_run_took_back_does_not_count(store: Store) -> None:
 
 def test_the_query_reads_the_index_alone(store: Store) -> None:
     with store.connection() as connection:
-        plan = " ".join(str(tuple(row)) for row in connection.execute(f"EXPLAIN QUERY PLAN {LAST_EVALUATIONS}"))
-    assert "COVERING INDEX evaluations" in plan, plan
+        for query in (LAST_EVALUATIONS, BEST_EVALUATIONS):
+            plan = " ".join(str(tuple(row)) for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
+            assert "COVERING INDEX evaluations" in plan, plan
 
 
 def test_every_word_must_occur_somewhere(store: Store) -> None:

@@ -87,8 +87,8 @@ def list_runs(
     outcomes = overview(settled_store())
     rows = [
         {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
-         "step": run.step, "steps": run.config.steps, "metric": outcome.score, "agreement": outcome.agreement,
-         "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags),
+         "step": run.step, "steps": run.config.steps, "metric": outcome.score, "best": outcome.best,
+         "agreement": outcome.agreement, "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags),
          "disk_mb": _megabytes(housekeeping.size(run.id))}
         for outcome in matching(outcomes, " ".join(words or ()), state or (), task or (), method or (), tag or ())
         for run in (outcome.run,)

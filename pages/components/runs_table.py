@@ -107,6 +107,7 @@ def columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
         "Method": [METHODS[run.config.method].title for run in runs],
         "Student": [run_html.begins(run.config) for run in runs],
         "Metric": [_known(outcome.score) for outcome in outcomes],
+        "Best": [_known(outcome.best) for outcome in outcomes],
         "Agreement": [_known(outcome.agreement) for outcome in outcomes],
         "Steps": [run.step for run in runs],
         "Minutes": [None if outcome.seconds is None else outcome.seconds / 60 for outcome in outcomes],
@@ -127,6 +128,7 @@ def _settings(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         "State": column.TextColumn(width=80),
         "Task": column.TextColumn(width=70),
         "Metric": column.NumberColumn(named, format="%.3f", help="The task’s metric, at the last evaluation."),
+        "Best": column.NumberColumn(format="%.3f", help="The task’s metric at its highest, of all evaluations."),
         "Agreement": column.NumberColumn(
             "Signed cosine",
             format="%.3f",
