@@ -123,7 +123,7 @@ class Chart {
       const place = placed({ steps: [step] }, looks.axis, this.lines()[0]?.batch ?? 1, clock);
       return place.length ? [{ place: place[0], title }] : [];
     });
-    return { ...laidOut(panels, width, height, this.axis(), from, to), marks };
+    return { ...laidOut(panels, width, height, this.axis(), from, to, this.zoom.range !== null), marks };
   }
 
   draw() {

@@ -5,6 +5,7 @@ const ICONS = {
   save: "M12 4v11m-5-5 5 5 5-5M5 19h14",
 };
 const AXES = { step: "Step", examples: "Examples", time: "Minutes" };
+const HINT = "Drag over a stretch to zoom; Ctrl + wheel, + and − zoom, too. Shift + drag moves. Double click or 0: all of it.";
 const LAYOUTS = { together: "Together", stacked: "Stacked", apart: "Apart" };
 
 /** Return an element with attributes, listeners ("onclick") and children; a text is only ever a text. */
@@ -71,12 +72,15 @@ export function menu(chart, change) {
   });
   const log = make("input", { type: "checkbox", onchange: (event) => change({ log: event.target.checked }, false) });
   log.checked = view.log;
+  slider.disabled = chart.panels().every((panel) => panel.bounded); // metrics are few, and stand as they are
+  log.disabled = slider.disabled || (Boolean(chart.data.layouts) && view.layout === "stacked"); // sums are read from 0
   const parts = [
     labelled("Smoothing", make("span", { class: "smooth" }, slider, amount)),
     make("label", { class: "row" }, make("span", {}, "Log scale"), log),
     labelled("Over", choice("Over", AXES, view.axis, (axis) => change({ axis }))),
   ];
   if (chart.data.layouts) parts.push(labelled("Terms", choice("Terms", LAYOUTS, view.layout, (layout) => change({ layout }))));
+  parts.push(make("p", { class: "hint" }, HINT));
   const close = (event) => event.key === "Escape" && change({ open: null });
   return make("div", { class: "menu", role: "group", "aria-label": "View", onkeydown: close }, ...parts);
 }

@@ -1,6 +1,7 @@
 /* A chart's panels on a canvas: which curves they hold as they are looked at, and the strokes. */
 
 const LEFT = 46, RIGHT = 10, FOOT = 38, HEAD = 8, TITLED = 20, APART = 96, LEGEND_ROW = 20; // pixels
+const NARROWEST = 0.1; // a panel of metrics shows no less, so that noise does not look like much
 
 /** Return the axis a chart is drawn over: its title, and how far a run of so many steps goes on it (NaN: unknown). */
 export function axisOf(axis, steps, batch) {
@@ -35,11 +36,14 @@ function onEachOther(curves) {
   return [...areas.reverse(), ...curves.filter((curve) => curve.line.heavy)]; // the total on top of them
 }
 
-/** Return the range of values a panel shows between two places. */
-export function rangeOf(panel, from, to) {
+/**
+ * Return the range of values a panel shows between two places: losses from 0, unless they are zoomed into; metrics as far
+ * as they and their levels go.
+ */
+export function rangeOf(panel, from, to, zoomed) {
   let low = Infinity, high = -Infinity;
   const reach = (values, first, last) => {
-    for (let at = first; at < last; at++) {
+    for (let at = first; at < Math.min(last, values.length); at++) {
       const value = values[at];
       if (!Number.isFinite(value) || (panel.log && value <= 0)) continue;
       if (value < low) low = value;
@@ -49,12 +53,20 @@ export function rangeOf(panel, from, to) {
   for (const { places, values, faint } of panel.curves) {
     const [first, last] = [indexFrom(places, from), indexFrom(places, to)];
     const [near, far] = [Math.max(0, first - 1), last + 1];
-    reach(values, near, Math.min(far, values.length));
-    if (faint) reach(faint, near, Math.min(far, values.length));
+    reach(values, near, far);
+    if (faint) reach(faint, near, far);
   }
-  if (panel.bounded) return [Math.min(0, low) - 0.03, 1.03];
+  if (panel.bounded) reach((panel.levels ?? []).map((level) => level.value), 0, Infinity);
   if (low > high) return panel.log ? [0.1, 1] : [0, 1];
+  if (panel.bounded) {
+    const room = Math.max(0.08 * (high - low), (NARROWEST - high + low) / 2);
+    return [Math.max(low - room, -1.03), Math.min(high + room, 1.03)];
+  }
   if (panel.log) return [low / (high / low) ** 0.05 / 1.02, high * (high / low) ** 0.05 * 1.02];
+  if (zoomed && high > low && !panel.curves.some((curve) => curve.floor)) {
+    const room = 0.06 * (high - low);
+    return [low >= 0 ? Math.max(0, low - room) : low - room, high + room];
+  }
   return [Math.min(0, low * 1.05), Math.max(high, 0) * 1.05 || 1];
 }
 
@@ -62,7 +74,7 @@ export function rangeOf(panel, from, to) {
 export const heightOf = (panels, height) => Math.max(height, panels.length > 2 ? panels.length * APART + FOOT : 0);
 
 /** Return the places of panels one above the other, and of the axis they share. */
-export function laidOut(panels, width, height, axis, from, to) {
+export function laidOut(panels, width, height, axis, from, to, zoomed) {
   const room = height - FOOT;
   const shares = panels.map((panel) => panel.share ?? 1);
   const whole = shares.reduce((sum, share) => sum + share, 0);
@@ -70,7 +82,7 @@ export function laidOut(panels, width, height, axis, from, to) {
   const placedPanels = panels.map((panel, at) => {
     const tall = (room * shares[at]) / whole;
     const head = panel.title ? TITLED : HEAD;
-    const [low, high] = rangeOf(panel, from, to);
+    const [low, high] = rangeOf(panel, from, to, zoomed);
     const box = { ...panel, low, high, top: top + head, bottom: top + tall - (at < panels.length - 1 ? 6 : 0) };
     top += tall;
     return box;
@@ -111,6 +123,9 @@ export function paint(context, layout, ink, marks) {
   for (const mark of marks) paintMark(context, layout, mark, ink);
 }
 
+const TITLE_FONT = "600 12.5px ";
+const titleOf = (panel) => panel.top - TITLED / 2 - 2; // the middle of its line
+
 function paintGrid(context, layout, panel, ink) {
   const count = Math.max(2.2, (panel.bottom - panel.top) / 40);
   const values = panel.log ? logTicks(panel.low, panel.high, count) : ticks(panel.low, panel.high, count);
@@ -128,10 +143,10 @@ function paintGrid(context, layout, panel, ink) {
     context.fillText(words(value), layout.left - 7, y);
   }
   if (!panel.title) return;
-  context.font = `600 12.5px ${ink.font}`;
+  context.font = TITLE_FONT + ink.font;
   context.textAlign = "left";
   context.fillStyle = ink.text;
-  context.fillText(panel.title, 0, panel.top - TITLED / 2 - 2);
+  context.fillText(panel.title, 0, titleOf(panel));
 }
 
 function paintCurve(context, layout, panel, { line, places, values, floor }, opacity) {
@@ -166,7 +181,6 @@ function paintCurve(context, layout, panel, { line, places, values, floor }, opa
 function paintLevels(context, layout, panel, ink) {
   context.font = `12px ${ink.font}`;
   context.textAlign = "right";
-  context.textBaseline = "bottom";
   for (const level of panel.levels ?? []) {
     const y = Math.round(upOf(panel, level.value)) + 0.5;
     if (!(y > panel.top && y < panel.bottom)) continue;
@@ -174,7 +188,9 @@ function paintLevels(context, layout, panel, ink) {
     context.setLineDash([2, 3]);
     stroke(context, layout.left, y, layout.right, y);
     context.setLineDash([]);
-    written(context, `${level.title} ${words(level.value)}`, layout.right - 2, y - 2, ink);
+    const below = y + 16 < panel.bottom; // a student is above what one answer for all gets, mostly
+    context.textBaseline = below ? "top" : "bottom";
+    written(context, `${level.title} ${words(level.value)}`, layout.right - 2, y + (below ? 4 : -2), ink);
   }
 }
 
@@ -204,12 +220,17 @@ function paintMark(context, layout, { place, title }, ink) {
   context.setLineDash([4, 3]);
   for (const panel of layout.panels) stroke(context, x, panel.top - 2, x, panel.bottom);
   context.setLineDash([]);
+  const [first] = layout.panels;
+  context.font = TITLE_FONT + ink.font;
+  const taken = first.title ? context.measureText(first.title).width + 12 : Infinity;
   context.font = `12px ${ink.font}`;
-  context.textBaseline = "top";
   const wide = context.measureText(title).width + 6;
-  context.textAlign = x + wide > layout.right ? "right" : "left";
+  const before = x + wide > layout.right;
+  const aside = (before ? x - wide : x) > taken; // beside the title there is no curve to hide
+  context.textBaseline = aside ? "middle" : "top";
+  context.textAlign = before ? "right" : "left";
   context.fillStyle = ink.accent;
-  written(context, title, x + (x + wide > layout.right ? -5 : 5), layout.panels[0].top - 2, ink);
+  written(context, title, x + (before ? -5 : 5), aside ? titleOf(first) : first.top - 2, ink);
 }
 
 /** Write a word with paper around it, so that it reads over curves. */

@@ -11,7 +11,7 @@ from pages.components.curve_chart import CLOCK, Level, Line, Mark, Notes, Panel,
 from pages.components.run_html import agreement_names
 
 LOSS, AGREEMENT = "loss_curves", "agreement_curves"  # the charts' keys
-HEIGHT = 246
+HEIGHT = 300
 
 
 def feed_of(run: Run) -> str:

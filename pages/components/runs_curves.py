@@ -73,7 +73,8 @@ def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: s
         for run in runs
     ]
     steps = max(run.config.steps for run in runs)
-    draw(key, FEED, {metric_title(name): [Panel(lines)]}, alt=metric_title(name), steps=steps)
+    panel = Panel(lines, bounded=name.startswith(("validation/", "agreement/")))
+    draw(key, FEED, {metric_title(name): [panel]}, alt=metric_title(name), steps=steps)
     return {f"{run.id} {one}": _points(store, run, one) for run in runs for one in (name, CLOCK)}
 
 

@@ -71,6 +71,21 @@ def test_stacked_curves_add_up(module: Page) -> None:
     assert sums[1]["floor"] == [1, 2]
 
 
+def test_a_panel_shows_what_is_there_and_losses_from_zero(module: Page) -> None:
+    curve = {"places": [0, 10, 20], "values": [0.8, None, 0.9]}
+    loss, metric = ({"curves": [curve], "bounded": bounded, "levels": []} for bounded in (False, True))
+    assert call(module, "rangeOf", loss, 0, 20, False) == pytest.approx([0, 0.945])
+    assert call(module, "rangeOf", loss, 0, 20, True) == pytest.approx([0.794, 0.906])  # zoomed
+    sums = {**loss, "curves": [{**curve, "floor": [0, 0, 0]}]}
+    assert call(module, "rangeOf", sums, 0, 20, True) == pytest.approx([0, 0.945])
+    assert call(module, "rangeOf", metric, 0, 20, False) == pytest.approx([0.792, 0.908])
+    level = {**metric, "levels": [{"value": 0.5}]}
+    assert call(module, "rangeOf", level, 0, 20, False) == pytest.approx([0.468, 0.932])
+    flat = {**metric, "curves": [{"places": [0], "values": [1.0]}]}
+    assert call(module, "rangeOf", flat, 0, 20, False) == pytest.approx([0.95, 1.03])  # never less than so much
+    assert call(module, "rangeOf", {**metric, "curves": []}, 0, 20, False) == [0, 1]
+
+
 def test_axes_have_round_numbers(module: Page) -> None:
     assert call(module, "ticks", 0, 200, 5) == [0, 50, 100, 150, 200]
     assert call(module, "ticks", -0.03, 1.03, 2.2) == [0, 0.5, 1]
