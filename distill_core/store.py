@@ -48,7 +48,8 @@ class Store(Database):
     def get(self, run_id: str) -> Run:
         """Return one run; RunError naming the latest ones where there is none of this id."""
         with self.connection() as connection:
-            row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+            whole = run_id.encode(errors="replace").decode()  # SQLite takes no half characters
+            row = connection.execute("SELECT * FROM runs WHERE id = ?", (whole,)).fetchone()
         if row is None:
             known = ", ".join(run.id for run in self.runs(limit=5)) or "there are none yet"
             raise RunError(f"Unknown run {run_id[:80]!r}; the latest runs: {known}.")

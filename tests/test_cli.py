@@ -156,6 +156,9 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     assert call_json("runs", "list", "no run has this") == []
     beside = call_json("runs", "compare", told["run"], told["run"])
     assert (beside["runs"], beside["settings"], beside["metrics"]) == ([told["run"]], {}, [told["metrics"]])
+    laid = call("runs", "compare", told["run"])
+    rows = [line.split()[1] for line in laid.stdout.splitlines() if line.startswith(("│", "┃"))]
+    assert rows.index("validation/accuracy") < rows.index("agreement/cosine") < rows.index("loss")
     explained = call_json("explain", "--text", "a good film", "--student", f"run/{told['run']}", "--method", "gradient")
     assert explained["models"][1]["id"] == f"run/{told['run']}"
 

@@ -358,8 +358,9 @@ def test_a_queued_run_is_stopped_at_once_and_an_ended_one_stays(store: Store) ->
     run_id = submit(store, RunConfig())
     assert stop(store, run_id).state == "stopped"
     assert stop(store, run_id).state == "stopped"
-    with pytest.raises(RunError, match="Unknown run"):
-        stop(store, "no such run")
+    for unknown in ("no such run", "\udcff", "x" * 100_000):
+        with pytest.raises(RunError, match="Unknown run"):
+            stop(store, unknown)
 
 
 def test_a_stop_shows_at_once_and_the_worker_ends(store: Store, command: Commands) -> None:

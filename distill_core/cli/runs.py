@@ -23,6 +23,7 @@ from distill_core.store import Store
 
 LAST_LINES = 5  # of its log that are shown of a run that failed
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, name, free or delete them.")
+_RESULTS = ("validation/", "agreement/", "teacher/", "constant/")  # begin metrics that tell what a run reached
 _MACHINE = ("seconds_left", "memory_free", "cpu_", "gpu_", "learning_rate")  # begin metrics that compare nothing
 RunId = Annotated[str, typer.Argument(help="Run id.")]
 
@@ -110,10 +111,15 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
     rows |= settings
     rows |= {
         name: [values.get(name) for values in latest]
-        for name in sorted(set().union(*latest))
+        for name in sorted(set().union(*latest), key=_as_asked_for)
         if not name.startswith(_MACHINE)
     }
     print_rows([{"": name, **dict(zip(ids, values, strict=True))} for name, values in rows.items()])
+
+
+def _as_asked_for(name: str) -> tuple[int, str]:
+    """Sort results before what led to them."""
+    return next((at for at, head in enumerate(_RESULTS) if name.startswith(head)), len(_RESULTS)), name
 
 
 @runs_app.command()
