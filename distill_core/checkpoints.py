@@ -4,6 +4,7 @@ A student is never written over: a new folder is built beside it and put in its 
 """
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -50,14 +51,15 @@ def keep_as_best(folder: Path) -> None:
     replace_folder(part, best)
 
 
-def settle_checkpoints(folder: Path, last_is_best: bool, keep: str) -> None:
+def settle_checkpoints(folder: Path, keep: str) -> None:
     """Delete what a finished run needs no more: what it would go on from, and checkpoints as `keep`, of KEPT, says.
 
     A best checkpoint that is the last is not kept twice. Where only the best is kept it takes the place of the last, so
-    that a run's student is always there; one without a best, as its metric was never defined, keeps its last.
+    that a run's student is always there; one without a best, as its metric was never defined, keeps its last. May be
+    done again.
     """
     (folder / LAST / STATE_FILE).unlink(missing_ok=True)
-    if keep == "last" or last_is_best:
+    if keep == "last" or _is_best(folder / LAST):
         shutil.rmtree(folder / BEST, ignore_errors=True)
     elif keep == "best" and (folder / BEST).exists():
         replace_folder(folder / BEST, folder / LAST)
@@ -96,6 +98,15 @@ def discard(path: Path) -> None:
         path.unlink()
     else:
         shutil.rmtree(path)
+
+
+def _is_best(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint is of the run's best step, as its record says."""
+    try:
+        record = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
+        return bool(record["step"] == record["best"])
+    except (OSError, ValueError, TypeError, LookupError):  # gone or damaged: whatever else there is stays
+        return False
 
 
 def _put_back(folder: Path) -> None:

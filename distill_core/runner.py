@@ -26,7 +26,7 @@ from pathlib import Path
 
 import psutil
 
-from distill_core.checkpoints import tidy_checkpoints
+from distill_core.checkpoints import settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.data import glue_folder
 from distill_core.devices import devices_for
@@ -229,10 +229,16 @@ def _give_up(store: Store, run: Run, exit_code: int | None = None) -> None:
 
 
 def tidy(store: Store, run_id: str) -> None:
-    """Undo what a dead worker left of half a checkpoint, unless the run has been deleted or another works on it."""
+    """Undo what a dead worker left of half a checkpoint, and delete what a finished run needs no more.
+
+    Nothing where the run has been deleted or another process works on it.
+    """
     with store.at_rest(run_id) as rests:
         if rests:
             tidy_checkpoints(run_folder(run_id))
+            run = store.get(run_id)
+            if run.state == "finished":
+                settle_checkpoints(run_folder(run_id), run.config.keep)
 
 
 def _cause(run: Run, exit_code: int | None) -> str:

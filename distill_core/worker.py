@@ -24,7 +24,7 @@ from typing import Any, Protocol, TextIO
 
 import psutil
 
-from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints, tidy_checkpoints
+from distill_core.checkpoints import LAST, keep_as_best, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.devices import devices_for
 from distill_core.errors import DistillError, RunError, StoreError
@@ -77,7 +77,7 @@ class _Work:
         self._log, self._on_event = log, on_event
         self._student = run_folder(run.id) / LAST
         self._step = 0
-        self._ended_early, self._last_is_best = "", False
+        self._ended_early = ""
         self._data: list[DataUsed] = []
 
     def say(self, text: str) -> None:
@@ -111,9 +111,7 @@ class _Work:
     def settle(self) -> None:
         """Delete what the run needs no more. Only once it is finished in the store: until then it may have to go on."""
         try:
-            with self.store.at_rest(self.run.id) as rests:
-                if rests:  # else it has just been deleted
-                    settle_checkpoints(self._student.parent, self._last_is_best, self.run.config.keep)
+            tidy(self.store, self.run.id)
         except (OSError, StoreError) as error:
             self.say(f"what the run needs no more is still there: {error}")
 
@@ -135,7 +133,6 @@ class _Work:
                     break
             else:
                 self._save_last(session, unsaved)
-                self._last_is_best = session.best == self._step
                 return True
             self._save_last(session, unsaved)  # before the iterator is closed, which may take its time
             return False

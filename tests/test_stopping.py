@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core import exports, worker
+from distill_core import exports, runner, worker
 from distill_core.catalogue import find_model, list_models
-from distill_core.checkpoints import BEST, KEPT, LAST, keep_as_best, settle_checkpoints, tidy_checkpoints
+from distill_core.checkpoints import BEST, KEPT, LAST, RECORD, keep_as_best, settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError
@@ -145,11 +145,13 @@ def test_what_stays_of_a_finished_runs_students(tmp_path: Path, keep: str, last_
     keep_as_best(tmp_path)
     (last / "weights").unlink()
     (last / "weights").write_text("second")
+    (last / RECORD).write_text(json.dumps({"step": 2, "best": 2 if last_is_best else 1}))
     (last / STATE_FILE).touch()
     if last_is_best:
         keep_as_best(tmp_path)
-    settle_checkpoints(tmp_path, last_is_best, keep)
-    found = {file.relative_to(tmp_path).as_posix(): file.read_text() for file in tmp_path.glob("*/*")}
+    for _ in range(2):  # the worker, and whoever sees it off
+        settle_checkpoints(tmp_path, keep)
+    found = {file.relative_to(tmp_path).as_posix(): file.read_text() for file in tmp_path.glob("*/weights")}
     best = "second" if last_is_best else "first"
     assert found == {
         "best_and_last": {f"{LAST}/weights": "second"} | ({} if last_is_best else {f"{BEST}/weights": best}),
@@ -158,10 +160,30 @@ def test_what_stays_of_a_finished_runs_students(tmp_path: Path, keep: str, last_
     }[keep]  # fmt: skip
 
 
+@pytest.mark.parametrize("record", ["", "[1]", "{}", '{"step": 2}'])
+def test_a_damaged_record_makes_no_student_the_best(tmp_path: Path, record: str) -> None:
+    (tmp_path / LAST).mkdir()
+    keep_as_best(tmp_path)
+    (tmp_path / LAST / RECORD).write_text(record)
+    settle_checkpoints(tmp_path, "best_and_last")
+    assert (tmp_path / BEST).is_dir()
+
+
+def test_a_worker_killed_after_its_run_was_finished_leaves_no_more_than_it_should(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "tidy", lambda *_: None)  # killed just before
+    run = done(store, monkeypatch, Scripted([Measured(1, {"validation/accuracy": 0.5})]))
+    assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
+    (run_folder(run.id) / LAST / STATE_FILE).touch()
+    runner.tidy(store, run.id)
+    assert sorted(file.name for file in (run_folder(run.id) / LAST).iterdir()) == ["student.json"]
+
+
 def test_a_run_without_a_best_keeps_its_last(tmp_path: Path) -> None:
     (tmp_path / LAST).mkdir()
     (tmp_path / LAST / "weights").write_text("only")
-    settle_checkpoints(tmp_path, False, "best")
+    settle_checkpoints(tmp_path, "best")
     assert (tmp_path / LAST / "weights").read_text() == "only"
 
 

@@ -195,7 +195,7 @@ def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -
 
 def test_a_run_that_keeps_only_its_best_says_so(store: Store) -> None:
     both, best = with_students(store), with_students(store, keep="best")
-    settle_checkpoints(run_folder(best), last_is_best=False, keep="best")
+    settle_checkpoints(run_folder(best), keep="best")
     assert "only the best is kept, of step 2 of 3" in html(opened(best))
     assert "only the best is kept" not in html(opened(both))
     assert EXPLAIN in links(opened(best))
