@@ -167,6 +167,11 @@ def student_of(run_id: str, best: bool = False) -> Path | None:
     return last if record.get("best") == record.get("step", 0) != 0 else other
 
 
+def student_record(run_id: str) -> dict[str, Any]:
+    """Return what a run's last student says of itself, also once it is freed; empty where there never was one."""
+    return read_json(run_folder(run_id) / LAST / RECORD)
+
+
 def _unknown(model_id: str) -> str:
     """Say that there is no such model, and what to do: it looks like a folder, a model of the hub, or neither."""
     said = f"Unknown model {model_id[:200]!r}"

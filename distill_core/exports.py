@@ -18,11 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from distill_core.catalogue import find_model, read_json, student_of
-from distill_core.checkpoints import BEST, LAST, RECORD
+from distill_core.catalogue import find_model, student_of, student_record
+from distill_core.checkpoints import BEST, RECORD
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.model_card import model_card
-from distill_core.paths import STATE_FILE, run_folder
+from distill_core.paths import STATE_FILE
 from distill_core.placing import placed
 from distill_core.runner import can_resume
 from distill_core.runs import Run
@@ -113,7 +113,7 @@ def run_document(store: Store, run: Run) -> dict[str, Any]:
     library's.
     """
     try:
-        made_by = read_json(run_folder(run.id) / LAST / RECORD).get("versions")
+        made_by = student_record(run.id).get("versions")
     except ModelError:  # damage to the student says nothing against the settings
         made_by = None
     return {

@@ -19,6 +19,7 @@ from distill_core.methods import METHODS, as_set, terms_of
 from distill_core.own_data import PREFIX
 from distill_core.runs import MetricPoint, Run
 from distill_core.tasks import Task, get_task
+from distill_core.versions import in_words
 
 PROBE_SENTENCES = 64  # at most, that the agreement with the teacher is measured on
 _HINTON = "Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network*, 2015, arXiv 1503.02531"
@@ -228,13 +229,12 @@ def _versions(record: Mapping[str, Any]) -> str:
     found = record.get("versions", {})
     if not isinstance(found, dict):
         raise ModelError(f"The student's record is damaged (versions is {found!r:.40}).")
-    named = ", ".join(f"{plain(str(name))} {plain(str(value))}" for name, value in found.items())
     prints = record.get("fingerprints")
     teacher = prints.get("teacher") if isinstance(prints, dict) else None
     weights = (
         f" The teacher's fingerprint (SHA-256 of its files): {plain(teacher)}." if isinstance(teacher, str) else ""
     )
-    return f"Made with {named or 'versions that were not recorded'}.{weights}"
+    return f"Made with {plain(in_words(found))}.{weights}"
 
 
 def _limits(config: RunConfig) -> str:

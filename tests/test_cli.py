@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,7 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     assert (told["state"], told["steps"]) == ("finished", 4)
     assert (Path(told["model"]) / "model.safetensors").is_file()
     assert {"loss", "ad_kd", "validation/accuracy", "agreement/cosine"} <= told["metrics"].keys()
+    assert f"torch {version('torch')}" in call("runs", "show", told["run"]).stderr
     shown = call_json("runs", "show", told["run"])
     assert (shown["state"], shown["config"]["method"]) == ("finished", "ad_kd")
     assert {"step": 4, "name": "loss", "value": told["metrics"]["loss"]} in shown["metrics"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.alarms import alarms
-from distill_core.catalogue import find_model, find_teacher, student_of
+from distill_core.catalogue import find_model, find_teacher, student_of, student_record
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config import FIELDS, RunConfig
@@ -20,6 +20,7 @@ from distill_core.overview import differences, matching, overview
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.runs import Run, Wish
 from distill_core.store import Store
+from distill_core.versions import in_words
 
 LAST_LINES = 5  # of its log that are shown of a run that failed
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, name, free or delete them.")
@@ -136,6 +137,7 @@ def show(run: RunId, as_json: Json = False) -> None:
     else:
         _print_result(store, found, as_json=False)
         error_console.print(f"again: {found.command}")
+        error_console.print(f"made with: {in_words(student_record(found.id).get('versions'))}")
         error_console.print(f"on disk: {housekeeping.size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.alarms import Series, alarms, constant_score
-from distill_core.catalogue import read_json, student_of
+from distill_core.catalogue import read_json, student_of, student_record
 from distill_core.checkpoints import RECORD
 from distill_core.devices import devices_for
 from distill_core.errors import ConfigError
@@ -20,6 +20,7 @@ from distill_core.events import DataUsed
 from distill_core.runs import MetricPoint, Run
 from distill_core.store import Store
 from distill_core.tasks import get_task
+from distill_core.versions import in_words
 from pages.components import run_html
 from pages.components.charts import metric_words
 from pages.components.curve_chart import begun, send
@@ -111,7 +112,7 @@ def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
     page.draw("log", parts["log"])
     _log(store, run)
     if not run.active:
-        _settings(run)
+        _settings(run, store.data_of(run.id))
     return progress
 
 
@@ -210,8 +211,7 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         score_words = "" if score is None else f" ({metric_words(metric)} {number(score)})"
         words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
         st.html(run_html.line(words))
-    kept = student_of(run.id)
-    step = run.step if kept is None else read_json(kept / RECORD).get("step", run.step)  # not the last, of keep=best
+    step = student_record(run.id).get("step", run.step)  # not the last, of keep=best
     until = {name: [point for point in points if point[0] <= step] for name, points in series.items()}
     words = run_html.verdict(metric, until, used)
     if words:
@@ -238,11 +238,14 @@ def _lines(store: Store, run: Run) -> None:
         st.button("Look again", key="distill.look_again", type="tertiary", icon=":material/refresh:")
 
 
-def _settings(run: Run) -> None:
+def _settings(run: Run, used: Sequence[DataUsed]) -> None:
     with st.expander("Settings", icon=":material/tune:"):
         st.html(run_html.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
         st.code(run.command, language="sh", wrap_lines=True)
+        made = in_words(student_record(run.id).get("versions"))
+        data = [f"{one.split} {one.fingerprint[:8]}" for one in used]
+        st.caption(plain(f"Made with {made}; seed {run.config.seed}; data: {', '.join(data) or 'not recorded'}."))
 
 
 def _when(run: Run) -> str:

@@ -6,13 +6,14 @@ from distill_core import housekeeping, runner
 from distill_core.catalogue import find_model
 from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints
 from distill_core.config import RunConfig
-from distill_core.events import Measured
+from distill_core.events import DataUsed, Measured
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs import RunState
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
 from tests.pages.test_distill_page import NASTY, html, opened, running
+from tests.test_run_names import as_read
 from tests.tiny import tiny_network, tiny_tokenizer
 
 EXPLAIN = "Explain with this student"
@@ -191,6 +192,19 @@ def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -
     page = opened(run_id)
     assert "Its student has been deleted" in html(page)
     assert EXPLAIN not in links(page)
+
+
+def test_a_run_says_what_repeats_it(store: Store) -> None:
+    run, _ = running(store, Measured(1, {"loss": 1.0}), seed=7)
+    store.write(run.id, FAKE_TOKEN, [], None, [DataUsed("train", "somewhere", 20, "0123456789abcdef")])
+    versions = {"torch": "9.9<b>", "transformers": "1"}
+    save_model(tiny_network(), tiny_tokenizer(), run_folder(run.id) / LAST, {"task": "sst2", "versions": versions})
+    store.set_model(run.id, FAKE_TOKEN, run_folder(run.id) / LAST)
+    store.end(run.id, FAKE_TOKEN, "finished")
+    page = opened(run.id)
+    assert any("--seed=7" in code.value for code in page.code)
+    said = [as_read(caption.value) for caption in page.caption]
+    assert "Made with torch 9.9<b>, transformers 1; seed 7; data: train 01234567." in said
 
 
 def test_a_run_that_keeps_only_its_best_says_so(store: Store) -> None:
