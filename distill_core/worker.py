@@ -104,7 +104,7 @@ class _Work:
     def flush_rest(self) -> None:
         """Write what a run that failed or was interrupted has measured, as far as the store allows."""
         try:
-            self.recorder.flush()
+            patiently(self.recorder.flush)
         except StoreError as error:
             self.say(f"the last points are not in the store: {error}")
 

@@ -98,6 +98,10 @@ def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.M
     assert len(waits) == 2
     assert (run.state, session.saves) == ("finished", [2, 3])
     assert [point.step for point in store.metrics(run.id, names=["loss", "validation/accuracy"])] == [1, 2, 3]
+    failing = Scripted([Measured(1, {"loss": 1.0}), Measured(2, {"loss": 0.5}), RunError("as its session says")])
+    failed = done(store, monkeypatch, failing, held)
+    assert (failed.state, failed.reason) == ("failed", "as its session says")
+    assert [point.step for point in store.metrics(failed.id)] == [1, 2]
     monkeypatch.setattr("distill_core.recorder.PATIENCE_SECONDS", 0.1)
     with closing(sqlite3.connect(store.path, isolation_level=None)) as forever:
         forever.execute("BEGIN IMMEDIATE")
