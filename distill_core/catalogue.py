@@ -167,9 +167,16 @@ def student_of(run_id: str, best: bool = False) -> Path | None:
     return last if record.get("best") == record.get("step", 0) != 0 else other
 
 
-def student_record(run_id: str) -> dict[str, Any]:
-    """Return what a run's last student says of itself, also once it is freed; empty where there never was one."""
-    return read_json(run_folder(run_id) / LAST / RECORD)
+def student_record(run_id: str, kept: str = LAST) -> dict[str, Any]:
+    """Return what a run's student says of itself, also once it is freed; empty where there is none, or it is damaged.
+
+    Damage is said where the student is opened; it says nothing against the run's numbers.
+    """
+    try:
+        return read_json(run_folder(run_id) / kept / RECORD)
+    except ModelError as error:
+        _LOG.warning("%s", error)
+        return {}
 
 
 def _unknown(model_id: str) -> str:

@@ -55,9 +55,11 @@ def settle_checkpoints(folder: Path, keep: str) -> None:
     """Delete what a finished run needs no more: what it would go on from, and checkpoints as `keep`, of KEPT, says.
 
     A best checkpoint that is the last is not kept twice. Where only the best is kept it takes the place of the last, so
-    that a run's student is always there; one without a best, as its metric was never defined, keeps its last. May be
-    done again.
+    that a run's student is always there; one without a best, as its metric was never defined, keeps its last, and one
+    whose last is gone its best. May be done again.
     """
+    if not (folder / LAST).exists():
+        return
     (folder / LAST / STATE_FILE).unlink(missing_ok=True)
     if keep == "last" or _is_best(folder / LAST):
         shutil.rmtree(folder / BEST, ignore_errors=True)
@@ -105,7 +107,13 @@ def _is_best(checkpoint: Path) -> bool:
     try:
         record = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
         return bool(record["step"] == record["best"])
-    except (OSError, ValueError, TypeError, LookupError):  # gone or damaged: whatever else there is stays
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        RecursionError,
+    ):  # gone or damaged: whatever else there is stays
         return False
 
 

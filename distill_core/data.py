@@ -60,6 +60,15 @@ def glue_folder() -> Path | None:
     return _folder(named) if named else None
 
 
+def pinned_source(task_name: str, source: str) -> str:
+    """Return a source as any process would find it: `auto` as what it means now, a folder with its whole path.
+
+    The hub's cache stays `auto`: it has no name of its own, and `hub` would ask the network.
+    """
+    kind, folder = ("own", None) if source.startswith(PREFIX) else _resolve(get_task(task_name), source)
+    return str(folder.resolve()) if kind == "folder" and folder else source if kind != "bundled" else kind
+
+
 def describe_source(task_name: str, source: str = "auto") -> str:
     """Say in a few words where `load_split` would read from; loads no example. DataError for own data not there."""
     if source.startswith(PREFIX):

@@ -38,11 +38,16 @@ def devices_for(name: str) -> tuple[str, ...]:
     `auto`: all of the fastest kind; `cuda`: every GPU.
     """
     usable = usable_devices()
-    kind = kind_of(usable[0]) if name == "auto" else name
-    found = tuple(device for device in usable if kind in (device, kind_of(device)))
+    wanted = kind_of(usable[0]) if name == "auto" else name
+    found = tuple(device for device in usable if wanted == kind_of(device) or card_of(wanted) == card_of(device))
     if not found:
         raise ConfigError(f"Device {name!r} cannot be used on this machine; choose one of: auto, {', '.join(usable)}.")
     return found
+
+
+def card_of(device: str) -> str:
+    """Return a device as the card it is: the only GPU of a machine is that of index 0."""
+    return "cuda:0" if device == "cuda" else device
 
 
 def kind_of(device: str) -> str:

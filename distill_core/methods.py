@@ -38,6 +38,8 @@ class MethodInfo:
     `settings`: those only some methods read. `dropout`: whether its authors leave the student's dropout on.
     `cost`: seconds of a step in those of plain KD, on a CPU (benchmarks/method_steps.py).
     `erases`: whether its tokenizer must have a [MASK] to erase with.
+    `compared_weight`: the method weight of docs/comparison.md, at which its terms have about a tenth to a half of the
+    gradient on SST-2; None for methods that have none.
     `same_width`: whether it needs a student as wide as its teacher, `compares_embeddings`: one with embeddings as wide.
     """
 
@@ -51,6 +53,7 @@ class MethodInfo:
     compares_embeddings: bool = False
     erases: bool = False
     cost: float = 1.0
+    compared_weight: float | None = None
 
 
 LABELS = Term(
@@ -182,6 +185,7 @@ METHODS: dict[str, MethodInfo] = {
         (_MAPS,),
         ("method_weight", "top_k", "attribution_steps", "map_norm", "map_distance", *_WARM_UP),
         cost=1.9,
+        compared_weight=1.0,
     ),
     "gkd": MethodInfo(
         "GKD",
@@ -195,6 +199,7 @@ METHODS: dict[str, MethodInfo] = {
         same_width=True,
         compares_embeddings=True,
         cost=1.9,
+        compared_weight=0.1,
     ),
     "gkd_cls": MethodInfo(
         "GKD-CLS",
@@ -208,6 +213,7 @@ METHODS: dict[str, MethodInfo] = {
         same_width=True,
         compares_embeddings=True,
         cost=1.9,
+        compared_weight=0.05,
     ),
     "pkd": MethodInfo(
         "PKD",
@@ -228,6 +234,7 @@ METHODS: dict[str, MethodInfo] = {
         (_SIGNED_MAPS,),
         ("method_weight", *_WARM_UP),
         cost=2.0,
+        compared_weight=0.3,
     ),
     "egkd_perturbation": MethodInfo(
         "EGKD (perturbation)",
@@ -239,6 +246,7 @@ METHODS: dict[str, MethodInfo] = {
         ("method_weight", "erasures", "erasures_each_step", *_WARM_UP),
         erases=True,
         cost=1.9,
+        compared_weight=1.0,
     ),
     "egkd_feature_selection": MethodInfo(
         "EGKD (selection)",
@@ -250,6 +258,7 @@ METHODS: dict[str, MethodInfo] = {
         ("method_weight", "rationale_share", *_WARM_UP),
         erases=True,
         cost=2.7,
+        compared_weight=0.3,
     ),
 }
 

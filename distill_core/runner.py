@@ -28,13 +28,15 @@ import psutil
 
 from distill_core.checkpoints import settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
-from distill_core.data import glue_folder
+from distill_core.data import pinned_source
+from distill_core.database import BusyError
 from distill_core.devices import devices_for
 from distill_core.errors import DataError, RunError, StoreError
 from distill_core.own_data import PREFIX, remove_own
 from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
+from distill_core.run_log import LOG_NAME
 from distill_core.runs import ACTIVE, INTERRUPTED, Run, Wish
-from distill_core.store import LOG_NAME, Store
+from distill_core.store import Store
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # begins the token of a run that works inside the process of its caller
@@ -64,10 +66,12 @@ def submit(store: Store, config: RunConfig) -> str:
 def pinned(config: RunConfig) -> RunConfig:
     """Return a run's settings as any process would read them, wherever and however it was started.
 
-    Relative folders become absolute, and `auto` data the GLUE folder it means.
+    Relative folders become absolute, and `auto` data what it means now.
     """
     student = config.student if config.made_from_teacher else _absolute(config.student)
-    return replace(config, teacher=_absolute(config.teacher), student=student, source=_pinned_source(config.source))
+    return replace(
+        config, teacher=_absolute(config.teacher), student=student, source=pinned_source(config.task, config.source)
+    )
 
 
 def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:
@@ -77,6 +81,9 @@ def pump(store: Store, command: Sequence[str] | None = None) -> list[str]:
     """
     for run in store.runs(("running",)):
         _look_after(store, run)
+    for run_id in store.unsettled():
+        with contextlib.suppress(OSError):  # a disk that lets go of nothing: the run is whole, it takes more room
+            tidy(store, run_id)
     started: list[str] = []
     while store.holds(("queued",)):  # looked at first: claiming shuts out all other writers
         run_or_none = store.claim(devices_for, secrets.token_hex(16))
@@ -177,7 +184,7 @@ def _look_after(store: Store, run: Run) -> None:
     """Give a running run up if its worker is gone; press on if it should have stopped."""
     if worker_process(run) is None:
         starting = run.pid is None and time.time() - (run.started or 0.0) < START_SECONDS
-        if not starting:
+        if not starting and (run.pid is not None or not _carriers(run)):  # it may wait to note itself in a busy store
             _give_up(store, run)
         return
     asked = 0.0 if run.stop_requested is None else time.time() - run.stop_requested
@@ -239,6 +246,8 @@ def tidy(store: Store, run_id: str) -> None:
             run = store.get(run_id)
             if run.state == "finished":
                 settle_checkpoints(run_folder(run_id), run.config.keep)
+    if rests:
+        store.settle(run_id)
 
 
 def _cause(run: Run, exit_code: int | None) -> str:
@@ -255,14 +264,19 @@ def _cause(run: Run, exit_code: int | None) -> str:
 
 def _kill_leftovers(run: Run) -> None:
     """Kill what a dead worker started and left behind, known by the token in its environment."""
-    if _in_foreground(run):
-        return
-    for process in psutil.process_iter():
-        try:
+    for process in _carriers(run):
+        with contextlib.suppress(psutil.Error):  # ended meanwhile
+            process.kill()
+
+
+def _carriers(run: Run) -> list[psutil.Process]:
+    """Return the processes that have a run's token in their environment: its worker, and what that started."""
+    found: list[psutil.Process] = []
+    for process in () if _in_foreground(run) else psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # ended meanwhile, or another user's: not ours
             if process.environ().get(TOKEN_VARIABLE) == run.token:
-                process.kill()
-        except psutil.Error:  # ended meanwhile, or another user's: not ours
-            continue
+                found.append(process)
+    return found
 
 
 def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
@@ -301,7 +315,7 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
         return
     arguments = (store, run.id, token, process, command)
     threading.Thread(target=_see_off, args=arguments, name=f"worker-{run.id}", daemon=True).start()
-    with contextlib.suppress(psutil.NoSuchProcess):  # ended already: the thread says how
+    with contextlib.suppress(psutil.NoSuchProcess, BusyError):  # ended already: the thread says how
         # The worker notes itself, too; until then a look at the run must find it.
         store.attach(run.id, token, process.pid, process_start(psutil.Process(process.pid)))
 
@@ -329,12 +343,3 @@ def _absolute(model_id: str) -> str:
         return model_id
     folder = Path(model_id).expanduser()
     return str(folder.resolve()) if folder.is_dir() else model_id
-
-
-def _pinned_source(source: str) -> str:
-    if source == "auto":
-        named = glue_folder()
-        return "auto" if named is None else str(named.resolve())
-    if source in ("bundled", "hub") or source.startswith(PREFIX):
-        return source
-    return str(Path(source).expanduser().resolve())

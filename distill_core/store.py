@@ -18,14 +18,14 @@ from typing import cast
 
 from distill_core.config import FIELDS, RunConfig
 from distill_core.database import Database, FullError
+from distill_core.devices import card_of
 from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Phase
 from distill_core.paths import home, run_folder
+from distill_core.run_log import LOG_NAME, found, tail
 from distill_core.runs import ACTIVE, ENDED, INTERRUPTED, MetricPoint, Run, RunState, Wish, readable, run_of
 
 NOTE_LENGTH = 10_000  # characters
-LOG_NAME = "log.txt"
-_LOG_TAIL_BYTES, _LINE_BYTES = 64 * 1024, 256  # read at least, and for each line that is wanted
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
 EVALUATIONS = (  # of every run and metric the one with the greatest value of a column
     "SELECT id, name, metrics.step AS at, value, MAX({}) FROM metrics JOIN runs ON number = run_number"
@@ -103,16 +103,11 @@ class Store(Database):
 
     def log_tail(self, run_id: str, lines: int = 40) -> list[str]:
         """Return the last lines of a run's log, none while there is no log; RunError for an unknown run."""
-        path = run_folder(self.get(run_id).id) / LOG_NAME
-        try:
-            with path.open("rb") as log:
-                size = log.seek(0, 2)
-                log.seek(max(0, size - max(_LOG_TAIL_BYTES, lines * _LINE_BYTES)))
-                text = log.read().decode("utf-8", errors="replace")
-        except FileNotFoundError:
-            return []
-        kept = [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")]  # the last state of a progress bar
-        return kept[-lines:] if text.strip() else []
+        return tail(run_folder(self.get(run_id).id) / LOG_NAME, lines)
+
+    def log_found(self, run_id: str, words: str, lines: int) -> list[str]:
+        """Return the last lines of a run's whole log in which words occur, whatever their case; RunError likewise."""
+        return found(run_folder(self.get(run_id).id) / LOG_NAME, words, lines)
 
     # changing a run's state ------------------------------------------------------------------
 
@@ -138,11 +133,11 @@ class Store(Database):
                 except ConfigError as error:
                     _move(connection, row["id"], "failed", str(error), ("queued",))
                     continue
-                device = next((device for device in wanted if device not in taken), None)
+                device = next((device for device in wanted if card_of(device) not in taken), None)
                 if device is None:
                     continue
                 if only is not None and row["id"] != only:
-                    taken.add(device)
+                    taken.add(card_of(device))
                     continue
                 now = time.time()
                 connection.execute(
@@ -241,12 +236,11 @@ class Store(Database):
             _annotate(connection, run_id, given)
 
     def retag(self, run_ids: Sequence[str], more: Sequence[str], less: Sequence[str]) -> None:
-        """Give runs more tags and take others away, all or none; ConfigError as `annotate` has it."""
+        """Give runs more tags and take others away, all or none; RunError, ConfigError as `get`, `annotate` have it."""
         with self.writing() as connection:
             for run_id in run_ids:
-                row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
-                had = () if row is None else run_of(row).tags
-                _annotate(connection, run_id, {"tags": _tags([*(tag for tag in had if tag not in less), *more])})
+                had = [tag for tag in self.get(run_id).tags if tag not in less]
+                _annotate(connection, run_id, {"tags": _tags([*had, *more])})
 
     @contextmanager
     def at_rest(self, run_id: str) -> Iterator[bool]:
@@ -254,6 +248,17 @@ class Store(Database):
         with self.writing() as connection:
             query = f"SELECT 1 FROM runs WHERE id = ? AND state IN ({_marks(ENDED)})"
             yield connection.execute(query, (run_id, *ENDED)).fetchone() is not None
+
+    def unsettled(self) -> list[str]:
+        """Return the finished runs whose folders nobody has tidied up yet: they still have their token."""
+        with self.connection() as connection:
+            rows = connection.execute("SELECT id FROM runs WHERE state = 'finished' AND token IS NOT NULL").fetchall()
+        return [row["id"] for row in rows]
+
+    def settle(self, run_id: str) -> None:
+        """Note that a finished run's folder is tidied up."""
+        with self.writing() as connection:
+            connection.execute("UPDATE runs SET token = NULL WHERE id = ? AND state = 'finished'", (run_id,))
 
     def forget(self, run_id: str) -> bool:
         """Delete an ended run's row, points and data; its folder is the caller's. False where it waits or works."""
@@ -353,12 +358,12 @@ def _move(
 
 
 def _devices_taken(connection: sqlite3.Connection) -> set[str]:
-    """Return the devices of running runs; one whose settings cannot be read any more fails, as nobody can watch it."""
+    """Return the cards of running runs; one whose settings cannot be read any more fails, as nobody can watch it."""
     taken = set()
     for row in connection.execute("SELECT id, device, config FROM runs WHERE state = 'running'").fetchall():
         try:
             RunConfig.from_json(row["config"])
-            taken.add(row["device"])
+            taken.add(card_of(row["device"]))
         except ConfigError as error:
             _move(connection, row["id"], "failed", f"Its settings in the store are damaged: {error}", ("running",))
     return taken

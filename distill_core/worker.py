@@ -31,9 +31,10 @@ from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.recorder import Recorder, patiently
+from distill_core.run_log import LOG_NAME
 from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
 from distill_core.runs import Run, RunState
-from distill_core.store import LOG_NAME, Store
+from distill_core.store import Store
 
 BEAT_SECONDS = 1.0
 EVALUATION = "validation/"  # begins the name of a metric that marks an evaluation: a checkpoint is due
@@ -269,24 +270,33 @@ def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
-        store.end(run.id, str(run.token), "failed", explain_failure(error, folder))
+        patiently(partial(store.end, run.id, str(run.token), "failed", explain_failure(error, folder)))
         return store.get(run.id)
     with opened as log:
         current = _Work(store, run, log, on_event)
-        pulse = _Pulse(current, may_exit)
-        pulse.start()
-        try:
-            with _stop_on_signals(current.stop_asked):
-                state, reason = current.outcome()
-        except KeyboardInterrupt:  # Ctrl-C a second time
-            state, reason = "stopped", "Interrupted; the last checkpoint, if there was one, is kept."
-        finally:
-            pulse.close()
-        current.flush_rest()
-        if patiently(partial(store.end, run.id, current.token, state, reason)) and state == "finished":
-            current.settle()
+        with _stop_on_signals(current.stop_asked):  # until the end is in the store
+            state, reason = _outcome(current, may_exit)
+            try:
+                current.flush_rest()
+                ended = patiently(partial(store.end, run.id, current.token, state, reason))
+            except KeyboardInterrupt:  # no more patience: what can be written at once
+                ended = store.end(run.id, current.token, state, reason)
+            if ended and state == "finished":
+                current.settle()
         current.say(f"{state}{': ' if reason else ''}{reason}")
     return store.get(run.id)
+
+
+def _outcome(current: _Work, may_exit: bool) -> tuple[RunState, str]:
+    """Do the run under a pulse, and return how it ended."""
+    pulse = _Pulse(current, may_exit)
+    pulse.start()
+    try:
+        return current.outcome()
+    except KeyboardInterrupt:  # Ctrl-C a second time
+        return "stopped", "Interrupted; the last checkpoint, if there was one, is kept."
+    finally:
+        pulse.close()
 
 
 def run_in_foreground(store: Store, run_id: str, on_event: Callable[[Event], None]) -> Run:
@@ -295,22 +305,24 @@ def run_in_foreground(store: Store, run_id: str, on_event: Callable[[Event], Non
     While its device is busy it waits its turn. If another process starts it first, it is followed there,
     `on_event` being told what the store says.
     """
-    token = f"{FOREGROUND}{secrets.token_hex(16)}"
+    token, run, me = f"{FOREGROUND}{secrets.token_hex(16)}", None, psutil.Process()
     try:
-        while store.get(run_id).state == "queued":
+        while run is None and store.get(run_id).state == "queued":
             run = store.claim(devices_for, token, only=run_id)
-            if run is not None:
-                me = psutil.Process()
-                store.attach(run_id, token, me.pid, process_start(me))
-                work(store, run, on_event)
+            if run is None:
                 pump(store)
-                return store.get(run_id)
-            pump(store)
-            time.sleep(0.5)
+                time.sleep(0.5)
+            else:
+                patiently(partial(store.attach, run_id, token, me.pid, process_start(me)))
     except KeyboardInterrupt:
+        run = None
         store.end(run_id, token, "stopped", "Interrupted before it began.")  # if it was just claimed
         stop(store, run_id)
-    return _follow(store, run_id, on_event)
+    if run is None:
+        return _follow(store, run_id, on_event)
+    work(store, run, on_event)
+    pump(store)
+    return store.get(run_id)
 
 
 def _follow(store: Store, run_id: str, on_event: Callable[[Event], None]) -> Run:
@@ -373,7 +385,8 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m distill_core.worker RUN_ID (started by the app)", file=sys.stderr)
         return 2
     store, me = Store(), psutil.Process()
-    if not store.attach(arguments[0], os.environ.get(TOKEN_VARIABLE, ""), me.pid, process_start(me)):
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if not patiently(partial(store.attach, arguments[0], token, me.pid, process_start(me))):
         print(f"Run {arguments[0]!r} does not wait for this process; nothing done.", file=sys.stderr)
         return 2
     work(store, store.get(arguments[0]), may_exit=True)

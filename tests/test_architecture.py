@@ -18,11 +18,11 @@ SOURCES.append(ROOT / "app.py")
 # Each module may import only modules named before it.
 ORDER = (
     "errors paths filesystems versions checkpoints placing settings tasks glue_files own_files own_mapping own_data "
-    "data events stopping methods matching devices config alarms recipes migrations database runs store recorder "
-    "runner added housekeeping overview catalogue model_card exports model_files hub conversion training_state "
-    "micro_batches encoding layers models tokens bundle open_models evaluation label_order checks importing "
-    "attribution consistency explanation explanation_cache model_source explanations objectives teacher_store "
-    "teacher_cache remaining usage trainer probe distillation worker comparison cli __main__"
+    "data events stopping methods matching devices config alarms recipes migrations database runs run_log store "
+    "recorder runner added housekeeping overview catalogue model_card exports model_files hub conversion "
+    "training_state micro_batches encoding layers models tokens bundle open_models evaluation label_order checks "
+    "importing attribution consistency explanation explanation_cache model_source explanations objectives "
+    "teacher_store teacher_cache remaining usage trainer probe distillation worker comparison cli __main__"
 ).split()
 LIGHT = ORDER[: ORDER.index("training_state")]
 

@@ -33,6 +33,9 @@ def test_several_gpus_are_devices_of_their_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(devices, "usable_devices", usable_devices.__wrapped__)
     gpus = ("cuda:0", "cuda:1")
     assert [devices_for(name) for name in ("auto", "cuda", "cuda:1", "cpu")] == [gpus, gpus, ("cuda:1",), ("cpu",)]
+    monkeypatch.setattr(devices, "_cuda_device_count", lambda: 1)
+    assert [devices_for(name) for name in ("cuda", "cuda:0")] == [("cuda",), ("cuda",)]  # as torch calls it, too
+    monkeypatch.setattr(devices, "_cuda_device_count", lambda: 2)
     with pytest.raises(ConfigError, match="'cuda:2' cannot be used on this machine"):
         devices_for("cuda:2")
     monkeypatch.setattr(devices, "_cuda_device_count", lambda: 100)

@@ -348,7 +348,7 @@ def test_the_command_line_renames_notes_and_deletes_what_it_is_told_to(store: St
 
 
 def test_the_command_line_frees_space_and_says_how_much_there_is(store: Store) -> None:
-    first, second = finished(store), finished(store)
+    first, second = finished(store, "stopped"), finished(store, "stopped")
     (run_folder(first) / LAST / STATE_FILE).write_bytes(b"x" * 9_100_000)
 
     def call(*words: str, answer: str = "") -> str:

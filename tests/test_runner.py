@@ -123,7 +123,10 @@ def test_what_another_process_would_read_differently_is_pinned(
     assert config.source == str(tmp_path / "glue")
     monkeypatch.delenv("GLUE_DIR")
     config = store.get(submit(store, RunConfig())).config
-    assert (config.teacher, config.source) == ("bundled/sst2-teacher", "auto")
+    assert (config.teacher, config.source) == ("bundled/sst2-teacher", "bundled")  # what auto means without a folder
+    with monkeypatch.context() as cached:
+        cached.setattr("distill_core.data.hub_cache_folder", lambda _: tmp_path)
+        assert store.get(submit(store, RunConfig())).config.source == "auto"
     (tmp_path / "first").mkdir()
     for student in ("first", "bundled/sst2-kd", "hub/org/m@1"):
         assert store.get(submit(store, RunConfig(student=student))).config.student == student

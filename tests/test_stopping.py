@@ -172,12 +172,37 @@ def test_a_damaged_record_makes_no_student_the_best(tmp_path: Path, record: str)
 def test_a_worker_killed_after_its_run_was_finished_leaves_no_more_than_it_should(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "tidy", lambda *_: None)  # killed just before
+    for what in ("tidy", "pump"):  # killed just before
+        monkeypatch.setattr(worker, what, lambda *_: None)
     run = done(store, monkeypatch, Scripted([Measured(1, {"validation/accuracy": 0.5})]))
     assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
     (run_folder(run.id) / LAST / STATE_FILE).touch()
-    runner.tidy(store, run.id)
+    assert runner.pump(store) == []  # whoever looks next
+    assert store.unsettled() == []
     assert sorted(file.name for file in (run_folder(run.id) / LAST).iterdir()) == ["student.json"]
+
+
+def test_a_run_whose_last_is_gone_keeps_its_best(tmp_path: Path) -> None:
+    (tmp_path / BEST).mkdir()
+    settle_checkpoints(tmp_path, "last")
+    assert (tmp_path / BEST).is_dir()
+
+
+def test_a_worker_killed_between_two_renames_of_the_only_student_leaves_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for what in ("tidy", "pump"):  # killed in the middle of them
+        monkeypatch.setattr(worker, what, lambda *_: None)
+    session = Scripted([Measured(step, {"validation/accuracy": 1 / step}) for step in (1, 2)])
+    session.best = 1
+    monkeypatch.setattr(worker, "_open_session", lambda *_: session)
+    run = worker.run_in_foreground(store, submit(store, RunConfig(device="cpu", keep="best")), lambda _: None)
+    folder = run_folder(run.id)
+    (folder / LAST).rename(folder / f"{LAST}.1.old")
+    (folder / BEST / "the best").touch()
+    runner.pump(store)
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [LAST]
+    assert (folder / LAST / "the best").exists()
 
 
 def test_a_run_without_a_best_keeps_its_last(tmp_path: Path) -> None:

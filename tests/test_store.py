@@ -15,7 +15,8 @@ from distill_core.errors import ConfigError, RunError, StoreError
 from distill_core.events import Measured, Note, Phase
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
-from distill_core.store import LOG_NAME, Store
+from distill_core.run_log import LOG_NAME
+from distill_core.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "token"
@@ -155,6 +156,15 @@ def test_runs_for_any_gpu_share_them_out_and_a_named_one_is_kept_to(store: Store
     assert (named.id, named.device) == ("named", "cuda:0")
 
 
+def test_the_only_gpu_is_the_first_of_several(store: Store) -> None:
+    for run_id, device in (("a", "cuda"), ("b", "cuda:0"), ("c", "cuda")):
+        store.add(run_id, RunConfig(device=device))
+    assert store.claim(lambda _: ("cuda",), TOKEN, only="a") is not None
+    seen = store.claim(lambda name: {"cuda": ("cuda:0", "cuda:1"), "cuda:0": ("cuda:0",)}[name], TOKEN)
+    assert seen is not None  # by a process that sees another card
+    assert (seen.id, seen.device) == ("c", "cuda:1")
+
+
 def test_a_run_for_a_device_that_is_gone_fails_and_lets_the_next_pass(store: Store) -> None:
     def refuse_cuda(name: str) -> tuple[str, ...]:
         if name == "cuda":
@@ -278,6 +288,18 @@ def test_every_flush_is_a_heartbeat(store: Store) -> None:
 
 
 # log -------------------------------------------------------------------------------------------
+
+
+def test_words_are_found_in_the_whole_log_whatever_its_lines(store: Store) -> None:
+    path = run_folder(started(store)) / LOG_NAME
+    path.parent.mkdir(parents=True)
+    assert store.log_found("one", "x", 5) == []
+    long = b"y" * 200_000
+    path.write_bytes(b"The FIRST \xff\n" + (long + b"\n") * 30 + b"10%\r100% first\n" + b"none\n" * 50_000)
+    assert store.log_found("one", "first", 5) == ["The FIRST \ufffd", "100% first"]
+    assert store.log_found("one", "none", 3) == ["none"] * 3
+    with pytest.raises(RunError, match="Unknown run"):
+        store.log_found("another", "x", 5)
 
 
 def test_the_tail_of_the_log(store: Store) -> None:

@@ -3,13 +3,10 @@
 import errno
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +15,13 @@ import pytest
 
 from distill_core import runner, worker
 from distill_core.config import RunConfig
-from distill_core.database import BusyError
 from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.paths import run_folder
-from distill_core.recorder import patiently
+from distill_core.run_log import LOG_NAME
 from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.runs import Run
-from distill_core.store import LOG_NAME, Store
+from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 
@@ -78,36 +74,6 @@ def done(
     """Return a run done in this process with a scripted session."""
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
     return worker.run_in_foreground(store, submit(store, RunConfig(device="cpu")), on_event)
-
-
-def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
-    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
-    waits: list[threading.Timer] = []
-
-    def held(event: Event) -> None:  # at the evaluation, and at the end
-        if isinstance(event, Measured) and event.step >= 2:
-            other.execute("BEGIN IMMEDIATE")
-            waits.append(threading.Timer(0.5, other.execute, ("ROLLBACK",)))
-            waits[-1].start()
-
-    session = Scripted(
-        [Measured(1, {"loss": 1.0}), Measured(2, {"validation/accuracy": 0.5}), Measured(3, {"loss": 0})]
-    )
-    run = done(store, monkeypatch, session, held)
-    assert len(waits) == 2
-    assert (run.state, session.saves) == ("finished", [2, 3])
-    assert [point.step for point in store.metrics(run.id, names=["loss", "validation/accuracy"])] == [1, 2, 3]
-    failing = Scripted([Measured(1, {"loss": 1.0}), Measured(2, {"loss": 0.5}), RunError("as its session says")])
-    failed = done(store, monkeypatch, failing, held)
-    assert (failed.state, failed.reason) == ("failed", "as its session says")
-    assert [point.step for point in store.metrics(failed.id)] == [1, 2]
-    monkeypatch.setattr("distill_core.recorder.PATIENCE_SECONDS", 0.1)
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as forever:
-        forever.execute("BEGIN IMMEDIATE")
-        with pytest.raises(BusyError):
-            patiently(partial(store.annotate, run.id, note="x"))
-    other.close()
 
 
 # a worker process ------------------------------------------------------------------------------
@@ -337,7 +303,8 @@ def test_ctrl_c_stops_a_foreground_run_and_keeps_its_student(store: Store, comma
     code = f"""
 import runpy
 runpy.run_path({str(script)!r})
-from distill_core.store import LOG_NAME, Store
+from distill_core.run_log import LOG_NAME
+from distill_core.store import Store
 from distill_core.worker import run_in_foreground
 print(run_in_foreground(Store(), {run_id!r}, lambda event: None).state)
 """

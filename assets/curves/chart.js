@@ -149,8 +149,8 @@ class Chart {
 
   /** Say in words what stands under the pointer's line. */
   readOut() {
-    const { place } = this.zoom;
-    const here = place !== null && this.pointed && !this.stretch;
+    const place = this.zoom.place === null ? Infinity : pointNear(this.now, this.zoom.place);
+    const here = Number.isFinite(place) && this.pointed && !this.stretch;
     this.readout.hidden = !here;
     if (!here) return;
     const rows = this.now.panels.flatMap((panel) => panel.curves).flatMap((curve) => {

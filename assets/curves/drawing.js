@@ -1,7 +1,7 @@
 /* A chart's panels on a canvas: which curves they hold as they are looked at, and the strokes. */
 
 const LEFT = 46, RIGHT = 10, FOOT = 38, HEAD = 8, TITLED = 20, APART = 96, LEGEND_ROW = 20; // pixels
-const NARROWEST = 0.1; // a panel of metrics shows no less, so that noise does not look like much
+const NARROWEST = 0.1; // a panel of metrics shows about no less, so that noise does not look like much
 
 /** Return the axis a chart is drawn over: its title, and how far a run of so many steps goes on it (NaN: unknown). */
 export function axisOf(axis, steps, batch) {
@@ -56,11 +56,11 @@ export function rangeOf(panel, from, to, zoomed) {
     reach(values, near, far);
     if (faint) reach(faint, near, far);
   }
-  if (panel.bounded) reach((panel.levels ?? []).map((level) => level.value), 0, Infinity);
+  if (panel.bounded && !zoomed) reach((panel.levels ?? []).map((level) => level.value), 0, Infinity);
   if (low > high) return panel.log ? [0.1, 1] : [0, 1];
   if (panel.bounded) {
     const room = Math.max(0.08 * (high - low), (NARROWEST - high + low) / 2);
-    return [Math.max(low - room, -1.03), Math.min(high + room, 1.03)];
+    return [Math.max(low - room, -1.03), Math.min(high + room, Math.max(high, 1.03))];
   }
   if (panel.log) return [low / (high / low) ** 0.05 / 1.02, high * (high / low) ** 0.05 * 1.02];
   if (zoomed && high > low && !panel.curves.some((curve) => curve.floor)) {
@@ -128,7 +128,8 @@ const titleOf = (panel) => panel.top - TITLED / 2 - 2; // the middle of its line
 
 function paintGrid(context, layout, panel, ink) {
   const count = Math.max(2.2, (panel.bottom - panel.top) / 40);
-  const values = panel.log ? logTicks(panel.low, panel.high, count) : ticks(panel.low, panel.high, count);
+  const rounds = (times) => (panel.log ? logTicks : ticks)(panel.low, panel.high, times * count);
+  const values = [1, 2, 4].map(rounds).find((found) => found.length > 1) ?? [];
   context.font = `12px ${ink.font}`;
   context.textAlign = "right";
   context.textBaseline = "middle";
@@ -243,11 +244,16 @@ function written(context, text, x, y, ink) {
   context.fillText(text, x, y);
 }
 
-/** Draw the line under the pointer, and a dot on every curve; returns what they stand for. */
-export function paintPointer(context, layout, place, ink) {
+/** Return the place next to another at which any of a layout's curves has a point, Infinity where none has one. */
+export function pointNear(layout, place) {
   const known = layout.panels.flatMap((panel) => panel.curves).map(({ places }) => places[nearest(places, place)]);
   const off = (one) => Math.abs(one - place);
-  const x = acrossOf(layout, known.filter(Number.isFinite).reduce((a, b) => (off(b) < off(a) ? b : a), Infinity));
+  return known.filter(Number.isFinite).reduce((a, b) => (off(b) < off(a) ? b : a), Infinity);
+}
+
+/** Draw the line under the pointer, and a dot on every curve. */
+export function paintPointer(context, layout, place, ink) {
+  const x = acrossOf(layout, pointNear(layout, place));
   if (!(x >= layout.left - 1 && x <= layout.right + 1)) return;
   context.strokeStyle = ink.quiet;
   context.lineWidth = 1;

@@ -1,7 +1,7 @@
 """The form of a new run: labels, ranges and help from `config.FIELDS`, values in the visitor's session."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate
 from pages.components.run_loss import draw_loss
-from pages.components.run_words import BEGINNINGS, CHOICES, EMPTY, device_title, unread
+from pages.components.run_words import BEGINNINGS, CHOICES, EMPTY, device_title, devices_of, unread
 from pages.components.sources import FIRST_SOURCE, HUB, source_for, source_titles
 
 WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
@@ -122,6 +122,11 @@ def draw_method() -> None:
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
     _numbers(*WEIGHING[:2])
     _numbers(*(name for name in WEIGHING[2:] if not _unread(name)))
+    if method.compared_weight is not None and method.compared_weight < 1:
+        st.caption(
+            f"Method weight: try {method.compared_weight:g}. At 1, measured on SST-2, what the method adds can "
+            "outweigh labels and answers; the run’s page shows each term’s share of the gradient."
+        )
 
 
 def _recipe() -> None:
@@ -181,14 +186,15 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     try:
         find_teacher(config)
         data.caption(plain(data_words(config)))
-        device = kind_of(devices_for(config.device)[0])
+        will_do = devices_for(config.device)
+        device = kind_of(will_do[0])
         expected = estimate(store, config, device, _words(config))
     except DistillError as error:
         show_error(error)
         return False
     words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
     chosen = " Device chosen automatically." if config.device == "auto" else ""
-    st.html(time_estimate(f"{words} on {device_title(device)}", expected.basis + chosen + _waits(store)))
+    st.html(time_estimate(f"{words} on {device_title(device)}", expected.basis + chosen + _waits(store, will_do)))
     return True
 
 
@@ -235,9 +241,9 @@ def _words(config: RunConfig) -> float | None:
     return _count(config.task, config.source, describe_source(config.task, config.source)).words
 
 
-def _waits(store: Store) -> str:
-    """Say how many runs would come first."""
-    before = len(store.runs(ACTIVE))
+def _waits(store: Store, wanted: Sequence[str]) -> str:
+    """Say how many runs would come first on the devices that will do."""
+    before = sum(bool(devices_of(run) & set(wanted)) for run in store.runs(ACTIVE))
     return "" if not before else f" Waits for {'one run' if before == 1 else f'{before} runs'} before it."
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from distill_core.alarms import IDLE, SHARE, Points, Series
+from distill_core.alarms import COLLAPSED, IDLE, SHARE, Points, Series, constant_score
 from distill_core.config import RunConfig
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS
@@ -173,6 +173,11 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     where = "" if count is None else f" on {count:,} example{'s' * (count != 1)}"
     where += ", too few to tell" if count is not None and count < FEW else ""
     words = f"{metric_title(f'validation/{metric}')} {_moved(*score)}{where}."
+    constant = constant_score(series, metric)
+    if constant is not None and score[1] <= constant + COLLAPSED:
+        words += (
+            f" That is {'hardly' if score[1] > constant else 'no'} better than one answer for all ({number(constant)})."
+        )
     if "agreement/label_loyalty" in ends:  # a regression has no answer to share
         first, last = (f"{100 * share:.0f} %" for share in ends["agreement/label_loyalty"])
         of = "" if count is None else f", {min(PROBES, count)} of the validation examples"

@@ -12,10 +12,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.alarms import Series, alarms, constant_score
-from distill_core.catalogue import read_json, student_of, student_record
-from distill_core.checkpoints import RECORD
-from distill_core.devices import devices_for
-from distill_core.errors import ConfigError
+from distill_core.catalogue import student_of, student_record
+from distill_core.checkpoints import BEST
 from distill_core.events import DataUsed
 from distill_core.runs import MetricPoint, Run
 from distill_core.store import Store
@@ -24,18 +22,18 @@ from distill_core.versions import in_words
 from pages.components import run_html
 from pages.components.charts import metric_words
 from pages.components.curve_chart import begun, send
-from pages.components.frame import page_link, plain
+from pages.components.frame import errors_shown, page_link, plain
 from pages.components.heatmap import number
 from pages.components.live_html import Parts
 from pages.components.run_actions import best_folder, draw_actions
 from pages.components.run_curves import charted, draw_agreement, draw_loss, feed_of, notes
 from pages.components.run_estimate import exactly, time_left
 from pages.components.run_notes import shown_notes
-from pages.components.run_words import device_title, used_settings
+from pages.components.run_words import device_title, devices_of, used_settings
 
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
 LIVE_LINES, LOG_LINES = 6, 40  # of the log, while the run is active and after
-LOG_SEARCHED, LOG_FOUND = 5000, 200  # lines at the log's end that are looked through, and shown at most
+LOG_FOUND = 200  # lines that are found, at most
 LATEST = 8  # runs in the list
 _GATHERED, _SCORES = "distill.gathered", "distill.scores"
 
@@ -153,8 +151,8 @@ def _row(store: Store, run: Run) -> tuple[str, str]:
 
 def queue_words(store: Store, run: Run) -> str:
     """Say what a queued run waits for."""
-    will_do = _devices(run)
-    others = [other for other in store.runs(("running", "queued")) if will_do & _devices(other)]
+    will_do = devices_of(run)
+    others = [other for other in store.runs(("running", "queued")) if will_do & devices_of(other)]
     working = [other for other in others if other.state == "running"]
     place = 1 + sum(other.state == "queued" and other.position < run.position for other in others)
     if len(working) < len(will_do) and place == 1:
@@ -163,14 +161,6 @@ def queue_words(store: Store, run: Run) -> str:
     where = " or ".join(device_title(device) for device in sorted(will_do))
     now = f" Now: {', '.join(run_html.name(other) for other in working)}." if working else ""
     return f"Waiting: {nth} on {where}, one run trains there at a time.{now}"
-
-
-def _devices(run: Run) -> set[str]:
-    """Return the device a run works on, or those that will do for one that waits."""
-    try:
-        return {run.device} if run.device else set(devices_for(run.config.device))
-    except ConfigError:  # a device that has gone: the queue will say so
-        return {run.config.device}
 
 
 def draw_progress(store: Store, run: Run, series: Series) -> None:
@@ -206,12 +196,13 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.html(run_html.line(words))
     best = best_folder(run)
     if best is not None:
-        step = read_json(best / RECORD).get("step", "?")
+        step = student_record(run.id, BEST).get("step", "?")
         score = dict(measured).get(step)
         score_words = "" if score is None else f" ({metric_words(metric)} {number(score)})"
         words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
         st.html(run_html.line(words))
-    step = student_record(run.id).get("step", run.step)  # not the last, of keep=best
+    step = student_record(run.id).get("step")  # not the last, of keep=best
+    step = step if isinstance(step, int) else run.step
     until = {name: [point for point in points if point[0] <= step] for name, points in series.items()}
     words = run_html.verdict(metric, until, used)
     if words:
@@ -221,21 +212,30 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
 def _log(store: Store, run: Run) -> None:
     if not run.active and not store.log_tail(run.id, 1):
         return
-    with st.expander("Log", expanded=run.state in ("failed", "lost"), icon=":material/notes:"):
+    failed = run.state in ("failed", "lost")
+    name = f"distill.log.{run.id}"  # open or not, it stays so when lines come and go above it
+    with st.expander("Log", expanded=failed, icon=":material/notes:", key=name, on_change="rerun"):
         st.fragment(_lines)(store, run)
 
 
 def _lines(store: Store, run: Run) -> None:
     """Draw the end of a run's log as it is now, or the lines of it in which words occur."""
-    words = st.text_input("Find in the log", key="distill.find", placeholder="Part of a line").strip().lower()
-    lines = store.log_tail(run.id, LOG_SEARCHED if words else LOG_LINES)
-    lines = [line for line in lines if words in line.lower()][-LOG_FOUND:]
+    name = f"distill.find.{run.id}"
+    words = st.text_input("Find in the log", key=name, placeholder="Part of a line", persist_state="session").strip()
+    with errors_shown():  # a run that has just been deleted
+        lines = store.log_found(run.id, words, LOG_FOUND) if words else store.log_tail(run.id, LOG_LINES)
+        _code(lines, words)
+    if run.active:
+        st.button("Look again", key="distill.look_again", type="tertiary", icon=":material/refresh:")
+
+
+def _code(lines: Sequence[str], words: str) -> None:
+    if len(lines) == LOG_FOUND:
+        st.caption(f"The last {LOG_FOUND} lines that have it.")
     if lines:
         st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
     else:
         st.caption("No line of it has that." if words else "Nothing is in it yet.")
-    if run.active:
-        st.button("Look again", key="distill.look_again", type="tertiary", icon=":material/refresh:")
 
 
 def _settings(run: Run, used: Sequence[DataUsed]) -> None:

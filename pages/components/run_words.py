@@ -3,8 +3,8 @@
 from distill_core.catalogue import find_model
 from distill_core.checkpoints import KEPT
 from distill_core.config import FIELDS, WATCHED, RunConfig
-from distill_core.devices import kind_of
-from distill_core.errors import ModelError
+from distill_core.devices import devices_for, kind_of
+from distill_core.errors import ConfigError, ModelError
 from distill_core.methods import METHODS
 from distill_core.runs import Run
 from distill_core.tasks import TASKS
@@ -40,6 +40,14 @@ EMPTY = {  # what a setting that was left empty means
 def device_title(device: str) -> str:
     """Return a device's name as it is shown: CPU, CUDA, CUDA 1, MPS; what `auto` comes to is not known yet."""
     return "Automatic" if device == "auto" else device.upper().replace(":", " ")
+
+
+def devices_of(run: Run) -> set[str]:
+    """Return the device a run works on, or those that will do for one that waits."""
+    try:
+        return {run.device} if run.device else set(devices_for(run.config.device))
+    except ConfigError:  # a device that has gone: the queue will say so
+        return {run.config.device}
 
 
 def unread(name: str, method: str) -> bool:

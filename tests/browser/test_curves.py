@@ -86,6 +86,11 @@ def test_a_panel_shows_what_is_there_and_losses_from_zero(module: Page) -> None:
     assert call(module, "rangeOf", {**metric, "curves": []}, 0, 20, False) == [0, 1]
 
 
+def test_what_stands_under_the_pointer_is_named_by_its_own_place(module: Page) -> None:
+    layout = {"panels": [{"curves": [{"places": [0, 20, 40]}]}, {"curves": [{"places": []}, {"places": [0, 39]}]}]}
+    assert [call(module, "pointNear", layout, place) for place in (2, 12, 33, 99)] == [0, 20, 39, 40]
+
+
 def test_axes_have_round_numbers(module: Page) -> None:
     assert call(module, "ticks", 0, 200, 5) == [0, 50, 100, 150, 200]
     assert call(module, "ticks", -0.03, 1.03, 2.2) == [0, 0.5, 1]

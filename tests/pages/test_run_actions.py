@@ -244,9 +244,9 @@ def test_a_log_can_be_searched(store: Store) -> None:
     store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
     page = opened(run.id)
     assert "memory" not in page.code[0].value
-    page.text_input(key="distill.find").set_value("MEMORY").run()
+    page.text_input(key=f"distill.find.{run.id}").set_value("MEMORY").run()
     assert page.code[0].value == "Out of <b>memory</b> once"
-    page.text_input(key="distill.find").set_value("nowhere").run()
+    page.text_input(key=f"distill.find.{run.id}").set_value("nowhere").run()
     assert any("No line of it" in one.value for one in page.caption)
 
 
@@ -256,7 +256,7 @@ def test_the_log_of_a_run_that_works_can_be_searched(store: Store) -> None:
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text("loading libraries\n" + "a step\n" * 300)
     page = opened(run.id)
-    page.text_input(key="distill.find").set_value("libraries").run()
+    page.text_input(key=f"distill.find.{run.id}").set_value("libraries").run()
     assert page.code[0].value == "loading libraries"
     with (folder / "log.txt").open("a") as log:
         log.write("other Libraries\n")
