@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill_core.config import FIELDS, RunConfig, Value
+from distill_core.events import DataUsed
 from distill_core.methods import METHODS
 from distill_core.runs import Run
 from distill_core.store import Store
@@ -76,6 +77,15 @@ def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[Value, ...]]:
         name: tuple(getattr(config, name) for config in configs) for name in FIELDS if name != "name"
     }
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def data_words(used: Sequence[DataUsed]) -> dict[str, str]:
+    """Return what a run trained and validated on, by use: how many examples, where from, and the digest's beginning."""
+    uses = {True: "Training data", False: "Validation data"}
+    return {
+        uses[one.split == "train"]: f"{one.examples:,} from {one.source} ({one.fingerprint[:8]})"
+        for one in sorted(used, key=lambda one: one.split != "train")
+    }
 
 
 def _outcome(run: Run, last: Evaluated, best: Evaluated, now: float) -> Outcome:

@@ -65,7 +65,7 @@ def side_by_side(store: Store, outcomes: list[Outcome]) -> None:
     draw_legend(known, colors)
     draw_deeds(store, known)
     draw_overlay(store, runs, colors)
-    draw_differences(runs, colors)
+    draw_differences(store, runs, colors)
 
 
 def _seen(outcomes: list[Outcome]) -> list[tuple[str, str, int | None]]:

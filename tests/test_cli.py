@@ -160,6 +160,7 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     assert (beside["runs"], beside["settings"], beside["metrics"]) == ([told["run"]], {}, [told["metrics"]])
     laid = call("runs", "compare", told["run"])
     rows = [line.split()[1] for line in laid.stdout.splitlines() if line.startswith(("│", "┃"))]
+    assert {"Training", "Validation"} < set(rows)
     assert rows.index("validation/accuracy") < rows.index("agreement/cosine") < rows.index("loss")
     explained = call_json("explain", "--text", "a good film", "--student", f"run/{told['run']}", "--method", "gradient")
     assert explained["models"][1]["id"] == f"run/{told['run']}"

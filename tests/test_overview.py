@@ -3,7 +3,8 @@
 import math
 
 from distill_core.config import FIELDS, RunConfig
-from distill_core.overview import differences, matching, overview, tags_of
+from distill_core.events import DataUsed
+from distill_core.overview import data_words, differences, matching, overview, tags_of
 from distill_core.store import BEST_EVALUATIONS, LAST_EVALUATIONS, Store
 from tests.conftest import FAKE_TOKEN as TOKEN
 
@@ -65,6 +66,15 @@ def test_the_query_reads_the_index_alone(store: Store) -> None:
         for query in (LAST_EVALUATIONS, BEST_EVALUATIONS):
             plan = " ".join(str(tuple(row)) for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
             assert "COVERING INDEX evaluations" in plan, plan
+
+
+def test_data_are_told_apart_by_their_digest() -> None:
+    used = [DataUsed("validation_matched", "Films", 160, "ab" * 32), DataUsed("train", "Films", 2060, "cd" * 32)]
+    assert data_words(used) == {
+        "Training data": "2,060 from Films (cdcdcdcd)",
+        "Validation data": "160 from Films (abababab)",
+    }
+    assert data_words([]) == {}
 
 
 def test_every_word_must_occur_somewhere(store: Store) -> None:

@@ -95,7 +95,9 @@ def _cell(value: Any) -> str:
     value = _finite(value)
     if value is None:
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,7 @@ from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document
 from distill_core.filesystems import network_warning
-from distill_core.overview import differences, matching, overview
+from distill_core.overview import data_words, differences, matching, overview
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.runs import Run, Wish
 from distill_core.store import Store
@@ -110,6 +110,8 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
         return
     rows: dict[str, Sequence[Any]] = {"name": [run.title for run in found], "state": [run.status for run in found]}
     rows |= settings
+    data = [data_words(store.data_of(run.id)) for run in found]
+    rows |= {name: [one.get(name) for one in data] for name in dict.fromkeys(name for one in data for name in one)}
     rows |= {
         name: [values.get(name) for values in latest]
         for name in sorted(set().union(*latest), key=_as_asked_for)

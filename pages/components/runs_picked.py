@@ -7,8 +7,9 @@ from html import escape
 import streamlit as st
 
 from distill_core.config import FIELDS
-from distill_core.overview import Outcome
+from distill_core.overview import Outcome, data_words
 from distill_core.runs import Run
+from distill_core.store import Store
 from distill_core.tasks import get_task
 from pages.components import run_html
 from pages.components.charts import metric_words
@@ -46,8 +47,8 @@ def draw_legend(outcomes: Sequence[Outcome], colors: Mapping[str, str]) -> None:
                 st.html(run_html.row(run, metric, last, when), width="stretch")
 
 
-def draw_differences(runs: Sequence[Run], colors: Mapping[str, str]) -> None:
-    """Draw in what the picked runs' settings differ, or all of them."""
+def draw_differences(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
+    """Draw in what the picked runs' settings and data differ, or all of them."""
     with st.container(horizontal=True, vertical_alignment="center", key="differences_title"):
         st.html(run_html.title("Settings"), width="stretch")
         everything = len(runs) == 1 or st.toggle("All, not only the differences", key="runs.all_settings")
@@ -55,6 +56,7 @@ def draw_differences(runs: Sequence[Run], colors: Mapping[str, str]) -> None:
         columns = [used_settings(replace(run, device=None)) for run in runs]
     else:
         columns = [used_settings(run) for run in runs]
+    columns = [column | data_words(store.data_of(run.id)) for column, run in zip(columns, runs, strict=True)]
     shown = columns_that_differ(columns) if not everything else _rows(columns)
     if shown:
         st.html(differences_html(runs, shown, colors))
