@@ -276,7 +276,7 @@ def _spark(points: Points) -> str:
 
 def _loss_row(name: str, middle: str, weighted: float, share: float) -> str:
     heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name))}</th>'
-    part = f"{100 * share:.0f} %" if share >= IDLE else "< 1 %" if share >= 0 else ""
+    part = f"{100 * share:.0f} %" if share >= IDLE else "&lt; 1 %" if share >= 0 else ""
     return f'{heading}{middle}<td><b>{_short(weighted)}</b></td><td class="dl-quiet">{part}</td>'
 
 
