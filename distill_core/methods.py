@@ -263,6 +263,11 @@ METHODS: dict[str, MethodInfo] = {
 }
 
 
+def readers(setting: str) -> tuple[str, ...]:
+    """Return the methods that read a setting which is only some methods' own; none for one that all may read."""
+    return tuple(name for name, method in METHODS.items() if setting in method.settings)
+
+
 def terms_of(method: str, scores: bool = False, kd_form: str = "cross_entropy") -> tuple[Term, ...]:
     """Return all terms of a method's loss; `scores`: as a regression has them, `kd_form`: as a run sets it."""
     found = (LABELS, _DIVERGENCE if kd_form == "kl" else ANSWERS, *METHODS[method].terms)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from distill_core.cli import output
+from distill_core.catalogue import bundled_models
+from distill_core.cli import main, output
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder
 
@@ -108,11 +109,19 @@ def test_text_from_outside_gives_the_terminal_no_commands() -> None:
 
 
 def test_models_lists_plain_folders() -> None:
-    told = call_json("models")
-    assert [one["id"] for one in told][:3] == ["bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd"]
+    told = call_json("models", "--task", "sst2")
+    assert [one["id"] for one in told] == ["bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd"]
     for one in told:
         assert (Path(one["path"]) / "model.safetensors").is_file()
         assert {"task", "layers", "hidden_size", "parameters"} <= one.keys()
+
+
+def test_the_table_of_models_unpacks_none(own_home: Path) -> None:
+    done = call("models")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split()[1] for line in done.stdout.splitlines() if "bundled/" in line]
+    assert rows == [f"bundled/{name}" for name in bundled_models()]
+    assert not (own_home / "models").exists()
 
 
 def test_a_folder_is_added_checked_and_removed(tmp_path: Path) -> None:
@@ -166,6 +175,15 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     assert explained["models"][1]["id"] == f"run/{told['run']}"
 
 
+def test_help_says_which_methods_read_an_option() -> None:
+    shown = " ".join(re.sub("[│\n]", " ", call("distill", "--help").stdout).split())
+    said = {name: shown.split(f"--{name} ")[1].split(" --")[0] for name in ("map-norm", "matching", "method-weight")}
+    assert "For ad_kd." in said["map-norm"]
+    assert "For gkd_cls, pkd." in said["matching"]
+    assert "Not for kd, pkd." in said["method-weight"]
+    assert " for " not in shown.split("--batch-size ")[1].split(" --")[0].lower()
+
+
 @pytest.mark.parametrize("command", [["models"], ["runs", "list"], ["explain", "--text", "good"]])
 def test_a_home_that_is_a_file_ends_with_code_2(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,6 +217,7 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["distill", "--student-layers", "7"], "the teacher bundled/sst2-teacher has 6 layers: wanted 1 to 6"),
         (["models", "add", "./nowhere", "--task", "sst2"], "'./nowhere' does not exist; name a folder"),
         (["models", "add", "org/name", "--task", "sst2"], "HF_HUB_OFFLINE is set"),
+        (["models", "--task", "sst3"], "choose one of: sst2, cola"),
         (["models", "remove", "bundled/sst2-kd"], "was not added by you"),
         (["runs", "show", "nope"], "nope"),
         (["runs", "stop", "nope"], "nope"),
@@ -207,8 +226,13 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["runs", "move", "nope"], "nope"),
     ],
 )
-def test_bad_input_ends_with_code_2_and_the_valid_names(arguments: list[str], words: str) -> None:
-    done = call(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert words in " ".join(done.stderr.split())
+def test_bad_input_ends_with_code_2_and_the_valid_names(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["distill_core", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert words in " ".join(said.split())

@@ -1,6 +1,6 @@
 """Commands about models: list them, add one from the hub or a folder, check, remove, show what is published."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -9,26 +9,31 @@ import typer
 
 from distill_core.added import forget, is_own, list_added
 from distill_core.catalogue import ModelInfo, existing_folder, find_model, list_models
-from distill_core.cli.output import Json, busy, byte_bar, error_console, print_json, print_rows
+from distill_core.cli.output import Json, bar, byte_bar, error_console, print_json, print_rows
 from distill_core.errors import DistillError, NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
+from distill_core.tasks import get_task
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
 Task = Annotated[str, typer.Option(help="The task it is for.")]
 
 
 @models_app.callback()
-def models(context: typer.Context, as_json: Json = False) -> None:
-    """List the bundled models, the students of runs and those added, each with its plain Hugging Face folder."""
+def models(
+    context: typer.Context,
+    task: Annotated[str | None, typer.Option(help="Only those for this task.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the bundled models, the students of runs and those added.
+
+    With --json each with its plain Hugging Face folder, for which the bundled ones are unpacked, about 80 MB each.
+    """
     if context.invoked_subcommand is not None:
         return
-    from distill_core.bundle import unpack
-
-    found = list_models()
-    with busy("Unpacking bundled models"):
-        for info in found:
-            unpack(info)
+    wanted = None if task is None else get_task(task).name
+    found = [info for info in list_models() if wanted in (None, info.task)]
     if as_json:
+        _unpack(found)
         print_json([_model_json(info) for info in found])
     else:
         shown = ("id", "task", "architecture", "layers", "parameters", "origin")
@@ -129,6 +134,16 @@ def _follow(
             elif isinstance(event, ModelInfo):
                 return event
     return None
+
+
+def _unpack(models: Sequence[ModelInfo]) -> None:
+    """Make sure that each model's folder exists; shows how far it is."""
+    from distill_core.bundle import unpack
+
+    with bar("Unpacking bundled models") as update:
+        for done, info in enumerate(models):
+            update(done, len(models))
+            unpack(info)
 
 
 def _model_json(info: ModelInfo) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.config import FieldSpec
+from distill_core.methods import METHODS, readers
 
 
 def take_options(command: Any, specs: Iterable[FieldSpec]) -> None:
@@ -26,5 +27,8 @@ def _option(spec: FieldSpec) -> inspect.Parameter:
         default = "the task's bundled one"
     if spec.name == "source":
         words = f"{words[:-1]}: auto, bundled, hub, own/ID (see `data list`), or a GLUE folder."
+    if read := readers(spec.name):
+        others = [name for name in METHODS if name not in read]
+        words += f" For {', '.join(read)}." if len(read) <= len(others) else f" Not for {', '.join(others)}."
     hint = Annotated[kind | None, typer.Option(help=words, show_default=default)]
     return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)

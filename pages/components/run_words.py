@@ -5,7 +5,7 @@ from distill_core.checkpoints import KEPT
 from distill_core.config import FIELDS, WATCHED, RunConfig
 from distill_core.devices import devices_for, kind_of
 from distill_core.errors import ConfigError, ModelError
-from distill_core.methods import METHODS
+from distill_core.methods import METHODS, readers
 from distill_core.runs import Run
 from distill_core.tasks import TASKS
 from pages.components.sources import source_titles
@@ -52,8 +52,8 @@ def devices_of(run: Run) -> set[str]:
 
 def unread(name: str, method: str) -> bool:
     """Tell whether a setting is one of those that only some methods read, and this one does not."""
-    readers = [other for other, info in METHODS.items() if name in info.settings]
-    return bool(readers) and method not in readers
+    own = readers(name)
+    return bool(own) and method not in own
 
 
 def used_settings(run: Run) -> dict[str, str]:
