@@ -85,15 +85,24 @@ def collapsed(config: RunConfig, series: Series) -> bool:
 def weak_teacher(config: RunConfig, series: Series) -> tuple[float, float] | None:
     """Return the metric of a teacher near chance and that of one answer for all; None where it is better or unknown."""
     metric = get_task(config.task).metric
-    known, constant = series.get(f"teacher/{metric}", ()), constant_score(series, metric)
-    if not known or constant is None or known[-1][1] > constant + NEAR_CHANCE:
+    known, constant = teacher_score(series, metric), constant_score(series, metric)
+    if known is None or constant is None or known > constant + NEAR_CHANCE:
         return None
-    return known[-1][1], constant
+    return known, constant
 
 
 def constant_score(series: Series, metric: str) -> float | None:
     """Return the metric of one answer for all, as the run measured it; None for runs that did not."""
-    points = series.get(f"constant/{metric}", ())
+    return _last(series, f"constant/{metric}")
+
+
+def teacher_score(series: Series, metric: str) -> float | None:
+    """Return the teacher's metric on the validation data, as the run measured it; None for runs that did not."""
+    return _last(series, f"teacher/{metric}")
+
+
+def _last(series: Series, name: str) -> float | None:
+    points = series.get(name, ())
     return points[-1][1] if points else None
 
 

@@ -117,10 +117,10 @@ export function paint(context, layout, ink, marks) {
     for (const curve of panel.curves) if (curve.faint) paintCurve(context, layout, panel, { ...curve, values: curve.faint }, 0.25);
     for (const curve of panel.curves) paintCurve(context, layout, panel, curve, 1);
     context.restore();
-    paintLevels(context, layout, panel, ink);
   }
   paintFoot(context, layout, ink);
   for (const mark of marks) paintMark(context, layout, mark, ink);
+  for (const panel of layout.panels) paintLevels(context, layout, panel, ink); // its words stand over all lines
 }
 
 const TITLE_FONT = "600 12.5px ";
@@ -179,19 +179,38 @@ function paintCurve(context, layout, panel, { line, places, values, floor }, opa
   context.globalAlpha = 1;
 }
 
+const CAPTION = 16; // the height of a level's words, and what they keep from its line
+
+/**
+ * Return where the words of a panel's levels stand, the highest first: `y` of the line, above or below it, and at which
+ * end, so that they neither leave the panel nor cover each other.
+ */
+export function captions(panel) {
+  const levels = (panel.levels ?? []).map((level) => ({ ...level, y: Math.round(upOf(panel, level.value)) + 0.5 }));
+  const shown = levels.filter(({ y }) => y > panel.top && y < panel.bottom).sort((a, b) => a.y - b.y);
+  const taken = [];
+  return shown.map((level, at) => {
+    // a student is above what one answer for all gets, mostly, and below its teacher
+    const sides = shown.length > 1 && at === 0 ? [true, false] : [false, true];
+    const spots = sides.map((above) => ({ above, top: above ? level.y - CAPTION : level.y }));
+    const within = spots.filter(({ top }) => top >= panel.top - 3 && top + CAPTION < panel.bottom);
+    const free = within.find(({ top }) => taken.every((other) => Math.abs(other - top) >= CAPTION));
+    const { above, top } = free ?? within[0] ?? spots[0];
+    if (free) taken.push(top);
+    return { title: level.title, value: level.value, y: level.y, above, first: !free };
+  });
+}
+
 function paintLevels(context, layout, panel, ink) {
   context.font = `12px ${ink.font}`;
-  context.textAlign = "right";
-  for (const level of panel.levels ?? []) {
-    const y = Math.round(upOf(panel, level.value)) + 0.5;
-    if (!(y > panel.top && y < panel.bottom)) continue;
-    context.strokeStyle = context.fillStyle = ink.quiet;
+  context.strokeStyle = context.fillStyle = ink.quiet;
+  for (const { title, value, y, above, first } of captions(panel)) {
     context.setLineDash([2, 3]);
     stroke(context, layout.left, y, layout.right, y);
     context.setLineDash([]);
-    const below = y + 16 < panel.bottom; // a student is above what one answer for all gets, mostly
-    context.textBaseline = below ? "top" : "bottom";
-    written(context, `${level.title} ${words(level.value)}`, layout.right - 2, y + (below ? 4 : -2), ink);
+    context.textBaseline = above ? "bottom" : "top";
+    context.textAlign = first ? "left" : "right";
+    written(context, `${title} ${words(value)}`, first ? layout.left + 2 : layout.right - 2, y + (above ? -2 : 4), ink);
   }
 }
 

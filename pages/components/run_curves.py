@@ -1,8 +1,9 @@
 """A run's curves: which it has, what is marked on them, and which of its points they are made of."""
 
 from collections.abc import Sequence
+from math import isfinite
 
-from distill_core.alarms import Points, Series, constant_score
+from distill_core.alarms import Points, Series, constant_score, teacher_score
 from distill_core.runs import Run
 from distill_core.stopping import Stopping
 from distill_core.tasks import get_task
@@ -72,13 +73,13 @@ def charted(run: Run, series: Series) -> Series:
 
 
 def notes(run: Run, series: Series) -> dict[str, Notes]:
-    """Return what is marked on a run's charts: its best checkpoint, and the metric of one answer for all."""
+    """Return what is marked on a run's charts: its best checkpoint, and what its teacher and one answer for all get."""
     task = get_task(run.config.task)
     watched = run.config.watched if "/" in run.config.watched else f"validation/{task.metric}"
     best = best_step(series.get(watched, ()))
     marks = [Mark(best, "best checkpoint")] if best else []
-    constant = constant_score(series, task.metric)
-    levels = [] if constant is None else [Level(constant, task.chance_words)]
+    known = {task.chance_words: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
+    levels = [Level(value, title) for title, value in known.items() if value is not None and isfinite(value)]
     return {LOSS: Notes(marks), AGREEMENT: Notes(marks, levels)}
 
 

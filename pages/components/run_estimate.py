@@ -12,6 +12,7 @@ from distill_core.methods import METHODS
 from distill_core.runs import Run
 from distill_core.store import Store
 from distill_core.tasks import get_task
+from pages.components.run_words import device_title
 
 SPEED = "examples_per_second"
 RUNS_ASKED = 3
@@ -50,14 +51,14 @@ def estimate(store: Store, config: RunConfig, device: str, words: float | None =
         speed = median(pace.examples_per_second for pace in paces)
         evaluation = median(pace.evaluation_seconds for pace in paces)
         runs = "the last run" if len(paces) == 1 else f"the last {len(paces)} runs"
-        basis = f"Measured: {runs} of {method} on {device} did {speed:.0f} examples a second."
+        basis = f"Measured: {runs} of {method} on {device_title(device)} did {speed:.0f} examples a second."
     elif device == "cpu" and config.made_from_teacher:
         larger = config.student_layers / CALIBRATED_LAYERS * (words or CALIBRATED_WORDS) / CALIBRATED_WORDS
         speed = CALIBRATED_SPEED / step_cost(config) / larger
         evaluation = CALIBRATED_EVALUATION
         basis = f"A guess from two CPU cores ({speed:.0f} examples a second); the first run of {method} corrects it."
     else:
-        return Estimate(None, f"No run of {method} on {device} yet to tell from; the first one will.")
+        return Estimate(None, f"No run of {method} on {device_title(device)} yet to tell from; the first one will.")
     evaluations = 1 + -(-config.steps // config.evaluate_every)
     training = config.steps * config.batch_size / speed
     return Estimate(LOADING_SECONDS + training + evaluations * evaluation, basis)

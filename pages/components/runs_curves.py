@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from math import isfinite, nan
 
 import streamlit as st
 
@@ -12,7 +13,7 @@ from distill_core.store import Store
 from distill_core.tasks import get_task
 from pages.components import run_html
 from pages.components.charts import metric_title
-from pages.components.curve_chart import CLOCK, Line, Panel, Points, draw, send
+from pages.components.curve_chart import CLOCK, Level, Line, Notes, Panel, Points, draw, send
 
 FEED = "overlay"
 MOST_RUNS = 24  # that are drawn
@@ -73,9 +74,22 @@ def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: s
         for run in runs
     ]
     steps = max(run.config.steps for run in runs)
-    panel = Panel(lines, bounded=name.startswith(("validation/", "agreement/")))
-    draw(key, FEED, {metric_title(name): [panel]}, alt=metric_title(name), steps=steps)
+    panel = Panel(lines, bounded=name.startswith(EVALUATED))
+    notes = Notes(levels=_levels(store, runs, name))
+    draw(key, FEED, {metric_title(name): [panel]}, alt=metric_title(name), steps=steps, notes=notes)
     return {f"{run.id} {one}": _points(store, run, one) for run in runs for one in (name, CLOCK)}
+
+
+def _levels(store: Store, runs: Sequence[Run], name: str) -> list[Level]:
+    """Return what a validation metric is to be seen beside, where that is the same for all runs: teacher and chance."""
+    tasks, metric = {run.config.task for run in runs}, name.removeprefix("validation/")
+    if len(tasks) > 1 or metric == name:
+        return []
+    levels = []
+    for kind, title in (("teacher", "teacher"), ("constant", get_task(*tasks).chance_words)):
+        known = {points[-1][1] if (points := _points(store, run, f"{kind}/{metric}")) else nan for run in runs}
+        levels += [Level(value, title) for value in known if len(known) == 1 and isfinite(value)]
+    return levels
 
 
 def _names(store: Store, run: Run) -> list[str]:

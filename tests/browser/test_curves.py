@@ -86,6 +86,21 @@ def test_a_panel_shows_what_is_there_and_losses_from_zero(module: Page) -> None:
     assert call(module, "rangeOf", {**metric, "curves": []}, 0, 20, False) == [0, 1]
 
 
+def test_the_words_of_levels_stay_in_their_panel_and_cover_nothing(module: Page) -> None:
+    def placed(*values: float, low: float = 0.0) -> list[tuple[float, bool, bool]]:
+        levels = [{"value": value, "title": ""} for value in values]
+        found = call(module, "captions", {"top": 0, "bottom": 100, "low": low, "high": 1.0, "levels": levels})
+        return [(one["value"], one["above"], one["first"]) for one in found]
+
+    assert placed(0.5) == [(0.5, False, False)]
+    assert placed(0.05) == [(0.05, True, False)]
+    assert placed(0.4, 0.6) == [(0.6, True, False), (0.4, False, False)]
+    assert placed(0.05, 0.95) == [(0.95, False, False), (0.05, True, False)]
+    assert placed(0.5, 0.5) == [(0.5, True, False), (0.5, False, False)]
+    assert placed(0.95, 0.96) == [(0.96, False, False), (0.95, False, True)]  # at the other end
+    assert placed(0.3, low=0.4) == []  # zoomed away
+
+
 def test_what_stands_under_the_pointer_is_named_by_its_own_place(module: Page) -> None:
     layout = {"panels": [{"curves": [{"places": [0, 20, 40]}]}, {"curves": [{"places": []}, {"places": [0, 39]}]}]}
     assert [call(module, "pointNear", layout, place) for place in (2, 12, 33, 99)] == [0, 20, 39, 40]

@@ -38,11 +38,15 @@ def test_the_best_checkpoint_is_the_first_of_the_best_evaluations_after_the_star
     assert run_curves.best_step([(0, 0.99)]) == 0
 
 
-def test_a_run_marks_its_best_checkpoint_and_the_metric_of_one_answer(run: Run) -> None:
+def test_a_run_marks_its_best_checkpoint_its_teacher_and_the_metric_of_one_answer(run: Run) -> None:
     series = {"validation/accuracy": [(0, 0.5), (20, 0.7)], "constant/accuracy": [(0, 0.51)]}
     notes = run_curves.notes(run, series)
     assert [mark.step for mark in notes[run_curves.LOSS].marks] == [20]
     (level,) = notes[run_curves.AGREEMENT].levels
     assert (level.value, level.panel) == (0.51, 0)
     assert not notes[run_curves.LOSS].levels
+    both = run_curves.notes(run, series | {"teacher/accuracy": [(0, 0.9)]})[run_curves.AGREEMENT].levels
+    assert [(level.value, level.title) for level in both] == [(0.51, "one answer for all"), (0.9, "teacher")]
+    unknown = {"constant/accuracy": [(0, math.nan)], "teacher/accuracy": [(0, math.nan)]}
+    assert not run_curves.notes(run, unknown)[run_curves.AGREEMENT].levels
     assert not run_curves.notes(run, {})[run_curves.AGREEMENT].marks

@@ -165,7 +165,7 @@ def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) ->
     recorder.flush()
     store.end(run.id, FAKE_TOKEN, "finished")
     shown = html(opened(teacher=teacher, device="cpu", steps=60))
-    assert "the last run of AD-KD on cpu did 32 examples a second" in shown
+    assert "the last run of AD-KD on CPU did 32 examples a second" in shown
     assert "About 70 s on CPU" in shown  # 60 steps of one second, and the loading
 
 

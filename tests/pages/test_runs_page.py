@@ -14,7 +14,7 @@ from distill_core.events import Measured
 from distill_core.overview import overview
 from distill_core.paths import run_folder
 from distill_core.store import Store
-from pages.components import runs_deeds, runs_picked, runs_table
+from pages.components import runs_curves, runs_deeds, runs_picked, runs_table
 from tests.conftest import FAKE_TOKEN
 from tests.pages.opening import html_of, open_page
 from tests.pages.test_distill_page import NASTY, running
@@ -108,6 +108,25 @@ def test_runs_are_begun_again_with_their_settings(store: Store) -> None:
     assert (newest.state, newest.config) == ("queued", store.get(run_id).config)
     assert page.query_params["run"] in (newest.id, [newest.id])
     assert f"runs.again.{run_id}" not in {button.key for button in page.button}  # a second click meets nothing
+
+
+def test_curves_stand_beside_the_teacher_that_all_runs_share(store: Store) -> None:
+    def measured(task: str, teacher: float) -> str:
+        known = {"teacher/accuracy": teacher, "constant/accuracy": 0.5}
+        run, _ = running(store, Measured(0, known | {"validation/accuracy": 0.6}), task=task)
+        store.end(run.id, FAKE_TOKEN, "finished")
+        return run.id
+
+    ids = [measured("sst2", 0.9), measured("sst2", 0.9), measured("sst2", 0.8), measured("rte", 0.9)]
+    runs = [store.get(run) for run in ids]
+
+    def levels(*picked: int, name: str = "validation/accuracy") -> dict[str, float]:
+        found = runs_curves._levels(store, [runs[at] for at in picked], name)
+        return {level.title: level.value for level in found}
+
+    assert levels(0, 1) == {"teacher": 0.9, "one answer for all": 0.5}
+    assert levels(0, 2) == {"one answer for all": 0.5}
+    assert levels(0, 3) == levels(0, name="agreement/cosine") == levels(0, name="validation/f1") == {}
 
 
 def test_one_drawn_button_starts_runs_again_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
