@@ -50,6 +50,7 @@ def ways() -> None:
     st.subheader("Where to go", anchor=False)
     page_link("pages/explain.py", "Explain a sentence of your own", ":material/search_insights:")
     page_link("pages/distill.py", "Distill a new student and watch it learn", ":material/experiment:")
+    page_link("pages/runs.py", "Lay runs side by side", ":material/table_rows:")
     page_link("pages/models.py", "See the models there are, or bring your own", ":material/deployed_code:")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import isfinite, nan
 from statistics import median
 
@@ -29,10 +30,11 @@ LOADING_SECONDS = 8.0  # from the start of a worker to its first evaluation
 
 @dataclass(frozen=True)
 class Pace:
-    """What a kind of run was measured at: training examples a second, seconds of one evaluation."""
+    """What a kind of run was measured at: training examples a second, seconds of one evaluation, examples a step."""
 
     examples_per_second: float
     evaluation_seconds: float
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def estimate(store: Store, config: RunConfig, device: str, words: float | None =
         speed = median(pace.examples_per_second for pace in paces)
         evaluation = median(pace.evaluation_seconds for pace in paces)
         runs = "the last run" if len(paces) == 1 else f"the last {len(paces)} runs"
-        basis = f"Measured: {runs} of {method} on {device_title(device)} did {speed:.0f} examples a second."
+        other = "" if paces[0].batch_size == config.batch_size else ", with other batch sizes,"
+        basis = f"Measured: {runs} of {method} on {device_title(device)}{other} did {speed:.0f} examples a second."
     elif device == "cpu" and config.made_from_teacher:
         larger = config.student_layers / CALIBRATED_LAYERS * (words or CALIBRATED_WORDS) / CALIBRATED_WORDS
         speed = CALIBRATED_SPEED / step_cost(config) / larger
@@ -65,15 +68,18 @@ def estimate(store: Store, config: RunConfig, device: str, words: float | None =
 
 
 def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
-    """Return what the latest runs of the same kind were measured at, newest first, at most RUNS_ASKED."""
-    paces: list[Pace] = []
-    for run in store.runs(("finished", "stopped"), limit=50):
-        if len(paces) == RUNS_ASKED:
-            break
-        if kind_of(run.device or "") == device and _kind(run.config) == _kind(config) and run.step >= FEWEST_STEPS:
-            pace = _pace(store, run)
-            paces += [] if pace is None else [pace]
-    return paces
+    """Return what the latest runs of the same kind were measured at, newest first, at most RUNS_ASKED.
+
+    Those with the same batch size, which decides most of the pace, or any where there is none of them.
+    """
+    alike = [
+        run
+        for run in store.runs(("finished", "stopped"), limit=50)
+        if kind_of(run.device or "") == device and _kind(run.config) == _kind(config) and run.step >= FEWEST_STEPS
+    ]
+    same = [run for run in alike if run.config.batch_size == config.batch_size]
+    measured = ((pace for run in runs if (pace := _pace(store, run)) is not None) for runs in (same, alike))
+    return next((paces for runs in measured if (paces := list(islice(runs, RUNS_ASKED)))), [])
 
 
 def step_cost(config: RunConfig) -> float:
@@ -102,7 +108,8 @@ def _pace(store: Store, run: Run) -> Pace | None:
     if len(speeds) < FEWEST_STEPS or not evaluations or worked is None:
         return None
     rest = worked - _training_seconds(speeds, run.config.batch_size) - LOADING_SECONDS
-    return Pace(len(speeds) / sum(1.0 / speed for speed in speeds), max(0.0, rest) / evaluations)
+    speed = len(speeds) / sum(1.0 / speed for speed in speeds)
+    return Pace(speed, max(0.0, rest) / evaluations, run.config.batch_size)
 
 
 def _training_seconds(speeds: Sequence[float], batch_size: int) -> float:

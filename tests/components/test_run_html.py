@@ -117,12 +117,27 @@ def test_a_guess_counts_how_often_a_method_s_part_is_computed() -> None:
     assert cost(method="egkd_perturbation", erasures=2, erasures_each_step=9) == pytest.approx(1 + 2 * erasing)
 
 
-def test_only_runs_that_compute_as_much_are_of_one_kind(store: Store) -> None:
-    run, recorder = running(store, Measured(0, {"validation/accuracy": 0.5}), steps=20)
+def paced(store: Store, speed: float, **settings: Any) -> None:
+    run, recorder = running(store, Measured(0, {"validation/accuracy": 0.5}), steps=20, **settings)
     for step in range(1, 21):
-        recorder.record(Measured(step, {"examples_per_second": 32.0}))
+        recorder.record(Measured(step, {"examples_per_second": speed}))
     recorder.flush()
     store.end(run.id, FAKE_TOKEN, "finished")
+
+
+def test_runs_of_the_same_batch_size_tell_the_pace_if_there_are_any(store: Store) -> None:
+    def basis(batch_size: int) -> str:
+        return run_estimate.estimate(store, RunConfig(batch_size=batch_size), "cpu").basis
+
+    paced(store, 64.0, batch_size=32)
+    paced(store, 8.0, batch_size=1)
+    assert "the last run of AD-KD on CPU did 8 examples a second" in basis(1)
+    assert "the last run of AD-KD on CPU did 64 examples a second" in basis(32)
+    assert "the last 2 runs of AD-KD on CPU, with other batch sizes, did 36 examples a second" in basis(4)
+
+
+def test_only_runs_that_compute_as_much_are_of_one_kind(store: Store) -> None:
+    paced(store, 32.0)
 
     def measured(**settings: Any) -> bool:
         return bool(run_estimate.measured_paces(store, RunConfig(**settings), "cpu"))
