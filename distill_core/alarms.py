@@ -38,7 +38,8 @@ def alarms(config: RunConfig, series: Series) -> list[str]:
         )
     if collapsed(config, series):
         words = "does no better than one answer for all" if task.span is None else "gives scores without correlation"
-        advice = "Try a smaller method weight, a higher learning rate or more steps."
+        smaller = "" if set(config.weights) == {"ce", "kd"} else "a smaller method weight, "
+        advice = f"Try {smaller}a higher learning rate or more steps."
         likely = "The likely cause is the teacher, which does hardly better itself."
         found.append(
             f"The student {words}, yet its maps look more like the teacher’s: such agreement says little. "

@@ -16,7 +16,7 @@ from distill_core.config import RunConfig
 from distill_core.data import load_split
 from distill_core.devices import devices_for
 from distill_core.distillation import run_data
-from distill_core.errors import ConfigError, ModelError
+from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
 from distill_core.methods import METHODS
@@ -27,6 +27,7 @@ from distill_core.runner import can_resume
 from distill_core.runs import ACTIVE, INTERRUPTED, Run, RunState
 from distill_core.store import Store
 from distill_core.tasks import get_task
+from distill_core.training_state import TrainingState
 from distill_core.versions import versions
 
 WORDS = {  # the numbers of a method beside its task's metrics
@@ -140,11 +141,24 @@ def finished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -
     return None
 
 
-def begun(store: Store, config: RunConfig) -> Run | None:
-    """Return the latest run of these settings and data that waits, works, or was interrupted and can go on."""
-    return next(
-        (run for run in _of_these_settings(store, config, ACTIVE + INTERRUPTED) if run.active or can_resume(run)), None
-    )
+def begun(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> Run | None:
+    """Return the latest run of these settings and data that waits, works, or was interrupted and can go on.
+
+    That is: not with other models or versions than it was begun with, nor from a damaged checkpoint; see `finished`.
+    """
+    found = _of_these_settings(store, config, ACTIVE + INTERRUPTED)
+    return next((run for run in found if run.active or _goes_on(run, fingerprints)), None)
+
+
+def _goes_on(run: Run, fingerprints: Mapping[str, str]) -> bool:
+    if not can_resume(run) or run.model_path is None:
+        return can_resume(run)
+    try:
+        record = read_record(run.model_path)
+        TrainingState.read(run.model_path)
+    except (ModelError, RunError):  # damaged
+        return False
+    return record.get("fingerprints") == dict(fingerprints) and record.get("versions") == versions()
 
 
 def _of_these_settings(store: Store, config: RunConfig, states: Sequence[RunState]) -> Iterator[Run]:

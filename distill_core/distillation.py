@@ -1,14 +1,15 @@
 """One run from its settings: opens teacher and data, builds the student, trains it, and can save it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from distill_core.alarms import NEAR_CHANCE
 from distill_core.bundle import open_model
+from distill_core.checkpoints import RECORD
 from distill_core.config import RunConfig
 from distill_core.data import Dataset, load_split
 from distill_core.encoding import Encoded, encode_all
@@ -40,6 +41,8 @@ class Session:
     def __init__(self, config: RunConfig, checkpoint: Path | None = None) -> None:
         self.config, self._checkpoint = config, checkpoint
         self._record = read_record(checkpoint) if checkpoint else {}
+        if checkpoint and not _sound(self._record):
+            raise RunError(f"{checkpoint / RECORD} is missing or damaged: it says where the run is. {START_ANEW}")
         self.begin = int(self._record.get("step", 0))
         watched = config.watched if "/" in config.watched else f"validation/{get_task(config.task).metric}"
         minutes = None if config.max_minutes is None else 60 * config.max_minutes
@@ -108,8 +111,8 @@ class Session:
             evaluate_every=config.evaluate_every,
             stopping=self._stopping,
         )
-        if self.begin:
-            self._go_on(self._training, student)
+        if self._checkpoint is not None:
+            self._go_on(self._training, student, self._checkpoint)
         yield from self._training.events()
 
     def save(self, path: Path, record: dict[str, Any]) -> None:
@@ -153,11 +156,14 @@ class Session:
             if before.get(data.split) != data.fingerprint:
                 raise RunError(f"The {data.split} examples from {data.source} have changed since. {START_ANEW}")
 
-    def _go_on(self, training: Training, student: PreTrainedModel) -> None:
-        """Bring student and training to where the checkpoint is."""
-        checkpoint = cast(Path, self._checkpoint)
-        student.load_state_dict(load_model(checkpoint, device=str(student.device)).network.state_dict())
-        training.resume(TrainingState.read(checkpoint))
+    def _go_on(self, training: Training, student: PreTrainedModel, checkpoint: Path) -> None:
+        """Bring student and training to where the checkpoint is, which may be the beginning."""
+        state = TrainingState.read(checkpoint)
+        if state.step != self.begin:
+            raise RunError(f"{checkpoint} is damaged: of step {self.begin} by its record, and is not. {START_ANEW}")
+        if self.begin:
+            student.load_state_dict(load_model(checkpoint, device=str(student.device)).network.state_dict())
+            training.resume(state)
 
     def _judge(self, known: float, constant: float, count: int) -> Iterator[Note]:
         """Raise RunError where the teacher's metric is near that of one answer for all, or note it."""
@@ -204,6 +210,17 @@ class Session:
             )
         self._fingerprints["student"] = student.fingerprint
         return make_trainable(student.network, embeddings=True), min(length, student.max_length)
+
+
+def _sound(record: Mapping[str, Any]) -> bool:
+    """Tell whether a checkpoint's record has what a run needs to go on from it."""
+    steps, data = (record.get("step"), record.get("best", 0)), record.get("data", [])
+    return (
+        all(type(step) is int and step >= 0 for step in steps)
+        and isinstance(record.get("fingerprints"), dict)
+        and isinstance(data, list)
+        and all(isinstance(one, dict) and {"split", "fingerprint"} <= one.keys() for one in data)
+    )
 
 
 def _mixed(config: RunConfig, device: torch.device) -> bool:

@@ -287,9 +287,9 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], 
     return rows
 
 
-def collate(rows: Sequence[Encoded], pad_id: int) -> Inputs:
-    """Stack rows into one batch, padded on the right to the longest of them."""
-    width = max(len(row.ids) for row in rows)
+def collate(rows: Sequence[Encoded], pad_id: int, width: int | None = None) -> Inputs:
+    """Stack rows into one batch, padded on the right to so many tokens, or to the longest of them."""
+    width = width or max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad_id)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     special = torch.ones((len(rows), width), dtype=torch.bool)

@@ -280,7 +280,7 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise ValueError("not a JSON object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file} is damaged ({error}); delete the folder {path}.") from error
     return cast(dict[str, Any], record)
 

@@ -72,10 +72,11 @@ def tags_of(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[Value, ...]]:
-    """Return the settings, names apart, in which runs differ: by field, one value a run."""
-    columns: Mapping[str, tuple[Value, ...]] = {
+    """Return the settings, names apart, in which runs differ: by field, one value a run; dropout as it is used."""
+    columns: dict[str, tuple[Value, ...]] = {
         name: tuple(getattr(config, name) for config in configs) for name in FIELDS if name != "name"
     }
+    columns["dropout"] = tuple("on" if config.uses_dropout else "off" for config in configs)
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
 
 

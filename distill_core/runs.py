@@ -74,7 +74,7 @@ class Run:
         """How long it has been worked on, all attempts together; None where it never was."""
         if self.started is None:
             return self.seconds_before or None
-        return self.seconds_before + (self.ended or now) - self.started
+        return self.seconds_before + max(0.0, (self.ended or now) - self.started)  # the clock may have been set back
 
     @property
     def title(self) -> str:

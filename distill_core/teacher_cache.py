@@ -1,11 +1,13 @@
 """The teacher's logits and signals for a training set: each example computed once, kept over epochs and runs.
 
-A batch whose examples are all known costs no teacher call.
+A batch whose examples are all known costs no teacher call. How a number is rounded depends on the shape of the batch it
+is computed in. On the CPU, where a run's weights are to be the same whichever runs came before, an example is therefore
+computed in a batch whose shape depends on its length alone.
 """
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Shaped
@@ -19,19 +21,31 @@ from distill_core.objectives import ForwardPass, Method, Signal, forward_pass
 from distill_core.teacher_store import TeacherStore
 
 BATCH = 64  # examples of which the teacher's logits alone are computed at once
+GROUP, WIDTH = 8, 16  # on the CPU: examples in a batch, and what its tokens are a multiple of
 _LOGITS = "logits"  # beside the parts of the method's signal
 
 
 class TeacherCache:
-    """The teacher's side of distillation for one training set; `calls` counts its forward passes."""
+    """The teacher's side of distillation for one set of examples; `calls` counts its forward passes.
+
+    `batched`: whether a batch is computed as it comes on the CPU too, for numbers that nothing is trained on.
+    """
 
     def __init__(
-        self, teacher: LoadedModel, method: Method | None, rows: Sequence[Encoded], labels: Shaped[Tensor, " example"]
+        self,
+        teacher: LoadedModel,
+        method: Method | None,
+        rows: Sequence[Encoded],
+        labels: Shaped[Tensor, " example"],
+        *,
+        batched: bool = False,
     ) -> None:
-        self._teacher = teacher
+        self._teacher, self._rows, self._labels = teacher, rows, labels
+        self._grouped = teacher.device.type == "cpu" and not batched
         self._method = method
         self._by_token = method.by_token if method is not None else frozenset()
-        self._store = TeacherStore(f"{teacher.fingerprint} {method!r}", self._by_token)
+        kind = " batched" * batched
+        self._store = TeacherStore(f"{teacher.fingerprint} {method!r}{kind}", self._by_token)
         self._lengths = [len(row.ids) for row in rows]
         self._digests = [example_digest(row, label) for row, label in zip(rows, labels.tolist(), strict=True)]
         wanted, names = set(self._digests), {_LOGITS, *self._by_token}
@@ -50,7 +64,12 @@ class TeacherCache:
         self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch class"], Signal]:
         """Return the teacher's logits and the method's signal for the examples `rows`, padded as `inputs` is."""
-        if any(self._digests[row] not in self._numbers for row in rows):
+        missing = [row for row in rows if self._digests[row] not in self._numbers]
+        if missing and self._grouped:
+            for group, width in self._groups(missing):
+                alike = collate([self._rows[row] for row in group], self._teacher.pad_id, width)
+                self._compute(group, alike, self._labels[group])
+        elif missing:
             self._compute(rows, inputs, labels)
         numbers = [self._numbers[self._digests[row]] for row in rows]
         found = {}
@@ -70,6 +89,18 @@ class TeacherCache:
         except StoreError as error:
             logging.getLogger(__name__).warning("%s", error)
         self._unsaved = []
+
+    def _groups(self, rows: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+        """Yield the rows in groups of GROUP, the last filled up with its first, and how many tokens wide they are."""
+        by_width: dict[int, dict[bytes, int]] = {}
+        for row in rows:
+            width = min(-(-self._lengths[row] // WIDTH) * WIDTH, self._teacher.max_length)
+            by_width.setdefault(max(width, self._lengths[row]), {})[self._digests[row]] = row
+        for width, found in by_width.items():
+            alike = list(found.values())
+            for start in range(0, len(alike), GROUP):
+                group = alike[start : start + GROUP]
+                yield group + group[:1] * (GROUP - len(group)), width
 
     def _compute(self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> None:
         self.calls += 1
@@ -95,7 +126,7 @@ def teacher_logits(
     teacher: LoadedModel, rows: Sequence[Encoded], labels: Shaped[Tensor, " example"]
 ) -> Float[Tensor, "example class"]:
     """Return the teacher's logits of all rows in their order, on the CPU; what is kept on disk is not computed."""
-    cache = TeacherCache(teacher, None, rows, labels)
+    cache = TeacherCache(teacher, None, rows, labels, batched=True)
     order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
     found: dict[int, Tensor] = {}
 

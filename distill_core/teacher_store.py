@@ -21,6 +21,7 @@ from torch import Tensor
 
 from distill_core.errors import StoreError
 from distill_core.paths import home
+from distill_core.training_state import tensors_sha256
 
 Numbers = Mapping[str, Tensor]  # of one example, by name; no batch axis, no padding
 STALE_SECONDS = 3600.0  # nobody writes one file for so long
@@ -32,7 +33,7 @@ class TeacherStore:
     """The numbers of one teacher under one method. `key`: names both; `by_token`: numbers as long as their text."""
 
     def __init__(self, key: str, by_token: frozenset[str]) -> None:
-        self._folder = home() / "teacher" / hashlib.sha256(f"3 {key}".encode()).hexdigest()
+        self._folder = home() / "teacher" / hashlib.sha256(f"4 {key}".encode()).hexdigest()
         self._by_token = by_token
 
     def read(self) -> dict[bytes, Numbers]:
@@ -67,7 +68,7 @@ class TeacherStore:
         try:
             self._make_room(sum(tensor.nbytes for tensor in content.values()))
             self._folder.mkdir(parents=True, exist_ok=True)
-            save_file(content, part, metadata={"sha256": _digest(content)})
+            save_file(content, part, metadata={"sha256": tensors_sha256(content)})
             part.replace(file)
             _prune(self._folder)
             return self._numbers(file)
@@ -91,7 +92,7 @@ class TeacherStore:
         """Return a file's numbers by example; ValueError when they are not those that were written."""
         with safe_open(file, framework="pt") as opened:
             content = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-            if (opened.metadata() or {}).get("sha256") != _digest(content):
+            if (opened.metadata() or {}).get("sha256") != tensors_sha256(content):
                 raise ValueError("wrong checksum")
         if not all(tensor.isfinite().all() for tensor in content.values()):
             raise ValueError("not finite")
@@ -99,14 +100,6 @@ class TeacherStore:
         lengths = content.pop(_LENGTHS).tolist()
         parts = {name: all_.split(lengths) if name in self._by_token else all_ for name, all_ in content.items()}
         return {example: {name: part[at] for name, part in parts.items()} for at, example in enumerate(examples)}
-
-
-def _digest(content: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(content):
-        digest.update(name.encode())
-        digest.update(content[name].contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _size(folder: Path) -> int:

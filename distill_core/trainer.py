@@ -291,7 +291,7 @@ class _Update:
                 _check_finite(step, f"{name} term", raw)
             if not values:
                 shares = self._shares(step, terms)
-            loss = torch.stack([raw * weight for raw, weight in terms.values()]).sum()
+            loss = torch.stack([raw * weight for raw, weight in terms.values() if weight]).sum()  # 0: not even rounding
             loss.backward()
             _add(values, "loss", loss.item())
             for name, (raw, weight) in terms.items():

@@ -4,6 +4,7 @@ Moments of the optimizer, learning rate, random states, where the training is. S
 its header, so that reading one runs no code.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class TrainingState:
     def write(self, folder: Path) -> None:
         """Write it into a folder; an error of the file system is raised as it is."""
         told = {"format": FORMAT, "state": json.dumps({"step": self.step, **self.numbers})}
+        told["sha256"] = tensors_sha256(self.tensors)
         save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, folder / STATE_FILE, told)
 
     @staticmethod
@@ -44,11 +46,22 @@ class TrainingState:
                     raise ValueError(f"format {told.get('format')!r}, not {FORMAT}")
                 numbers = json.loads(told["state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                if told.get("sha256", digest := tensors_sha256(tensors)) != digest:  # earlier versions wrote none
+                    raise ValueError("its bytes are not those that were saved")
                 return TrainingState(int(numbers.pop("step")), numbers, tensors)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
                 f"The run cannot go on from {folder / STATE_FILE} ({error}). Start it again from the beginning."
             ) from error
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors on the CPU, names and values, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:

@@ -98,7 +98,7 @@ class _Work:
             return "failed", explain_failure(error, self._student.parent)
         if finished:
             return "finished", self._ended_early
-        kept = "the student as it was then is kept" if self._student.exists() else "there was no student yet"
+        kept = "the student as it was then was saved" if self._student.exists() else "there was no student yet"
         ended = self.store.get(self.run.id).interrupted_as
         return ended, f"{ended.capitalize()} on request at step {self._step}; {kept}."
 

@@ -53,6 +53,14 @@ def test_a_student_that_guesses_is_noticed(last: float, cosine: float, steps: in
     assert any("such agreement says little" in words for words in alarms(config, series)) is rings
 
 
+def test_plain_kd_has_no_method_weight_to_make_smaller() -> None:
+    series = run_series("accuracy", 0.51)
+    for method, smaller in (("kd", False), ("pkd", True), ("gkd", True)):
+        said = " ".join(alarms(RunConfig(method=method, steps=60), series))
+        assert "such agreement says little" in said
+        assert ("smaller method weight" in said) is smaller
+
+
 def test_scores_that_are_all_equal_are_a_collapse() -> None:
     series = run_series("pearson", math.nan, constant=0.0)
     assert collapsed(STS, series)

@@ -99,6 +99,25 @@ def test_what_is_not_a_number_is_null_and_a_dash(capsys: pytest.CaptureFixture[s
     assert output._cell(float("nan")) == "–"
 
 
+def test_a_table_leaves_out_what_a_terminal_has_no_room_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "output_console", output._Console(markup=False, highlight=False, width=60))
+    reason = "it was stopped because of what somebody wanted"
+    rows: list[dict[str, Any]] = [
+        {"run": "20261122-070425-9xhd", "state": "stopped", "metric": 0.5, "reason": reason, "tags": "a"}
+    ]
+    output.print_rows(rows)
+    shown, said = capsys.readouterr()
+    assert "│ 20261122-070425-9xhd │ stopped │ 0.5000 │" in shown
+    assert "No room here for reason, tags" in " ".join(said.split())
+    output.print_rows([{name: rows[0][name] for name in ("run", "reason")}])
+    shown, said = capsys.readouterr()
+    assert "it was stopped because" in shown
+    assert max(map(len, shown.splitlines())) <= 60
+    assert not said
+
+
 def test_text_from_outside_gives_the_terminal_no_commands() -> None:
     with output.output_console.capture() as caught:
         output.print_rows([{"text": "a\x1b]0;owned\x07 [red]b[/red]"}])
@@ -117,8 +136,9 @@ def test_models_lists_plain_folders() -> None:
 
 
 def test_the_table_of_models_unpacks_none(own_home: Path) -> None:
-    done = call("models")
+    done, listed = call("models"), call("models", "list")
     assert done.returncode == 0, done.stderr
+    assert listed.stdout == done.stdout
     rows = [line.split()[1] for line in done.stdout.splitlines() if "bundled/" in line]
     assert rows == [f"bundled/{name}" for name in bundled_models()]
     assert not (own_home / "models").exists()

@@ -2,28 +2,35 @@
 
 import json
 import math
+import os
 import shutil
+import signal
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scipy.stats import ttest_rel
 from typer.testing import CliRunner
 
 from benchmarks.comparison_table import tables
-from distill_core import comparison
+from distill_core import comparison, worker
 from distill_core.bundle import open_model
 from distill_core.cli import app
 from distill_core.cli.compare import _weights
-from distill_core.comparison import Outcome, _measured, finished, plan, summarise
+from distill_core.comparison import Outcome, _measured, begun, finished, plan, summarise
 from distill_core.config import RunConfig
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed
 from distill_core.models import save_model
-from distill_core.paths import run_folder
+from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runner import pinned, stop, submit
+from distill_core.runs import Run
 from distill_core.store import Store
+from distill_core.training_state import TrainingState
 from distill_core.versions import versions
 from tests.conftest import FAKE_TOKEN
 from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
@@ -141,6 +148,48 @@ def test_a_runs_numbers_are_those_of_the_student_it_kept(store: Store, step: int
     assert _measured(store, store.get(run_id))["validation/accuracy"] == wanted
 
 
+def test_a_run_begun_with_another_teacher_or_from_a_damaged_checkpoint_does_not_go_on(
+    tmp_path: Path, store: Store
+) -> None:
+    config = pinned(RunConfig(source=str(other_data(tmp_path)), device="cpu", steps=2, batch_size=2))
+    run_id = submit(store, config)
+    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
+    student = run_folder(run_id) / "student"
+    record = {"task": "sst2", "step": 1, "fingerprints": {"teacher": "t"}, "versions": versions()}
+    save_model(tiny_network(), tiny_tokenizer(), student, record, TrainingState(1, {}, {}))
+    assert begun(store, config, {"teacher": "another"}) is not None  # it works: its worker will see
+    store.set_model(run_id, FAKE_TOKEN, student)
+    store.end(run_id, FAKE_TOKEN, "paused")
+    assert begun(store, config, {"teacher": "t"}) is not None
+    assert begun(store, config, {"teacher": "another"}) is None
+    (student / STATE_FILE).write_bytes(b"none")
+    assert begun(store, config, {"teacher": "t"}) is None
+
+
+def test_an_interruption_that_comes_too_late_for_a_run_ends_the_comparison(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_in_foreground = worker.run_in_foreground
+
+    def pressed(*given: Any) -> Run:
+        run = run_in_foreground(*given)
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        return run
+
+    monkeypatch.setattr(worker, "run_in_foreground", pressed)
+    command = (
+        f"compare --methods kd --seeds 2 --examples 2 --teacher {tiny_folder(tmp_path / 'teacher', layers=3)} --steps 2"
+        f" --batch-size 2 --source {other_data(tmp_path)} --device cpu --max-length 32 --weak-teacher go_on"
+        " --student-layers 2"
+    ).split()
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 130
+    assert "The same command goes on from here" in done.stderr
+    assert [run.state for run in store.runs()] == ["finished"]
+
+
 def other_data(tmp_path: Path) -> Path:
     (tmp_path / "glue" / "SST-2").mkdir(parents=True)
     for name in ("train.tsv", "dev.tsv"):
@@ -222,7 +271,7 @@ def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, stor
     table = CliRunner().invoke(app, command[:-1], catch_exceptions=False)
     assert "minus kd [95 %]" in table.stdout
     assert table.stdout.count("IG cosine, signed") == 2  # a row a method, in one table
-    assert "gkd train without dropout" in table.stderr
+    assert "without dropout: gkd; with it" in table.stderr
     assert "fewer than 3 seeds" in table.stderr
 
 

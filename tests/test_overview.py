@@ -101,6 +101,6 @@ def test_every_word_must_occur_somewhere(store: Store) -> None:
 
 def test_differences_are_the_settings_that_are_not_the_same_everywhere() -> None:
     one, other = RunConfig(name="one"), RunConfig(name="other", method="gkd", micro_batch=8)
-    assert differences([one, other]) == {"method": ("ad_kd", "gkd"), "micro_batch": (None, 8)}
+    assert differences([one, other]) == {"method": ("ad_kd", "gkd"), "micro_batch": (None, 8), "dropout": ("on", "off")}
     assert differences([one]) == {}
     assert set(differences([one, other])) <= set(FIELDS)

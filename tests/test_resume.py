@@ -1,5 +1,6 @@
 """Pause, stop, crash and go on: with a session of a few lines, with real sessions, and with real worker processes."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from distill_core import runner, worker
-from distill_core.checkpoints import LAST
+from distill_core.checkpoints import LAST, RECORD
 from distill_core.config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
@@ -321,6 +322,34 @@ def test_going_on_with_other_data_or_another_teacher_is_refused(tmp_path: Path) 
     save_model(tiny_network(seed=5, layers=2), tiny_tokenizer(), teacher, {"task": "sst2"})
     with pytest.raises(RunError, match=r"teacher .* has changed since"):
         list(prepare(config, tmp_path / "part").events())
+
+
+def test_a_checkpoint_that_is_not_what_was_saved_is_refused(tmp_path: Path) -> None:
+    config = small_run(tiny_folder(tmp_path / "teacher", layers=2))
+    drive(prepare(config), tmp_path / "part", until_step=2)
+    record, state = ((tmp_path / "part" / name) for name in (RECORD, STATE_FILE))
+    told, content = json.loads(record.read_text()), state.read_bytes()
+
+    def refused(match: str) -> None:
+        with pytest.raises(RunError, match=match):
+            list(prepare(config, tmp_path / "part").events())
+
+    wrong = ({"step": "2"}, {"step": -1}, {"best": None}, {"fingerprints": []}, {"data": [3]}, {"data": None})
+    for change in wrong:
+        record.write_text(json.dumps(told | change))
+        refused("is missing or damaged: it says where the run is")
+    for step in (0, 1):
+        record.write_text(json.dumps(told | {"step": step}))
+        refused("is damaged: of step")
+    record.unlink()
+    refused("is missing or damaged")
+    record.write_text(json.dumps(told))
+    flipped = bytearray(content)
+    flipped[-5] ^= 1
+    state.write_bytes(flipped)
+    refused("its bytes are not those that were saved")
+    state.write_bytes(content)
+    assert list(prepare(config, tmp_path / "part").events())
 
 
 # real workers ----------------------------------------------------------------------------------

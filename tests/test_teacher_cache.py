@@ -15,6 +15,7 @@ from distill_core.errors import RunError
 from distill_core.models import LoadedModel
 from distill_core.objectives import AdKd, GkdCls, Method
 from distill_core.teacher_cache import TeacherCache
+from distill_core.training_state import tensors_sha256
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROWS = [encode(tiny_tokenizer(), text) for text in ("a good film", "awful acting", "the plot is dull")]
@@ -179,7 +180,7 @@ def test_a_file_of_another_making_is_as_if_it_were_not_there(
     (file,) = (own_home / "teacher").rglob("*.safetensors")
     content = {name: value for name, value in load_file(file).items() if name != "maps"}
     content["logits"] = content["logits"].to(kind)
-    save_file(content, file, {"sha256": teacher_store._digest(content)})
+    save_file(content, file, {"sha256": tensors_sha256(content)})
     assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 0
 
 
@@ -188,6 +189,6 @@ def test_kept_numbers_that_are_not_finite_are_dropped(teacher: LoadedModel, own_
     (file,) = (own_home / "teacher").rglob("*.safetensors")
     content = load_file(file)
     content["logits"][0] = float("nan")
-    save_file(content, file, {"sha256": teacher_store._digest(content)})
+    save_file(content, file, {"sha256": tensors_sha256(content)})
     assert TeacherCache(teacher, None, ROWS, LABELS).known == 0
     assert not file.exists()

@@ -215,6 +215,21 @@ def test_the_teacher_is_called_once_an_example_even_over_runs(tmp_path: Path) ->
     assert second.calls == 0
 
 
+@pytest.mark.parametrize("key", ["kd", "ad_kd", "gkd"])
+def test_what_other_runs_left_of_the_teacher_changes_no_bit(
+    tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _, _ = run(tmp_path, key)
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "another home"))
+    for rows in ([3, 0], [5, 1, 2]):  # in other company
+        train = training_set()
+        part = TrainingSet([train.rows[row] for row in rows], train.labels[rows], train.pad_id, train.mask_id)
+        run(tmp_path, key, steps=1, train=part)
+    again, _, cache = run(tmp_path, key)
+    assert cache.calls == 1
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
 def test_a_damaged_teacher_file_is_dropped_and_computed_again(tmp_path: Path, own_home: Path) -> None:
     train = training_set(copies=2)
     run(tmp_path, "ad_kd", steps=3, train=train)

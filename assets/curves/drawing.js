@@ -119,8 +119,10 @@ export function paint(context, layout, ink, marks) {
     context.restore();
   }
   paintFoot(context, layout, ink);
+  const levels = layout.panels.flatMap(captions);
+  for (const { y } of levels) dashed(context, [2, 3], ink.quiet, layout.left, y, layout.right, y);
   for (const mark of marks) paintMark(context, layout, mark, ink);
-  for (const panel of layout.panels) paintLevels(context, layout, panel, ink); // its words stand over all lines
+  for (const level of levels) paintCaption(context, layout, level, ink); // words over all lines
 }
 
 const TITLE_FONT = "600 12.5px ";
@@ -201,17 +203,19 @@ export function captions(panel) {
   });
 }
 
-function paintLevels(context, layout, panel, ink) {
+function paintCaption(context, layout, { title, value, y, above, first }, ink) {
   context.font = `12px ${ink.font}`;
-  context.strokeStyle = context.fillStyle = ink.quiet;
-  for (const { title, value, y, above, first } of captions(panel)) {
-    context.setLineDash([2, 3]);
-    stroke(context, layout.left, y, layout.right, y);
-    context.setLineDash([]);
-    context.textBaseline = above ? "bottom" : "top";
-    context.textAlign = first ? "left" : "right";
-    written(context, `${title} ${words(value)}`, first ? layout.left + 2 : layout.right - 2, y + (above ? -2 : 4), ink);
-  }
+  context.fillStyle = ink.quiet;
+  context.textBaseline = above ? "bottom" : "top";
+  context.textAlign = first ? "left" : "right";
+  written(context, `${title} ${words(value)}`, first ? layout.left + 2 : layout.right - 2, y + (above ? -2 : 4), ink);
+}
+
+function dashed(context, dash, color, ...ends) {
+  context.strokeStyle = color;
+  context.setLineDash(dash);
+  stroke(context, ...ends);
+  context.setLineDash([]);
 }
 
 function paintFoot(context, layout, ink) {
@@ -236,10 +240,7 @@ function paintFoot(context, layout, ink) {
 function paintMark(context, layout, { place, title }, ink) {
   const x = Math.round(acrossOf(layout, place)) + 0.5;
   if (!(x >= layout.left && x <= layout.right)) return;
-  context.strokeStyle = ink.accent;
-  context.setLineDash([4, 3]);
-  for (const panel of layout.panels) stroke(context, x, panel.top - 2, x, panel.bottom);
-  context.setLineDash([]);
+  for (const panel of layout.panels) dashed(context, [4, 3], ink.accent, x, panel.top - 2, x, panel.bottom);
   const [first] = layout.panels;
   context.font = TITLE_FONT + ink.font;
   const taken = first.title ? context.measureText(first.title).width + 12 : Infinity;

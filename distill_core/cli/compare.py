@@ -1,6 +1,10 @@
 """The command that compares methods."""
 
 import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -39,11 +43,15 @@ def compare(
     store = settled_store()
     models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student})
     prints = {name: open_model(model, task=base.task).fingerprint for name, model in models.items()}
-    runs = [_done(store, config, prints, f"{at} of {len(configs)}") for at, config in enumerate(configs, start=1)]
-    source, outcomes = _source(base.teacher, base.task), []
-    for run in runs:
-        with bar(f"Agreement of {run.config.method}, seed {run.config.seed}") as progress:
-            outcomes.append(measure(store, run, source, _source(f"run/{run.id}", base.task), examples, progress))
+    try:
+        runs = [_done(store, config, prints, f"{at} of {len(configs)}") for at, config in enumerate(configs, start=1)]
+        source, outcomes = _source(base.teacher, base.task), []
+        for run in runs:
+            with bar(f"Agreement of {run.config.method}, seed {run.config.seed}") as progress:
+                outcomes.append(measure(store, run, source, _source(f"run/{run.id}", base.task), examples, progress))
+    except KeyboardInterrupt:
+        error_console.print("Stopped. The same command goes on from here.")
+        raise typer.Exit(130) from None
     rows = summarise(outcomes)
     if as_json:
         settings = {name: value for name, value in asdict(base).items() if name not in ("method", "name")}
@@ -66,18 +74,39 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
     if run is not None:
         error_console.print(f"{words}: there already, {run.id}")
         return run
-    earlier = begun(store, config)
+    earlier = begun(store, config, prints)
     run_id = submit(store, config) if earlier is None else earlier.id
     if earlier is not None and not earlier.active:
         resume(store, run_id)
     error_console.print(f"{words}: {run_id}" + ("" if earlier is None else f", going on from step {earlier.step}"))
     pump(store)  # in a process of its own, so that its memory is its own
-    with bar(words) as progress:
+    with bar(words) as progress, _interrupts() as interrupts:
         run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
     if run.state != "finished":
         error_console.print(f"{run.id} {run.state}: {run.reason} The same command goes on from there.")
         raise typer.Exit(1)
+    if interrupts or run.stop_requested is not None:  # too late for this one
+        raise KeyboardInterrupt
     return run
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Interrupt as ever at Ctrl-C, and note that it was pressed, whatever is made of the interruption."""
+    noted: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where no signal can be handled
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _explain(configs: list[RunConfig], outcomes: list[Any], examples: int) -> None:
@@ -91,7 +120,7 @@ def _explain(configs: list[RunConfig], outcomes: list[Any], examples: int) -> No
     if len({config.uses_dropout for config in configs}) > 1:
         without = ", ".join(dict.fromkeys(config.method for config in configs if not config.uses_dropout))
         error_console.print(
-            f"As published, {without} train without dropout, the others with; --dropout on or off evens it."
+            f"As published, without dropout: {without}; with it: the others. --dropout on or off evens it."
         )
     for outcome in outcomes:
         for name, count in outcome.undefined.items():
@@ -118,8 +147,12 @@ def _row(name: str, row: Any) -> dict[str, Any]:
     from distill_core.comparison import WORDS
 
     spread, difference = row.numbers[name], row.differences.get(name)
-    shown = "" if difference is None else f"{difference.mean:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
-    mean = None if math.isnan(spread.mean) else f"{spread.mean:.4g} ± {spread.deviation:.2g}"
+    shown, mean = "", None if math.isnan(spread.mean) else f"{spread.mean:.4g}"
+    if mean and not math.isnan(spread.deviation):  # of one seed there is none
+        mean += f" ± {spread.deviation:.2g}"
+    if difference is not None and not math.isnan(difference.mean):
+        shown = f"{difference.mean:+.4g}"
+        shown += "" if math.isnan(difference.low) else f" [{difference.low:+.4g}, {difference.high:+.4g}]"
     return {"number": WORDS.get(name, name), "method": row.method, "mean": mean, "minus kd [95 %]": shown}
 
 

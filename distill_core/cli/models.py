@@ -28,8 +28,11 @@ def models(
 
     With --json each with its plain Hugging Face folder, for which the bundled ones are unpacked, about 80 MB each.
     """
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        _list(task, as_json)
+
+
+def _list(task: str | None, as_json: bool) -> None:
     wanted = None if task is None else get_task(task).name
     found = [info for info in list_models() if wanted in (None, info.task)]
     if as_json:
@@ -38,6 +41,14 @@ def models(
     else:
         shown = ("id", "task", "architecture", "layers", "parameters", "origin")
         print_rows([{name: row[name] for name in shown} for row in map(_model_json, found)])
+
+
+@models_app.command("list")
+def list_all(
+    task: Annotated[str | None, typer.Option(help="Only those for this task.")] = None, as_json: Json = False
+) -> None:
+    """List models, as `models` alone does."""
+    _list(task, as_json)
 
 
 @models_app.command()

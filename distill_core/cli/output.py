@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -76,19 +77,33 @@ def print_json(content: Any) -> None:
 
 
 _IDS = ("run", "model", "id")
+_FOLDED = 24  # letters from which on a cell may be broken over lines, and the least width of its column
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
-    """Print rows as a table, a column for each key of the first."""
+    """Print rows as a table, a column for each key of the first; on a terminal, as many columns as it has room for."""
     if not rows:
         error_console.print("nothing to show")
         return
+    names, widths = list(rows[0]), {name: _narrowest(rows, name) for name in rows[0]}
+    while sum(widths[name] + 3 for name in names) + 1 > output_console.width and len(names) > 2:
+        names.pop()
     table = Table()
-    for name in rows[0]:  # an id that is cut off, or broken over lines, cannot be given to the next command
-        table.add_column(name, no_wrap=name in _IDS, overflow="ignore" if name in _IDS else "fold")
+    for name in names:  # an id that is cut off, or broken over lines, cannot be given to the next command
+        whole = name in _IDS or widths[name] < _FOLDED
+        overflow: Any = "ignore" if whole else "fold"
+        table.add_column(name, no_wrap=whole, overflow=overflow, min_width=widths[name])
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(_cell(row[name]) for name in names))
     output_console.print(table)
+    if left_out := list(rows[0])[len(names) :]:
+        error_console.print(f"No room here for {', '.join(left_out)}: a wider window, a pipe and --json have them.")
+
+
+def _narrowest(rows: list[dict[str, Any]], name: str) -> int:
+    """Return the least width of a column."""
+    widest = max(cell_len(harmless(text)) for text in (name, *(_cell(row[name]) for row in rows)))
+    return widest if name in _IDS else min(widest, _FOLDED)
 
 
 def _cell(value: Any) -> str:

@@ -109,6 +109,7 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
         print_json({"runs": ids, "settings": settings, "metrics": latest})
         return
     rows: dict[str, Sequence[Any]] = {"name": [run.title for run in found], "state": [run.status for run in found]}
+    rows["step"] = [f"{run.step} of {run.config.steps}" for run in found]
     rows |= settings
     data = [data_words(store.data_of(run.id)) for run in found]
     rows |= {name: [one.get(name) for one in data] for name in dict.fromkeys(name for one in data for name in one)}

@@ -61,8 +61,8 @@ def _end_buttons(store: Store, run: Run) -> None:
                 icon=f":material/{icon}:",
                 key=f"distill.{word.lower()}",
                 help=f"Changes places with the run {other} it in the queue.",
-                on_click=_try,
-                args=(store.reorder, run.id, word == "Earlier"),
+                on_click=_move,
+                args=(store, run, word == "Earlier"),
             )
     stopping, pausing = run.status == "stopping", run.status == "pausing"
     st.button(
@@ -90,6 +90,11 @@ def _try(action: Callable[..., object], *given: object) -> None:
         action(*given)
     except DistillError as error:
         show_error(error)
+
+
+def _move(store: Store, run: Run, earlier: bool) -> None:
+    if not store.reorder(run.id, earlier) and store.get(run.id).state == "queued":
+        st.toast(f"It is the {'first' if earlier else 'last'} in the queue already.")
 
 
 def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | list[str]]:

@@ -20,6 +20,12 @@ def feed_of(run: Run) -> str:
     return f"run.{run.id}"
 
 
+def steps_shown(run: Run) -> int:
+    """Return how far the axis of a run's steps goes: to its last, or, where it is over before that, to its end."""
+    over = not run.active and run.state != "paused"
+    return run.step if over and run.step else run.config.steps
+
+
 def draw_loss(run: Run) -> None:
     """Draw the terms of a run's loss, as they count in it or raw."""
     terms = list(run.config.weights)
@@ -31,7 +37,7 @@ def draw_loss(run: Run) -> None:
         feed_of(run),
         sets,
         alt=alt,
-        steps=run.config.steps,
+        steps=steps_shown(run),
         height=HEIGHT,
         empty=_empty(run, "step 1"),
         layouts=True,
@@ -51,7 +57,7 @@ def draw_agreement(run: Run) -> None:
         feed_of(run),
         {"": panels},
         alt="Validation metric and agreement with the teacher over the steps",
-        steps=run.config.steps,
+        steps=steps_shown(run),
         height=HEIGHT,
         empty=_empty(run, "the evaluation before step 1"),
         controls=False,

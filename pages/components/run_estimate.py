@@ -59,7 +59,8 @@ def estimate(store: Store, config: RunConfig, device: str, words: float | None =
         larger = config.student_layers / CALIBRATED_LAYERS * (words or CALIBRATED_WORDS) / CALIBRATED_WORDS
         speed = CALIBRATED_SPEED / step_cost(config) / larger
         evaluation = CALIBRATED_EVALUATION
-        basis = f"A guess from two CPU cores ({speed:.0f} examples a second); the first run of {method} corrects it."
+        corrected = f"the first run of {method} on this task corrects it"
+        basis = f"A guess from two CPU cores ({speed:.0f} examples a second); {corrected}."
     else:
         return Estimate(None, f"No run of {method} on {device_title(device)} yet to tell from; the first one will.")
     evaluations = 1 + -(-config.steps // config.evaluate_every)

@@ -140,7 +140,7 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
         note = "" if name != names[0] else _beside(task, _last(series, f"teacher/{task.metric}"), constant)
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
         rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
-    now = "end" if ended else "now"
+    now = "last" if ended else "now"
     return _table(("", "step 0", now, "change"), rows)
 
 

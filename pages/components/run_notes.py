@@ -103,12 +103,12 @@ def _space(store: Store, run: Run) -> None:
         return
     asked = st.session_state.get(SURE)
     if asked == ("free", run.id):
-        st.warning(f"Its students are deleted, {students}; curves, settings and log stay. This cannot be undone.")
+        st.warning(f"Its students will be deleted, {students}; curves, settings and log stay. This cannot be undone.")
         if _sure("Free space for good", "distill.free_sure", ":material/mop:"):
             housekeeping.free(store, run.id)
             st.rerun()
     elif asked == ("delete", run.id):
-        st.warning(f"Its curves, log and students are deleted, {whole}. This cannot be undone.")
+        st.warning(f"Its curves, log and students will be deleted, {whole}. This cannot be undone.")
         if _sure("Delete for good", "distill.delete_sure", ":material/delete_forever:"):
             housekeeping.delete(store, run.id)
             st.query_params.clear()

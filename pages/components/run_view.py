@@ -109,8 +109,7 @@ def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
         st.html(run_html.line(run_html.AGREEMENT_WORDS))
     page.draw("log", parts["log"])
     _log(store, run)
-    if not run.active:
-        _settings(run, store.data_of(run.id))
+    _settings(run, store.data_of(run.id))
     return progress
 
 

@@ -22,7 +22,7 @@ CHOICES = {
     "watched": dict(zip(WATCHED, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
     "keep": dict(zip(KEPT, ("Best and last", "Last", "Best"), strict=True)),
     "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
-    "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²"},
+    "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²/C"},
     "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},
     "matching": {"skip": "Evenly spaced", "last": "The last ones"},
     "map_norm": {"l2": "L2", "l1": "L1"},

@@ -14,6 +14,7 @@ from distill_core.tasks import get_task
 from pages.components import run_html
 from pages.components.charts import metric_title
 from pages.components.curve_chart import CLOCK, Level, Line, Notes, Panel, Points, draw, send
+from pages.components.run_curves import steps_shown
 
 FEED = "overlay"
 MOST_RUNS = 24  # that are drawn
@@ -73,7 +74,7 @@ def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: s
         )
         for run in runs
     ]
-    steps = max(run.config.steps for run in runs)
+    steps = max(map(steps_shown, runs))
     panel = Panel(lines, bounded=name.startswith(EVALUATED))
     notes = Notes(levels=_levels(store, runs, name))
     draw(key, FEED, {metric_title(name): [panel]}, alt=metric_title(name), steps=steps, notes=notes)

@@ -153,7 +153,7 @@ def _deletion(store: Store, runs: Sequence[Run]) -> None:
         return
     space = f"{sum(housekeeping.size(run.id) for run in free) / 1e6:,.0f} MB"
     whose = "this run" if len(free) == 1 else f"these {len(free)} runs"
-    st.warning(f"Curves, log and student of {whose} are deleted, {space}. This cannot be undone.")
+    st.warning(f"Curves, log and student of {whose} will be deleted, {space}. This cannot be undone.")
     with st.container(horizontal=True):
         if st.button("Delete for good", type="primary", icon=":material/delete_forever:", key="runs.delete_sure"):
             _try(partial(_delete, store, free))

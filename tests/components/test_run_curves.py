@@ -1,6 +1,7 @@
 """A run's curves: which there are, what is marked on them, and which points are sent for them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,14 @@ def test_a_term_has_its_colour_raw_and_weighted(run: Run) -> None:
     assert raw.batch == 8
     assert not weighted.heavy
     assert run_curves._lines(run, ["loss"])[0].heavy
+
+
+def test_the_axis_of_a_run_that_is_over_ends_where_it_did(run: Run) -> None:
+    run = replace(run, step=15, config=replace(run.config, steps=200))
+    for state in ("queued", "running", "paused"):
+        assert run_curves.steps_shown(replace(run, state=state)) == 200  # type: ignore[arg-type]
+    assert run_curves.steps_shown(replace(run, state="stopped")) == 15
+    assert run_curves.steps_shown(replace(run, state="failed", step=0)) == 200
 
 
 def test_the_best_checkpoint_is_the_first_of_the_best_evaluations_after_the_start() -> None:
