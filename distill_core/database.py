@@ -6,15 +6,15 @@ and set aside by whoever opens the store next.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
-
-from filelock import FileLock
 
 from distill_core.errors import StoreError
 from distill_core.migrations import VERSION, migrate
@@ -73,8 +73,34 @@ class Database:
 
     def _open(self) -> None:
         with self.connection(create=True) as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+                connection.execute("SELECT 1 FROM runs LIMIT 1")
+                return
+        with self.connection(create=True, alone=True) as connection:
             self._prepare(connection)
             connection.execute("SELECT 1 FROM runs LIMIT 1")
+
+    @contextmanager
+    def _lock(self, alone: bool) -> Iterator[None]:
+        """Keep who begins, updates or sets aside the file, alone, apart from all who have it open.
+
+        SQLite's own locks are on the file, not on its name: one who had opened a file before it was renamed would
+        undo what is written to the new one of its name.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        handle = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise self._busy() from None
+                    time.sleep(0.005)
+            yield
+        finally:
+            os.close(handle)  # and with it the lock, as when the process is killed
 
     def _keep_reserve(self) -> None:
         """Hold some space back, unless that is done or the disk is nearly full."""
@@ -90,13 +116,14 @@ class Database:
 
     def _set_aside(self) -> None:
         """Rename the damaged file and what belongs to it; one process does so, others find it done."""
-        with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=BUSY_SECONDS):
+        with self._lock(alone=True):
             if not self._marker.exists():
                 return
             if self._is_sound():  # marked by one who still had the file before this one open
                 self._marker.unlink()
                 return
-            place = self.path.with_name(f"{self._marker.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # to the microsecond: no other has its name
+            place = self.path.with_name(f"{self._marker.name}-{now}")
             for suffix in ("-wal", "-shm", ""):  # the file itself last: what was cut short is done again
                 with contextlib.suppress(FileNotFoundError):
                     self.path.with_name(self.path.name + suffix).rename(place.with_name(place.name + suffix))
@@ -107,17 +134,23 @@ class Database:
             with closing(
                 sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)
             ) as connection:
-                connection.execute("SELECT 1 FROM runs LIMIT 1")
-                return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+                if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                    return False
+                if self._has_tables(connection):
+                    connection.execute("SELECT 1 FROM runs LIMIT 1")
+                return True  # also an empty one, which a process was about to begin
         except sqlite3.DatabaseError:
             return False
 
     @contextmanager
-    def connection(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+    def connection(self, create: bool = False, alone: bool = False) -> Iterator[sqlite3.Connection]:
         """Open the file for as long as the block lasts; every statement is a transaction of its own."""
         address = f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}"
         try:
-            with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            with (
+                self._lock(alone),
+                closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection,
+            ):
                 connection.row_factory = sqlite3.Row
                 connection.execute("PRAGMA synchronous = NORMAL")  # in WAL: safe against a killed process
                 yield connection
@@ -141,7 +174,7 @@ class Database:
             )
         if version == VERSION:
             return
-        if version == 0 and self._has_tables_of_others(connection):
+        if version == 0 and self._has_tables(connection):
             raise StoreError(
                 f"{self.path} is a database of another program; set DISTILL_HOME to another folder, or move the file."
             )
@@ -164,22 +197,11 @@ class Database:
             part.unlink(missing_ok=True)
 
     @staticmethod
-    def _has_tables_of_others(connection: sqlite3.Connection) -> bool:
-        tables = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        return bool(tables) and not {"runs", "metrics"} <= tables  # ours: another process migrated it just now
+    def _has_tables(connection: sqlite3.Connection) -> bool:
+        return connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone() is not None
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
-        """Switch the file to WAL; SQLite does not wait by itself where two processes do it at once."""
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-                break
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        if mode != "wal":
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise StoreError(
                 f"The folder of the run store {self.path} cannot hold a shared database (a network folder?); "
                 "set DISTILL_HOME to a folder on a local disk."
@@ -206,14 +228,17 @@ class Database:
                 "is used up; free some space, or set DISTILL_HOME to a folder on another disk."
             )
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-            return BusyError(
-                f"The run store {self.path} was in use by another process for {BUSY_SECONDS:.0f} s; try again."
-            )
+            return self._busy()
         if isinstance(error, sqlite3.DatabaseError) and primary in _OUR_BUGS:
             return error
         return StoreError(
             f"The run store {self.path} cannot be used ({error}); check its folder's rights and space, "
             "or set DISTILL_HOME to another folder."
+        )
+
+    def _busy(self) -> BusyError:
+        return BusyError(
+            f"The run store {self.path} was in use by another process for {BUSY_SECONDS:.0f} s; try again."
         )
 
     def _no_space(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distill_core.database import RESERVE_BYTES, FullError
+from distill_core.database import RESERVE_BYTES, BusyError, FullError
 from distill_core.errors import StoreError
 from distill_core.store import Store
 from tests.test_store import TOKEN, python, started
@@ -92,6 +92,41 @@ def test_many_processes_set_a_damaged_store_aside_once(store: Store) -> None:
         assert process.returncode == 0, errors
     assert len(Store().damaged) == 1
     assert len(Store().runs()) == 1
+
+
+def test_a_damaged_store_is_not_renamed_while_a_process_has_it_open(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.connection():  # as another process that has read nothing of it yet
+        overwrite_all(store.path)
+        monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
+        with pytest.raises(BusyError, match="in use by another process"):
+            Store()
+        assert store.damaged == []
+    assert len(Store().damaged) == 1
+
+
+def test_nobody_opens_a_store_while_it_is_begun(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
+    with store.connection(alone=True), pytest.raises(BusyError, match="in use by another process"):
+        store.runs()
+    assert store.runs() == []
+
+
+def test_stores_damaged_in_the_same_second_are_all_kept(store: Store) -> None:
+    for _ in range(3):
+        overwrite_all(store.path)
+        Store()
+    assert len(store.damaged) == 3
+
+
+def test_a_store_that_was_only_just_begun_is_not_called_damaged(store: Store) -> None:
+    for file in store.path.parent.glob("runs.sqlite*"):
+        file.unlink()
+    store.path.touch()
+    store.path.with_name("runs.sqlite.damaged").touch()
+    assert Store().runs() == []
+    assert store.damaged == []
 
 
 def test_a_store_from_a_newer_version_is_refused_politely(store: Store) -> None:
