@@ -119,7 +119,7 @@ def _setting(
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run, one value a field; ConfigError on the first value that cannot be used.
+    """Everything that decides a run, one value a field; ConfigError naming all that cannot be used.
 
     `teacher` is a model id; `source` is `auto`, `bundled`, `hub`, `own/ID` or a GLUE folder. Whether they exist
     is checked where they are opened.
@@ -277,9 +277,15 @@ class RunConfig:
     name: str = _setting("", "text", "Name", "What the run is called; empty for its id.", (0, 200))
 
     def __post_init__(self) -> None:
-        """Check every field in order."""
+        """Check every field, so that whatever is wrong is said at once."""
+        wrong = []
         for spec in FIELDS.values():
-            object.__setattr__(self, spec.name, spec.check(getattr(self, spec.name)))
+            try:
+                object.__setattr__(self, spec.name, spec.check(getattr(self, spec.name)))
+            except ConfigError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ConfigError(" ".join(wrong))
 
     @property
     def weights(self) -> dict[str, float]:

@@ -70,6 +70,14 @@ def test_a_value_that_cannot_be_printed_is_refused_in_one_line_too(name: str) ->
             RunConfig.from_values({name: value})
 
 
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_values({"steps": 0, "alpha": 2.0, "seed": 1, "dropout": "maybe"})
+    message = str(caught.value)
+    assert [name for name in FIELDS if f"({name})" in message] == ["steps", "alpha", "dropout"]
+    assert "\n" not in message
+
+
 def test_names_in_any_script_and_with_emoji_are_kept() -> None:
     for name in ("../../etc", "<b>bold</b>", "ночной прогон", "تجربة", "👩‍💻 run"):
         assert RunConfig.from_json(RunConfig(name=name).to_json()).name == name

@@ -59,7 +59,7 @@ def fill(config: RunConfig) -> None:
 
 
 def config_in_form() -> RunConfig:
-    """Return what the form holds now; ConfigError naming the first setting that cannot be used.
+    """Return what the form holds now; ConfigError naming every setting that cannot be used.
 
     Reads the session, so that a callback sees what was typed just before its button was pressed.
     """
