@@ -17,7 +17,7 @@ from pages.components.frame import (
 frame("Distill")
 with loading("Loading the form and the charts …"):
     from distill_core import runner
-    from distill_core.errors import DistillError, RunError
+    from distill_core.errors import RunError
     from distill_core.paths import ASSETS
     from distill_core.runs import ACTIVE
     from distill_core.store import Store
@@ -25,7 +25,6 @@ with loading("Loading the form and the charts …"):
     from pages.components.live_html import Parts
     from pages.components.own_data_dialog import add_data_button
     from pages.components.run_form import (
-        config_in_form,
         draw_method,
         draw_more_settings,
         draw_name,
@@ -35,6 +34,7 @@ with loading("Loading the form and the charts …"):
         use_source,
     )
     from pages.components.run_html import name
+    from pages.components.run_start import REFUSED, Launch, start
     from pages.components.run_view import draw_progress, draw_run, draw_runs, gather, row_parts, run_parts, send_new
 
 LIVE_SECONDS = 1.0
@@ -56,7 +56,6 @@ def new_run(store: Store) -> None:
         draw_method()
         usable = draw_outlook(store, data)
         draw_name()
-        press = st.session_state.setdefault("distill.press", 0)
         st.button(
             "Start",
             type="primary",
@@ -65,27 +64,11 @@ def new_run(store: Store) -> None:
             width="stretch",
             disabled=not usable,
             on_click=start,
-            args=(press,),
+            args=(Launch(),),
         )
-        refused = st.session_state.pop("distill.refused", None)
+        refused = st.session_state.pop(REFUSED, None)
         if refused is not None and usable:  # else it is said above
             show_error(refused)
-
-
-def start(press: int) -> None:
-    """Make a run of what the form holds and look at it; one drawn button is good for one run."""
-    if press != st.session_state["distill.press"]:  # the second click of a double click: go where the first one went
-        if "distill.started" in st.session_state:
-            st.query_params["run"] = st.session_state["distill.started"]
-        return
-    st.session_state["distill.press"] = press + 1
-    try:
-        store = Store()
-        st.query_params["run"] = st.session_state["distill.started"] = runner.submit(store, config_in_form())
-        st.session_state["distill.name"] = ""
-        runner.pump(store)
-    except DistillError as error:
-        st.session_state["distill.refused"] = error
 
 
 def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:

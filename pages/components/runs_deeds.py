@@ -8,7 +8,7 @@ from functools import partial
 
 import streamlit as st
 
-from distill_core import housekeeping, runner
+from distill_core import housekeeping
 from distill_core.errors import DistillError
 from distill_core.overview import Outcome
 from distill_core.runs import Run
@@ -17,10 +17,10 @@ from pages.components import runs_table
 from pages.components.exports import inert
 from pages.components.frame import plain, show_error
 from pages.components.run_form import fill
+from pages.components.run_start import Launch
 
 SURE = "runs.sure"  # in the session: the ids that are asked about
 CSV = "text/csv"
-_PRESS = "runs.press"  # in the session: how often "Start again" was pressed
 
 
 def draw_deeds(store: Store, outcomes: Sequence[Outcome]) -> None:
@@ -28,14 +28,13 @@ def draw_deeds(store: Store, outcomes: Sequence[Outcome]) -> None:
     runs = [outcome.run for outcome in outcomes]
     ended = [run for run in runs if not run.active]
     with st.container(horizontal=True, key="deeds"):
-        press = st.session_state.setdefault(_PRESS, 0)
         st.button(
             _counted("Start again", runs),
             icon=":material/replay:",
             key=f"runs.again.{','.join(run.id for run in runs)}",
             help="Queues new runs with the very same settings; on the same machine they end with the same weights.",
             on_click=_start_again,
-            args=(store, runs, press),
+            args=(store, runs, Launch()),
         )
         if len(runs) == 1 and st.button(
             "Use these settings",
@@ -89,18 +88,16 @@ def _cell(value: object) -> object:
     return inert(value) if isinstance(value, str) else value
 
 
-def _start_again(store: Store, runs: Sequence[Run], press: int) -> None:
-    """Queue new runs of the same settings and pick them; one drawn button is good for one press."""
-    if press != st.session_state[_PRESS]:
-        return
-    st.session_state[_PRESS] = press + 1
+def _start_again(store: Store, runs: Sequence[Run], launch: Launch) -> None:
+    """Queue new runs of the same settings, and pick them."""
     try:
-        runs_table.pick([runner.submit(store, replace(run.config, name="")) for run in runs])
-        runner.pump(store)
+        launch.submit(store, [replace(run.config, name="") for run in runs])
     except DistillError as error:
         show_error(error)
-    words = "A new run is" if len(runs) == 1 else f"{len(runs)} new runs are"
-    st.toast(f"{words} in the queue.", icon=":material/replay:")
+    if launch.runs:
+        runs_table.pick(launch.runs)
+        words = "A new run is" if len(launch.runs) == 1 else f"{len(launch.runs)} new runs are"
+        st.toast(f"{words} in the queue.", icon=":material/replay:")
 
 
 def _tags(store: Store, runs: Sequence[Run]) -> None:

@@ -223,16 +223,6 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     assert page.text_input(key="distill.name").value == ""
 
 
-@pytest.mark.usefixtures("fake_worker")
-def test_one_drawn_button_is_good_for_one_run(store: Store, teacher: str) -> None:
-    page = opened(teacher=teacher, steps=1)
-    page.session_state["distill.press"] = 1  # what the first click of a double click has left
-    page.button(key="distill.start").click().run()
-    assert store.runs() == []
-    page.button(key="distill.start").click().run()
-    assert len(store.runs()) == 1
-
-
 def test_a_live_view_fetches_only_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run, recorder = running(store, evaluated(0, 0.5), Phase("training", "200 steps"))
     asked: list[int] = []

@@ -10,11 +10,13 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core import runner
 from distill_core.config import RunConfig
+from distill_core.errors import StoreError
 from distill_core.events import Measured
 from distill_core.overview import overview
 from distill_core.paths import run_folder
 from distill_core.store import Store
 from pages.components import runs_curves, runs_deeds, runs_picked, runs_table
+from pages.components.run_start import Launch
 from tests.conftest import FAKE_TOKEN
 from tests.pages.opening import html_of, open_page
 from tests.pages.test_distill_page import NASTY, running
@@ -132,12 +134,28 @@ def test_curves_stand_beside_the_teacher_that_all_runs_share(store: Store) -> No
 def test_one_drawn_button_starts_runs_again_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     running(store, name="holds the device")
     run = store.get(ended_beside(store))
-    monkeypatch.setattr(runs_deeds.st, "session_state", {"runs.press": 0})
-    monkeypatch.setattr(runs_table, "pick", list)
-    before = len(store.runs())
+    picked: list[str] = []
+    monkeypatch.setattr(runs_table, "pick", lambda runs: picked.extend(runs))
+    launch, before = Launch(), len(store.runs())
     for _ in range(2):
-        runs_deeds._start_again(store, [run], 0)
-    assert len(store.runs()) == before + 1
+        runs_deeds._start_again(store, [run, run], launch)
+    assert len(store.runs()) == before + 2
+    assert len(set(picked)) == 2
+
+
+def test_runs_that_cannot_be_begun_again_are_not_called_queued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, said = store.get(ended_beside(store)), []
+    monkeypatch.setattr(runs_table, "pick", said.append)
+    monkeypatch.setattr(runs_deeds.st, "toast", lambda words, **_: said.append(words))
+    monkeypatch.setattr(runs_deeds, "show_error", said.append)
+    monkeypatch.setattr(store, "add", refuse)
+    runs_deeds._start_again(store, [run], Launch())
+    assert [str(words) for words in said] == ["No space left."]
+
+
+def refuse(*_: object) -> None:
+    """Stand in for a store that takes no more."""
+    raise StoreError("No space left.")
 
 
 def ended_beside(store: Store) -> str:
