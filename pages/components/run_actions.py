@@ -61,8 +61,8 @@ def _end_buttons(store: Store, run: Run) -> None:
                 icon=f":material/{icon}:",
                 key=f"distill.{word.lower()}",
                 help=f"Changes places with the run {other} it in the queue.",
-                on_click=_move,
-                args=(store, run, word == "Earlier"),
+                on_click=_try,
+                args=(_move, store, run, word == "Earlier"),
             )
     stopping, pausing = run.status == "stopping", run.status == "pausing"
     st.button(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill_core.runs import Run
+from distill_core.runs import Run, RunState
 from distill_core.store import Store
 from pages.components import run_curves
 from pages.components.palette import TERMS
@@ -36,8 +36,9 @@ def test_a_term_has_its_colour_raw_and_weighted(run: Run) -> None:
 
 def test_the_axis_of_a_run_that_is_over_ends_where_it_did(run: Run) -> None:
     run = replace(run, step=15, config=replace(run.config, steps=200))
-    for state in ("queued", "running", "paused"):
-        assert run_curves.steps_shown(replace(run, state=state)) == 200  # type: ignore[arg-type]
+    states: tuple[RunState, ...] = ("queued", "running", "paused")
+    for state in states:
+        assert run_curves.steps_shown(replace(run, state=state)) == 200
     assert run_curves.steps_shown(replace(run, state="stopped")) == 15
     assert run_curves.steps_shown(replace(run, state="failed", step=0)) == 200
 

@@ -1,11 +1,13 @@
 """What can be done with a run on its page: stop, pause, go on, move in the queue, search its log."""
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core import housekeeping, runner
 from distill_core.catalogue import find_model
 from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints
 from distill_core.config import RunConfig
+from distill_core.errors import StoreError
 from distill_core.events import DataUsed, Measured
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, run_folder
@@ -49,6 +51,19 @@ def test_a_queued_run_can_be_moved(store: Store) -> None:
     assert store.get(second).position < store.get(first).position
     page.button(key="distill.later").click().run()
     assert "number 2 in the queue" in page.get("progress")[0].proto.text.replace("\\", "")
+
+
+def test_a_move_that_the_store_refuses_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    running(store, name="holds the device")
+    page = opened(runner.submit(store, RunConfig(device="cpu")))
+
+    def busy(*_: object) -> bool:
+        raise StoreError("The store is busy; try again.")
+
+    monkeypatch.setattr(Store, "reorder", busy)
+    page.button(key="distill.earlier").click().run()
+    assert not page.exception
+    assert any("busy" in said.value for said in page.error)
 
 
 def test_a_pause_shows_at_once_and_what_is_paused_can_go_on(store: Store) -> None:
