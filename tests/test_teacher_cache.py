@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill_core import teacher_store
-from distill_core.encoding import Encoded, collate, encode
+from distill_core import teacher_cache, teacher_store
+from distill_core.encoding import Encoded, Inputs, collate, encode
 from distill_core.errors import RunError
 from distill_core.models import LoadedModel
-from distill_core.objectives import AdKd, GkdCls, Method
+from distill_core.objectives import AdKd, ForwardPass, GkdCls, Method
 from distill_core.teacher_cache import TeacherCache
 from distill_core.training_state import tensors_sha256
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -32,6 +32,25 @@ def filled(teacher: LoadedModel, method: Method | None) -> TeacherCache:
     cache.batch([0, 1, 2], collate(ROWS, 0), LABELS)
     cache.save()
     return cache
+
+
+@pytest.mark.parametrize("batch", [[0], [0, 1, 2], [2, 3, 0]])
+def test_what_an_example_is_computed_with_has_one_shape(
+    teacher: LoadedModel, batch: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*ROWS, encode(tiny_tokenizer(), "the plot is dull and the music is awful " * 3)]
+    labels, seen = torch.tensor([1, 0, 0, 0]), []
+    compute = teacher_cache.teacher_pass
+
+    def watched(model: LoadedModel, inputs: Inputs, *rest: torch.Tensor, needs_graph: bool) -> ForwardPass:
+        seen.append(tuple(inputs.input_ids.shape))
+        return compute(model, inputs, *rest, needs_graph=needs_graph)
+
+    monkeypatch.setattr(teacher_cache, "teacher_pass", watched)
+    cache = TeacherCache(teacher, AdKd(), rows, labels)
+    cache.batch(batch, collate([rows[row] for row in batch], 0), labels[batch])
+    short, longer = (8, 16), (8, 32)
+    assert seen == ([short, longer] if 3 in batch else [short])
 
 
 @pytest.mark.parametrize("method", [AdKd(), GkdCls(((1, 1),))], ids=lambda method: method.key)
