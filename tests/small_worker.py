@@ -108,8 +108,13 @@ runner.devices_for = lambda name: (name,)
 
 def worker_command(folder: Path, variant: str) -> Sequence[str]:
     """Return the command of a worker process with a session of a kind, written into a folder."""
-    script = folder / f"{variant.replace(' ', '_')}.py"
-    script.write_text(SESSION + VARIANTS[variant] + ENDING)
+    return script_command(folder / f"{variant.replace(' ', '_')}.py", SESSION + VARIANTS[variant] + ENDING)
+
+
+def script_command(script: Path, code: str) -> Sequence[str]:
+    """Return the command of a script, written the first time only: a process that starts may be reading it."""
+    if not script.exists():
+        script.write_text(code)
     return (sys.executable, str(script))
 
 

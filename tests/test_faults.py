@@ -149,7 +149,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     runs = {run.title: run for run in store.runs()}
     assert {name: run.state for name, run in runs.items()} == {
         "first": "finished", "bad": "failed", "cancelled": "stopped", "last": "finished"
-    }  # fmt: skip
+    }, [run.reason for run in runs.values()]  # fmt: skip
     assert runs["bad"].reason == "Step 3: as its name says."
     worked = sorted((run for run in runs.values() if run.started), key=lambda run: run.started or 0)
     assert [run.title for run in worked] == ["bad", "first", "last"]

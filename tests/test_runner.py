@@ -19,6 +19,7 @@ from distill_core.runner import process_start, pump, stop, submit, wait, worker_
 from distill_core.runs import Run
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
+from tests.small_worker import script_command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,12 +68,7 @@ Commands = Callable[[str], Sequence[str]]
 def command(tmp_path: Path) -> Commands:
     """Return what gives the command of a fake worker by name."""
 
-    def of(name: str) -> Sequence[str]:
-        script = tmp_path / f"{name}.py"
-        script.write_text(OPENING + WORKERS[name])
-        return (sys.executable, str(script))
-
-    return of
+    return lambda name: script_command(tmp_path / f"{name}.py", OPENING + WORKERS[name])
 
 
 def gone(pid: int) -> bool:
