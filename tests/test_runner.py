@@ -15,7 +15,7 @@ from distill_core import runner
 from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
-from distill_core.runner import process_start, pump, stop, submit, wait, worker_process
+from distill_core.runner import pump, stop, submit, wait, worker_process
 from distill_core.runs import Run
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
@@ -203,66 +203,6 @@ os.kill(os.getpid(), signal.SIGKILL)
     os.kill(run.pid, signal.SIGKILL)
     assert until(lambda: pump(store) == [] and store.get(run_id).state == "lost")
     assert "is gone" in store.get(run_id).reason
-
-
-def claimed(
-    store: Store, process: subprocess.Popen[bytes], started: float | None = None, token: str = FAKE_TOKEN
-) -> str:
-    """Return a running run that says `process` is its worker."""
-    run_id = submit(store, RunConfig(device="cpu"))
-    run = store.claim(lambda _: ("cpu",), token, only=run_id)
-    assert run is not None
-    began = process_start(psutil.Process(process.pid)) if started is None else started
-    assert store.attach(run_id, token, process.pid, began)
-    return run_id
-
-
-def test_a_zombie_counts_as_gone(store: Store) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
-    run_id = claimed(store, child, token=f"{runner.FOREGROUND}1")  # pid and start time are right
-    assert until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
-    pump(store)
-    assert store.get(run_id).state == "lost"
-    child.wait()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts only by its clock")
-def test_setting_the_clock_loses_no_run_in_the_foreground(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    working = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    run_id = claimed(store, working, token=f"{runner.FOREGROUND}1")
-    before = psutil.Process.create_time
-    monkeypatch.setattr(psutil.Process, "create_time", lambda process: before(process) + 3600)
-    pump(store)
-    assert store.get(run_id).state == "running"
-    working.kill()
-    working.wait()
-    pump(store)
-    assert store.get(run_id).state == "lost"
-
-
-def test_a_run_in_the_foreground_of_an_older_version_is_known(store: Store) -> None:
-    working = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    noted = psutil.Process(working.pid).create_time()
-    run_id = claimed(store, working, noted, token=f"{runner.FOREGROUND}1")
-    assert worker_process(store.get(run_id)) is not None
-    working.kill()
-    working.wait()
-
-
-@pytest.mark.parametrize("started", [None, 1.0])
-def test_a_reused_pid_is_never_signalled(store: Store, monkeypatch: pytest.MonkeyPatch, started: float | None) -> None:
-    monkeypatch.setattr(runner, "TERM_AFTER", 0.0)
-    monkeypatch.setattr(runner, "KILL_AFTER", 0.0)
-    innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
-    run_id = claimed(store, innocent, started)
-    assert worker_process(store.get(run_id)) is None
-    assert stop(store, run_id).status == "stopping"
-    pump(store)
-    assert store.get(run_id).state == "stopped"
-    time.sleep(0.3)
-    assert innocent.poll() is None
-    innocent.kill()
-    innocent.wait()
 
 
 def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
