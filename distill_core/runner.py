@@ -6,10 +6,11 @@ that waits for its exit. So the queue goes on without a page, and a crash is not
 next look.
 
 A worker is known by pid, start time and token. The token, 128 random bits, stands in the environment it
-was started with: where that can be read it decides. The start time is counted from the system's own start
-where that can be had, since the time of day moves when the clock is set. A process at the pid that fails the
-test is another one and is never signalled. A worker that is there but silent is not given up: its device is
-not free, and a machine that slept looks the same. Whether to stop it is the user's choice.
+was started with: where that can be read it decides, else the start time does. That is counted from the
+system's own start where that can be had, since the time of day moves when the clock is set. A process at
+the pid that fails the test is another one and is never signalled. A worker that is there but silent is not
+given up: its device is not free, and a machine that slept looks the same. Whether to stop it is the
+user's choice.
 """
 
 import contextlib
@@ -159,7 +160,8 @@ def worker_process(run: Run) -> psutil.Process | None:
         if _in_foreground(run):
             return process if began_then else None
         try:
-            carries_token = process.environ().get(TOKEN_VARIABLE) == run.token
+            environment = process.environ()  # empty: its program is just being loaded, in the first moment of a process
+            carries_token = environment.get(TOKEN_VARIABLE) == run.token if environment else began_then
         except psutil.AccessDenied:  # another user's process, or a system that does not tell
             carries_token = began_then
     except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -72,3 +72,21 @@ def test_a_reused_pid_is_never_signalled(store: Store, monkeypatch: pytest.Monke
     assert innocent.poll() is None
     innocent.kill()
     innocent.wait()
+
+
+def test_a_worker_whose_program_is_just_being_loaded_is_known_by_its_start(store: Store) -> None:
+    # The system shows no environment of a process between its birth and the first line of its program.
+    sleeper = subprocess.Popen(["/bin/sleep", "300"], env={}, start_new_session=True)
+    assert psutil.Process(sleeper.pid).environ() == {}
+    reused = claimed(store, sleeper, 1.0)
+    pump(store)
+    assert store.get(reused).state == "lost"
+    born = claimed(store, sleeper)
+    pump(store)
+    assert store.get(born).state == "running"
+    time.sleep(0.3)
+    assert sleeper.poll() is None
+    sleeper.kill()
+    sleeper.wait()
+    pump(store)
+    assert store.get(born).state == "lost"
