@@ -27,6 +27,8 @@ def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None
     visitor.keep(f"6-explain-{name}")
 
     page.get_by_role("link", name="Distill", exact=True).first.click()
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
+    expect(page.get_by_role("combobox", name="Task")).to_have_count(1)  # Explain's is gone
     choose(page, "Task", task.short_title)
     expect(page.get_by_role("combobox", name="Teacher")).to_have_value(re.compile("Teacher"))
     run_id = start(page, steps=4, batch_size=4, evaluate_every=2)
