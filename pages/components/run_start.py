@@ -1,5 +1,6 @@
 """Starting runs by a button: a double click starts them once, and neither of its clicks gets lost."""
 
+import threading
 from collections.abc import Sequence
 
 import streamlit as st
@@ -16,18 +17,21 @@ REFUSED = "distill.refused"  # in the session: why the form's run was not starte
 class Launch:
     """What one drawn button starts; made when it is drawn, and handed to what its clicks call.
 
-    A second click ends what the first one has called, at whatever use of the session it has come to, and calls it
-    anew. So what was started is kept here and not in the session, and nothing in here uses that.
+    A second click ends what the first one has called, at the next use of the session it comes to, and calls it anew,
+    in another thread and maybe before that. So what was started is kept here and not in the session, nothing in here
+    uses that, and one waits for the other.
     """
 
     def __init__(self) -> None:
         self.runs: list[str] = []
+        self._one_by_one = threading.Lock()
 
     def submit(self, store: Store, configs: Sequence[RunConfig]) -> list[str]:
         """Queue a run for each of the settings, unless an earlier click has; return their ids."""
-        for config in configs[len(self.runs) :]:
-            self.runs.append(runner.submit(store, config))
-        return self.runs
+        with self._one_by_one:
+            for config in configs[len(self.runs) :]:
+                self.runs.append(runner.submit(store, config))
+            return self.runs
 
 
 def start(launch: Launch) -> None:

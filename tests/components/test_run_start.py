@@ -1,5 +1,7 @@
 """A double click on Start makes one run and shows it, wherever its second click comes upon the first."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -60,6 +62,22 @@ def test_a_second_click_finds_the_run_of_the_first(store: Store, monkeypatch: py
         assert (newest.config.seed, newest.name) == (cut, "once")
         assert dict(address) == {"run": newest.id}
     assert 5 <= cuts < 99  # at each use, and beyond the last
+
+
+def test_a_second_click_that_comes_while_the_first_queues_its_run_waits_for_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, add = Launch(), Store.add
+
+    def slow(self: Store, *given: Any) -> bool:
+        time.sleep(0.3)
+        return add(self, *given)
+
+    monkeypatch.setattr(Store, "add", slow)
+    with ThreadPoolExecutor(2) as clicks:
+        both = [clicks.submit(launch.submit, store, [RunConfig()]) for _ in range(2)]
+    assert [click.result() for click in both] == [[run.id for run in store.runs()]] * 2
+    assert len(store.runs()) == 1
 
 
 def test_what_cannot_be_started_is_said_and_can_be_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
