@@ -10,7 +10,7 @@ import streamlit as st
 from distill_core import runner
 from distill_core.catalogue import list_models, student_of
 from distill_core.checkpoints import BEST
-from distill_core.errors import DistillError
+from distill_core.errors import DistillError, RunError
 from distill_core.own_data import PREFIX
 from distill_core.paths import run_folder
 from distill_core.runs import Run
@@ -40,7 +40,7 @@ def draw_actions(store: Store, run: Run) -> None:
             key="distill.resume",
             help=f"Goes on {where}; the student becomes the very one it would have been without a break.",
             on_click=_try,
-            args=(runner.resume, store, run.id),
+            args=(_resume, store, run.id),
         )
     st.button(
         "Use these settings",
@@ -90,6 +90,14 @@ def _try(action: Callable[..., object], *given: object) -> None:
         action(*given)
     except DistillError as error:
         show_error(error)
+
+
+def _resume(store: Store, run_id: str) -> None:
+    try:
+        runner.resume(store, run_id)
+    except RunError:
+        if not store.get(run_id).active:  # else the first click of two has done it, or another window
+            raise
 
 
 def _move(store: Store, run: Run, earlier: bool) -> None:

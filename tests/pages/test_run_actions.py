@@ -86,6 +86,26 @@ def test_a_pause_shows_at_once_and_what_is_paused_can_go_on(store: Store) -> Non
     assert store.get(run.id).state == "queued"
 
 
+def test_a_second_click_on_resume_says_no_error(store: Store) -> None:
+    run, _ = running(store, Measured(3, {"loss": 1.0}))
+    store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 3.")
+    page = opened(run.id)
+    running(store, name="another")  # so that it waits
+    runner.resume(store, run.id)  # by the first click, or in another window
+    page.button(key="distill.resume").click().run()
+    assert not page.error
+    assert store.get(run.id).state == "queued"
+
+
+def test_a_resume_that_came_too_late_is_said(store: Store) -> None:
+    run, _ = running(store, Measured(3, {"loss": 1.0}))
+    store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 3.")
+    page = opened(run.id)
+    store.forget(run.id)
+    page.button(key="distill.resume").click().run()
+    assert any("Unknown run" in said.value for said in page.error)
+
+
 def test_a_run_watched_while_it_goes_on_has_no_point_twice(store: Store) -> None:
     run, _ = running(store, *(Measured(step, {"ce": 1.0}) for step in range(1, 8)))
     page = opened(run.id)
