@@ -97,13 +97,18 @@ def test_a_second_click_on_resume_says_no_error(store: Store) -> None:
     assert store.get(run.id).state == "queued"
 
 
-def test_a_resume_that_came_too_late_is_said(store: Store) -> None:
+def test_a_resume_that_is_refused_is_said(store: Store) -> None:
     run, _ = running(store, Measured(3, {"loss": 1.0}))
+    state = run_folder(run.id) / LAST / STATE_FILE
+    state.parent.mkdir(parents=True)
+    state.touch()
+    store.set_model(run.id, FAKE_TOKEN, state.parent)
     store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 3.")
     page = opened(run.id)
-    store.forget(run.id)
+    state.unlink()  # freed in another window
     page.button(key="distill.resume").click().run()
-    assert any("Unknown run" in said.value for said in page.error)
+    assert any("cannot go on" in said.value for said in page.error)
+    assert store.get(run.id).state == "paused"
 
 
 def test_a_run_watched_while_it_goes_on_has_no_point_twice(store: Store) -> None:
