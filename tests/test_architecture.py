@@ -15,56 +15,9 @@ SOURCES = sorted(
 )
 SOURCES.append(ROOT / "app.py")
 
-# Each module may import only modules named before it.
-ORDER = (
-    "errors paths filesystems versions checkpoints placing settings tasks glue_files own_files own_mapping own_data "
-    "data events stopping methods matching devices config alarms recipes migrations database runs run_log store "
-    "recorder runner added housekeeping overview catalogue model_card exports model_files hub conversion "
-    "training_state micro_batches encoding layers models tokens bundle open_models evaluation label_order checks "
-    "importing attribution consistency explanation explanation_cache model_source explanations objectives "
-    "teacher_store teacher_cache remaining usage trainer probe distillation worker comparison cli __main__"
-).split()
-LIGHT = ORDER[: ORDER.index("training_state")]
-
-
-def module_of(path: Path) -> str:
-    return path.relative_to(CORE).parts[0].removesuffix(".py")
-
-
-def imported_core_modules(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "distill_core":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distill_core."):
-            found.add(str(node.module).split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("distill_core.")}
-    return found
-
-
-def test_every_module_has_its_place() -> None:
-    assert {module_of(path) for path in CORE.rglob("*.py")} - {"__init__"} == set(ORDER)
-
-
-@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda p: str(p.relative_to(CORE)))
-def test_imports_point_one_way(path: Path) -> None:
-    module = module_of(path)
-    if module == "__init__":
-        return
-    allowed = set(ORDER[: ORDER.index(module) + 1]) | {"__version__"}
-    assert imported_core_modules(path) <= allowed
-
-
 def test_no_streamlit_in_the_core() -> None:
     for path in CORE.rglob("*.py"):
         assert "streamlit" not in path.read_text(encoding="utf-8"), path
-
-
-def test_reading_runs_imports_no_torch() -> None:
-    names = ", ".join(f"distill_core.{name}" for name in LIGHT)
-    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -88,16 +41,6 @@ def test_a_page_shows_its_frame_and_then_loads_alone(page: Path) -> None:
             names = [alias.name for alias in node.names]
             module = getattr(node, "module", None) or names[0]
             assert module.split(".")[0] not in ("distill_core", "pages") or module == "pages.components.frame", names
-
-
-def test_the_tree_in_architecture_is_the_tree() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    tree = re.search(r"```\n(.*?)```", text, re.S)
-    assert tree
-    named = set(re.findall(r"[\w/]+\.py\b", tree.group(1)))
-    pages_and_core = [p for p in SOURCES if p.relative_to(ROOT).parts[0] in ("app.py", "pages", "distill_core")]
-    files = {p.name for p in pages_and_core if p.name != "__init__.py" or p.parent == CORE}
-    assert {Path(name).name for name in named} == files
 
 
 def test_no_task_name_decides_anything() -> None:
