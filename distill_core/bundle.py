@@ -25,8 +25,8 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from distill_core.catalogue import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
 from distill_core.errors import ModelError, NeedsReordering
 from distill_core.layers import keep_layers
-from distill_core.model_files import file_sha256
 from distill_core.models import LoadedModel, load_model, remove_folder, save_model
+from distill_core.storage.model_folder import file_sha256
 from distill_core.tasks import get_task
 
 BASE = "base"

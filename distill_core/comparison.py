@@ -20,11 +20,11 @@ from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
 from distill_core.methods import METHODS
-from distill_core.model_files import WEIGHTS, file_sha256
 from distill_core.model_source import ModelSource
 from distill_core.models import read_record
 from distill_core.runner import can_resume
 from distill_core.runs import ACTIVE, INTERRUPTED, Run, RunState
+from distill_core.storage.model_folder import WEIGHTS, file_sha256
 from distill_core.store import Store
 from distill_core.tasks import get_task
 from distill_core.training_state import TrainingState

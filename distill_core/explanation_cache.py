@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_core.errors import ModelError
-from distill_core.model_files import WEIGHTS, file_sha256, fingerprint
 from distill_core.paths import home
+from distill_core.storage.model_folder import WEIGHTS, file_sha256, fingerprint
 
 FILE = "explanations.sqlite"
 OVERHEAD = 200  # bytes an entry takes beside its text: key, checksum, index

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from distill_core.added import Added, check_task, list_added, remember
 from distill_core.catalogue import UNPACKED, ModelInfo, existing_folder, find_model
-from distill_core.checkpoints import RECORD
 from distill_core.checks import (
     PICKLE,
     check_config,
@@ -29,9 +28,10 @@ from distill_core.conversion import convert as convert_weights
 from distill_core.errors import ModelError
 from distill_core.events import Finding, Step
 from distill_core.hub import Listing, download, look_up
-from distill_core.model_files import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256, fingerprint, has_tokenizer
 from distill_core.models import remove_folder
 from distill_core.paths import home
+from distill_core.storage.checkpoints import RECORD
+from distill_core.storage.model_folder import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256, fingerprint, has_tokenizer
 from distill_core.tasks import get_task
 
 Progress = Step | Finding | ModelInfo

@@ -31,11 +31,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distill_core.catalogue import class_names, read_json, weight_shapes
-from distill_core.checkpoints import RECORD, beside, replace_folder
 from distill_core.encoding import Inputs, tokenizer_blamed
 from distill_core.errors import ModelError
 from distill_core.layers import watched_stack
-from distill_core.model_files import (
+from distill_core.storage.checkpoints import RECORD, beside, replace_folder
+from distill_core.storage.model_folder import (
     CONFIG,
     WEIGHTS,
     check_no_adapter,

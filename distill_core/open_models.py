@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from distill_core.model_files import WEIGHTS
 from distill_core.models import LoadedModel
 from distill_core.settings import model_memory
+from distill_core.storage.model_folder import WEIGHTS
 
 
 class OpenModels:

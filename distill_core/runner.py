@@ -27,7 +27,6 @@ from pathlib import Path
 
 import psutil
 
-from distill_core.checkpoints import settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.data import pinned_source
 from distill_core.database import BusyError
@@ -37,6 +36,7 @@ from distill_core.own_data import PREFIX, remove_own
 from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
 from distill_core.run_log import LOG_NAME
 from distill_core.runs import ACTIVE, INTERRUPTED, Run, Wish
+from distill_core.storage.checkpoints import settle_checkpoints, tidy_checkpoints
 from distill_core.store import Store
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"

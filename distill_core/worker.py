@@ -24,7 +24,6 @@ from typing import Any, Protocol, TextIO
 
 import psutil
 
-from distill_core.checkpoints import LAST, keep_as_best, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.devices import devices_for
 from distill_core.errors import DistillError, RunError, StoreError
@@ -34,6 +33,7 @@ from distill_core.recorder import Recorder, patiently
 from distill_core.run_log import LOG_NAME
 from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
 from distill_core.runs import Run, RunState
+from distill_core.storage.checkpoints import LAST, keep_as_best, tidy_checkpoints
 from distill_core.store import Store
 
 BEAT_SECONDS = 1.0

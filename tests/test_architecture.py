@@ -15,6 +15,7 @@ SOURCES = sorted(
 )
 SOURCES.append(ROOT / "app.py")
 
+
 def test_no_streamlit_in_the_core() -> None:
     for path in CORE.rglob("*.py"):
         assert "streamlit" not in path.read_text(encoding="utf-8"), path

@@ -8,11 +8,11 @@ import pytest
 from distill_core import catalogue
 from distill_core.bundle import unpack
 from distill_core.catalogue import find_model, find_teacher
-from distill_core.checkpoints import BEST, LAST, RECORD
 from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, ModelError
 from distill_core.models import load_model
 from distill_core.paths import run_folder
+from distill_core.storage.checkpoints import BEST, LAST, RECORD
 from tests.tiny import tiny_folder
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from distill_core import distillation, trainer
 from distill_core.config import RunConfig
-from distill_core.model_files import WEIGHTS
 from distill_core.models import RECORD, load_model
 from distill_core.runner import pump, submit, wait
 from distill_core.runs import Run
+from distill_core.storage.model_folder import WEIGHTS
 from distill_core.store import Store
 from distill_core.worker import run_in_foreground
 from tests.injected_worker import injected_command

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from distill_core.cli import app
 from distill_core.errors import StoreError
-from distill_core.filesystems import file_system, network_warning
+from distill_core.storage.filesystems import file_system, network_warning
 from distill_core.store import Store
 from tests.small_worker import worker_command
 

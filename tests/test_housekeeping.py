@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from distill_core import checkpoints
 from distill_core.added import Added, forget, remember
 from distill_core.catalogue import find_model, list_models
-from distill_core.checkpoints import BEST, LAST, keep_as_best
 from distill_core.cli import app
 from distill_core.config import RunConfig
 from distill_core.errors import ConfigError, ModelError, RunError, StoreError
@@ -20,6 +18,8 @@ from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runner import can_resume, submit
 from distill_core.runs import RunState
+from distill_core.storage import checkpoints
+from distill_core.storage.checkpoints import BEST, LAST, keep_as_best
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
 from tests.tiny import tiny_network, tiny_tokenizer

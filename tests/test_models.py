@@ -13,8 +13,8 @@ from distill_core.bundle import open_model
 from distill_core.catalogue import find_model
 from distill_core.errors import ModelError
 from distill_core.layers import keep_layers
-from distill_core.model_files import check_settings
 from distill_core.models import embed, load_model, logits, logits_from_embeddings, read_record, save_model
+from distill_core.storage.model_folder import check_settings
 from tests.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
 from tests.tiny_architectures import FAMILIES, family_network
 

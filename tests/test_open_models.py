@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from distill_core.errors import ConfigError, ModelError
-from distill_core.model_files import WEIGHTS
 from distill_core.models import LoadedModel, load_model
 from distill_core.open_models import OpenModels, size
 from distill_core.paths import home
 from distill_core.settings import Settings, model_memory, write_settings
+from distill_core.storage.model_folder import WEIGHTS
 from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 
 from distill_core import runner, worker
-from distill_core.checkpoints import LAST, RECORD
 from distill_core.config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
@@ -25,6 +24,7 @@ from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runner import can_resume, pump, resume, stop, submit, wait
 from distill_core.runs import INTERRUPTED, RunState
+from distill_core.storage.checkpoints import LAST, RECORD
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command

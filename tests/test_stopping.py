@@ -11,7 +11,6 @@ import torch
 
 from distill_core import exports, runner, worker
 from distill_core.catalogue import find_model, list_models
-from distill_core.checkpoints import BEST, KEPT, LAST, RECORD, keep_as_best, settle_checkpoints, tidy_checkpoints
 from distill_core.config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError
@@ -20,6 +19,15 @@ from distill_core.models import load_model, read_record, save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runner import submit
 from distill_core.stopping import Stopping
+from distill_core.storage.checkpoints import (
+    BEST,
+    KEPT,
+    LAST,
+    RECORD,
+    keep_as_best,
+    settle_checkpoints,
+    tidy_checkpoints,
+)
 from distill_core.store import Store
 from distill_core.training_state import TrainingState
 from tests.test_end_to_end import small_run

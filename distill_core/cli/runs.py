@@ -15,10 +15,10 @@ from distill_core.data import load_split
 from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document
-from distill_core.filesystems import network_warning
 from distill_core.overview import data_words, differences, matching, overview
 from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.runs import Run, Wish
+from distill_core.storage.filesystems import network_warning
 from distill_core.store import Store
 from distill_core.versions import in_words
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import streamlit as st
 
 from distill_core.errors import ConfigError, DistillError
-from distill_core.filesystems import network_warning
 from distill_core.paths import ASSETS, home
+from distill_core.storage.filesystems import network_warning
 
 NAME = "Distillation Lens"
 PAGES = {  # script -> label; a page that is not there yet gets no link

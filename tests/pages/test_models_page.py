@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core.added import list_added
 from distill_core.catalogue import bundled_models
-from distill_core.model_files import WEIGHTS
 from distill_core.settings import read_settings
+from distill_core.storage.model_folder import WEIGHTS
 from pages.components.model_add import FOLDER, imports
 from tests.conftest import until
 from tests.pages.opening import open_page

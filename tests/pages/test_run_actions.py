@@ -5,13 +5,13 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core import housekeeping, runner
 from distill_core.catalogue import find_model
-from distill_core.checkpoints import LAST, keep_as_best, settle_checkpoints
 from distill_core.config import RunConfig
 from distill_core.errors import StoreError
 from distill_core.events import DataUsed, Measured
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs import RunState
+from distill_core.storage.checkpoints import LAST, keep_as_best, settle_checkpoints
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
 from tests.pages.test_distill_page import NASTY, html, opened, running

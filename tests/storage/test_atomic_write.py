@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill_core.errors import StoreError
-from distill_core.placing import Ours, placed
+from distill_core.storage.atomic_write import Ours, placed
 
 
 def put(target: Path | str, content: str, force: bool = False) -> Path:

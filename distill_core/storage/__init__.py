@@ -1,0 +1,1 @@
+"""Files and folders on disk: model folders, checkpoints, atomic writes, file systems."""
