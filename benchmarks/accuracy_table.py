@@ -11,9 +11,9 @@ import typer
 
 from distill_core.bundle import open_model
 from distill_core.catalogue import bundled_models
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import TASKS, constant_metrics
 from distill_core.evaluation import evaluate, gold_labels
-from distill_core.tasks import TASKS, constant_metrics
 
 KINDS = ("teacher", "kd", "ad-kd")
 WORDS = {"f1": "F1", "matthews_correlation": "Matthews correlation", "pearson": "Pearson", "spearmanr": "Spearman"}

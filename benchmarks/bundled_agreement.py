@@ -19,7 +19,7 @@ from distill_core.attribution import attribute, get_method
 from distill_core.attribution.reduce import word_numbers
 from distill_core.bundle import open_model
 from distill_core.consistency import Undefined, Value, compare_maps, label_loyalty, probability_loyalty, summarise
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
 from distill_core.encoding import Encoded, collate, encode_all
 from distill_core.evaluation import gold_labels
 from distill_core.models import LoadedModel, logits

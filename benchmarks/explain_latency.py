@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distill_core.bundle import open_model
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
 from distill_core.encoding import encode
 from distill_core.explanation import Explanation
 from distill_core.explanation_cache import ExplanationCache

@@ -16,7 +16,7 @@ import typer
 
 from distill_core.bundle import open_model
 from distill_core.config import RunConfig
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
 from distill_core.encoding import encode_all, length_batches
 from distill_core.evaluation import gold_labels
 from distill_core.layers import keep_layers

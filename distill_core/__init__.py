@@ -19,10 +19,10 @@ _HOME = {
     "evaluate": "evaluation",
     "explain": "explanations",
     "find_model": "catalogue",
-    "get_task": "tasks",
+    "get_task": "data.tasks",
     "label_order_doubt": "label_order",
     "list_models": "catalogue",
-    "load_split": "data",
+    "load_split": "data.datasets",
     "open_model": "bundle",
     "same_tokens": "tokens",
 }

@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from distill_core.config import RunConfig
+from distill_core.data.tasks import get_task
 from distill_core.methods import terms_of
-from distill_core.tasks import get_task
 
 Points = Sequence[tuple[int, float]]
 Series = Mapping[str, Points]

@@ -23,11 +23,11 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from distill_core.catalogue import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
+from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError, NeedsReordering
 from distill_core.layers import keep_layers
 from distill_core.models import LoadedModel, load_model, remove_folder, save_model
 from distill_core.storage.model_folder import file_sha256
-from distill_core.tasks import get_task
 
 BASE = "base"
 CODES, SCALE = ".codes", ".scale"  # endings of a changed matrix's parts: (out, in / 4) bytes and (out,)

@@ -11,13 +11,13 @@ from typing import Any
 
 from distill_core.added import Added, list_added
 from distill_core.config import FIELDS, RunConfig
+from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, ModelError
 from distill_core.housekeeping import student_titles
 from distill_core.matching import layer_pairs
 from distill_core.methods import METHODS
 from distill_core.paths import ASSETS, home, run_folder
 from distill_core.storage.checkpoints import BEST, LAST, RECORD
-from distill_core.tasks import get_task
 
 BUNDLE = ASSETS / "models"
 UNPACKED = "models"  # folder in home() that holds unpacked bundled models

@@ -13,7 +13,8 @@ from statistics import fmean, stdev
 from scipy.stats import t as student_t
 
 from distill_core.config import RunConfig
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import get_task
 from distill_core.devices import devices_for
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError, ModelError, RunError
@@ -26,7 +27,6 @@ from distill_core.runner import can_resume
 from distill_core.runs import ACTIVE, INTERRUPTED, Run, RunState
 from distill_core.storage.model_folder import WEIGHTS, file_sha256
 from distill_core.store import Store
-from distill_core.tasks import get_task
 from distill_core.training_state import TrainingState
 from distill_core.versions import versions
 

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from distill_core.alarms import NEAR_CHANCE
 from distill_core.bundle import open_model
 from distill_core.config import RunConfig
-from distill_core.data import Dataset, load_split
+from distill_core.data.datasets import Dataset, load_split
+from distill_core.data.tasks import Answer, constant_metrics, get_task, task_metrics
 from distill_core.encoding import Encoded, encode_all
 from distill_core.errors import ModelError, RunError
 from distill_core.evaluation import answers, gold_labels, predict_logits
@@ -22,7 +23,6 @@ from distill_core.objectives import make_loss
 from distill_core.probe import Probe
 from distill_core.stopping import Stopping
 from distill_core.storage.checkpoints import RECORD
-from distill_core.tasks import Answer, constant_metrics, get_task, task_metrics
 from distill_core.teacher_cache import TeacherCache, teacher_logits
 from distill_core.tokens import same_tokens
 from distill_core.trainer import Training, TrainingSet

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from distill_core.data import Example
+from distill_core.data.datasets import Example
 from distill_core.errors import ConfigError, DataError, DistillError
 
 BLANK = "␣"  # how a piece that is nothing but blanks is shown

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill_core.data import Dataset
+from distill_core.data.datasets import Dataset
+from distill_core.data.tasks import Answer, get_task, task_metrics
 from distill_core.encoding import Encoded, collate, encode_all
 from distill_core.errors import DataError, ModelError
 from distill_core.micro_batches import in_parts
 from distill_core.models import LoadedModel, logits
-from distill_core.tasks import Answer, get_task, task_metrics
 
 
 @torch.no_grad()

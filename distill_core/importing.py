@@ -25,6 +25,7 @@ from distill_core.checks import (
     put_in_order,
 )
 from distill_core.conversion import convert as convert_weights
+from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError
 from distill_core.events import Finding, Step
 from distill_core.hub import Listing, download, look_up
@@ -32,7 +33,6 @@ from distill_core.models import remove_folder
 from distill_core.paths import home
 from distill_core.storage.checkpoints import RECORD
 from distill_core.storage.model_folder import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256, fingerprint, has_tokenizer
-from distill_core.tasks import get_task
 
 Progress = Step | Finding | ModelInfo
 LEFT_AFTER = 86400.0  # seconds after which what lies in the folder apart is what a killed process left

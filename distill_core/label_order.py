@@ -16,12 +16,12 @@ from scipy.stats import binomtest, linregress, pearsonr
 
 from distill_core.bundle import check_labels
 from distill_core.catalogue import read_json
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import Answer, get_task
 from distill_core.encoding import encode_all
 from distill_core.evaluation import answers, gold_labels, predict_logits
 from distill_core.models import LoadedModel
 from distill_core.storage.model_folder import CONFIG, WEIGHTS
-from distill_core.tasks import Answer, get_task
 
 RARE = 0.001
 SLOPE = 2.5  # between scores on one scale at most

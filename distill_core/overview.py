@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill_core.config import FIELDS, RunConfig, Value
+from distill_core.data.tasks import TASKS, get_task
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS
 from distill_core.runs import Run
 from distill_core.store import Store
-from distill_core.tasks import TASKS, get_task
 
 AGREEMENT = "agreement/signed_cosine"
 Evaluated = Mapping[str, tuple[int, float]]  # step and value, by metric

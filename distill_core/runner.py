@@ -28,11 +28,11 @@ from pathlib import Path
 import psutil
 
 from distill_core.config import RunConfig
-from distill_core.data import pinned_source
+from distill_core.data.datasets import pinned_source
+from distill_core.data.user_datasets import PREFIX, remove_own
 from distill_core.database import BusyError
 from distill_core.devices import devices_for
 from distill_core.errors import DataError, RunError, StoreError
-from distill_core.own_data import PREFIX, remove_own
 from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
 from distill_core.run_log import LOG_NAME
 from distill_core.runs import ACTIVE, INTERRUPTED, Run, Wish

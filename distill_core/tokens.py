@@ -8,11 +8,11 @@ from functools import cache
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distill_core.catalogue import BUNDLE
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import TASKS
 from distill_core.encoding import tokenizer_blamed
 from distill_core.errors import ModelError
 from distill_core.models import LoadedModel
-from distill_core.tasks import TASKS
 
 HARD = (  # where tokenizers of the same vocabulary part ways
     "Upper lower CAPITALS camelCase McDonald",

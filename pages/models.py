@@ -9,9 +9,9 @@ from pages.components.frame import errors_shown, footer, frame, loading
 frame("Models")
 with loading("Loading the models …"):
     from distill_core.catalogue import ModelInfo, find_model, list_models
+    from distill_core.data.tasks import TASKS
     from distill_core.paths import ASSETS
     from distill_core.settings import model_memory, read_settings, write_settings
-    from distill_core.tasks import TASKS
     from pages.components.model_add import draw_add
     from pages.components.model_card import draw_card
     from pages.components.model_html import facts

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from distill_core import bundle, catalogue
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
 from distill_core.evaluation import evaluate, predict_logits
 from distill_core.storage.model_folder import file_sha256
-from distill_core.tasks import TASKS
 
 BUNDLED = ("bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd")
 

@@ -10,17 +10,17 @@ import torch
 from distill_core.bundle import open_model
 from distill_core.catalogue import find_teacher
 from distill_core.config import RunConfig
-from distill_core.data import load_split
+from distill_core.data.column_mapping import guess_mapping
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import get_task
+from distill_core.data.user_datasets import add_own
+from distill_core.data.user_files import read_table
 from distill_core.distillation import prepare, run_data
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.evaluation import evaluate
 from distill_core.events import DataUsed, Measured, Note, Phase
 from distill_core.methods import METHODS, terms_of
 from distill_core.models import load_model, read_record
-from distill_core.own_data import add_own
-from distill_core.own_files import read_table
-from distill_core.own_mapping import guess_mapping
-from distill_core.tasks import get_task
 from pages.components.run_form import data_words
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerF
 
 from distill_core.attribution.reduce import word_groups
 from distill_core.catalogue import BUNDLE
-from distill_core.data import Example, load_split
+from distill_core.data.datasets import Example, load_split
 from distill_core.encoding import (
     check_text,
     collate,

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core.data import Dataset, Example
+from distill_core.data.datasets import Dataset, Example
+from distill_core.data.tasks import get_task, task_metrics
 from distill_core.encoding import encode
 from distill_core.errors import ConfigError, DataError
 from distill_core.evaluation import evaluate, gold_labels, predict_logits
 from distill_core.models import logits
-from distill_core.tasks import get_task, task_metrics
 from tests.tiny import tiny_model, tiny_tokenizer
 
 

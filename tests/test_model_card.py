@@ -14,13 +14,13 @@ from markdown_it import MarkdownIt
 
 from distill_core.catalogue import ModelInfo
 from distill_core.config import FIELDS, RunConfig
+from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS, terms_of
 from distill_core.model_card import PAPERS, PROBE_SENTENCES, code_block, model_card, plain, yaml_text
 from distill_core.runs import MetricPoint, Run
 from distill_core.store import Store
-from distill_core.tasks import TASKS
 
 NASTY = (
     "a: b", "it's \"quoted\"", "back\\slash", "- item", "# head", "<script>alert(1)</script>", "<b>&amp;</b>",

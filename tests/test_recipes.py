@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from distill_core.cli import app
 from distill_core.config import FIELDS, RunConfig
+from distill_core.data.tasks import TASKS
 from distill_core.errors import ConfigError
 from distill_core.methods import METHODS
 from distill_core.recipes import GLUE_SIZES, RECIPES, YOURS, changes_in_words, get_recipe, recipes_for
 from distill_core.store import Store
-from distill_core.tasks import TASKS
 from tests.pages.opening import open_page
 from tests.tiny import tiny_folder
 

@@ -121,7 +121,7 @@ def test_what_another_process_would_read_differently_is_pinned(
     config = store.get(submit(store, RunConfig())).config
     assert (config.teacher, config.source) == ("bundled/sst2-teacher", "bundled")  # what auto means without a folder
     with monkeypatch.context() as cached:
-        cached.setattr("distill_core.data.hub_cache_folder", lambda _: tmp_path)
+        cached.setattr("distill_core.data.datasets.hub_cache_folder", lambda _: tmp_path)
         assert store.get(submit(store, RunConfig())).config.source == "auto"
     (tmp_path / "first").mkdir()
     for student in ("first", "bundled/sst2-kd", "hub/org/m@1"):

@@ -10,9 +10,9 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+from distill_core.data.tasks import get_task
 from distill_core.encoding import Inputs
 from distill_core.models import LoadedModel, load_model, save_model
-from distill_core.tasks import get_task
 
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] a the film is was good bad great awful not never but and very story acting plot "

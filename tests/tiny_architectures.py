@@ -19,9 +19,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from distill_core.data.tasks import get_task
 from distill_core.encoding import Encoded, Inputs, collate, encode
 from distill_core.models import LoadedModel, save_model
-from distill_core.tasks import get_task
 from tests.tiny import WORDS
 
 TEXTS: tuple[tuple[str, str | None], ...] = (

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.cli.output import Json, TaskName, busy, error_console, print_json, print_rows
+from distill_core.data.column_mapping import DataMapping, guess_mapping, labels_of
+from distill_core.data.tasks import get_task
+from distill_core.data.user_datasets import HELD_OUT, PREFIX, OwnData, add_own, find_own, list_own
+from distill_core.data.user_files import COLUMN, KINDS, MOST_MEGABYTES, check_size, names_columns, printable, read_table
 from distill_core.errors import ConfigError, DataError
-from distill_core.own_data import HELD_OUT, PREFIX, OwnData, add_own, find_own, list_own
-from distill_core.own_files import COLUMN, KINDS, MOST_MEGABYTES, check_size, names_columns, printable, read_table
-from distill_core.own_mapping import DataMapping, guess_mapping, labels_of
-from distill_core.tasks import get_task
 
 _FIRST_LINE = "The first line was read as a row; say --header if it names the columns."
 data_app = typer.Typer(no_args_is_help=True, help="Add, list or remove data sets of your own.")

@@ -10,9 +10,9 @@ import typer
 from distill_core.added import forget, is_own, list_added
 from distill_core.catalogue import ModelInfo, existing_folder, find_model, list_models
 from distill_core.cli.output import Json, bar, byte_bar, error_console, print_json, print_rows
+from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, NeedsConversion, NeedsReordering
 from distill_core.events import Finding, Step
-from distill_core.tasks import get_task
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
 Task = Annotated[str, typer.Option(help="The task it is for.")]

@@ -16,8 +16,8 @@ from distill_core.cli.output import (
     print_json,
     print_rows,
 )
-from distill_core.data import load_split
-from distill_core.tasks import get_task
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import get_task
 
 if TYPE_CHECKING:
     from distill_core.explanation import Explanation

@@ -11,7 +11,7 @@ from distill_core.catalogue import find_model, find_teacher, student_of, student
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config import FIELDS, RunConfig
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
 from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document

@@ -14,9 +14,9 @@ import streamlit as st
 
 from distill_core.attribution import BASELINES, METHODS
 from distill_core.catalogue import ModelInfo, find_model
-from distill_core.data import Dataset, splits_of
+from distill_core.data.datasets import Dataset, splits_of
+from distill_core.data.tasks import TASKS, get_task
 from distill_core.explanation import UNITS
-from distill_core.tasks import TASKS, get_task
 from pages.components.frame import plain
 from pages.components.own_data_dialog import add_data_button
 from pages.components.picker import pick_sentence

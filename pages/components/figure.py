@@ -5,9 +5,9 @@ from html import escape
 
 from distill_core.attribution import METHODS
 from distill_core.consistency import METRICS
+from distill_core.data.tasks import get_task
 from distill_core.explanation import Agreement, Explanation, ModelExplanation, mean_agreements
 from distill_core.paths import ASSETS
-from distill_core.tasks import get_task
 from pages.components import scorecards
 from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised
 from pages.components.palette import model_color

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from distill_core.catalogue import ModelInfo, bundled_models
+from distill_core.data.tasks import TASKS
 from distill_core.errors import DistillError
-from distill_core.tasks import TASKS
 from pages.components.frame import page_link, plain, show_error
 from pages.components.model_html import card, megabytes
 from pages.components.run_form import key

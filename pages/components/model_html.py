@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from distill_core.catalogue import ModelInfo
+from distill_core.data.tasks import TASKS
 from distill_core.events import Finding
-from distill_core.tasks import TASKS
 
 MISSING = "–"
 

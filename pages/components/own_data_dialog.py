@@ -7,11 +7,11 @@ from typing import Any
 import streamlit as st
 
 from distill_core import runner
+from distill_core.data.column_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
+from distill_core.data.tasks import Task, get_task
+from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
+from distill_core.data.user_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
 from distill_core.errors import DataError, DistillError
-from distill_core.own_data import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
-from distill_core.own_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
-from distill_core.own_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
-from distill_core.tasks import Task, get_task
 from pages.components.frame import errors_shown, note_window, plain, show_error, window_closed
 from pages.components.resources import run_store
 

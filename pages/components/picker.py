@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from distill_core.data import Dataset
-from distill_core.tasks import get_task
+from distill_core.data.datasets import Dataset
+from distill_core.data.tasks import get_task
 from pages.components.frame import errors_shown, plain
 from pages.components.resources import predicted
 

@@ -9,8 +9,8 @@ import streamlit as st
 
 from distill_core import runner
 from distill_core.catalogue import list_models, student_of
+from distill_core.data.user_datasets import PREFIX
 from distill_core.errors import DistillError, RunError
-from distill_core.own_data import PREFIX
 from distill_core.paths import run_folder
 from distill_core.runs import Run
 from distill_core.storage.checkpoints import BEST

@@ -10,14 +10,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalogue import find_model, find_teacher, list_models
 from distill_core.config import FIELDS, RunConfig
-from distill_core.data import describe_source, load_split
+from distill_core.data.datasets import describe_source, load_split
+from distill_core.data.tasks import TASKS, get_task
 from distill_core.devices import devices_for, kind_of, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.methods import METHODS
 from distill_core.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
 from distill_core.runs import ACTIVE
 from distill_core.store import Store
-from distill_core.tasks import TASKS, get_task
 from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate

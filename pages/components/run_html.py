@@ -8,10 +8,10 @@ from pathlib import Path
 
 from distill_core.alarms import COLLAPSED, IDLE, SHARE, Points, Series, constant_score
 from distill_core.config import RunConfig
+from distill_core.data.tasks import TASKS, Task
 from distill_core.events import DataUsed
 from distill_core.methods import METHODS
 from distill_core.runs import Run
-from distill_core.tasks import TASKS, Task
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
 from pages.components.run_estimate import exactly, time_left

@@ -2,12 +2,12 @@
 
 from distill_core.catalogue import find_model
 from distill_core.config import FIELDS, WATCHED, RunConfig
+from distill_core.data.tasks import TASKS
 from distill_core.devices import devices_for, kind_of
 from distill_core.errors import ConfigError, ModelError
 from distill_core.methods import METHODS, readers
 from distill_core.runs import Run
 from distill_core.storage.checkpoints import KEPT
-from distill_core.tasks import TASKS
 from pages.components.sources import source_titles
 
 BEGINNINGS = {

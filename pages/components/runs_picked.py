@@ -7,10 +7,10 @@ from html import escape
 import streamlit as st
 
 from distill_core.config import FIELDS
+from distill_core.data.tasks import get_task
 from distill_core.overview import Outcome, data_words
 from distill_core.runs import Run
 from distill_core.store import Store
-from distill_core.tasks import get_task
 from pages.components import run_html
 from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain

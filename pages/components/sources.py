@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill_core.data import glue_folder
-from distill_core.own_data import PREFIX, list_own
+from distill_core.data.datasets import glue_folder
+from distill_core.data.user_datasets import PREFIX, list_own
 
 FIRST_SOURCE = "auto"
 HUB = "hub"

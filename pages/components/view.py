@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from distill_core.attribution import BASELINES, METHODS, OUTPUTS
 from distill_core.catalogue import ModelInfo, find_model
-from distill_core.data import Dataset
+from distill_core.data.datasets import Dataset
+from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, DistillError, ModelError
 from distill_core.explanation import UNITS
-from distill_core.tasks import get_task
 
 DEFAULT = "default"  # the baseline that is the method's own
 MOST_STUDENTS = 3

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from distill_core.data.tasks import get_task
 from distill_core.store import Store
-from distill_core.tasks import get_task
 from tests.browser.conftest import Visitor
 from tests.browser.test_whole_story import maps_of, start
 

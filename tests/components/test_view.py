@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill_core.data import Dataset, Example
+from distill_core.data.datasets import Dataset, Example
 from distill_core.errors import ConfigError
 from pages.components.view import View, from_address
 

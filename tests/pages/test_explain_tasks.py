@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
 from tests.pages.opening import html_of as shown
 from tests.pages.opening import open_page
 from tests.tiny import tiny_folder

@@ -8,14 +8,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.config import RunConfig
-from distill_core.data import load_split
+from distill_core.data.column_mapping import guess_mapping
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import TASKS
+from distill_core.data.user_datasets import OwnData, add_own, list_own
+from distill_core.data.user_files import MOST_MEGABYTES, read_table
 from distill_core.events import DataUsed
-from distill_core.own_data import OwnData, add_own, list_own
-from distill_core.own_files import MOST_MEGABYTES, read_table
-from distill_core.own_mapping import guess_mapping
 from distill_core.runner import submit
 from distill_core.store import Store
-from distill_core.tasks import TASKS
 from pages.components import run_html
 from tests.conftest import FAKE_TOKEN
 from tests.pages.opening import ROOT, open_page
@@ -25,7 +25,7 @@ REVIEWS = "id,review,stars\n" + "".join(f"{at},film number {at},{('pos', 'neg')[
 # The window's content alone, with what it chose.
 WINDOW = """
 import streamlit as st
-from distill_core.tasks import get_task
+from distill_core.data.tasks import get_task
 from pages.components.frame import errors_shown
 from pages.components.own_data_dialog import draw
 
@@ -228,7 +228,7 @@ def test_a_source_that_is_gone_says_so_and_offers_the_defaults(own_home: Path) -
 def test_a_link_to_the_hub_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        "distill_core.data._read_hub", lambda *_: asked.append("hub") or [{"sentence": "a", "label": 1}]
+        "distill_core.data.datasets._read_hub", lambda *_: asked.append("hub") or [{"sentence": "a", "label": 1}]
     )
     page = explain(source="hub")
     assert asked == []

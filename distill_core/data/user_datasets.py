@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_core.data.column_mapping import DataMapping, OwnRow, checked_rows
+from distill_core.data.tasks import Task, get_task
+from distill_core.data.user_files import Table
 from distill_core.errors import ConfigError, DataError
-from distill_core.own_files import Table
-from distill_core.own_mapping import DataMapping, OwnRow, checked_rows
 from distill_core.paths import home
-from distill_core.tasks import Task, get_task
 
 PREFIX = "own/"
 HELD_OUT = 0.2  # share of the rows, where nothing else is said

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import TASKS, constant_metrics, get_task, task_metrics
 from distill_core.errors import ConfigError
 from distill_core.evaluation import gold_labels
-from distill_core.tasks import TASKS, constant_metrics, get_task, task_metrics
 
 GLUE_DIR = os.environ.get("TEST_GLUE_DIR")
 
@@ -51,7 +51,7 @@ def test_a_label_in_words() -> None:
 @pytest.mark.skipif(not GLUE_DIR, reason="TEST_GLUE_DIR names no GLUE folder")
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_real_glue_can_be_read_whole(task: object) -> None:
-    from distill_core.tasks import Task
+    from distill_core.data.tasks import Task
 
     assert isinstance(task, Task)
     for split in task.splits:

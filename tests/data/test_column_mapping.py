@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from distill_core.data.column_mapping import DataMapping, OwnRow, checked_rows, guess_mapping, value_counts
+from distill_core.data.tasks import TASKS
+from distill_core.data.user_files import Table, read_table
 from distill_core.errors import ConfigError, DataError
-from distill_core.own_files import Table, read_table
-from distill_core.own_mapping import DataMapping, OwnRow, checked_rows, guess_mapping, value_counts
-from distill_core.tasks import TASKS
 
 
 def table(content: str, kind: str = "csv") -> Table:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.data import describe_source, load_split
+from distill_core.data.column_mapping import guess_mapping
+from distill_core.data.datasets import describe_source, load_split
+from distill_core.data.tasks import TASKS
+from distill_core.data.user_datasets import OwnData, add_own, find_own, list_own, remove_own
+from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError
-from distill_core.own_data import OwnData, add_own, find_own, list_own, remove_own
-from distill_core.own_files import read_table
-from distill_core.own_mapping import guess_mapping
-from distill_core.tasks import TASKS
 
 REVIEWS = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in range(20))
 

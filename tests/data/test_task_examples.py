@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
+from distill_core.data.tasks import TASKS, Task
 from distill_core.paths import ASSETS
-from distill_core.tasks import TASKS, Task
 
 GLUE_DIR = os.environ.get("TEST_GLUE_DIR")
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)

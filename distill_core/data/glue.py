@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill_core.data.tasks import Task
 from distill_core.errors import DataError
-from distill_core.tasks import Task
 
 HUB_ID = "nyu-mll/glue"
 _COLUMNS = {  # of the original archive's files that are called otherwise on the hub

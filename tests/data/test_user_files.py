@@ -4,8 +4,8 @@ import tracemalloc
 
 import pytest
 
+from distill_core.data.user_files import MOST_MEGABYTES, check_size, read_table
 from distill_core.errors import DataError
-from distill_core.own_files import MOST_MEGABYTES, check_size, read_table
 
 
 def rows(file: str, content: str | bytes) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.data import load_split
+from distill_core.data.datasets import load_split
 from distill_core.errors import DataError
 
 FILES = {  # task: (folder, file, content, text, pair, label)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PATH = ROOT / "assets" / "examples" / "sst2.jsonl"
 SCRIPT = ROOT / "scripts" / "make_training_examples.py"
 GLUE_DIR = os.environ.get("TEST_GLUE_DIR")

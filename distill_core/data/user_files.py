@@ -17,8 +17,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from distill_core.data.glue import tsv_lines
 from distill_core.errors import DataError
-from distill_core.glue_files import tsv_lines
 
 MOST_MEGABYTES = 50
 COLUMN = "column "  # and its number: what a column without a name is called

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill_core.data import describe_source, load_split, splits_of
+from distill_core.data.column_mapping import guess_mapping
+from distill_core.data.datasets import describe_source, load_split, splits_of
+from distill_core.data.tasks import get_task
+from distill_core.data.user_datasets import add_own
+from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError
-from distill_core.own_data import add_own
-from distill_core.own_files import read_table
-from distill_core.own_mapping import guess_mapping
 from distill_core.settings import Settings, read_settings, write_settings
-from distill_core.tasks import get_task
 
 
 def parquet_folder(path: Path, rows: list[dict[str, object]]) -> Path:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_core.data.glue import HUB_ID, cached_file, hub_cache_folder, read_folder, read_hub_cache, split_file
+from distill_core.data.tasks import Answer, Task, get_task
+from distill_core.data.user_datasets import PREFIX, OwnData, find_own, read_own
 from distill_core.errors import DataError
-from distill_core.glue_files import HUB_ID, cached_file, hub_cache_folder, read_folder, read_hub_cache, split_file
-from distill_core.own_data import PREFIX, OwnData, find_own, read_own
 from distill_core.paths import ASSETS
 from distill_core.settings import read_settings
-from distill_core.tasks import Answer, Task, get_task
 
 
 @dataclass(frozen=True)

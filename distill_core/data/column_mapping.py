@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from distill_core.data.tasks import Answer, Task
+from distill_core.data.user_files import Faults, Table
 from distill_core.errors import DataError
-from distill_core.own_files import Faults, Table
-from distill_core.tasks import Answer, Task
 
 SPLITS = {  # what a column of splits may say
     **dict.fromkeys(("train", "training"), "train"),
