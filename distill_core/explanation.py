@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from distill_core import consistency
-from distill_core.consistency import METRICS, Undefined, Value
+from distill_core.metrics import agreement
+from distill_core.metrics.agreement import METRICS, Undefined, Value
 
 UNITS = ("pieces", "words")  # what scores can be of
 
@@ -78,7 +78,7 @@ class Explanation:
     special: tuple[bool, ...]
     left_out: int
     models: tuple[ModelExplanation, ...]
-    consistency: tuple[Agreement, ...]
+    agreement: tuple[Agreement, ...]
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values; an agreement's measures stand beside `student` and `target`.
@@ -107,12 +107,12 @@ def agreements(explanation: Explanation) -> tuple[Agreement, ...]:
         )
         if teacher.probabilities:
             loyalty = {
-                "label_loyalty": consistency.label_loyalty(teacher.logits, student.logits),
-                "probability_loyalty": consistency.probability_loyalty(teacher.probabilities, student.probabilities),
+                "label_loyalty": agreement.label_loyalty(teacher.logits, student.logits),
+                "probability_loyalty": agreement.probability_loyalty(teacher.probabilities, student.probabilities),
             }
         for theirs, ours in zip(teacher.attributions, student.attributions, strict=True):
             pair = [[map_.scores[position] for position in keep] for map_ in (theirs, ours)]
-            found = consistency.compare_maps(*pair, signed=explanation.signed) | loyalty
+            found = agreement.compare_maps(*pair, signed=explanation.signed) | loyalty
             values = {name: None if isinstance(value, Undefined) else value for name, value in found.items()}
             reasons = {name: value.reason for name, value in found.items() if isinstance(value, Undefined)}
             rows.append(Agreement(student.id, theirs.target, values, reasons))

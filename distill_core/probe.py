@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill_core import consistency
 from distill_core.attribution import reduce
 from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.encoding import Encoded, collate
 from distill_core.errors import StoreError
+from distill_core.metrics import agreement
 from distill_core.micro_batches import in_parts
 from distill_core.models import LoadedModel, logits, output_count
 from distill_core.teacher_cache import example_digest
@@ -89,9 +89,9 @@ class Probe:
         for row, theirs, ours in zip(self._rows, self._teacher, own, strict=True):
             keep = ~collate([row], self._pad_id).special[0]
             unsigned = theirs.unsigned[keep], ours.unsigned[keep]
-            _add(values["cosine"], consistency.cosine(*unsigned))
-            _add(values["spearman"], consistency.spearman(*unsigned))
-            _add(values["signed_cosine"], consistency.cosine(theirs.signed[keep], ours.signed[keep]))
+            _add(values["cosine"], agreement.cosine(*unsigned))
+            _add(values["spearman"], agreement.spearman(*unsigned))
+            _add(values["signed_cosine"], agreement.cosine(theirs.signed[keep], ours.signed[keep]))
             if "label_loyalty" in values:
                 values["label_loyalty"].append(float(theirs.predicted == ours.predicted))
         return {f"agreement/{name}": sum(row) / len(row) if row else float("nan") for name, row in values.items()}
@@ -124,7 +124,7 @@ def _maps(network: PreTrainedModel, rows: Sequence[Encoded], pad_id: int, target
     return [one for _, part in in_parts(every, BATCH, compute, network.device) for one in part]
 
 
-def _add(values: list[float], value: float | consistency.Undefined) -> None:
+def _add(values: list[float], value: float | agreement.Undefined) -> None:
     """Keep a value, leave an undefined one out of the mean."""
-    if not isinstance(value, consistency.Undefined):
+    if not isinstance(value, agreement.Undefined):
         values.append(value)

@@ -10,7 +10,6 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from distill_core.attribution import METHODS, attribute
-from distill_core.consistency import METRICS
 from distill_core.data.datasets import Dataset, Example
 from distill_core.data.tasks import TASKS, Task
 from distill_core.encoding import collate, encode
@@ -18,6 +17,7 @@ from distill_core.errors import ConfigError, DataError, ModelError, TokensDiffer
 from distill_core.explanation import mean_agreements
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain, predict_all
+from distill_core.metrics.agreement import METRICS
 from distill_core.model_source import ModelSource, source_in
 from distill_core.models import LoadedModel, logits
 from tests.tiny import tiny_model

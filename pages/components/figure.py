@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from distill_core.attribution import METHODS
-from distill_core.consistency import METRICS
 from distill_core.data.tasks import get_task
 from distill_core.explanation import Agreement, Explanation, ModelExplanation, mean_agreements
+from distill_core.metrics.agreement import METRICS
 from distill_core.paths import ASSETS
 from pages.components import scorecards
 from pages.components.heatmap import MapRow, difference, heatmap, legend, normalised

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
-from distill_core import consistency
-from distill_core.consistency import Undefined, compare_maps, summarise
 from distill_core.errors import AttributionError
+from distill_core.metrics import agreement
+from distill_core.metrics.agreement import Undefined, compare_maps, summarise
 
 TEACHER = [4.0, -2.0, 1.0, 0.0, -3.0]
 STUDENT = [2.0, -1.0, -4.0, 0.0, 3.0]
@@ -26,15 +26,15 @@ def test_numbers_by_hand() -> None:
     middle = (p + q) / 2
     divergence = sum(x * math.log2(x / m) / 2 for part in (p, q) for x, m in zip(part, middle, strict=True) if x)
     assert found["saliency_loyalty"] == pytest.approx(1 - math.sqrt(divergence))
-    assert set(found) | {"label_loyalty", "probability_loyalty"} == set(consistency.METRICS)
+    assert set(found) | {"label_loyalty", "probability_loyalty"} == set(agreement.METRICS)
 
 
 def test_rank_measures_equal_scipys() -> None:
     generator = np.random.default_rng(0)
     for _ in range(20):
         a, b = generator.integers(-4, 5, (2, 11)).astype(float)  # with ties
-        assert consistency.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
-        assert consistency.kendall(a, b) == pytest.approx(stats.kendalltau(a, b).statistic)
+        assert agreement.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+        assert agreement.kendall(a, b) == pytest.approx(stats.kendalltau(a, b).statistic)
 
 
 @pytest.mark.parametrize("length", [2, 3, 7, 25, 128])
@@ -44,19 +44,19 @@ def test_a_map_against_itself_is_exactly_one(length: int, scale: float) -> None:
     for _ in range(30):
         scores = torch.randn(length, generator=generator) * scale
         assert set(compare_maps(scores, scores.clone()).values()) == {1.0}
-        assert consistency.ad_kd_distance(scores, scores.clone()) == 0.0
+        assert agreement.ad_kd_distance(scores, scores.clone()) == 0.0
         probabilities = torch.softmax(torch.randn(3, generator=generator), dim=0)
-        assert consistency.probability_loyalty(probabilities, probabilities.clone()) == 1.0
-        assert consistency.label_loyalty(probabilities, probabilities.clone()) == 1.0
+        assert agreement.probability_loyalty(probabilities, probabilities.clone()) == 1.0
+        assert agreement.label_loyalty(probabilities, probabilities.clone()) == 1.0
 
 
 def test_scale_does_not_matter_and_the_opposite_is_minus_one() -> None:
     scores = torch.randn(9, generator=torch.Generator().manual_seed(1))
     assert set(compare_maps(scores, scores * 3).values()) == {1.0}
-    assert consistency.cosine(scores, -scores) == -1.0
-    assert consistency.spearman(scores, -scores) == -1.0
-    assert consistency.kendall(scores, -scores) == -1.0
-    assert consistency.sign_agreement(scores, -scores) == 0.0
+    assert agreement.cosine(scores, -scores) == -1.0
+    assert agreement.spearman(scores, -scores) == -1.0
+    assert agreement.kendall(scores, -scores) == -1.0
+    assert agreement.sign_agreement(scores, -scores) == 0.0
 
 
 def test_shuffled_maps_agree_about_zero() -> None:
@@ -107,7 +107,7 @@ def test_methods_without_sign_have_no_sign_agreement() -> None:
 
 
 def test_zero_in_one_map_only_is_no_agreement() -> None:
-    assert consistency.sign_agreement([1.0, 0.0, 0.0], [1.0, 1.0, 0.0]) == 0.5
+    assert agreement.sign_agreement([1.0, 0.0, 0.0], [1.0, 1.0, 0.0]) == 0.5
 
 
 @pytest.mark.parametrize(("tokens", "k"), [(2, 1), (7, 1), (8, 2), (13, 3), (25, 5)])
@@ -116,23 +116,23 @@ def test_the_top_is_a_fifth_of_the_tokens_and_at_least_one(tokens: int, k: int) 
     student = teacher.copy()
     student[-k:] = 0.0  # the teacher's top k become the student's bottom
     student[-k - 1] = 99.0
-    assert consistency.top_k_overlap(teacher, student) == 0.0
-    assert consistency.top_k_overlap(teacher, teacher, share=1.0) == Undefined(f"the top {tokens} are all there are")
+    assert agreement.top_k_overlap(teacher, student) == 0.0
+    assert agreement.top_k_overlap(teacher, teacher, share=1.0) == Undefined(f"the top {tokens} are all there are")
 
 
 def test_ad_kd_distance_by_hand() -> None:
-    found = consistency.ad_kd_distance([3.0, 4.0, 0.0], [0.0, 1.0, 0.0])
+    found = agreement.ad_kd_distance([3.0, 4.0, 0.0], [0.0, 1.0, 0.0])
     assert found == pytest.approx((0.36 + 0.04) / 2)  # two nonzero teacher entries
 
 
 def test_loyalty_by_hand() -> None:
-    assert consistency.label_loyalty([0.2, 0.8], [3.0, 1.0]) == 0.0
-    assert consistency.probability_loyalty([1.0, 0.0], [0.0, 1.0]) == 0.0
+    assert agreement.label_loyalty([0.2, 0.8], [3.0, 1.0]) == 0.0
+    assert agreement.probability_loyalty([1.0, 0.0], [0.0, 1.0]) == 0.0
 
 
 def test_maps_of_other_tokens_are_refused() -> None:
     with pytest.raises(AttributionError, match="wanted the same tokens"):
-        consistency.cosine([1.0, 2.0], [1.0, 2.0, 3.0])
+        agreement.cosine([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
 def test_many_examples_have_a_mean_an_interval_and_a_count_of_gaps() -> None:
