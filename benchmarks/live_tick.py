@@ -25,7 +25,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.app_start import CHROMIUM_FLAGS, ROOT, free_port, wait_for
 from distill_core import runner
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.store import Store
 
 TOKEN = f"{runner.FOREGROUND}benchmark"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from distill_core import runner
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.store import Store
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill_core.bundle import open_model
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.encoding import Encoded, Inputs, collate, encode_all, length_batches
 from distill_core.evaluation import gold_labels

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DistillError": "errors",
-    "RunConfig": "config",
+    "RunConfig": "config.run_config",
     "Store": "store",
     "add_folder": "importing",
     "add_from_hub": "importing",

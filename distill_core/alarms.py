@@ -7,9 +7,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from distill_core.config import RunConfig
+from distill_core.config.methods import terms_of
+from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
-from distill_core.methods import terms_of
 
 Points = Sequence[tuple[int, float]]
 Series = Mapping[str, Points]

@@ -12,7 +12,8 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
 from distill_core.devices import devices_for
@@ -20,7 +21,6 @@ from distill_core.distillation import run_data
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
-from distill_core.methods import METHODS
 from distill_core.model_source import ModelSource
 from distill_core.models import read_record
 from distill_core.runner import can_resume

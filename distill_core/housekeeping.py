@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distill_core.added import list_added
+from distill_core.config.methods import METHODS
 from distill_core.errors import DistillError, RunError
-from distill_core.methods import METHODS
 from distill_core.paths import run_folder
 from distill_core.runs import ACTIVE, Run
 from distill_core.storage.checkpoints import BEST, LAST, RECORD, discard, set_checkpoints_aside

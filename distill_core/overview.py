@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill_core.config import FIELDS, RunConfig, Value
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import FIELDS, RunConfig, Value
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.events import DataUsed
-from distill_core.methods import METHODS
 from distill_core.runs import Run
 from distill_core.store import Store
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import psutil
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import pinned_source
 from distill_core.data.user_datasets import PREFIX, remove_own
 from distill_core.database import BusyError

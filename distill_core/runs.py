@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, StoreError
 
 RunState = Literal["queued", "running", "paused", "finished", "failed", "stopped", "lost"]

@@ -16,7 +16,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import cast
 
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.database import Database, FullError
 from distill_core.devices import card_of
 from distill_core.errors import ConfigError, RunError

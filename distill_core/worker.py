@@ -24,7 +24,7 @@ from typing import Any, Protocol, TextIO
 
 import psutil
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.devices import devices_for
 from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase

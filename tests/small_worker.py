@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.paths import run_folder
 from distill_core.runner import pump, submit
 from distill_core.runs import Run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distill_core.added import Added, forget, list_added, remember
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError
 from distill_core.store import Store
 

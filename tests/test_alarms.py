@@ -6,7 +6,7 @@ import pytest
 
 from distill_core import distillation
 from distill_core.alarms import NEAR_CHANCE, Series, alarms, collapsed, exploded, idle_terms, weak_teacher
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 
 STS = RunConfig(task="stsb", steps=60)
 

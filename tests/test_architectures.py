@@ -16,14 +16,14 @@ from distill_core.attribution.baselines import BASELINES, baseline_embeddings
 from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.attribution.reduce import word_numbers
 from distill_core.catalogue import find_model
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS as TAUGHT
+from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.encoding import Inputs, collate, encode
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.events import Measured
 from distill_core.explanations import explain
 from distill_core.layers import keep_layers
-from distill_core.methods import METHODS as TAUGHT
 from distill_core.models import (
     LoadedModel,
     embed,

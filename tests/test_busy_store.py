@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.database import BusyError
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured

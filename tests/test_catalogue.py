@@ -8,7 +8,7 @@ import pytest
 from distill_core import catalogue
 from distill_core.bundle import unpack
 from distill_core.catalogue import find_model, find_teacher
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError
 from distill_core.models import load_model
 from distill_core.paths import run_folder

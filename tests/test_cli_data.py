@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from distill_core.cli import app
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
 from distill_core.events import DataUsed
 from distill_core.runner import submit

@@ -3,7 +3,7 @@
 import pytest
 
 from distill_core.alarms import alarms, collapsed, constant_score
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.events import Measured
 

@@ -21,7 +21,7 @@ from distill_core.bundle import open_model
 from distill_core.cli import app
 from distill_core.cli.compare import _weights
 from distill_core.comparison import Outcome, _measured, begun, finished, plan, summarise
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
 from distill_core.events import DataUsed

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.runner import submit
 from distill_core.store import Store
 

@@ -9,7 +9,8 @@ import torch
 
 from distill_core.bundle import open_model
 from distill_core.catalogue import find_teacher
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS, terms_of
+from distill_core.config.run_config import RunConfig
 from distill_core.data.column_mapping import guess_mapping
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
@@ -19,7 +20,6 @@ from distill_core.distillation import prepare, run_data
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.evaluation import evaluate
 from distill_core.events import DataUsed, Measured, Note, Phase
-from distill_core.methods import METHODS, terms_of
 from distill_core.models import load_model, read_record
 from pages.components.run_form import data_words
 from tests.tiny import tiny_folder

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from distill_core.catalogue import bundled_models
 from distill_core.cli import app
+from distill_core.config.methods import METHODS
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
-from distill_core.methods import METHODS
 from distill_core.store import Store
 from tests.conftest import until
 from tests.pages.opening import html_of, open_page

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill_core import exports
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, DistillError, StoreError
 from distill_core.events import DataUsed
 from distill_core.exports import export_run

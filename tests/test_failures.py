@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distill_core import distillation, trainer
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.models import RECORD, load_model
 from distill_core.runner import pump, submit, wait
 from distill_core.runs import Run

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from distill_core import runner
 from distill_core.cli import app
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.runner import pump, resume, stop, submit, wait
 from distill_core.runs import Run
 from distill_core.store import Store
@@ -42,7 +42,7 @@ def steps_of(store: Store, run_id: str) -> list[int]:
 # Starts a run, and is killed in mid-run and in the middle of a write.
 SERVER = """
 import os, signal, time
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.runner import pump, submit
 from distill_core.store import Store
 store = Store()
@@ -135,7 +135,7 @@ def test_killed_again_and_again_a_run_goes_on_to_its_end(store: Store, command: 
 def test_a_queue_survives_its_server_with_its_order_and_a_run_that_fails(store: Store, command: Scripts) -> None:
     code = """
 import os, signal
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.runner import stop, submit
 from distill_core.store import Store
 store = Store()

@@ -53,7 +53,7 @@ def on_a_disk_of(size: str, folder: Path, code: str) -> str:
 
 MAKE_READ_ONLY = """
 import os, subprocess
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.store import Store
 Store().add("before", RunConfig())
 subprocess.run(["mount", "-o", "remount,ro", os.environ["DISTILL_HOME"]], check=True)
@@ -105,7 +105,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(store: Store, monkeypatc
 # Runs until the disk is full, in a real worker process, and says what is then in the store.
 FILL = """
 import json, sqlite3
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.runner import pump, submit, wait
 from distill_core.store import Store
 store = Store()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from distill_core.added import Added, forget, remember
 from distill_core.catalogue import find_model, list_models
 from distill_core.cli import app
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError, RunError, StoreError
 from distill_core.exports import student_folder
 from distill_core.housekeeping import delete, free, freeable, rename, size

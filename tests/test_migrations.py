@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
 from distill_core.events import DataUsed
 from distill_core.migrations import MIGRATIONS, VERSION

@@ -2,7 +2,7 @@
 
 import math
 
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.events import DataUsed
 from distill_core.overview import data_words, differences, matching, overview, tags_of
 from distill_core.store import BEST_EVALUATIONS, LAST_EVALUATIONS, Store

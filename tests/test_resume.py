@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from distill_core import runner, worker
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured

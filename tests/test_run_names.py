@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from distill_core.cli import app
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
 from distill_core.exports import KINDS, export_run
 from distill_core.housekeeping import rename

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from distill_core import runner
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
 from distill_core.runner import pump, stop, submit, wait, worker_process

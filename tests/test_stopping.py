@@ -11,7 +11,7 @@ import torch
 
 from distill_core import exports, runner, worker
 from distill_core.catalogue import find_model, list_models
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError
 from distill_core.events import Ended, Event, Measured

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, RunError, StoreError
 from distill_core.events import Measured, Note, Phase
 from distill_core.paths import run_folder
@@ -348,7 +348,7 @@ assert seen == [(step, name) for step in range(1, 401) for name in ("loss", "ce"
 def test_many_processes_may_begin_the_store_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
     code = """
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.store import Store
 import os
 Store().add(str(os.getpid()), RunConfig())

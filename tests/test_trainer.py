@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
 from distill_core.encoding import Encoded, collate, encode, length_batches
 from distill_core.errors import RunError
 from distill_core.events import Event, Measured, Note, Phase
 from distill_core.layers import keep_layers
-from distill_core.methods import METHODS
 from distill_core.models import make_trainable
 from distill_core.objectives import make_loss
 from distill_core.remaining import Forecast, Remaining

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from distill_core import runner, worker
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.paths import run_folder

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from distill_core import runner
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.runner import process_start, pump, stop, submit, worker_process
 from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, until

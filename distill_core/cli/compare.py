@@ -13,7 +13,7 @@ import typer
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, error_console, print_json, print_rows
 from distill_core.cli.runs import config_of, event_printer, settled_store
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 from distill_core.runs import Run
 from distill_core.store import Store

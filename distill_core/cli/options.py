@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.config import FieldSpec
-from distill_core.methods import METHODS, readers
+from distill_core.config.methods import METHODS, readers
+from distill_core.config.run_config import FieldSpec
 
 
 def take_options(command: Any, specs: Iterable[FieldSpec]) -> None:

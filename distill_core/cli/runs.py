@@ -10,13 +10,13 @@ from distill_core.alarms import alarms
 from distill_core.catalogue import find_model, find_teacher, student_of, student_record
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.errors import ConfigError, RunError
 from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document
 from distill_core.overview import data_words, differences, matching, overview
-from distill_core.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.runs import Run, Wish
 from distill_core.storage.filesystems import network_warning
 from distill_core.store import Store

@@ -1,8 +1,8 @@
 """The distillation methods: one file each; what a run sets for them makes its loss."""
 
-from distill_core.config import RunConfig
-from distill_core.matching import Pairs, layer_pairs
-from distill_core.methods import METHODS
+from distill_core.config.layer_mapping import Pairs, layer_pairs
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
 from distill_core.objectives.ad_kd import AdKd
 from distill_core.objectives.base import ForwardPass, Method, Signal, forward_pass
 from distill_core.objectives.egkd_feature_selection import EgkdFeatureSelection

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
-from distill_core.matching import Pairs
+from distill_core.config.layer_mapping import Pairs
 from distill_core.objectives.base import Counts, ForwardPass, Signal, full_precision, number_of, per_count
 
 

@@ -10,7 +10,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from distill_core.attribution.reduce import word_groups
-from distill_core.methods import METHODS, terms_of
+from distill_core.config.methods import METHODS, terms_of
 from pages.components.heatmap import MapRow
 from pages.components.palette import STUDENTS, TEACHER, TERMS
 

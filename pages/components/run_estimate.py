@@ -7,10 +7,10 @@ from math import isfinite, nan
 from statistics import median
 
 from distill_core.alarms import Series
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.devices import kind_of
-from distill_core.methods import METHODS
 from distill_core.runs import Run
 from distill_core.store import Store
 from pages.components.run_words import device_title

@@ -9,13 +9,13 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalogue import find_model, find_teacher, list_models
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.datasets import describe_source, load_split
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.devices import devices_for, kind_of, usable_devices
 from distill_core.errors import DistillError, ModelError
-from distill_core.methods import METHODS
-from distill_core.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
 from distill_core.runs import ACTIVE
 from distill_core.store import Store
 from pages.components.frame import plain, show_error

@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 
 from distill_core.alarms import COLLAPSED, IDLE, SHARE, Points, Series, constant_score
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import TASKS, Task
 from distill_core.events import DataUsed
-from distill_core.methods import METHODS
 from distill_core.runs import Run
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import streamlit as st
 
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS, Term, as_set, terms_of
+from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
-from distill_core.methods import METHODS, Term, as_set, terms_of
 from distill_core.paths import ASSETS
 from pages.components.charts import metric_color
 

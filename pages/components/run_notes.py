@@ -8,7 +8,7 @@ import streamlit as st
 
 from distill_core import housekeeping
 from distill_core.catalogue import read_json, student_of
-from distill_core.config import FIELDS
+from distill_core.config.run_config import FIELDS
 from distill_core.errors import DistillError, ModelError
 from distill_core.exports import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
 from distill_core.runs import Run

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from distill_core import runner
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
 from distill_core.store import Store
 from pages.components.run_form import config_in_form, key

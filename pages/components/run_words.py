@@ -1,11 +1,11 @@
 """A run's settings in words: as the form offers them, and as a run's page says what was used."""
 
 from distill_core.catalogue import find_model
-from distill_core.config import FIELDS, WATCHED, RunConfig
+from distill_core.config.methods import METHODS, readers
+from distill_core.config.run_config import FIELDS, WATCHED, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.devices import devices_for, kind_of
 from distill_core.errors import ConfigError, ModelError
-from distill_core.methods import METHODS, readers
 from distill_core.runs import Run
 from distill_core.storage.checkpoints import KEPT
 from pages.components.sources import source_titles

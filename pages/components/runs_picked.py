@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from distill_core.config import FIELDS
+from distill_core.config.run_config import FIELDS
 from distill_core.data.tasks import get_task
 from distill_core.overview import Outcome, data_words
 from distill_core.runs import Run

@@ -11,8 +11,8 @@ from typing import Any
 import streamlit as st
 
 from distill_core import housekeeping
+from distill_core.config.methods import METHODS
 from distill_core.data.tasks import TASKS
-from distill_core.methods import METHODS
 from distill_core.overview import Outcome, matching, tags_of
 from distill_core.paths import run_folder
 from distill_core.runs import ACTIVE, ENDED, Run

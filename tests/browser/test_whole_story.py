@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from distill_core.config import FIELDS
+from distill_core.config.run_config import FIELDS
 from distill_core.store import Store
 from tests.browser.conftest import Visitor
 

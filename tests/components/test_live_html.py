@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.events import DataUsed
 from distill_core.runner import submit

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from distill_core.methods import METHODS, terms_of
+from distill_core.config.methods import METHODS, terms_of
 from pages.components.palette import RUNS, TEACHER, TERMS, contrast
 
 PAPERS = ("#ffffff", "#fdfcfa", "#16171a")

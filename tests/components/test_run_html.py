@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from distill_core import distillation, trainer
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.events import DataUsed, Measured
-from distill_core.methods import METHODS
 from distill_core.store import Store
 from pages.components import run_estimate, run_html
 from tests.conftest import FAKE_TOKEN

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill_core.methods import METHODS
+from distill_core.config.methods import METHODS
 from pages.components.run_loss import document
 
 

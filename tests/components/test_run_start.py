@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.store import Store
 from pages.components.run_start import REFUSED, Launch, start
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.encoding import Inputs
 from distill_core.models import make_trainable
 from distill_core.objectives import AdKd, EgkdPerturbation, Loss, Method, Part, make_loss

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_core.config import RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
 from distill_core.encoding import Inputs
-from distill_core.methods import METHODS
 from distill_core.models import make_trainable
 from distill_core.objectives import Loss, Part, make_loss
 from distill_core.trainer import student_pass

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill_core.config.layer_mapping import layer_pairs
 from distill_core.encoding import Inputs
 from distill_core.errors import ConfigError
-from distill_core.matching import layer_pairs
 from distill_core.models import make_trainable
 from distill_core.objectives import GkdCls, Method, Pkd
 from tests.objectives.reference import assert_equal, losses_and_gradients, passed

@@ -10,9 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core import runner
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.methods import METHODS, terms_of
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.events import Event, Measured, Phase
-from distill_core.methods import METHODS, terms_of
 from distill_core.paths import run_folder
 from distill_core.recorder import Recorder
 from distill_core.runs import Run

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.data.column_mapping import guess_mapping
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS

@@ -5,7 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core import housekeeping, runner
 from distill_core.catalogue import find_model
-from distill_core.config import RunConfig
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
 from distill_core.events import DataUsed, Measured
 from distill_core.models import save_model

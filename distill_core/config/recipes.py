@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 
 YOURS = "Teacher, student and data are this run’s."

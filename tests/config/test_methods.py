@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from distill_core.config import RunConfig
-from distill_core.methods import METHODS, as_set, terms_of
+from distill_core.config.methods import METHODS, as_set, terms_of
+from distill_core.config.run_config import RunConfig
 
 
 def said(method: str, classes: int = 2, **settings: Any) -> str:

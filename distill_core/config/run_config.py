@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
+from distill_core.config.methods import METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.devices import DEVICES
 from distill_core.errors import ConfigError
-from distill_core.methods import METHODS
 from distill_core.storage.checkpoints import KEPT
 
 FROM_TEACHER = ("first", "even", "last", "random")  # what a student may begin as, if it is no model

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from distill_core.cli import app
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.methods import METHODS
+from distill_core.config.recipes import GLUE_SIZES, RECIPES, YOURS, changes_in_words, get_recipe, recipes_for
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ConfigError
-from distill_core.methods import METHODS
-from distill_core.recipes import GLUE_SIZES, RECIPES, YOURS, changes_in_words, get_recipe, recipes_for
 from distill_core.store import Store
 from tests.pages.opening import open_page
 from tests.tiny import tiny_folder

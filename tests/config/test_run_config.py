@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distill_core.cli import app
-from distill_core.config import FIELDS, RunConfig
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 
 

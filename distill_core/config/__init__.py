@@ -1,0 +1,1 @@
+"""A run's settings: configuration, distillation methods, recipes, layer mapping."""
