@@ -6,7 +6,7 @@ from pages.components.frame import errors_shown, footer, frame, loading, page_li
 
 frame("Home")
 with loading("Loading PyTorch and the models …"):
-    from distill_core import runner
+    from distill_core.runs.run import scheduler
     from pages.components import figure, resources
     from pages.components.controls import model_names
     from pages.components.view import FIRST_TASK, first_view, to_address
@@ -35,7 +35,7 @@ def training() -> None:
     st.subheader("Training now", anchor=False)
     with errors_shown():
         store = resources.run_store()
-        runner.pump(store)  # the dead are not shown as training
+        scheduler.pump(store)  # the dead are not shown as training
         active = store.runs(("queued", "running"), limit=5)
         for run in active:
             done = min(run.step / max(run.config.steps, 1), 1.0)

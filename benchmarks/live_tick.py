@@ -24,11 +24,11 @@ import typer
 from playwright.sync_api import sync_playwright
 
 from benchmarks.app_start import CHROMIUM_FLAGS, ROOT, free_port, wait_for
-from distill_core import runner
 from distill_core.config.run_config import RunConfig
-from distill_core.store import Store
+from distill_core.runs.run import scheduler
+from distill_core.runs.store import Store
 
-TOKEN = f"{runner.FOREGROUND}benchmark"
+TOKEN = f"{scheduler.FOREGROUND}benchmark"
 SERVE = """
 import sys, time
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
@@ -70,10 +70,10 @@ class Worker:
         """Begin a run that is longer than `steps`, and write so many."""
         self.config = RunConfig(name="live", device="cpu", steps=2 * steps, evaluate_every=200)
         self.store, self.step = store, 0
-        self.run_id = runner.submit(store, self.config)
+        self.run_id = scheduler.submit(store, self.config)
         store.claim(lambda name: (name,), TOKEN, only=self.run_id)
         process = psutil.Process()
-        store.attach(self.run_id, TOKEN, process.pid, runner.process_start(process))
+        store.attach(self.run_id, TOKEN, process.pid, scheduler.process_start(process))
         self.train(steps)
 
     def train(self, steps: int) -> None:

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from distill_core import runner
 from distill_core.config.run_config import RunConfig
-from distill_core.store import Store
+from distill_core.runs.run import scheduler
+from distill_core.runs.store import Store
 
 
 def main(
@@ -23,13 +23,13 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DISTILL_HOME"] = folder
         store, began, first = Store(), time.perf_counter(), None
-        run_id = runner.submit(store, RunConfig(method=method, steps=steps, source="bundled", device="cpu"))
-        runner.pump(store)
+        run_id = scheduler.submit(store, RunConfig(method=method, steps=steps, source="bundled", device="cpu"))
+        scheduler.pump(store)
         while store.get(run_id).active:
             if first is None and store.metrics(run_id, names=["loss"]):
                 first = time.perf_counter() - began
             time.sleep(0.2)
-            runner.pump(store)
+            scheduler.pump(store)
         total, run, latest = time.perf_counter() - began, store.get(run_id), store.latest(run_id)
         if first is None or run.state != "finished":
             raise SystemExit(f"the run ended as {run.state}: {run.reason}")

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOME = {
     "DistillError": "errors",
     "RunConfig": "config.run_config",
-    "Store": "store",
+    "Store": "runs.store",
     "add_folder": "importing",
     "add_from_hub": "importing",
     "attribute": "attribution",

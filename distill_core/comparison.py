@@ -23,10 +23,10 @@ from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
 from distill_core.model_source import ModelSource
 from distill_core.models import read_record
-from distill_core.runner import can_resume
-from distill_core.runs import ACTIVE, INTERRUPTED, Run, RunState
+from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, RunState
+from distill_core.runs.scheduler import can_resume
+from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS, file_sha256
-from distill_core.store import Store
 from distill_core.training_state import TrainingState
 from distill_core.versions import versions
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_core.errors import ModelError
-from distill_core.events import Step
 from distill_core.paths import ASSETS
+from distill_core.runs.events import Step
 
 if TYPE_CHECKING:
     from torch import Tensor

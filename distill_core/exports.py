@@ -22,11 +22,11 @@ from distill_core.catalogue import find_model, student_of, student_record
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.model_card import model_card
 from distill_core.paths import STATE_FILE
-from distill_core.runner import can_resume
-from distill_core.runs import Run
+from distill_core.runs.run import Run
+from distill_core.runs.scheduler import can_resume
+from distill_core.runs.store import Store
 from distill_core.storage.atomic_write import placed
 from distill_core.storage.checkpoints import BEST, RECORD
-from distill_core.store import Store
 from distill_core.versions import versions
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from distill_core.added import list_added
 from distill_core.config.methods import METHODS
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
-from distill_core.runs import ACTIVE, Run
+from distill_core.runs.run import ACTIVE, Run
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST, LAST, RECORD, discard, set_checkpoints_aside
-from distill_core.store import Store
 
 
 def rename(store: Store, run_id: str, name: str) -> Run:

@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from distill_core.errors import ModelError
-from distill_core.events import Step
+from distill_core.runs.events import Step
 
 _MOST_BYTES = 2**50  # of one file
 TIMEOUT = 10.0  # seconds without a byte

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill_core.alarms import Series
 from distill_core.catalogue import ModelInfo
 from distill_core.config.methods import METHODS, as_set, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
@@ -17,8 +16,9 @@ from distill_core.data.glue import HUB_ID
 from distill_core.data.tasks import Task, get_task
 from distill_core.data.user_datasets import PREFIX
 from distill_core.errors import ModelError
-from distill_core.events import DataUsed
-from distill_core.runs import MetricPoint, Run
+from distill_core.runs.diagnostics import Series
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import MetricPoint, Run
 from distill_core.versions import in_words
 
 PROBE_SENTENCES = 64  # at most, that the agreement with the teacher is measured on

@@ -19,13 +19,13 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
-from distill_core.events import Ended, Event, Measured, Note, Phase
 from distill_core.micro_batches import halved, parts, tried
 from distill_core.models import embed
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
 from distill_core.remaining import Remaining
-from distill_core.stopping import Stopping
+from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.events import Ended, Event, Measured, Note, Phase
 from distill_core.teacher_cache import TeacherCache
 from distill_core.training_state import TrainingState, random_states, set_random_states
 from distill_core.usage import Usage, memory_mb

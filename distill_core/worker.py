@@ -27,14 +27,14 @@ import psutil
 from distill_core.config.run_config import RunConfig
 from distill_core.devices import devices_for
 from distill_core.errors import DistillError, RunError, StoreError
-from distill_core.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.paths import STATE_FILE, run_folder
-from distill_core.recorder import Recorder, patiently
-from distill_core.run_log import LOG_NAME
-from distill_core.runner import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
-from distill_core.runs import Run, RunState
+from distill_core.runs.events import DataUsed, Ended, Event, Measured, Note, Phase
+from distill_core.runs.log import LOG_NAME
+from distill_core.runs.recorder import Recorder, patiently
+from distill_core.runs.run import Run, RunState
+from distill_core.runs.scheduler import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, keep_as_best, tidy_checkpoints
-from distill_core.store import Store
 
 BEAT_SECONDS = 1.0
 EVALUATION = "validation/"  # begins the name of a metric that marks an evaluation: a checkpoint is due

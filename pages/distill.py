@@ -16,11 +16,10 @@ from pages.components.frame import (
 
 frame("Distill")
 with loading("Loading the form and the charts …"):
-    from distill_core import runner
     from distill_core.errors import RunError
     from distill_core.paths import ASSETS
-    from distill_core.runs import ACTIVE
-    from distill_core.store import Store
+    from distill_core.runs.run import ACTIVE, scheduler
+    from distill_core.runs.store import Store
     from pages.components.curve_chart import listen
     from pages.components.live_html import Parts
     from pages.components.own_data_dialog import add_data_button
@@ -96,7 +95,7 @@ def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watc
         return
     with errors_shown():
         store, page = Store(), st.session_state[PAGE]
-        runner.pump(store)
+        scheduler.pump(store)
         parts, first = row_parts(store), not page.texts
         run = None if run_id is None else store.get(run_id)
         series = {} if run is None else gather(store, run)
@@ -124,7 +123,7 @@ def main() -> None:
     """Draw the run the address names, else the form; below either, the list of runs."""
     store = Store()
     warn_of_damage(store.damaged)
-    runner.pump(store)
+    scheduler.pump(store)
     chosen = st.query_params.get("run")
     publish(chosen)
     page = st.session_state[PAGE] = Parts()

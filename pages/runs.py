@@ -6,11 +6,10 @@ from pages.components.frame import errors_shown, footer, frame, loading, page_li
 
 frame("Runs")
 with loading("Loading the runs …"):
-    from distill_core import runner
-    from distill_core.overview import Outcome, overview
     from distill_core.paths import ASSETS, home
-    from distill_core.runs import ACTIVE
-    from distill_core.store import Store
+    from distill_core.runs.run import ACTIVE, scheduler
+    from distill_core.runs.store import Store
+    from distill_core.runs.summary import Outcome, overview
     from pages.components import runs_table
     from pages.components.runs_curves import draw_overlay
     from pages.components.runs_deeds import draw_deeds, table_csv
@@ -24,7 +23,7 @@ def listing(timed: bool) -> None:
     """Draw filters and table as they are now; what changes below them draws the whole page anew."""
     with errors_shown():
         store = Store()
-        runner.pump(store)
+        scheduler.pump(store)
         outcomes = overview(store)
         if timed != store.holds(ACTIVE) or _seen(outcomes) != st.session_state[_DRAWN]:
             st.rerun()
@@ -79,7 +78,7 @@ def main() -> None:
     st.header("Runs")
     store = Store()
     warn_of_damage(store.damaged)
-    runner.pump(store)
+    scheduler.pump(store)
     outcomes = overview(store)
     if not outcomes:
         st.caption("There are no runs yet. The first takes minutes, on a laptop, too.")

@@ -33,10 +33,10 @@ from distill_core.data.datasets import Dataset, load_split
 from distill_core.data.tasks import get_task, task_metrics
 from distill_core.encoding import encode_all
 from distill_core.evaluation import answers, evaluate, gold_labels, predict_logits
-from distill_core.events import Measured
 from distill_core.layers import keep_layers
 from distill_core.models import make_trainable
 from distill_core.objectives import AdKd, Loss, SoftTargets
+from distill_core.runs.events import Measured
 from distill_core.storage.model_folder import file_sha256
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import Training, TrainingSet

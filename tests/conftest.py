@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.runner import worker_process
-from distill_core.store import Store
+from distill_core.runs.scheduler import worker_process
+from distill_core.runs.store import Store
 
 FAKE_TOKEN = "0123456789abcdef"  # of a run whose worker is made up: nothing is killed for it
 PROMISE = 10.0  # seconds within which a stop or a death has been dealt with

@@ -8,9 +8,9 @@ from typing import Any
 
 from distill_core.config.run_config import RunConfig
 from distill_core.paths import run_folder
-from distill_core.runner import pump, submit
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run
+from distill_core.runs.scheduler import pump, submit
+from distill_core.runs.store import Store
 from tests.conftest import until
 
 # A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
@@ -18,7 +18,7 @@ SESSION = """
 import json, os, shutil, sys, time
 from distill_core import runner, worker
 from distill_core.errors import RunError
-from distill_core.events import Measured, Note, Phase
+from distill_core.runs.events import Measured, Note, Phase
 from distill_core.paths import STATE_FILE
 
 class Session:

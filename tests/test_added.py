@@ -8,7 +8,7 @@ import pytest
 from distill_core.added import Added, forget, list_added, remember
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError
-from distill_core.store import Store
+from distill_core.runs.store import Store
 
 
 def entry(name: str, path: str = "/m", **values: str) -> Added:

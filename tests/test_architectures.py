@@ -21,7 +21,6 @@ from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.encoding import Inputs, collate, encode
 from distill_core.errors import ModelError, TokensDifferError
-from distill_core.events import Measured
 from distill_core.explanations import explain
 from distill_core.layers import keep_layers
 from distill_core.models import (
@@ -36,6 +35,7 @@ from distill_core.models import (
     save_model,
 )
 from distill_core.objectives import make_method
+from distill_core.runs.events import Measured
 from distill_core.trainer import student_pass
 from tests.attribution import test_contract as contract
 from tests.tiny_architectures import (

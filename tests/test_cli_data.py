@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
-from distill_core.events import DataUsed
-from distill_core.runner import submit
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.scheduler import submit
+from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN
 
 REVIEWS = "review,stars\n" + "".join(f"film number {at},{('good', 'poor')[at % 2]}\n" for at in range(10))

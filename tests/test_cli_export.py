@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from distill_core import runner
 from distill_core.models import load_model
-from distill_core.store import Store
+from distill_core.runs.run import scheduler
+from distill_core.runs.store import Store
 from tests.test_cli import call, call_json
 from tests.test_end_to_end import small_run
 from tests.test_exports import a_run, a_student, names, scalars
@@ -27,9 +27,9 @@ def test_the_command_is_one_of_the_runs() -> None:
 @pytest.mark.slow
 def test_a_real_run_is_exported_in_every_form(tmp_path: Path) -> None:
     store = Store()
-    run_id = runner.submit(store, small_run(tiny_folder(tmp_path / "teacher"), name="<i>mine</i>"))
-    runner.pump(store)
-    assert runner.wait(store, run_id, 120).state == "finished", store.log_tail(run_id)
+    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), name="<i>mine</i>"))
+    scheduler.pump(store)
+    assert scheduler.wait(store, run_id, 120).state == "finished", store.log_tail(run_id)
     done = call("runs", "export", run_id, "--as", "csv", "--to", str(tmp_path / "a.csv"))
     assert done.returncode == 0, done.stderr
     assert f"{run_id}: csv written to {tmp_path / 'a.csv'}" in done.stderr

@@ -2,10 +2,10 @@
 
 import pytest
 
-from distill_core.alarms import alarms, collapsed, constant_score
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
-from distill_core.events import Measured
+from distill_core.runs.diagnostics import alarms, collapsed, constant_score
+from distill_core.runs.events import Measured
 
 
 @pytest.mark.slow

@@ -24,12 +24,12 @@ from distill_core.comparison import Outcome, _measured, begun, finished, plan, s
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
-from distill_core.events import DataUsed
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, run_folder
-from distill_core.runner import pinned, stop, submit
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import Run
+from distill_core.runs.scheduler import pinned, stop, submit
+from distill_core.runs.store import Store
 from distill_core.training_state import TrainingState
 from distill_core.versions import versions
 from tests.conftest import FAKE_TOKEN

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from distill_core import conversion
 from distill_core.conversion import convert
 from distill_core.errors import ModelError
-from distill_core.events import Step
+from distill_core.runs.events import Step
 from tests.conftest import until
-from tests.test_runner import ROOT, gone
+from tests.runs.test_scheduler import ROOT, gone
 
 
 class Runs:

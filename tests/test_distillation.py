@@ -19,8 +19,8 @@ from distill_core.data.user_files import read_table
 from distill_core.distillation import prepare, run_data
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.evaluation import evaluate
-from distill_core.events import DataUsed, Measured, Note, Phase
 from distill_core.models import load_model, read_record
+from distill_core.runs.events import DataUsed, Measured, Note, Phase
 from pages.components.run_form import data_words
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill_core import runner
 from distill_core.catalogue import find_model, list_models
 from distill_core.config.run_config import RunConfig
 from distill_core.models import load_model
-from distill_core.store import Store
+from distill_core.runs.run import scheduler
+from distill_core.runs.store import Store
 from tests.tiny import tiny_folder
 
 
@@ -30,9 +30,9 @@ def small_run(teacher: Path, **changes: object) -> RunConfig:
 @pytest.mark.slow
 def test_a_worker_trains_a_student_that_can_be_opened(tmp_path: Path) -> None:
     store = Store()
-    run_id = runner.submit(store, small_run(tiny_folder(tmp_path / "teacher")))
-    runner.pump(store)
-    run = runner.wait(store, run_id, 120)
+    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher")))
+    scheduler.pump(store)
+    run = scheduler.wait(store, run_id, 120)
     assert (run.state, run.reason, run.step) == ("finished", "", 6), store.log_tail(run_id)
     assert [point.step for point in store.metrics(run_id, names=["loss"])] == [1, 2, 3, 4, 5, 6]
     assert [point.step for point in store.metrics(run_id, names=["agreement/spearman"])] == [0, 3, 6]
@@ -44,13 +44,13 @@ def test_a_worker_trains_a_student_that_can_be_opened(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
     store = Store()
-    run_id = runner.submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=100_000, evaluate_every=50))
-    runner.pump(store)
+    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=100_000, evaluate_every=50))
+    scheduler.pump(store)
     deadline = time.monotonic() + 120
     while store.get(run_id).step < 5 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert runner.stop(store, run_id).status == "stopping"
-    run = runner.wait(store, run_id, 15)
+    assert scheduler.stop(store, run_id).status == "stopping"
+    run = scheduler.wait(store, run_id, 15)
     assert run.state == "stopped", store.log_tail(run_id)
     assert f"step {run.step}" in run.reason
     load_model(find_model(f"run/{run_id}").path)
@@ -59,9 +59,9 @@ def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_failing_run_says_why(tmp_path: Path) -> None:
     store = Store()
-    run_id = runner.submit(store, small_run(tiny_folder(tmp_path / "teacher"), student_layers=9))
-    runner.pump(store)
-    run = runner.wait(store, run_id, 120)
+    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), student_layers=9))
+    scheduler.pump(store)
+    run = scheduler.wait(store, run_id, 120)
     assert run.state == "failed"
     assert "1 to 2 layers, not 9" in run.reason
 
@@ -70,9 +70,9 @@ def test_a_failing_run_says_why(tmp_path: Path) -> None:
 def test_a_runs_command_line_makes_the_very_student_again(tmp_path: Path) -> None:
     store = Store()
     teacher = tiny_folder(tmp_path / "teacher")
-    first = runner.submit(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
-    runner.pump(store)
-    run = runner.wait(store, first, 120)
+    first = scheduler.submit(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
+    scheduler.pump(store)
+    run = scheduler.wait(store, first, 120)
     words = [sys.executable, *shlex.split(run.config.command)[1:], "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=200)
     again = store.get(json.loads(done.stdout)["run"])

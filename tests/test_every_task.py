@@ -15,7 +15,7 @@ from distill_core.cli import app
 from distill_core.config.methods import METHODS
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from tests.conftest import until
 from tests.pages.opening import html_of, open_page
 

@@ -18,8 +18,8 @@ from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.exports import export_run, model_zip_bytes
 from distill_core.models import load_model
 from distill_core.paths import STATE_FILE, run_folder
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST, LAST, keep_as_best, replace_folder
-from distill_core.store import Store
 from tests.test_exports import a_run, a_student, names
 
 

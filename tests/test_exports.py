@@ -20,12 +20,12 @@ import pytest
 from distill_core import exports
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, DistillError, StoreError
-from distill_core.events import DataUsed
 from distill_core.exports import export_run
 from distill_core.paths import STATE_FILE, run_folder
-from distill_core.runs import Run
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST
-from distill_core.store import Store
 from distill_core.versions import versions
 from tests.conftest import FAKE_TOKEN
 from tests.tiny import tiny_network, tiny_tokenizer

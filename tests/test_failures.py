@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from distill_core import distillation, trainer
 from distill_core.config.run_config import RunConfig
 from distill_core.models import RECORD, load_model
-from distill_core.runner import pump, submit, wait
-from distill_core.runs import Run
+from distill_core.runs.run import Run
+from distill_core.runs.scheduler import pump, submit, wait
+from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS
-from distill_core.store import Store
 from distill_core.worker import run_in_foreground
 from tests.injected_worker import injected_command
 from tests.test_end_to_end import small_run

@@ -14,15 +14,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from distill_core import runner
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
-from distill_core.runner import pump, resume, stop, submit, wait
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run, scheduler
+from distill_core.runs.scheduler import pump, resume, stop, submit, wait
+from distill_core.runs.store import Store
 from tests.conftest import PROMISE, until
+from tests.runs.test_store import python
 from tests.small_worker import saved_step, training, worker_command
-from tests.test_store import python
 
 Scripts = Callable[[str], Sequence[str]]
 
@@ -43,8 +42,8 @@ def steps_of(store: Store, run_id: str) -> list[int]:
 SERVER = """
 import os, signal, time
 from distill_core.config.run_config import RunConfig
-from distill_core.runner import pump, submit
-from distill_core.store import Store
+from distill_core.runs.scheduler import pump, submit
+from distill_core.runs.store import Store
 store = Store()
 run_id = submit(store, RunConfig(steps=100_000, evaluate_every=5, device="cpu"))
 while store.get(run_id).step < 20:
@@ -57,8 +56,8 @@ with store.writing() as connection:
 # A new one: within 5 seconds it sees the run alive and two numbers come in.
 NEXT = """
 import sys, time
-from distill_core.runner import pump, worker_process
-from distill_core.store import Store
+from distill_core.runs.scheduler import pump, worker_process
+from distill_core.runs.store import Store
 began = time.monotonic()
 store, seen = Store(), set()
 while len(seen) < 3:
@@ -136,8 +135,8 @@ def test_a_queue_survives_its_server_with_its_order_and_a_run_that_fails(store: 
     code = """
 import os, signal
 from distill_core.config.run_config import RunConfig
-from distill_core.runner import stop, submit
-from distill_core.store import Store
+from distill_core.runs.scheduler import stop, submit
+from distill_core.runs.store import Store
 store = Store()
 ids = [submit(store, RunConfig(steps=6, device="cpu", name=name)) for name in ("first", "bad", "cancelled", "last")]
 assert store.reorder(ids[1], earlier=True)
@@ -158,7 +157,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_devices_work_side_by_side_and_each_on_one_run(
     store: Store, command: Scripts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "devices_for", lambda name: (name,))
+    monkeypatch.setattr(scheduler, "devices_for", lambda name: (name,))
     names = ("first", "bad", "last")
     for name in names:
         for device in ("cpu", "cuda", "mps"):
@@ -185,8 +184,8 @@ def first_of(runs: Sequence[Run], device: str) -> Run:
 
 PUMPING = """
 import time
-from distill_core.runner import pump
-from distill_core.store import Store
+from distill_core.runs.scheduler import pump
+from distill_core.runs.store import Store
 store, deadline = Store(), time.monotonic() + 60
 while store.runs(("queued", "running")) and time.monotonic() < deadline:
     pump(store, {command!r})
@@ -194,7 +193,7 @@ while store.runs(("queued", "running")) and time.monotonic() < deadline:
 """
 READING = """
 import time
-from distill_core.store import Store
+from distill_core.runs.store import Store
 store, cursor, seen = Store(), 0, []
 deadline = time.monotonic() + 60
 while len(seen) < 100 and time.monotonic() < deadline:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from distill_core.cli import app
 from distill_core.errors import StoreError
+from distill_core.runs.store import Store
 from distill_core.storage.filesystems import file_system, network_warning
-from distill_core.store import Store
 from tests.small_worker import worker_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def on_a_disk_of(size: str, folder: Path, code: str) -> str:
 MAKE_READ_ONLY = """
 import os, subprocess
 from distill_core.config.run_config import RunConfig
-from distill_core.store import Store
+from distill_core.runs.store import Store
 Store().add("before", RunConfig())
 subprocess.run(["mount", "-o", "remount,ro", os.environ["DISTILL_HOME"]], check=True)
 """
@@ -106,8 +106,8 @@ def test_a_folder_that_may_not_be_written_to_is_refused(store: Store, monkeypatc
 FILL = """
 import json, sqlite3
 from distill_core.config.run_config import RunConfig
-from distill_core.runner import pump, submit, wait
-from distill_core.store import Store
+from distill_core.runs.scheduler import pump, submit, wait
+from distill_core.runs.store import Store
 store = Store()
 run_id = submit(store, RunConfig(steps=100_000, evaluate_every={every}, device="cpu"))
 pump(store, {command!r})

@@ -16,11 +16,11 @@ from distill_core.exports import student_folder
 from distill_core.housekeeping import delete, free, freeable, rename, size
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
-from distill_core.runner import can_resume, submit
-from distill_core.runs import RunState
+from distill_core.runs.run import RunState
+from distill_core.runs.scheduler import can_resume, submit
+from distill_core.runs.store import Store
 from distill_core.storage import checkpoints
 from distill_core.storage.checkpoints import BEST, LAST, keep_as_best
-from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
 from tests.tiny import tiny_network, tiny_tokenizer
 
@@ -195,7 +195,7 @@ def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: 
     run_id = finished(store)
     other, discard, met = submit(store, RunConfig(device="cpu")), checkpoints.discard, []
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=other) is not None
-    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.0)
+    monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.0)
 
     def meanwhile(path: Path) -> None:
         met.append(store.write(other, FAKE_TOKEN, [(1, "loss", 0.5)], None))

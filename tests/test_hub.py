@@ -19,9 +19,9 @@ from distill_core.bundle import open_model
 from distill_core.catalogue import ModelInfo, find_model, list_models
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
-from distill_core.events import Finding, Step
 from distill_core.hub import PRESETS
 from distill_core.importing import Progress, add_from_hub
+from distill_core.runs.events import Finding, Step
 from tests.small_hub import SmallHub, serving
 from tests.test_conversion import as_pickle
 from tests.tiny import tiny_folder

@@ -16,9 +16,9 @@ from distill_core.added import forget, list_added
 from distill_core.bundle import open_model
 from distill_core.catalogue import ModelInfo, find_model, list_models, read_json
 from distill_core.errors import ConfigError, ModelError, NeedsConversion
-from distill_core.events import Finding
 from distill_core.importing import add_folder
 from distill_core.models import load_model
+from distill_core.runs.events import Finding
 from tests.test_conversion import Runs, as_pickle
 from tests.tiny import WORDS, tiny_folder
 

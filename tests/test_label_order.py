@@ -15,10 +15,10 @@ from distill_core.catalogue import ModelInfo
 from distill_core.data.datasets import Dataset, Example
 from distill_core.encoding import collate, encode
 from distill_core.errors import ModelError, NeedsReordering
-from distill_core.events import Finding
 from distill_core.importing import add_folder
 from distill_core.label_order import label_order_doubt, standing
 from distill_core.models import LoadedModel, load_model, logits, save_model
+from distill_core.runs.events import Finding
 from tests.tiny import tiny_folder, tiny_model
 from tests.tiny_architectures import FAMILIES, family_network
 

@@ -17,10 +17,10 @@ from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
-from distill_core.events import DataUsed
 from distill_core.model_card import PAPERS, PROBE_SENTENCES, code_block, model_card, plain, yaml_text
-from distill_core.runs import MetricPoint, Run
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import MetricPoint, Run
+from distill_core.runs.store import Store
 
 NASTY = (
     "a: b", "it's \"quoted\"", "back\\slash", "- item", "# head", "<script>alert(1)</script>", "<b>&amp;</b>",

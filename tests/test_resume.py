@@ -14,18 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill_core import runner, worker
+from distill_core import worker
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
-from distill_core.events import Event, Measured
 from distill_core.housekeeping import free
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
-from distill_core.runner import can_resume, pump, resume, stop, submit, wait
-from distill_core.runs import INTERRUPTED, RunState
+from distill_core.runs.events import Event, Measured
+from distill_core.runs.run import INTERRUPTED, RunState, scheduler
+from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, RECORD
-from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 from tests.test_end_to_end import small_run
@@ -381,6 +381,6 @@ def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_n
 def kill(store: Store, run_id: str) -> None:
     pid = store.get(run_id).pid
     assert pid is not None
-    runner_process = runner.worker_process(store.get(run_id))
+    runner_process = scheduler.worker_process(store.get(run_id))
     assert runner_process is not None
     os.kill(pid, signal.SIGKILL)

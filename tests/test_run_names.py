@@ -18,8 +18,8 @@ from distill_core.exports import KINDS, export_run
 from distill_core.housekeeping import rename
 from distill_core.models import load_model
 from distill_core.paths import home
-from distill_core.runner import submit
-from distill_core.store import Store
+from distill_core.runs.scheduler import submit
+from distill_core.runs.store import Store
 from pages.components import run_view
 from pages.components.frame import plain
 from tests.pages.test_home import opened as open_home

@@ -13,14 +13,14 @@ import psutil
 import pytest
 
 from distill_core.models import load_model
-from distill_core.runner import can_resume, pump, resume, stop, submit, wait, worker_process
-from distill_core.store import Store
+from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait, worker_process
+from distill_core.runs.store import Store
 from distill_core.training_state import TrainingState
 from tests.conftest import PROMISE, until
 from tests.injected_worker import child_of_hanging, injected_command
+from tests.runs.test_scheduler import OPENING, gone, running
 from tests.small_worker import training, worker_command
 from tests.test_end_to_end import small_run
-from tests.test_runner import OPENING, gone, running
 from tests.tiny import tiny_folder
 
 # What is done before the run so that it hangs in a phase; where it then has a checkpoint, the phase is the second of

@@ -11,12 +11,12 @@ from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.encoding import Encoded, collate, encode, length_batches
 from distill_core.errors import RunError
-from distill_core.events import Event, Measured, Note, Phase
 from distill_core.layers import keep_layers
 from distill_core.models import make_trainable
 from distill_core.objectives import make_loss
 from distill_core.remaining import Forecast, Remaining
-from distill_core.stopping import Stopping
+from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.events import Event, Measured, Note, Phase
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import Training, TrainingSet
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from distill_core import runner, worker
+from distill_core import worker
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, RunError, StoreError
-from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.paths import run_folder
-from distill_core.run_log import LOG_NAME
-from distill_core.runner import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.runs.log import LOG_NAME
+from distill_core.runs.run import Run, scheduler
+from distill_core.runs.scheduler import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
+from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 
@@ -303,8 +303,8 @@ def test_ctrl_c_stops_a_foreground_run_and_keeps_its_student(store: Store, comma
     code = f"""
 import runpy
 runpy.run_path({str(script)!r})
-from distill_core.run_log import LOG_NAME
-from distill_core.store import Store
+from distill_core.runs.log import LOG_NAME
+from distill_core.runs.store import Store
 from distill_core.worker import run_in_foreground
 print(run_in_foreground(Store(), {run_id!r}, lambda event: None).state)
 """
@@ -321,7 +321,7 @@ print(run_in_foreground(Store(), {run_id!r}, lambda event: None).state)
 def test_the_foreground_follows_a_run_that_another_process_does(
     store: Store, command: Scripts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "WORKER", tuple(command("plain")))
+    monkeypatch.setattr(scheduler, "WORKER", tuple(command("plain")))
     first, second = (submit(store, RunConfig(steps=5, device="cpu")) for _ in range(2))
     pump(store)
     told: list[Event] = []

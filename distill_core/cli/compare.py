@@ -15,8 +15,8 @@ from distill_core.cli.output import Json, bar, error_console, print_json, print_
 from distill_core.cli.runs import config_of, event_printer, settled_store
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
 
 WEIGHTS_OPTION = typer.Option(help="Comma-separated METHOD=W, the method weight of some in place of --method-weight.")
 METHODS_OPTION = typer.Option(help="Comma-separated; plain KD, kd, is what the others are compared with.")
@@ -34,7 +34,7 @@ def compare(
     from distill_core.bundle import open_model
     from distill_core.catalogue import find_teacher
     from distill_core.comparison import measure, plan, summarise
-    from distill_core.runner import pinned
+    from distill_core.runs.scheduler import pinned
 
     base = pinned(config_of({name: value for name, value in values.items() if value is not None}, None))
     configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds, _weights(weights))
@@ -67,7 +67,7 @@ def compare(
 def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -> Run:
     """Return the finished run of these settings: an earlier one, one that goes on, or a new one."""
     from distill_core.comparison import begun, finished
-    from distill_core.runner import pump, resume, submit
+    from distill_core.runs.scheduler import pump, resume, submit
     from distill_core.worker import run_in_foreground
 
     run, words = finished(store, config, prints), f"Run {place}: {config.method}, seed {config.seed}"

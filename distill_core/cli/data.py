@@ -73,8 +73,8 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove a data set; runs that used it keep their record and their student."""
-    from distill_core.runner import remove_data
-    from distill_core.store import Store
+    from distill_core.runs.scheduler import remove_data
+    from distill_core.runs.store import Store
 
     if not yes:
         typer.confirm(f"Remove {_called(data)}? It cannot be undone", abort=True, err=True)

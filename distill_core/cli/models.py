@@ -12,7 +12,7 @@ from distill_core.catalogue import ModelInfo, existing_folder, find_model, list_
 from distill_core.cli.output import Json, bar, byte_bar, error_console, print_json, print_rows
 from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, NeedsConversion, NeedsReordering
-from distill_core.events import Finding, Step
+from distill_core.runs.events import Finding, Step
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
 Task = Annotated[str, typer.Option(help="The task it is for.")]

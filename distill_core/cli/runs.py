@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.alarms import alarms
 from distill_core.catalogue import find_model, find_teacher, student_of, student_record
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
@@ -14,12 +13,13 @@ from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, g
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.errors import ConfigError, RunError
-from distill_core.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.exports import run_document
-from distill_core.overview import data_words, differences, matching, overview
-from distill_core.runs import Run, Wish
+from distill_core.runs.diagnostics import alarms
+from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.runs.run import Run, Wish
+from distill_core.runs.store import Store
+from distill_core.runs.summary import data_words, differences, matching, overview
 from distill_core.storage.filesystems import network_warning
-from distill_core.store import Store
 from distill_core.versions import in_words
 
 LAST_LINES = 5  # of its log that are shown of a run that failed
@@ -37,7 +37,7 @@ def distill(
     **values: Any,
 ) -> None:
     """Distil a student in the foreground; the run is in the store like any other. Ctrl-C stops and keeps it."""
-    from distill_core.runner import submit
+    from distill_core.runs.scheduler import submit
     from distill_core.worker import run_in_foreground
 
     config = config_of({name: value for name, value in values.items() if value is not None}, recipe)
@@ -164,11 +164,11 @@ def pause(run: RunId, as_json: Json = False) -> None:
 @runs_app.command()
 def resume(run: RunId) -> None:
     """Let a paused, stopped, failed or lost run go on from its last checkpoint, once its device is free."""
-    from distill_core import runner
+    from distill_core.runs.run import scheduler
 
     store = settled_store()
-    runner.resume(store, run)
-    runner.pump(store)
+    scheduler.resume(store, run)
+    scheduler.pump(store)
     error_console.print(f"{run}: {store.get(run).status}, on from step {store.get(run).step}")
 
 
@@ -243,12 +243,12 @@ def _megabytes(size: int) -> float:
 
 
 def _end(run: str, wish: Wish, as_json: bool) -> None:
-    from distill_core import runner
+    from distill_core.runs.run import scheduler
 
     store = settled_store()
-    runner.stop(store, run, wish)
+    scheduler.stop(store, run, wish)
     with busy(f"{'Stopping' if wish == 'stop' else 'Pausing'} {run}"):
-        ended = runner.wait(store, run, 30)
+        ended = scheduler.wait(store, run, 30)
     _print_result(store, ended, as_json) if as_json else error_console.print(f"{run}: {ended.status} {ended.reason}")
     if ended.active:
         raise typer.Exit(1)
@@ -256,7 +256,7 @@ def _end(run: str, wish: Wish, as_json: bool) -> None:
 
 def settled_store() -> Store:
     """Open the store after dead runs have been marked, so that none is shown as running."""
-    from distill_core.runner import pump
+    from distill_core.runs.scheduler import pump
 
     store = _opened_store()
     pump(store)

@@ -10,7 +10,7 @@ import streamlit as st
 from distill_core.catalogue import ModelInfo
 from distill_core.data.tasks import TASKS
 from distill_core.errors import NeedsConversion, NeedsReordering
-from distill_core.events import Finding, Step
+from distill_core.runs.events import Finding, Step
 from pages.components.frame import page_link, plain, show_error
 from pages.components.jobs import Job
 from pages.components.model_card import explain_address

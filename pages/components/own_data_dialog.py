@@ -6,12 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core import runner
 from distill_core.data.column_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
 from distill_core.data.tasks import Task, get_task
 from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
 from distill_core.data.user_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
 from distill_core.errors import DataError, DistillError
+from distill_core.runs.run import scheduler
 from pages.components.frame import errors_shown, note_window, plain, show_error, window_closed
 from pages.components.resources import run_store
 
@@ -200,7 +200,7 @@ def _ask(data_id: str | None) -> None:
 
 def _remove(data_id: str) -> None:
     try:
-        runner.remove_data(run_store(), data_id)
+        scheduler.remove_data(run_store(), data_id)
     except DistillError as error:
         st.session_state[_REFUSED] = error
     _ask(None)

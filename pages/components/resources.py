@@ -16,9 +16,9 @@ from distill_core.catalogue import ModelInfo, find_model, list_models
 from distill_core.data.datasets import Dataset, describe_source, load_split
 from distill_core.errors import StoreError
 from distill_core.paths import home
-from distill_core.runner import worker_process
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run
+from distill_core.runs.scheduler import worker_process
+from distill_core.runs.store import Store
 from pages.components.frame import plain
 
 if TYPE_CHECKING:

@@ -7,14 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core import runner
 from distill_core.catalogue import list_models, student_of
 from distill_core.data.user_datasets import PREFIX
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
-from distill_core.runs import Run
+from distill_core.runs.run import Run, scheduler
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST
-from distill_core.store import Store
 from pages.components.frame import page_link, show_error
 from pages.components.run_form import fill
 from pages.components.run_notes import manage_button
@@ -32,7 +31,7 @@ def draw_actions(store: Store, run: Run) -> None:
         with st.container(key="explain_student", width="content"):
             parameters = explain_parameters(run, st.session_state)
             page_link("pages/explain.py", "Explain with this student", ":material/visibility:", **parameters)
-    if runner.can_resume(run):
+    if scheduler.can_resume(run):
         where = f"from its checkpoint, about step {run.step:,}" if run.model_path else "from the beginning"
         st.button(
             "Resume",
@@ -72,7 +71,7 @@ def _end_buttons(store: Store, run: Run) -> None:
         disabled=stopping or pausing,
         help="Saves everything and frees the device within ten seconds; Resume goes on where it was.",
         on_click=_try,
-        args=(runner.stop, store, run.id, "pause"),
+        args=(scheduler.stop, store, run.id, "pause"),
     )
     st.button(
         "Stopping …" if stopping else "Cancel" if run.state == "queued" else "Stop",
@@ -81,7 +80,7 @@ def _end_buttons(store: Store, run: Run) -> None:
         disabled=stopping,
         help="Ends the run within ten seconds and keeps the student as it is then.",
         on_click=_try,
-        args=(runner.stop, store, run.id),
+        args=(scheduler.stop, store, run.id),
     )
 
 
@@ -94,7 +93,7 @@ def _try(action: Callable[..., object], *given: object) -> None:
 
 def _resume(store: Store, run_id: str) -> None:
     try:
-        runner.resume(store, run_id)
+        scheduler.resume(store, run_id)
     except RunError:
         if not store.get(run_id).active:  # else the first click of two has done it, or another window
             raise

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from distill_core.alarms import Points, Series, constant_score, teacher_score
 from distill_core.data.tasks import get_task
-from distill_core.runs import Run
-from distill_core.stopping import Stopping
+from distill_core.runs.diagnostics import Points, Series, constant_score, teacher_score
+from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.run import Run
 from pages.components.charts import metric_color, metric_title
 from pages.components.curve_chart import CLOCK, Level, Line, Mark, Notes, Panel, draw
 from pages.components.run_html import agreement_names

@@ -6,13 +6,13 @@ from itertools import islice
 from math import isfinite, nan
 from statistics import median
 
-from distill_core.alarms import Series
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.devices import kind_of
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.diagnostics import Series
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
 from pages.components.run_words import device_title
 
 SPEED = "examples_per_second"

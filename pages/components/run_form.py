@@ -16,8 +16,8 @@ from distill_core.data.datasets import describe_source, load_split
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.devices import devices_for, kind_of, usable_devices
 from distill_core.errors import DistillError, ModelError
-from distill_core.runs import ACTIVE
-from distill_core.store import Store
+from distill_core.runs.run import ACTIVE
+from distill_core.runs.store import Store
 from pages.components.frame import plain, show_error
 from pages.components.run_estimate import about, estimate
 from pages.components.run_html import time_estimate

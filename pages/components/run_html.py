@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from distill_core.alarms import COLLAPSED, IDLE, SHARE, Points, Series, constant_score
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import TASKS, Task
-from distill_core.events import DataUsed
-from distill_core.runs import Run
+from distill_core.runs.diagnostics import COLLAPSED, IDLE, SHARE, Points, Series, constant_score
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import Run
 from pages.components.charts import metric_color, metric_title
 from pages.components.heatmap import number
 from pages.components.run_estimate import exactly, time_left

@@ -11,9 +11,9 @@ from distill_core.catalogue import read_json, student_of
 from distill_core.config.run_config import FIELDS
 from distill_core.errors import DistillError, ModelError
 from distill_core.exports import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
-from distill_core.runs import Run
+from distill_core.runs.run import Run
+from distill_core.runs.store import NOTE_LENGTH, Store
 from distill_core.storage.checkpoints import RECORD
-from distill_core.store import NOTE_LENGTH, Store
 from pages.components.frame import note_window, plain, show_error, window_closed
 from pages.components.run_html import line
 

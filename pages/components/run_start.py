@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from distill_core import runner
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
-from distill_core.store import Store
+from distill_core.runs.run import scheduler
+from distill_core.runs.store import Store
 from pages.components.run_form import config_in_form, key
 
 REFUSED = "distill.refused"  # in the session: why the form's run was not started
@@ -30,7 +30,7 @@ class Launch:
         """Queue a run for each of the settings, unless an earlier click has; return their ids."""
         with self._one_by_one:
             for config in configs[len(self.runs) :]:
-                self.runs.append(runner.submit(store, config))
+                self.runs.append(scheduler.submit(store, config))
             return self.runs
 
 

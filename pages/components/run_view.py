@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from distill_core.alarms import Series, alarms, constant_score
 from distill_core.catalogue import student_of, student_record
 from distill_core.data.tasks import get_task
-from distill_core.events import DataUsed
-from distill_core.runs import MetricPoint, Run
+from distill_core.runs.diagnostics import Series, alarms, constant_score
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import MetricPoint, Run
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST
-from distill_core.store import Store
 from distill_core.versions import in_words
 from pages.components import run_html
 from pages.components.charts import metric_words

@@ -6,7 +6,7 @@ from distill_core.config.run_config import FIELDS, WATCHED, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.devices import devices_for, kind_of
 from distill_core.errors import ConfigError, ModelError
-from distill_core.runs import Run
+from distill_core.runs.run import Run
 from distill_core.storage.checkpoints import KEPT
 from pages.components.sources import source_titles
 

@@ -8,9 +8,9 @@ from math import isfinite, nan
 import streamlit as st
 
 from distill_core.data.tasks import get_task
-from distill_core.overview import AGREEMENT
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
+from distill_core.runs.summary import AGREEMENT
 from pages.components import run_html
 from pages.components.charts import metric_title
 from pages.components.curve_chart import CLOCK, Level, Line, Notes, Panel, Points, draw, send

@@ -10,9 +10,9 @@ import streamlit as st
 
 from distill_core import housekeeping
 from distill_core.errors import DistillError
-from distill_core.overview import Outcome
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
+from distill_core.runs.summary import Outcome
 from pages.components import runs_table
 from pages.components.exports import inert
 from pages.components.frame import plain, show_error

@@ -8,9 +8,9 @@ import streamlit as st
 
 from distill_core.config.run_config import FIELDS
 from distill_core.data.tasks import get_task
-from distill_core.overview import Outcome, data_words
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
+from distill_core.runs.summary import Outcome, data_words
 from pages.components import run_html
 from pages.components.charts import metric_words
 from pages.components.frame import page_link, plain

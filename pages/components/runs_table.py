@@ -13,9 +13,9 @@ import streamlit as st
 from distill_core import housekeeping
 from distill_core.config.methods import METHODS
 from distill_core.data.tasks import TASKS
-from distill_core.overview import Outcome, matching, tags_of
 from distill_core.paths import run_folder
-from distill_core.runs import ACTIVE, ENDED, Run
+from distill_core.runs.run import ACTIVE, ENDED, Run
+from distill_core.runs.summary import Outcome, matching, tags_of
 from pages.components import run_html
 from pages.components.charts import metric_words
 

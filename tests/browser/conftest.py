@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.live_tick import Worker
-from distill_core import runner
-from distill_core.store import Store
+from distill_core.runs.run import scheduler
+from distill_core.runs.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "test-artifacts"
@@ -101,7 +101,7 @@ def _end_runs() -> None:
     for run in store.runs(("queued",)):
         store.cancel(run.id)
     for run in store.runs(("running",)):
-        process = runner.worker_process(run)
+        process = scheduler.worker_process(run)
         if process is not None:
             process.kill()
             process.wait(10)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from tests.browser.conftest import Server, Visitor
 from tests.browser.test_whole_story import POINTS, grows_by_itself, start
 from tests.conftest import until

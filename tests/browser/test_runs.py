@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks.live_tick import Worker
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from tests.browser.conftest import Visitor
 from tests.pages.test_runs_page import ended
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from distill_core.data.tasks import get_task
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from tests.browser.conftest import Visitor
 from tests.browser.test_whole_story import maps_of, start
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from distill_core.config.run_config import FIELDS
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from tests.browser.conftest import Visitor
 
 STOP_SECONDS = 10.0

@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
-from distill_core.events import DataUsed
-from distill_core.runner import submit
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.scheduler import submit
+from distill_core.runs.store import Store
 from pages.components import run_html, run_view
 from pages.components.live_html import Parts, split
 from tests.conftest import FAKE_TOKEN

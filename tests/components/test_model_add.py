@@ -6,7 +6,7 @@ import pytest
 
 from distill_core import hub, importing
 from distill_core.errors import NeedsConversion
-from distill_core.events import Step
+from distill_core.runs.events import Step
 from pages.components.model_add import Imports, Progress, Work, _hub_work
 
 PATIENCE = 10.0  # seconds

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from distill_core.runs import Run, RunState
-from distill_core.store import Store
+from distill_core.runs.run import Run, RunState
+from distill_core.runs.store import Store
 from pages.components import run_curves
 from pages.components.palette import TERMS
 from tests.pages.test_distill_page import running

@@ -8,8 +8,8 @@ from distill_core import distillation, trainer
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
-from distill_core.events import DataUsed, Measured
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed, Measured
+from distill_core.runs.store import Store
 from pages.components import run_estimate, run_html
 from tests.conftest import FAKE_TOKEN
 from tests.pages.test_distill_page import running

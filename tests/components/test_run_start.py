@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 
 from distill_core.config.run_config import RunConfig
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from pages.components.run_start import REFUSED, Launch, start
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import FIELDS, RunConfig
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from pages.components.run_words import CHOICES, EMPTY, used_settings
 
 

@@ -12,7 +12,7 @@ from distill_core.config.recipes import GLUE_SIZES, RECIPES, YOURS, changes_in_w
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ConfigError
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from tests.pages.opening import open_page
 from tests.tiny import tiny_folder
 

@@ -158,7 +158,7 @@ def test_a_runs_command_line_is_that_run(values: dict[str, object], monkeypatch:
         taken.append(given)
         raise ConfigError("enough")
 
-    monkeypatch.setattr("distill_core.runner.submit", instead)
+    monkeypatch.setattr("distill_core.runs.scheduler.submit", instead)
     words = shlex.split(config.command)
     assert words[:4] == ["python", "-m", "distill_core", "distill"]
     CliRunner().invoke(app, words[3:])

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core import runner
 from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
-from distill_core.events import Event, Measured, Phase
 from distill_core.paths import run_folder
-from distill_core.recorder import Recorder
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.events import Event, Measured, Phase
+from distill_core.runs.recorder import Recorder
+from distill_core.runs.run import Run, scheduler
+from distill_core.runs.store import Store
 from pages.components import run_actions, run_view
 from tests.conftest import FAKE_TOKEN
 
@@ -27,7 +26,7 @@ NASTY = "<b>Bold</b> & <script>alert(1)</script>"
 WORKER = """
 import json, sys, time
 from distill_core import worker
-from distill_core.events import Measured, Note, Phase
+from distill_core.runs.events import Measured, Note, Phase
 
 class Session:
     begin = best = 0
@@ -72,7 +71,7 @@ def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs be done by a session of a few lines."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    monkeypatch.setattr(runner, "WORKER", (sys.executable, str(script)))
+    monkeypatch.setattr(scheduler, "WORKER", (sys.executable, str(script)))
 
 
 def opened(run: str | None = None, **values: Any) -> AppTest:
@@ -97,7 +96,7 @@ def links(page: AppTest) -> dict[str, str]:
 
 def running(store: Store, *events: Event, **settings: Any) -> tuple[Run, Recorder]:
     """Return a run that is being worked on, as far as the store can tell, with these events written."""
-    run_id = runner.submit(store, RunConfig(**{"device": "cpu", **settings}))
+    run_id = scheduler.submit(store, RunConfig(**{"device": "cpu", **settings}))
     assert store.claim(lambda name: (name,), FAKE_TOKEN, only=run_id) is not None
     recorder = Recorder(store, run_id, FAKE_TOKEN)
     for event in events:
@@ -315,7 +314,7 @@ def test_a_name_is_shown_as_the_text_it_is(store: Store) -> None:
 
 def test_the_list_leads_to_every_run(store: Store) -> None:
     first, _ = running(store, evaluated(5, 0.75), name="first")
-    second = runner.submit(store, RunConfig(device="cpu", name="second"))
+    second = scheduler.submit(store, RunConfig(device="cpu", name="second"))
     page = opened()
     assert {links(page)["first"], links(page)["second"]} == {f"run={first.id}", f"run={second}"}
     assert "accuracy .75" in html(page)
@@ -325,7 +324,7 @@ def test_the_list_leads_to_every_run(store: Store) -> None:
 def test_the_list_shows_the_latest_and_leads_to_all(store: Store) -> None:
     running(store)  # so that the others wait
     for number in range(run_view.LATEST):
-        runner.submit(store, RunConfig(device="cpu", name=f"waits {number}"))
+        scheduler.submit(store, RunConfig(device="cpu", name=f"waits {number}"))
     page = opened()
     assert html(page).count("dl-row") - html(page).count(".dl-row") == run_view.LATEST
     assert "All runs, side by side" in links(page)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.store import Store
+from distill_core.runs.store import Store
 from tests.pages.opening import open_page
 from tests.tiny import tiny_folder
 

@@ -9,15 +9,15 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
-from distill_core.runner import pump, stop, submit, wait
-from distill_core.store import Store
+from distill_core.runs.scheduler import pump, stop, submit, wait
+from distill_core.runs.store import Store
 from pages.components import resources
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.pages.opening import html_of, open_page
+from tests.runs.test_store import python
 from tests.small_worker import training, worker_command
 from tests.test_end_to_end import small_run
 from tests.test_faults import SERVER
-from tests.test_store import python
 from tests.tiny import tiny_folder
 
 

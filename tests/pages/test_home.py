@@ -6,8 +6,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.config.run_config import RunConfig
-from distill_core.runner import submit
-from distill_core.store import Store
+from distill_core.runs.scheduler import submit
+from distill_core.runs.store import Store
 from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent.parent

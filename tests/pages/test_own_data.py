@@ -13,9 +13,9 @@ from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
 from distill_core.data.user_datasets import OwnData, add_own, list_own
 from distill_core.data.user_files import MOST_MEGABYTES, read_table
-from distill_core.events import DataUsed
-from distill_core.runner import submit
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.scheduler import submit
+from distill_core.runs.store import Store
 from pages.components import run_html
 from tests.conftest import FAKE_TOKEN
 from tests.pages.opening import ROOT, open_page

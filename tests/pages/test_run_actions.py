@@ -3,16 +3,16 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core import housekeeping, runner
+from distill_core import housekeeping
 from distill_core.catalogue import find_model
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
-from distill_core.events import DataUsed, Measured
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, run_folder
-from distill_core.runs import RunState
+from distill_core.runs.events import DataUsed, Measured
+from distill_core.runs.run import RunState, scheduler
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, keep_as_best, settle_checkpoints
-from distill_core.store import Store
 from tests.conftest import FAKE_TOKEN
 from tests.pages.test_distill_page import NASTY, html, opened, running
 from tests.test_run_names import as_read
@@ -33,7 +33,7 @@ def test_stop_shows_at_once(store: Store) -> None:
 
 def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) -> None:
     running(store, name="the first")
-    waiting = [runner.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
+    waiting = [scheduler.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
     page = opened(waiting)
     assert "number 2 in the queue on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
     assert page.button(key="distill.stop").label == "Cancel"
@@ -44,7 +44,7 @@ def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) 
 
 def test_a_queued_run_can_be_moved(store: Store) -> None:
     running(store, name="the first")
-    first, second = (runner.submit(store, RunConfig(device="cpu")) for _ in range(2))
+    first, second = (scheduler.submit(store, RunConfig(device="cpu")) for _ in range(2))
     page = opened(second)
     page.button(key="distill.earlier").click().run()
     assert "next on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
@@ -55,7 +55,7 @@ def test_a_queued_run_can_be_moved(store: Store) -> None:
 
 def test_a_move_that_the_store_refuses_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     running(store, name="holds the device")
-    page = opened(runner.submit(store, RunConfig(device="cpu")))
+    page = opened(scheduler.submit(store, RunConfig(device="cpu")))
 
     def busy(*_: object) -> bool:
         raise StoreError("The store is busy; try again.")
@@ -91,7 +91,7 @@ def test_a_second_click_on_resume_says_no_error(store: Store) -> None:
     store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 3.")
     page = opened(run.id)
     running(store, name="another")  # so that it waits
-    runner.resume(store, run.id)  # by the first click, or in another window
+    scheduler.resume(store, run.id)  # by the first click, or in another window
     page.button(key="distill.resume").click().run()
     assert not page.error
     assert store.get(run.id).state == "queued"
@@ -270,7 +270,7 @@ def test_deleting_asks_first(store: Store) -> None:
 
 def test_a_run_whose_student_is_used_cannot_be_deleted(store: Store) -> None:
     run_id = ended(store)
-    runner.submit(store, RunConfig(device="cpu", teacher=f"run/{run_id}", name="the user"))
+    scheduler.submit(store, RunConfig(device="cpu", teacher=f"run/{run_id}", name="the user"))
     page = window(run_id)
     assert any("used by the user" in one.value.replace("\\", "") for one in page.caption)
     assert "distill.delete" not in {button.key for button in page.button}

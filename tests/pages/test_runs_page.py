@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core import runner
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
-from distill_core.events import Measured
-from distill_core.overview import overview
 from distill_core.paths import run_folder
-from distill_core.store import Store
+from distill_core.runs.events import Measured
+from distill_core.runs.run import scheduler
+from distill_core.runs.store import Store
+from distill_core.runs.summary import overview
 from pages.components import runs_curves, runs_deeds, runs_picked, runs_table
 from pages.components.run_start import Launch
 from tests.conftest import FAKE_TOKEN
@@ -160,7 +160,7 @@ def refuse(*_: object) -> None:
 
 def ended_beside(store: Store) -> str:
     """Return a run that was cancelled while another holds the device."""
-    run_id = runner.submit(store, RunConfig(device="cpu", seed=7, task="cola"))
+    run_id = scheduler.submit(store, RunConfig(device="cpu", seed=7, task="cola"))
     store.cancel(run_id)
     return run_id
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from distill_core.errors import ModelError
-from distill_core.events import Finding
 from distill_core.importing import add_folder
 from distill_core.models import load_model, logits
+from distill_core.runs.events import Finding
 from tests.tiny import random_inputs, tiny_folder
 
 

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 from distill_core.config.run_config import RunConfig
-from distill_core.database import BusyError
 from distill_core.errors import RunError
-from distill_core.events import Event, Measured
-from distill_core.recorder import patiently
-from distill_core.runner import pump, submit
-from distill_core.store import Store
+from distill_core.runs.database import BusyError
+from distill_core.runs.events import Event, Measured
+from distill_core.runs.recorder import patiently
+from distill_core.runs.scheduler import pump, submit
+from distill_core.runs.store import Store
 from tests.conftest import until
 from tests.small_worker import worker_command
 from tests.test_worker import Scripted, done
 
 
 def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.05)
     other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
     waits: list[threading.Timer] = []
 
@@ -45,7 +45,7 @@ def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.M
     failed = done(store, monkeypatch, failing, held)
     assert (failed.state, failed.reason) == ("failed", "as its session says")
     assert [point.step for point in store.metrics(failed.id)] == [1, 2]
-    monkeypatch.setattr("distill_core.recorder.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("distill_core.runs.recorder.PATIENCE_SECONDS", 0.1)
     with closing(sqlite3.connect(store.path, isolation_level=None)) as forever:
         forever.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError):
@@ -74,7 +74,7 @@ def test_a_signal_while_the_end_is_written_changes_no_end(
 def test_a_busy_store_keeps_no_run_from_beginning(
     store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.05)
     other, attach = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False), Store.attach
     timers: list[threading.Timer] = []
 

@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 
 from distill_core.config.run_config import RunConfig
-from distill_core.runner import submit
-from distill_core.store import Store
+from distill_core.runs.scheduler import submit
+from distill_core.runs.store import Store
 
 TOKEN = "0123456789abcdef"  # of tests/conftest.py: no worker is looked for
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import cast
 
 from distill_core.config.run_config import FIELDS, RunConfig
-from distill_core.database import Database, FullError
 from distill_core.devices import card_of
 from distill_core.errors import ConfigError, RunError
-from distill_core.events import DataUsed, Phase
 from distill_core.paths import home, run_folder
-from distill_core.run_log import LOG_NAME, found, tail
-from distill_core.runs import ACTIVE, ENDED, INTERRUPTED, MetricPoint, Run, RunState, Wish, readable, run_of
+from distill_core.runs.database import Database, FullError
+from distill_core.runs.events import DataUsed, Phase
+from distill_core.runs.log import LOG_NAME, found, tail
+from distill_core.runs.run import ACTIVE, ENDED, INTERRUPTED, MetricPoint, Run, RunState, Wish, readable, run_of
 
 NOTE_LENGTH = 10_000  # characters
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others

@@ -8,9 +8,9 @@ import pytest
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
-from distill_core.events import DataUsed
-from distill_core.migrations import MIGRATIONS, VERSION
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.migrations import MIGRATIONS, VERSION
+from distill_core.runs.store import Store
 
 SHIPPED = (
     "db43f9b371b86ebb",

@@ -30,14 +30,14 @@ import psutil
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import pinned_source
 from distill_core.data.user_datasets import PREFIX, remove_own
-from distill_core.database import BusyError
 from distill_core.devices import devices_for
 from distill_core.errors import DataError, RunError, StoreError
 from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
-from distill_core.run_log import LOG_NAME
-from distill_core.runs import ACTIVE, INTERRUPTED, Run, Wish
+from distill_core.runs.database import BusyError
+from distill_core.runs.log import LOG_NAME
+from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, Wish
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import settle_checkpoints, tidy_checkpoints
-from distill_core.store import Store
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # begins the token of a run that works inside the process of its caller

@@ -7,10 +7,10 @@ import time
 import psutil
 import pytest
 
-from distill_core import runner
 from distill_core.config.run_config import RunConfig
-from distill_core.runner import process_start, pump, stop, submit, worker_process
-from distill_core.store import Store
+from distill_core.runs.run import scheduler
+from distill_core.runs.scheduler import process_start, pump, stop, submit, worker_process
+from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN, until
 
 
@@ -28,7 +28,7 @@ def claimed(
 
 def test_a_zombie_counts_as_gone(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    run_id = claimed(store, child, token=f"{runner.FOREGROUND}1")  # pid and start time are right
+    run_id = claimed(store, child, token=f"{scheduler.FOREGROUND}1")  # pid and start time are right
     assert until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
     pump(store)
     assert store.get(run_id).state == "lost"
@@ -38,7 +38,7 @@ def test_a_zombie_counts_as_gone(store: Store) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts only by its clock")
 def test_setting_the_clock_loses_no_run_in_the_foreground(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     working = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    run_id = claimed(store, working, token=f"{runner.FOREGROUND}1")
+    run_id = claimed(store, working, token=f"{scheduler.FOREGROUND}1")
     before = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: before(process) + 3600)
     pump(store)
@@ -52,7 +52,7 @@ def test_setting_the_clock_loses_no_run_in_the_foreground(store: Store, monkeypa
 def test_a_run_in_the_foreground_of_an_older_version_is_known(store: Store) -> None:
     working = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     noted = psutil.Process(working.pid).create_time()
-    run_id = claimed(store, working, noted, token=f"{runner.FOREGROUND}1")
+    run_id = claimed(store, working, noted, token=f"{scheduler.FOREGROUND}1")
     assert worker_process(store.get(run_id)) is not None
     working.kill()
     working.wait()
@@ -60,8 +60,8 @@ def test_a_run_in_the_foreground_of_an_older_version_is_known(store: Store) -> N
 
 @pytest.mark.parametrize("started", [None, 1.0])
 def test_a_reused_pid_is_never_signalled(store: Store, monkeypatch: pytest.MonkeyPatch, started: float | None) -> None:
-    monkeypatch.setattr(runner, "TERM_AFTER", 0.0)
-    monkeypatch.setattr(runner, "KILL_AFTER", 0.0)
+    monkeypatch.setattr(scheduler, "TERM_AFTER", 0.0)
+    monkeypatch.setattr(scheduler, "KILL_AFTER", 0.0)
     innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
     run_id = claimed(store, innocent, started)
     assert worker_process(store.get(run_id)) is None

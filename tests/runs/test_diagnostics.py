@@ -5,8 +5,8 @@ import math
 import pytest
 
 from distill_core import distillation
-from distill_core.alarms import NEAR_CHANCE, Series, alarms, collapsed, exploded, idle_terms, weak_teacher
 from distill_core.config.run_config import RunConfig
+from distill_core.runs.diagnostics import NEAR_CHANCE, Series, alarms, collapsed, exploded, idle_terms, weak_teacher
 
 STS = RunConfig(task="stsb", steps=60)
 

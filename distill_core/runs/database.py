@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from distill_core.errors import StoreError
-from distill_core.migrations import VERSION, migrate
+from distill_core.runs.migrations import VERSION, migrate
 
 BUSY_SECONDS = 15.0  # how long a call waits for another process's write to end
 RESERVE_BYTES = 256 * 1024  # held back, so that a run's end can be written on a full disk

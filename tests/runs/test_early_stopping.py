@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core import exports, runner, worker
+from distill_core import exports, worker
 from distill_core.catalogue import find_model, list_models
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError
-from distill_core.events import Ended, Event, Measured
 from distill_core.models import load_model, read_record, save_model
 from distill_core.paths import STATE_FILE, run_folder
-from distill_core.runner import submit
-from distill_core.stopping import Stopping
+from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.events import Ended, Event, Measured
+from distill_core.runs.run import scheduler
+from distill_core.runs.scheduler import submit
+from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import (
     BEST,
     KEPT,
@@ -28,7 +30,6 @@ from distill_core.storage.checkpoints import (
     settle_checkpoints,
     tidy_checkpoints,
 )
-from distill_core.store import Store
 from distill_core.training_state import TrainingState
 from tests.test_end_to_end import small_run
 from tests.test_worker import Scripted, done
@@ -185,7 +186,7 @@ def test_a_worker_killed_after_its_run_was_finished_leaves_no_more_than_it_shoul
     run = done(store, monkeypatch, Scripted([Measured(1, {"validation/accuracy": 0.5})]))
     assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
     (run_folder(run.id) / LAST / STATE_FILE).touch()
-    assert runner.pump(store) == []  # whoever looks next
+    assert scheduler.pump(store) == []  # whoever looks next
     assert store.unsettled() == []
     assert sorted(file.name for file in (run_folder(run.id) / LAST).iterdir()) == ["student.json"]
 
@@ -208,7 +209,7 @@ def test_a_worker_killed_between_two_renames_of_the_only_student_leaves_one(
     folder = run_folder(run.id)
     (folder / LAST).rename(folder / f"{LAST}.1.old")
     (folder / BEST / "the best").touch()
-    runner.pump(store)
+    scheduler.pump(store)
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [LAST]
     assert (folder / LAST / "the best").exists()
 

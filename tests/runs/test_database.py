@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from distill_core.database import RESERVE_BYTES, BusyError, FullError
 from distill_core.errors import StoreError
-from distill_core.store import Store
-from tests.test_store import TOKEN, python, started
+from distill_core.runs.database import RESERVE_BYTES, BusyError, FullError
+from distill_core.runs.store import Store
+from tests.runs.test_store import TOKEN, python, started
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_sound_store_that_was_marked_is_kept(store: Store) -> None:
 
 def test_many_processes_set_a_damaged_store_aside_once(store: Store) -> None:
     overwrite_all(store.path)
-    code = "from distill_core.store import Store; Store().add('run', __import__('distill_core.config.run_config').config.RunConfig())"
+    code = "from distill_core.runs.store import Store; Store().add('run', __import__('distill_core.config.run_config').config.RunConfig())"
     for process in [python(code) for _ in range(6)]:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
@@ -97,7 +97,7 @@ def test_a_damaged_store_is_not_renamed_while_a_process_has_it_open(
 ) -> None:
     with store.connection():  # as another process that has read nothing of it yet
         overwrite_all(store.path)
-        monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
+        monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.05)
         with pytest.raises(BusyError, match="in use by another process"):
             Store()
         assert store.damaged == []
@@ -105,7 +105,7 @@ def test_a_damaged_store_is_not_renamed_while_a_process_has_it_open(
 
 
 def test_nobody_opens_a_store_while_it_is_begun(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.05)
     with store.connection(alone=True), pytest.raises(BusyError, match="in use by another process"):
         store.runs()
     assert store.runs() == []

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import FIELDS, RunConfig, Value
 from distill_core.data.tasks import TASKS, get_task
-from distill_core.events import DataUsed
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
 
 AGREEMENT = "agreement/signed_cosine"
 Evaluated = Mapping[str, tuple[int, float]]  # step and value, by metric

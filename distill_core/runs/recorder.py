@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from distill_core.database import BusyError
-from distill_core.events import DataUsed, Event, Measured, Phase
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.database import BusyError
+from distill_core.runs.events import DataUsed, Event, Measured, Phase
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
 
 FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
 PATIENCE_SECONDS = 600.0  # how long a run waits for a store that others keep busy

@@ -3,9 +3,9 @@
 import math
 
 from distill_core.config.run_config import FIELDS, RunConfig
-from distill_core.events import DataUsed
-from distill_core.overview import data_words, differences, matching, overview, tags_of
-from distill_core.store import BEST_EVALUATIONS, LAST_EVALUATIONS, Store
+from distill_core.runs.events import DataUsed
+from distill_core.runs.store import BEST_EVALUATIONS, LAST_EVALUATIONS, Store
+from distill_core.runs.summary import data_words, differences, matching, overview, tags_of
 from tests.conftest import FAKE_TOKEN as TOKEN
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, RunError, StoreError
-from distill_core.events import Measured, Note, Phase
 from distill_core.paths import run_folder
-from distill_core.recorder import Recorder
-from distill_core.run_log import LOG_NAME
-from distill_core.store import Store
+from distill_core.runs.events import Measured, Note, Phase
+from distill_core.runs.log import LOG_NAME
+from distill_core.runs.recorder import Recorder
+from distill_core.runs.store import Store
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token"
 
 
@@ -262,7 +262,7 @@ def test_points_that_could_not_be_written_are_written_next_time(store: Store, mo
 
 
 def test_a_store_that_is_busy_ends_no_training(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.0)
+    monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.0)
     recorder = Recorder(store, started(store), TOKEN)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -323,14 +323,14 @@ def test_a_log_outside_the_runs_cannot_be_named(store: Store, tmp_path: Path) ->
 def test_eight_readers_and_a_writer_lose_nothing_and_never_find_it_locked(store: Store) -> None:
     run_id = started(store)
     writing = f"""
-from distill_core.store import Store
+from distill_core.runs.store import Store
 store = Store()
 for step in range(1, 401):
     assert store.write("{run_id}", "{TOKEN}", [(step, "loss", step / 2), (step, "ce", 1.0)], None) is not None
 """
     reading = f"""
 import time
-from distill_core.store import Store
+from distill_core.runs.store import Store
 store, cursor, seen = Store(), 0, []
 deadline = time.monotonic() + 60
 while len(seen) < 800 and time.monotonic() < deadline:
@@ -349,7 +349,7 @@ def test_many_processes_may_begin_the_store_at_once(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
     code = """
 from distill_core.config.run_config import RunConfig
-from distill_core.store import Store
+from distill_core.runs.store import Store
 import os
 Store().add(str(os.getpid()), RunConfig())
 """
@@ -377,7 +377,7 @@ def test_a_folder_of_any_name_will_do(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_locked_store_says_that_it_was_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.1)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="in use by another process"):
@@ -387,5 +387,5 @@ def test_a_locked_store_says_that_it_was_in_use(store: Store, monkeypatch: pytes
 
 
 def test_reading_runs_needs_no_torch() -> None:
-    code = "import sys, distill_core.runner, distill_core.worker; sys.exit('torch' in sys.modules)"
+    code = "import sys, distill_core.runs.scheduler, distill_core.worker; sys.exit('torch' in sys.modules)"
     assert python(code).wait(timeout=60) == 0

@@ -11,23 +11,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distill_core import runner
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
-from distill_core.runner import pump, stop, submit, wait, worker_process
-from distill_core.runs import Run
-from distill_core.store import Store
+from distill_core.runs.run import Run, scheduler
+from distill_core.runs.scheduler import pump, stop, submit, wait, worker_process
+from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import script_command
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 OPENING = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 from distill_core.paths import home
-from distill_core.store import Store
+from distill_core.runs.store import Store
 store, run_id, token = Store(), sys.argv[1], os.environ["DISTILL_RUN_TOKEN"]
 """
 WORKERS = {
@@ -135,8 +134,8 @@ def test_two_processes_pumping_start_one_run_at_a_time_and_each_once(store: Stor
     ids = [submit(store, RunConfig(device="cpu")) for _ in range(10)]
     code = f"""
 import time
-from distill_core.runner import pump
-from distill_core.store import Store
+from distill_core.runs.scheduler import pump
+from distill_core.runs.store import Store
 store = Store()
 while store.runs(("queued", "running"), limit=1):
     pump(store, {tuple(command("quick"))!r})
@@ -156,7 +155,7 @@ time.sleep(0.2)
 def test_several_devices_work_at_the_same_time(
     store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "devices_for", lambda name: (name,))
+    monkeypatch.setattr(scheduler, "devices_for", lambda name: (name,))
     ids = [submit(store, RunConfig(device=device)) for device in ("cpu", "cuda", "cpu")]
     assert pump(store, command("obedient")) == ids[:2]
     assert [store.get(run_id).device for run_id in ids] == ["cpu", "cuda", None]
@@ -187,8 +186,8 @@ def test_a_worker_outlives_the_killed_server_and_its_death_is_seen_by_the_next(s
     run_id = submit(store, RunConfig(device="cpu"))
     code = f"""
 import os, signal
-from distill_core.runner import pump
-from distill_core.store import Store
+from distill_core.runs.scheduler import pump
+from distill_core.runs.store import Store
 pump(Store(), {tuple(command("obedient"))!r})
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -210,7 +209,7 @@ def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monke
     store.claim(lambda _: ("cpu",), FAKE_TOKEN)
     pump(store)
     assert store.get(run_id).state == "running"  # it may be about to
-    monkeypatch.setattr(runner, "START_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler, "START_SECONDS", 0.0)
     pump(store)
     assert store.get(run_id).state == "lost"
     assert "never started" in store.get(run_id).reason
@@ -258,11 +257,11 @@ def test_what_the_next_worker_saves_is_left_alone_when_the_last_is_seen_off(stor
     store.requeue(run_id)
     store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
     saving = halves(run_id, 4242)
-    runner._see_off(store, run_id, "the first", child, ("true",))
-    runner._give_up(store, first)
+    scheduler._see_off(store, run_id, "the first", child, ("true",))
+    scheduler._give_up(store, first)
     assert all(folder.exists() for folder in saving)
     store.end(run_id, FAKE_TOKEN, "stopped")
-    runner._see_off(store, run_id, FAKE_TOKEN, child, ("true",))
+    scheduler._see_off(store, run_id, FAKE_TOKEN, child, ("true",))
     assert [path.name for path in run_folder(run_id).iterdir()] == ["student"]
 
 
@@ -278,15 +277,15 @@ def test_a_run_resumed_while_it_is_given_up_keeps_what_its_next_worker_saves(
         store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
         saving.extend(halves(run_id, 4242))
 
-    monkeypatch.setattr(runner, "_kill_leftovers", meanwhile)
-    runner._give_up(store, store.get(run_id))
+    monkeypatch.setattr(scheduler, "_kill_leftovers", meanwhile)
+    scheduler._give_up(store, store.get(run_id))
     assert len(saving) == 2
     assert all(folder.exists() for folder in saving)
 
 
 def test_a_run_deleted_when_its_worker_ends_does_not_stall_the_queue(store: Store, command: Commands) -> None:
     child, following = ended_child(), submit(store, RunConfig(device="cpu"))
-    runner._see_off(store, "deleted", FAKE_TOKEN, child, command("obedient"))
+    scheduler._see_off(store, "deleted", FAKE_TOKEN, child, command("obedient"))
     assert store.get(following).state == "running"
 
 

@@ -1,0 +1,1 @@
+"""Training runs as records and processes: events, store, lifecycle, scheduler, summaries."""
