@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from distill_core.bundle import open_model
-from distill_core.catalogue import bundled_models
+from distill_core.catalog.catalog import bundled_models
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS, constant_metrics
 from distill_core.evaluation import evaluate, gold_labels

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
 
-from distill_core.catalogue import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
+from distill_core.catalog.catalog import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
 from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError, NeedsReordering
 from distill_core.layers import keep_layers

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_core.bundle import check_labels, named_order
-from distill_core.catalogue import class_names, read_json, weight_shapes
+from distill_core.catalog.catalog import class_names, read_json, weight_shapes
 from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, ModelError, NeedsConversion, NeedsReordering
 from distill_core.label_order import reorder, standing

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from distill_core.catalogue import find_model, student_of, student_record
+from distill_core.catalog.catalog import find_model, student_of, student_record
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.model_card import model_card
 from distill_core.paths import STATE_FILE

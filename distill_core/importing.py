@@ -13,8 +13,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_core.added import Added, check_task, list_added, remember
-from distill_core.catalogue import UNPACKED, ModelInfo, existing_folder, find_model
+from distill_core.catalog.catalog import UNPACKED, ModelInfo, existing_folder, find_model
+from distill_core.catalog.user_models import Added, check_task, list_added, remember
 from distill_core.checks import (
     PICKLE,
     check_config,

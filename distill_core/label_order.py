@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest, linregress, pearsonr
 
 from distill_core.bundle import check_labels
-from distill_core.catalogue import read_json
+from distill_core.catalog.catalog import read_json
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import Answer, get_task
 from distill_core.encoding import encode_all

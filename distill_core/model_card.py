@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill_core.catalogue import ModelInfo
+from distill_core.catalog.catalog import ModelInfo
 from distill_core.config.methods import METHODS, as_set, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.glue import HUB_ID

@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from distill_core.catalogue import class_names, read_json, weight_shapes
+from distill_core.catalog.catalog import class_names, read_json, weight_shapes
 from distill_core.encoding import Inputs, tokenizer_blamed
 from distill_core.errors import ModelError
 from distill_core.layers import watched_stack

@@ -7,7 +7,7 @@ from functools import cache
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from distill_core.catalogue import BUNDLE
+from distill_core.catalog.catalog import BUNDLE
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
 from distill_core.encoding import tokenizer_blamed

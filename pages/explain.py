@@ -9,7 +9,7 @@ from pages.components.frame import errors_shown, footer, frame, loading, plain, 
 
 frame("Explain")
 with loading("Loading PyTorch and the attribution methods …"):
-    from distill_core.catalogue import find_model
+    from distill_core.catalog.catalog import find_model
     from distill_core.data.datasets import splits_of
     from distill_core.encoding import legible
     from distill_core.errors import DataError, DistillError, TokensDifferError

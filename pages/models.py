@@ -8,7 +8,7 @@ from pages.components.frame import errors_shown, footer, frame, loading
 
 frame("Models")
 with loading("Loading the models …"):
-    from distill_core.catalogue import ModelInfo, find_model, list_models
+    from distill_core.catalog.catalog import ModelInfo, find_model, list_models
     from distill_core.data.tasks import TASKS
     from distill_core.paths import ASSETS
     from distill_core.settings import model_memory, read_settings, write_settings

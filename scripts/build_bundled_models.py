@@ -28,7 +28,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from distill_core import bundle, catalogue
+from distill_core import bundle
+from distill_core.catalog import catalog
 from distill_core.data.datasets import Dataset, load_split
 from distill_core.data.tasks import get_task, task_metrics
 from distill_core.encoding import encode_all
@@ -141,10 +142,10 @@ def build_base() -> None:
     network = BertForSequenceClassification.from_pretrained(source, config=config)
     kept = {k: v.half() for k, v in network.state_dict().items() if not k.startswith("classifier.")}
     kept.pop("bert.embeddings.position_ids", None)
-    catalogue.BUNDLE.mkdir(parents=True, exist_ok=True)
-    save_file(kept, catalogue.BUNDLE / "base.safetensors")
-    config.to_json_file(catalogue.BUNDLE / "base_config.json")
-    AutoTokenizer.from_pretrained(source).save_pretrained(catalogue.BUNDLE / "tokenizer")
+    catalog.BUNDLE.mkdir(parents=True, exist_ok=True)
+    save_file(kept, catalog.BUNDLE / "base.safetensors")
+    config.to_json_file(catalog.BUNDLE / "base_config.json")
+    AutoTokenizer.from_pretrained(source).save_pretrained(catalog.BUNDLE / "tokenizer")
     write_manifest([])
 
 
@@ -153,7 +154,7 @@ def build(name: str, glue: Path) -> None:
     recipe = RECIPES[name]
     task = get_task(recipe.task)
     train, validation = (load_split(task.name, split, str(glue)) for split in ("train", "validation"))
-    tokenizer = AutoTokenizer.from_pretrained(catalogue.BUNDLE / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(catalog.BUNDLE / "tokenizer")
     start = keep_layers(_parent_network(recipe), recipe.layers)
     if recipe.parent == bundle.BASE:
         torch.manual_seed(SEED)
@@ -244,27 +245,27 @@ def write_update(name: str, student: PreTrainedModel, packed: dict[str, torch.Te
     recipe = RECIPES[name]
     rest = {key: value.detach().half() for key, value in student.named_parameters() if value.requires_grad}
     update = packed | rest
-    path = catalogue.BUNDLE / f"{name}.safetensors"
+    path = catalog.BUNDLE / f"{name}.safetensors"
     save_file(update, path)
-    entry = catalogue.BundledModel(
+    entry = catalog.BundledModel(
         name=name, title=recipe.title, description=recipe.description, task=recipe.task, parent=recipe.parent,
         layers=recipe.layers,
         hidden_size=student.config.hidden_size, parameters=sum(value.numel() for value in student.parameters()),
         file=path.name, sha256=file_sha256(path),
     )  # fmt: skip
-    others = [old for old in catalogue.bundled_models().values() if old.name != name]
+    others = [old for old in catalog.bundled_models().values() if old.name != name]
     order = list(RECIPES)
     write_manifest(sorted([*others, entry], key=lambda one: order.index(one.name)))
 
 
-def write_manifest(entries: list[catalogue.BundledModel]) -> None:
+def write_manifest(entries: list[catalog.BundledModel]) -> None:
     """Write the manifest of the bundle."""
     content = {
-        "base_sha256": file_sha256(catalogue.BUNDLE / "base.safetensors"),
+        "base_sha256": file_sha256(catalog.BUNDLE / "base.safetensors"),
         "models": [asdict(e) for e in entries],
     }
-    (catalogue.BUNDLE / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    catalogue.bundled_models.cache_clear()
+    (catalog.BUNDLE / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    catalog.bundled_models.cache_clear()
 
 
 def _parent_network(recipe: Recipe) -> PreTrainedModel:

@@ -15,7 +15,7 @@ from distill_core.attribution import METHODS, attribute, attribute_each
 from distill_core.attribution.baselines import BASELINES, baseline_embeddings
 from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.attribution.reduce import word_numbers
-from distill_core.catalogue import find_model
+from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare

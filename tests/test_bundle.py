@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core import bundle, catalogue
+from distill_core import bundle
+from distill_core.catalog import catalog
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
@@ -21,19 +22,19 @@ BUNDLED = ("bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd")
 
 
 def test_a_teacher_comes_first_then_its_students_and_all_are_small_enough() -> None:
-    entries = catalogue.bundled_models()
+    entries = catalog.bundled_models()
     assert next(iter(entries)) == "sst2-teacher"
     kinds: dict[str, list[str]] = {}
     for entry in entries.values():
         kinds.setdefault(entry.task, []).append(entry.name.removeprefix(f"{entry.task}-"))
     assert kinds == {task: ["teacher", "kd", "ad-kd"] for task in TASKS}
-    sizes = [file.stat().st_size for file in catalogue.BUNDLE.rglob("*.safetensors")]
+    sizes = [file.stat().st_size for file in catalog.BUNDLE.rglob("*.safetensors")]
     assert max(sizes) < 50_000_000
     assert sum(sizes) <= 100_000_000
 
 
 def test_a_bundled_model_becomes_a_plain_folder_once(own_home: Path) -> None:
-    info = catalogue.find_model("bundled/sst2-kd")
+    info = catalog.find_model("bundled/sst2-kd")
     assert not info.path.exists()
     model = bundle.open_model(info.id)
     assert own_home in model.path.parents
@@ -46,7 +47,7 @@ def test_a_bundled_model_becomes_a_plain_folder_once(own_home: Path) -> None:
 
 @pytest.mark.parametrize("kilobytes", [10, 20_000])
 def test_a_full_disk_is_told_with_the_space_it_takes_and_nothing_stays(kilobytes: int) -> None:
-    path, limits = catalogue.find_model("bundled/sst2-kd").path, resource.getrlimit(resource.RLIMIT_FSIZE)
+    path, limits = catalog.find_model("bundled/sst2-kd").path, resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes, limits[1]))  # no file may grow beyond
     try:
         with pytest.raises(ModelError, match=rf"{path.name} \(.*\)\. It needs \d+ MB there: free some space, or set"):
@@ -65,19 +66,19 @@ def test_a_folder_that_cannot_be_written_is_told(own_home: Path) -> None:
 
 
 def test_what_killed_unpackings_left_goes_with_the_next(own_home: Path) -> None:
-    path = catalogue.find_model("bundled/sst2-kd").path
+    path = catalog.find_model("bundled/sst2-kd").path
     dead, alive = path.with_name(f"{path.name}.0a1b2c3d.77.part"), path.with_name(f"{path.name}.11223344.78.part")
     for folder in (dead, alive):
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text("half")
     os.utime(dead, (time.time() - 7200,) * 2)
-    bundle.unpack(catalogue.find_model("bundled/sst2-kd"))
+    bundle.unpack(catalog.find_model("bundled/sst2-kd"))
     assert set((own_home / "models").iterdir()) == {path, alive}
 
 
 @pytest.mark.parametrize(("model_id", "layers"), [(BUNDLED[0], 6), (BUNDLED[1], 3), (BUNDLED[2], 3)])
 def test_the_manifest_tells_the_truth(model_id: str, layers: int) -> None:
-    info, model = catalogue.find_model(model_id), bundle.open_model(model_id)
+    info, model = catalog.find_model(model_id), bundle.open_model(model_id)
     assert info.layers == layers == model.network.config.num_hidden_layers == len(model.network.bert.encoder.layer)
     assert info.parameters == sum(parameter.numel() for parameter in model.network.parameters())
     assert model.labels == ("negative", "positive")
@@ -109,7 +110,7 @@ def test_damage_in_the_unpacked_copy_is_refused_and_deleting_it_heals() -> None:
 
 
 def test_damage_in_the_bundle_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(catalogue.BUNDLE, tmp_path / "models")
+    shutil.copytree(catalog.BUNDLE, tmp_path / "models")
     file = tmp_path / "models" / "sst2-kd.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
     monkeypatch.setattr(bundle, "BUNDLE", tmp_path / "models")
@@ -130,7 +131,7 @@ def test_labels_in_another_order_are_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model_id", ["bundled/nope", "run/nope", "run/../..", "", "bundled/"])
 def test_unknown_ids_are_answered_with_the_valid_ones(model_id: str) -> None:
     with pytest.raises(ModelError, match="bundled/sst2-teacher"):
-        catalogue.find_model(model_id)
+        catalog.find_model(model_id)
 
 
 def test_predictions_do_not_depend_on_their_batch() -> None:
@@ -163,5 +164,5 @@ def test_packing_by_hand() -> None:
 
 
 def test_checksums_are_the_files() -> None:
-    for entry in catalogue.bundled_models().values():
-        assert file_sha256(catalogue.BUNDLE / entry.file) == entry.sha256
+    for entry in catalog.bundled_models().values():
+        assert file_sha256(catalog.BUNDLE / entry.file) == entry.sha256

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distill_core.catalogue import bundled_models
+from distill_core.catalog.catalog import bundled_models
 from distill_core.cli import main, output
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distill_core.bundle import open_model
-from distill_core.catalogue import find_teacher
+from distill_core.catalog.catalog import find_teacher
 from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.column_mapping import guess_mapping

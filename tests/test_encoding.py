@@ -11,7 +11,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import AutoTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerFast
 
 from distill_core.attribution.reduce import word_groups
-from distill_core.catalogue import BUNDLE
+from distill_core.catalog.catalog import BUNDLE
 from distill_core.data.datasets import Example, load_split
 from distill_core.encoding import (
     check_text,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill_core.catalogue import find_model, list_models
+from distill_core.catalog.catalog import find_model, list_models
 from distill_core.config.run_config import RunConfig
 from distill_core.models import load_model
 from distill_core.runs.run import scheduler

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from distill_core.catalogue import bundled_models
+from distill_core.catalog.catalog import bundled_models
 from distill_core.cli import app
 from distill_core.config.methods import METHODS
 from distill_core.data.datasets import load_split

@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from distill_core import exports
-from distill_core.catalogue import find_model
+from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.exports import export_run, model_zip_bytes
 from distill_core.models import load_model

@@ -14,9 +14,9 @@ import pytest
 from huggingface_hub.utils import validate_repo_id
 
 from distill_core import hub as hub_module
-from distill_core.added import list_added
 from distill_core.bundle import open_model
-from distill_core.catalogue import ModelInfo, find_model, list_models
+from distill_core.catalog.catalog import ModelInfo, find_model, list_models
+from distill_core.catalog.user_models import list_added
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
 from distill_core.hub import PRESETS

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill_core import catalogue
-from distill_core.added import forget, list_added
 from distill_core.bundle import open_model
-from distill_core.catalogue import ModelInfo, find_model, list_models, read_json
+from distill_core.catalog import catalog
+from distill_core.catalog.catalog import ModelInfo, find_model, list_models, read_json
+from distill_core.catalog.user_models import forget, list_added
 from distill_core.errors import ConfigError, ModelError, NeedsConversion
 from distill_core.importing import add_folder
 from distill_core.models import load_model
@@ -86,7 +86,7 @@ def test_a_folder_that_vanished_is_left_out_and_told_when_asked_for(
 def test_a_damaged_list_does_not_take_the_other_models_from_sight(own_home: Path) -> None:
     own_home.mkdir()
     (own_home / "added.json").write_text("nonsense")
-    assert len(list_models()) == len(catalogue.bundled_models())
+    assert len(list_models()) == len(catalog.bundled_models())
 
 
 def test_a_tokenizer_of_years_ago_is_enough(folder: Path) -> None:

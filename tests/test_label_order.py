@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from distill_core import label_order
 from distill_core.bundle import open_model
-from distill_core.catalogue import ModelInfo
+from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.datasets import Dataset, Example
 from distill_core.encoding import collate, encode
 from distill_core.errors import ModelError, NeedsReordering

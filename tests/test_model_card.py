@@ -12,7 +12,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from distill_core.catalogue import ModelInfo
+from distill_core.catalog.catalog import ModelInfo
 from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS

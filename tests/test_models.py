@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from distill_core import models
 from distill_core.bundle import open_model
-from distill_core.catalogue import find_model
+from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError
 from distill_core.layers import keep_layers
 from distill_core.models import embed, load_model, logits, logits_from_embeddings, read_record, save_model

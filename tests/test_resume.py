@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from distill_core import worker
+from distill_core.catalog.deletion import free
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
-from distill_core.housekeeping import free
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runs.events import Event, Measured

@@ -11,19 +11,19 @@ import yaml
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+from distill_core.catalog.deletion import rename
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
 from distill_core.exports import KINDS, export_run
-from distill_core.housekeeping import rename
 from distill_core.models import load_model
 from distill_core.paths import home
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from pages.components import run_view
 from pages.components.frame import plain
+from tests.catalog.test_deletion import finished
 from tests.pages.test_home import opened as open_home
-from tests.test_housekeeping import finished
 
 ROOT = Path(__file__).resolve().parent.parent
 TURNED = "abc \u202edef\u2066"  # the rest of its line would be read backwards

@@ -32,7 +32,7 @@ def compare(
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
     from distill_core.bundle import open_model
-    from distill_core.catalogue import find_teacher
+    from distill_core.catalog.catalog import find_teacher
     from distill_core.comparison import measure, plan, summarise
     from distill_core.runs.scheduler import pinned
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.added import forget, is_own, list_added
-from distill_core.catalogue import ModelInfo, existing_folder, find_model, list_models
+from distill_core.catalog.catalog import ModelInfo, existing_folder, find_model, list_models
+from distill_core.catalog.user_models import forget, is_own, list_added
 from distill_core.cli.output import Json, bar, byte_bar, error_console, print_json, print_rows
 from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, NeedsConversion, NeedsReordering

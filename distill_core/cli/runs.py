@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.catalogue import find_model, find_teacher, student_of, student_record
+from distill_core.catalog.catalog import find_model, find_teacher, student_of, student_record
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
@@ -84,14 +84,14 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List runs, newest first, with what each reached: the task's metric, and its agreement with the teacher."""
-    from distill_core import housekeeping
+    from distill_core.catalog import deletion
 
     outcomes = overview(settled_store())
     rows = [
         {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
          "step": run.step, "steps": run.config.steps, "metric": outcome.score, "best": outcome.best,
          "agreement": outcome.agreement, "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags),
-         "disk_mb": _megabytes(housekeeping.size(run.id))}
+         "disk_mb": _megabytes(deletion.size(run.id))}
         for outcome in matching(outcomes, " ".join(words or ()), state or (), task or (), method or (), tag or ())
         for run in (outcome.run,)
     ]  # fmt: skip
@@ -129,19 +129,19 @@ def _as_asked_for(name: str) -> tuple[int, str]:
 @runs_app.command()
 def show(run: RunId, as_json: Json = False) -> None:
     """Show one run: its state, settings, space on disk, every number it measured, and its log's end where it failed."""
-    from distill_core import housekeeping
+    from distill_core.catalog import deletion
 
     store = settled_store()
     found = store.get(run)
     if as_json:
         points = [{"step": p.step, "name": p.name, "value": p.value} for p in store.metrics(run)]
-        disk = {"disk_mb": _megabytes(housekeeping.size(run))}
+        disk = {"disk_mb": _megabytes(deletion.size(run))}
         print_json(run_document(store, found) | disk | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
         error_console.print(f"again: {found.command}")
         error_console.print(f"made with: {in_words(student_record(found.id).get('versions'))}")
-        error_console.print(f"on disk: {housekeeping.size(run) / 1e6:,.0f} MB")
+        error_console.print(f"on disk: {deletion.size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
@@ -185,9 +185,9 @@ def move(
 @runs_app.command()
 def rename(run: RunId, name: Annotated[str, typer.Argument(help="Its new name; empty for none.")]) -> None:
     """Give a run another name."""
-    from distill_core import housekeeping
+    from distill_core.catalog import deletion
 
-    error_console.print(f"{run}: {housekeeping.rename(settled_store(), run, name).title}")
+    error_console.print(f"{run}: {deletion.rename(settled_store(), run, name).title}")
 
 
 @runs_app.command()
@@ -205,13 +205,13 @@ def note(
 @runs_app.command()
 def delete(run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete an ended run with its numbers, log and students. Asks first."""
-    from distill_core import housekeeping
+    from distill_core.catalog import deletion
 
     store = settled_store()
-    words = f"Delete {store.get(run).title} with its student, {housekeeping.size(run) / 1e6:,.0f} MB?"
+    words = f"Delete {store.get(run).title} with its student, {deletion.size(run) / 1e6:,.0f} MB?"
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
-    error_console.print(f"{run} is deleted, {housekeeping.delete(store, run) / 1e6:,.0f} MB are free again.")
+    error_console.print(f"{run} is deleted, {deletion.delete(store, run) / 1e6:,.0f} MB are free again.")
 
 
 @runs_app.command()
@@ -220,7 +220,7 @@ def free(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete the students of ended runs, and what they would go on from. Curves, settings and logs stay. Asks first."""
-    from distill_core import housekeeping
+    from distill_core.catalog import deletion
 
     store = settled_store()
     named = list(dict.fromkeys(runs))
@@ -229,12 +229,12 @@ def free(
         if run.active:
             raise RunError(f"Run {run.id} is {run.status}; stop it first.")
     titles = ", ".join(run.title for run in found)
-    words = f"Delete the students of {titles}, {sum(map(housekeeping.freeable, named)) / 1e6:,.0f} MB?"
+    words = f"Delete the students of {titles}, {sum(map(deletion.freeable, named)) / 1e6:,.0f} MB?"
     words += " They cannot be explained or resumed any more."
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
     for run_id in named:
-        freed = housekeeping.free(store, run_id)
+        freed = deletion.free(store, run_id)
         error_console.print(f"{run_id}: {freed / 1e6:,.0f} MB are free again; its curves, settings and log are kept.")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_core.catalogue import read_json
+from distill_core.catalog.catalog import read_json
 from distill_core.errors import ModelError
 
 CONFIG = "config.json"

@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from distill_core.attribution import BASELINES, METHODS
-from distill_core.catalogue import ModelInfo, find_model
+from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.data.datasets import Dataset, splits_of
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.explanation import UNITS

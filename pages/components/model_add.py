@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from distill_core.catalogue import ModelInfo
+from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.tasks import TASKS
 from distill_core.errors import NeedsConversion, NeedsReordering
 from distill_core.runs.events import Finding, Step

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from distill_core.catalogue import ModelInfo, bundled_models
+from distill_core.catalog.catalog import ModelInfo, bundled_models
 from distill_core.data.tasks import TASKS
 from distill_core.errors import DistillError
 from pages.components.frame import page_link, plain, show_error
@@ -44,7 +44,7 @@ def _remove(info: ModelInfo) -> None:
 
 
 def _forget(info: ModelInfo) -> None:
-    from distill_core.added import forget
+    from distill_core.catalog.user_models import forget
 
     try:
         forget(info.id)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from distill_core.catalogue import ModelInfo
+from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.tasks import TASKS
 from distill_core.runs.events import Finding
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from distill_core.catalogue import ModelInfo, find_model, list_models
+from distill_core.catalog.catalog import ModelInfo, find_model, list_models
 from distill_core.data.datasets import Dataset, describe_source, load_split
 from distill_core.errors import StoreError
 from distill_core.paths import home

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core.catalogue import list_models, student_of
+from distill_core.catalog.catalog import list_models, student_of
 from distill_core.data.user_datasets import PREFIX
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder

@@ -6,8 +6,8 @@ from html import escape
 
 import streamlit as st
 
-from distill_core import housekeeping
-from distill_core.catalogue import read_json, student_of
+from distill_core.catalog import deletion
+from distill_core.catalog.catalog import read_json, student_of
 from distill_core.config.run_config import FIELDS
 from distill_core.errors import DistillError, ModelError
 from distill_core.exports import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
@@ -62,7 +62,7 @@ def draw_window(run_id: str) -> None:
         note = st.text_area("Note", run.note, max_chars=NOTE_LENGTH, key="distill.new_note")
         if st.button("Save", type="primary", icon=":material/save:", key="distill.save"):
             store.annotate(run_id, note=note, tags=tags.split(","))
-            housekeeping.rename(store, run_id, name)
+            deletion.rename(store, run_id, name)
             st.rerun()
         st.divider()
         _downloads(store, run)
@@ -96,26 +96,26 @@ def _downloads(store: Store, run: Run) -> None:
 
 def _space(store: Store, run: Run) -> None:
     """Say what a run takes on disk, and draw the buttons that delete its students, or all of it; each asks first."""
-    whole, students = _megabytes(housekeeping.size(run.id)), _megabytes(housekeeping.freeable(run.id))
+    whole, students = _megabytes(deletion.size(run.id)), _megabytes(deletion.freeable(run.id))
     st.caption(f"{whole} on disk, {students} of it students and what the training would go on from.")
-    if using := housekeeping.users(store, run.id):
+    if using := deletion.users(store, run.id):
         st.caption(plain(f"It cannot be deleted: its student is used by {', '.join(using)}."))
         return
     asked = st.session_state.get(SURE)
     if asked == ("free", run.id):
         st.warning(f"Its students will be deleted, {students}; curves, settings and log stay. This cannot be undone.")
         if _sure("Free space for good", "distill.free_sure", ":material/mop:"):
-            housekeeping.free(store, run.id)
+            deletion.free(store, run.id)
             st.rerun()
     elif asked == ("delete", run.id):
         st.warning(f"Its curves, log and students will be deleted, {whole}. This cannot be undone.")
         if _sure("Delete for good", "distill.delete_sure", ":material/delete_forever:"):
-            housekeeping.delete(store, run.id)
+            deletion.delete(store, run.id)
             st.query_params.clear()
             st.rerun()
     else:
         with st.container(horizontal=True):
-            if housekeeping.freeable(run.id):
+            if deletion.freeable(run.id):
                 words = f"Free space, {students}"
                 st.button(words, icon=":material/mop:", key="distill.free", on_click=_ask, args=(("free", run.id),))
             words, icon = f"Delete this run, {whole}", ":material/delete:"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from distill_core.catalogue import student_of, student_record
+from distill_core.catalog.catalog import student_of, student_record
 from distill_core.data.tasks import get_task
 from distill_core.runs.diagnostics import Series, alarms, constant_score
 from distill_core.runs.events import DataUsed

@@ -1,6 +1,6 @@
 """A run's settings in words: as the form offers them, and as a run's page says what was used."""
 
-from distill_core.catalogue import find_model
+from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import METHODS, readers
 from distill_core.config.run_config import FIELDS, WATCHED, RunConfig
 from distill_core.data.tasks import TASKS

@@ -8,7 +8,7 @@ from functools import partial
 
 import streamlit as st
 
-from distill_core import housekeeping
+from distill_core.catalog import deletion
 from distill_core.errors import DistillError
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
@@ -141,14 +141,14 @@ def _downloads(store: Store, runs: Sequence[Run]) -> None:
 
 def _deletion(store: Store, runs: Sequence[Run]) -> None:
     """Ask whether runs are to be deleted, and say what cannot be."""
-    used = {run.id: housekeeping.users(store, run.id) for run in runs}
+    used = {run.id: deletion.users(store, run.id) for run in runs}
     free = [run for run in runs if not used[run.id]]
     for run in runs:
         if used[run.id]:
             st.caption(plain(f"{run.title} stays: its student is used by {', '.join(used[run.id])}."))
     if not free:
         return
-    space = f"{sum(housekeeping.size(run.id) for run in free) / 1e6:,.0f} MB"
+    space = f"{sum(deletion.size(run.id) for run in free) / 1e6:,.0f} MB"
     whose = "this run" if len(free) == 1 else f"these {len(free)} runs"
     st.warning(f"Curves, log and student of {whose} will be deleted, {space}. This cannot be undone.")
     with st.container(horizontal=True):
@@ -161,7 +161,7 @@ def _delete(store: Store, runs: Sequence[Run]) -> None:
     gone = set()
     try:
         for run in runs:
-            housekeeping.delete(store, run.id)
+            deletion.delete(store, run.id)
             gone.add(run.id)
     finally:
         runs_table.pick([run_id for run_id in runs_table.picked() if run_id not in gone])

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core import housekeeping
+from distill_core.catalog import deletion
 from distill_core.config.methods import METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.paths import run_folder
@@ -183,4 +183,4 @@ def _size(run: Run) -> int:
 @st.cache_data(max_entries=2048, show_spinner=False)
 def _counted(folder: str, run_id: str, changed: int, now: float) -> int:
     del folder, changed, now  # part of the key
-    return housekeeping.size(run_id)
+    return deletion.size(run_id)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from distill_core.attribution import BASELINES, METHODS, OUTPUTS
-from distill_core.catalogue import ModelInfo, find_model
+from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, DistillError, ModelError

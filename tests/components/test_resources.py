@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.catalogue import find_model
+from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError
 from pages.components.resources import model_source
 from tests.tiny import tiny_folder

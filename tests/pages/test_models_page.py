@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from streamlit.testing.v1 import AppTest
 
-from distill_core.added import list_added
-from distill_core.catalogue import bundled_models
+from distill_core.catalog.catalog import bundled_models
+from distill_core.catalog.user_models import list_added
 from distill_core.settings import read_settings
 from distill_core.storage.model_folder import WEIGHTS
 from pages.components.model_add import FOLDER, imports

@@ -3,8 +3,8 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core import housekeeping
-from distill_core.catalogue import find_model
+from distill_core.catalog import deletion
+from distill_core.catalog.catalog import find_model
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
 from distill_core.models import save_model
@@ -210,7 +210,7 @@ def test_its_students_can_be_downloaded_where_they_are(store: Store) -> None:
     run_id = with_students(store)
     labels = {part.proto.label for part in window(run_id).get("download_button")}
     assert {"Model (zip)", "Best model (zip)"} <= labels
-    housekeeping.free(store, run_id)
+    deletion.free(store, run_id)
     page = window(run_id)
     assert not page.exception
     labels = {part.proto.label for part in page.get("download_button")}
@@ -227,7 +227,7 @@ def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -
     page.button(key="distill.free").click().run()
     page.button(key="distill.free_sure").click().run()
     assert not page.exception
-    assert housekeeping.freeable(run_id) == 0
+    assert deletion.freeable(run_id) == 0
     assert "distill.free" not in {button.key for button in window(run_id).button}
     page = opened(run_id)
     assert "Its student has been deleted" in html(page)

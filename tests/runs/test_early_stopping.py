@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill_core import exports, worker
-from distill_core.catalogue import find_model, list_models
+from distill_core.catalog.catalog import find_model, list_models
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.added import Added, forget, list_added, remember
+from distill_core.catalog.user_models import Added, forget, list_added, remember
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError
 from distill_core.runs.store import Store
@@ -69,7 +69,7 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(own_home: Path, monke
     folder = own_home / "models" / "hub" / "x"
     folder.mkdir(parents=True)
     remember(entry("a", str(folder), origin="hub"))
-    monkeypatch.setattr("distill_core.added.shutil", None)
+    monkeypatch.setattr("distill_core.catalog.user_models.shutil", None)
     with pytest.raises(AttributeError):
         forget("a")
     monkeypatch.undo()

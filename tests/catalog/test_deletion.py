@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from distill_core.added import Added, forget, remember
-from distill_core.catalogue import find_model, list_models
+from distill_core.catalog.catalog import find_model, list_models
+from distill_core.catalog.deletion import delete, free, freeable, rename, size
+from distill_core.catalog.user_models import Added, forget, remember
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError, RunError, StoreError
 from distill_core.exports import student_folder
-from distill_core.housekeeping import delete, free, freeable, rename, size
 from distill_core.models import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runs.run import RunState
@@ -201,7 +201,7 @@ def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: 
         met.append(store.write(other, FAKE_TOKEN, [(1, "loss", 0.5)], None))
         discard(path)
 
-    monkeypatch.setattr("distill_core.housekeeping.discard", meanwhile)
+    monkeypatch.setattr("distill_core.catalog.deletion.discard", meanwhile)
     assert free(store, run_id) > 1000
     assert met
     assert store.end(other, FAKE_TOKEN, "stopped")
@@ -227,7 +227,7 @@ def test_freeing_that_was_killed_loses_no_record_and_is_done_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
-        patch.setattr("distill_core.housekeeping.discard", interrupted)
+        patch.setattr("distill_core.catalog.deletion.discard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             free(store, run_id)
     assert size(run_id) > 1000
@@ -265,7 +265,7 @@ def test_a_checkpoint_takes_the_place_of_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "outside" / "weights").exists()
 
 
-@pytest.mark.parametrize("place", ["distill_core.housekeeping.discard", "pathlib.Path.rename"])
+@pytest.mark.parametrize("place", ["distill_core.catalog.deletion.discard", "pathlib.Path.rename"])
 def test_what_the_disk_does_not_let_go_of_is_told(store: Store, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     run_id = finished(store)
 
@@ -299,7 +299,7 @@ def test_space_of_a_run_that_starts_again_in_that_moment_is_not_freed(
         store.requeue(run_id)
         return 1
 
-    monkeypatch.setattr("distill_core.housekeeping.freeable", meanwhile)
+    monkeypatch.setattr("distill_core.catalog.deletion.freeable", meanwhile)
     with pytest.raises(RunError, match="has just been started again"):
         free(store, run_id)
     assert find_model(f"run/{run_id}")

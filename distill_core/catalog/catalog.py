@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distill_core.added import Added, list_added
+from distill_core.catalog.deletion import student_titles
+from distill_core.catalog.user_models import Added, list_added
 from distill_core.config.layer_mapping import layer_pairs
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, ModelError
-from distill_core.housekeeping import student_titles
 from distill_core.paths import ASSETS, home, run_folder
 from distill_core.storage.checkpoints import BEST, LAST, RECORD
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_core.added import list_added
+from distill_core.catalog.user_models import list_added
 from distill_core.config.methods import METHODS
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from distill_core import catalogue
 from distill_core.bundle import unpack
-from distill_core.catalogue import find_model, find_teacher
+from distill_core.catalog import catalog
+from distill_core.catalog.catalog import find_model, find_teacher
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError
 from distill_core.models import load_model
@@ -39,7 +39,7 @@ def test_a_student_whose_checkpoint_is_just_being_replaced_is_found(monkeypatch:
     aside = run_folder("one") / "student.7.old"
     aside.mkdir(parents=True)
     (aside / "config.json").write_text("{}")
-    monkeypatch.setattr(catalogue.time, "sleep", lambda _: aside.rename(run_folder("one") / "student"))
+    monkeypatch.setattr(catalog.time, "sleep", lambda _: aside.rename(run_folder("one") / "student"))
     assert find_model("run/one").path == run_folder("one") / "student"
 
 
@@ -50,7 +50,7 @@ def test_a_run_killed_before_its_last_student_was_kept_as_its_best_has_the_last_
         record.write_text(json.dumps(json.loads(record.read_text()) | {"step": step, "best": step}))
     found = find_model(f"run/one/{BEST}")
     assert (found.path, found.title.split(", ")[-1]) == (folder / LAST, "best at step 40")
-    assert found in catalogue.list_models()
+    assert found in catalog.list_models()
     (folder / LAST / RECORD).write_text('{"step": 60, "best": 20}')
     assert find_model(f"run/one/{BEST}").path == folder / BEST
 
@@ -96,7 +96,7 @@ def test_a_damaged_header_is_named_and_its_student_left_out_of_the_list(caplog: 
     (folder / "model.safetensors").write_bytes(b"\xff" * 40)
     with pytest.raises(ModelError, match=r"model\.safetensors is damaged or cannot be read"):
         find_model("run/one")
-    assert "run/one" not in [info.id for info in catalogue.list_models()]
+    assert "run/one" not in [info.id for info in catalog.list_models()]
     assert "left out of the list" in caplog.text
 
 
@@ -126,7 +126,7 @@ def test_a_header_that_cannot_be_is_told_and_hides_no_other_model(header: bytes)
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
     with pytest.raises(ModelError, match=r"model\.safetensors is damaged or cannot be read"):
         find_model("run/one")
-    assert len(catalogue.list_models()) == len(catalogue.bundled_models())
+    assert len(catalog.list_models()) == len(catalog.bundled_models())
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_config_that_cannot_be_is_told_and_hides_no_other_model(config: str, w
     (folder / "config.json").write_text(config)
     with pytest.raises(ModelError, match=words):
         find_model("run/one")
-    assert len(catalogue.list_models()) == len(catalogue.bundled_models())
+    assert len(catalog.list_models()) == len(catalog.bundled_models())
 
 
 def test_settings_that_others_bound_are_refused_with_their_range(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Which models there are, what a user added, and how they are deleted."""
