@@ -13,7 +13,7 @@ from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, g
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.errors import ConfigError, RunError
-from distill_core.exports import run_document
+from distill_core.export.run_export import run_document
 from distill_core.runs.diagnostics import alarms
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.runs.run import Run, Wish

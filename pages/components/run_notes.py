@@ -10,7 +10,7 @@ from distill_core.catalog import deletion
 from distill_core.catalog.catalog import read_json, student_of
 from distill_core.config.run_config import FIELDS
 from distill_core.errors import DistillError, ModelError
-from distill_core.exports import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
+from distill_core.export.run_export import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
 from distill_core.runs.run import Run
 from distill_core.runs.store import NOTE_LENGTH, Store
 from distill_core.storage.checkpoints import RECORD

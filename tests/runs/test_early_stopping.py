@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core import exports, worker
+from distill_core import worker
 from distill_core.catalog.catalog import find_model, list_models
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError
+from distill_core.export import run_export
 from distill_core.models import load_model, read_record, save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.early_stopping import Stopping
@@ -250,7 +251,7 @@ def test_a_finished_run_keeps_what_it_was_told_to_and_no_training_state(
     else:
         found = find_model(f"run/{run.id}/{BEST}")
         assert found.title.endswith("best at step 1")
-        assert exports.student_folder(run, best=True) == found.path
+        assert run_export.student_folder(run, best=True) == found.path
 
 
 def test_a_disk_that_fills_up_leaves_the_older_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

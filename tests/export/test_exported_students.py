@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from distill_core import exports
 from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError, RunError, StoreError
-from distill_core.exports import export_run, model_zip_bytes
+from distill_core.export import run_export
+from distill_core.export.run_export import export_run, model_zip_bytes
 from distill_core.models import load_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST, LAST, keep_as_best, replace_folder
-from tests.test_exports import a_run, a_student, names
+from tests.export.test_run_export import a_run, a_student, names
 
 
 def test_the_student_is_a_plain_folder_with_a_card(store: Store, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_weights_are_never_in_memory_as_a_whole(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _ = a_run(store), a_student()
-    monkeypatch.setattr(exports, "_CHUNK", 1000)
+    monkeypatch.setattr(run_export, "_CHUNK", 1000)
     asked: list[int] = []
 
     class Watched(io.FileIO):
@@ -97,7 +97,7 @@ def test_the_weights_are_never_in_memory_as_a_whole(
     opened = Path.open
 
     def watching(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
-        return Watched(path) if path.name == exports.WEIGHTS and mode == "rb" else opened(path, mode, *rest, **named)
+        return Watched(path) if path.name == run_export.WEIGHTS and mode == "rb" else opened(path, mode, *rest, **named)
 
     monkeypatch.setattr(Path, "open", watching)
     for target in ("m", "m.zip"):
@@ -138,7 +138,7 @@ def test_a_last_checkpoint_that_is_the_best_is_exported_as_such(store: Store, tm
 def test_a_run_without_a_student_is_refused_with_a_next_step(
     state: str, words: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "_LOOKS", 2)
+    monkeypatch.setattr(run_export, "_LOOKS", 2)
     run = a_run(store, state=state)
     for target in ("m", "m.zip"):
         with pytest.raises(RunError, match=words):
@@ -162,7 +162,7 @@ def test_a_run_without_a_student_is_refused_with_a_next_step(
 def test_a_damaged_student_is_named_and_leaves_nothing(
     file: str, content: str | None, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "_LOOKS", 2)
+    monkeypatch.setattr(run_export, "_LOOKS", 2)
     run, folder = a_run(store), a_student()
     if content is None:
         (folder / file).unlink()
@@ -247,7 +247,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(exports, "_pour", full)
+    monkeypatch.setattr(run_export, "_pour", full)
     monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.setattr("tensorboardX.record_writer.RecordWriter.write", full)
     with pytest.raises(StoreError, match="No space left on the disk for"):

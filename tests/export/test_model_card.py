@@ -17,7 +17,7 @@ from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
-from distill_core.model_card import PAPERS, PROBE_SENTENCES, code_block, model_card, plain, yaml_text
+from distill_core.export.model_card import PAPERS, PROBE_SENTENCES, code_block, model_card, plain, yaml_text
 from distill_core.runs.events import DataUsed
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
@@ -162,7 +162,7 @@ def test_every_method_is_told_with_its_terms_and_papers(method: str, task: str) 
 
 
 def test_papers_are_those_of_the_methods_pages() -> None:
-    root = Path(__file__).parent.parent / "docs" / "methods"
+    root = Path(__file__).parents[2] / "docs" / "methods"
     pages = {path.stem: path.read_text(encoding="utf-8") for path in root.glob("*.md")}
     assert set(PAPERS) == set(METHODS)
     everything = " ".join(pages.values())

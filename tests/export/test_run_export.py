@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill_core import exports
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, DistillError, StoreError
-from distill_core.exports import export_run
+from distill_core.export import run_export
+from distill_core.export.run_export import export_run
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.events import DataUsed
 from distill_core.runs.run import Run
@@ -68,7 +68,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_table_has_a_row_a_point_in_the_order_of_writing(store: Store) -> None:
-    table = exports.metrics_table(store, a_run(store))
+    table = run_export.metrics_table(store, a_run(store))
     assert table.schema.types == [pa.int64(), pa.string(), pa.float64()]
     rows = [tuple(row.values()) for row in table.to_pylist()]
     assert [row[:2] for row in rows] == [point[:2] for point in POINTS]
@@ -77,7 +77,7 @@ def test_the_table_has_a_row_a_point_in_the_order_of_writing(store: Store) -> No
 
 
 def test_csv_reads_back_exactly(store: Store) -> None:
-    text = exports.csv_bytes(store, a_run(store)).decode("utf-8")
+    text = run_export.csv_bytes(store, a_run(store)).decode("utf-8")
     head, *rows = csv.reader(io.StringIO(text))
     assert head == ["step", "metric", "value"]
     for row, (step, name, value) in zip(rows, POINTS, strict=True):
@@ -89,7 +89,7 @@ def test_csv_reads_back_exactly(store: Store) -> None:
 
 def test_parquet_reads_back_with_the_run_in_its_metadata(store: Store) -> None:
     run = a_run(store)
-    table = pq.read_table(io.BytesIO(exports.parquet_bytes(store, run)))
+    table = pq.read_table(io.BytesIO(run_export.parquet_bytes(store, run)))
     assert table.column_names == ["step", "metric", "value"]
     assert table["step"].to_pylist() == [point[0] for point in POINTS]
     assert table["value"][5].as_py() == 1e-300
@@ -99,8 +99,8 @@ def test_parquet_reads_back_with_the_run_in_its_metadata(store: Store) -> None:
 
 def test_a_run_without_points_has_only_the_header(store: Store, tmp_path: Path) -> None:
     run = a_run(store, ())
-    assert exports.csv_bytes(store, run) == b"step,metric,value\n"
-    assert pq.read_table(io.BytesIO(exports.parquet_bytes(store, run))).num_rows == 0
+    assert run_export.csv_bytes(store, run) == b"step,metric,value\n"
+    assert pq.read_table(io.BytesIO(run_export.parquet_bytes(store, run))).num_rows == 0
     (file,) = export_run(store, run, "tensorboard", tmp_path / "tb").iterdir()
     assert [name for name, *_ in scalars(file)] == []
 
@@ -108,19 +108,19 @@ def test_a_run_without_points_has_only_the_header(store: Store, tmp_path: Path) 
 def test_json_says_what_the_command_line_shows_without_the_points(store: Store) -> None:
     store.annotate(a_run(store).id, note="kept", tags=["a"])
     run = store.get("one")
-    told = json.loads(exports.json_bytes(store, run))
+    told = json.loads(run_export.json_bytes(store, run))
     assert told == {
         "run": "one", "name": 'mine, "é"', "note": "kept", "tags": ["a"],
         "state": "finished", "reason": "", "config": asdict(run.config),
         "data": [asdict(used) for used in DATA], "command": run.config.command, "versions": None,
         "exported_by": versions(),
     }  # fmt: skip
-    assert json.loads(exports.config_json(run)) == asdict(run.config)
+    assert json.loads(run_export.config_json(run)) == asdict(run.config)
     folder = a_student()
-    assert exports.run_document(store, run)["versions"] == {"torch": "1.2.3"}
+    assert run_export.run_document(store, run)["versions"] == {"torch": "1.2.3"}
     for damaged in ("{", "[]", '{"versions": 1}'):
         (folder / "distill.json").write_text(damaged)
-        assert exports.run_document(store, run)["versions"] is None
+        assert run_export.run_document(store, run)["versions"] is None
 
 
 # TensorBoard -----------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_tensorboard_reads_every_metric_with_its_step(store: Store, tmp_path: Pa
 def test_tensorboards_files_come_as_a_zip_too(store: Store, tmp_path: Path) -> None:
     run = a_run(store)
     (file,) = export_run(store, run, "tensorboard", tmp_path / "tb").iterdir()
-    with zipfile.ZipFile(io.BytesIO(exports.tensorboard_zip_bytes(store, run))) as archive:
+    with zipfile.ZipFile(io.BytesIO(run_export.tensorboard_zip_bytes(store, run))) as archive:
         (name,) = archive.namelist()
         assert name == f"one/{file.name}"
         assert archive.read(name) == file.read_bytes()
@@ -240,7 +240,7 @@ def test_a_disk_that_is_really_full_does_not_hang_the_events(store: Store) -> No
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with pytest.raises(OSError, match="No space left"):
-        exports._write_events(store, run, Path("/dev/full"))
+        run_export._write_events(store, run, Path("/dev/full"))
 
 
 def test_what_cannot_be_exported_is_named(store: Store, tmp_path: Path) -> None:

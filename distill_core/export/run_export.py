@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from distill_core.catalog.catalog import find_model, student_of, student_record
 from distill_core.errors import ConfigError, ModelError, RunError
-from distill_core.model_card import model_card
+from distill_core.export.model_card import model_card
 from distill_core.paths import STATE_FILE
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import can_resume

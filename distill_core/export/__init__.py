@@ -1,0 +1,1 @@
+"""A run or its student as files."""
