@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from distill_core.bundle import open_model
 from distill_core.catalog.catalog import bundled_models
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS, constant_metrics
-from distill_core.evaluation import evaluate, gold_labels
+from distill_core.models.bundle import open_model
+from distill_core.models.evaluation import evaluate, gold_labels
 
 KINDS = ("teacher", "kd", "ad-kd")
 WORDS = {"f1": "F1", "matthews_correlation": "Matthews correlation", "pearson": "Pearson", "spearmanr": "Spearman"}

@@ -17,12 +17,12 @@ from rich.table import Table
 
 from distill_core.attribution import attribute, get_method
 from distill_core.attribution.reduce import word_numbers
-from distill_core.bundle import open_model
 from distill_core.data.datasets import load_split
-from distill_core.encoding import Encoded, collate, encode_all
-from distill_core.evaluation import gold_labels
 from distill_core.metrics.agreement import Undefined, Value, compare_maps, label_loyalty, probability_loyalty, summarise
-from distill_core.models import LoadedModel, logits
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import LoadedModel, logits
+from distill_core.models.evaluation import gold_labels
+from distill_core.models.tokenization import Encoded, collate, encode_all
 
 TEACHER, STUDENTS = "bundled/sst2-teacher", ("bundled/sst2-kd", "bundled/sst2-ad-kd")
 BATCH = 16

@@ -23,10 +23,10 @@ from torch import Tensor
 from distill_core.attribution import attribute
 from distill_core.attribution.baselines import baseline_embeddings
 from distill_core.attribution.integrated_gradients import IntegratedGradients
-from distill_core.bundle import open_model
 from distill_core.data.datasets import load_split
-from distill_core.encoding import Encoded, Inputs, collate, encode_all
-from distill_core.models import LoadedModel, embed, logits, logits_from_embeddings
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import LoadedModel, embed, logits, logits_from_embeddings
+from distill_core.models.tokenization import Encoded, Inputs, collate, encode_all
 
 CAPTUM_NODES = 50  # its default
 

@@ -14,14 +14,14 @@ from typing import Annotated
 import torch
 import typer
 
-from distill_core.bundle import open_model
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import load_split
-from distill_core.encoding import encode_all, length_batches
-from distill_core.evaluation import gold_labels
-from distill_core.layers import keep_layers
-from distill_core.models import LoadedModel, make_trainable
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import LoadedModel, make_trainable
+from distill_core.models.evaluation import gold_labels
+from distill_core.models.layers import keep_layers
+from distill_core.models.tokenization import encode_all, length_batches
 from distill_core.objectives import make_loss
 from distill_core.teacher_cache import TeacherCache
 from distill_core.trainer import Objective, TrainingSet

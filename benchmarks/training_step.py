@@ -20,13 +20,13 @@ import typer
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill_core.bundle import open_model
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import load_split
-from distill_core.encoding import Encoded, Inputs, collate, encode_all, length_batches
-from distill_core.evaluation import gold_labels
-from distill_core.layers import keep_layers
-from distill_core.models import LoadedModel, embed, logits_from_embeddings, make_trainable
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import LoadedModel, embed, logits_from_embeddings, make_trainable
+from distill_core.models.evaluation import gold_labels
+from distill_core.models.layers import keep_layers
+from distill_core.models.tokenization import Encoded, Inputs, collate, encode_all, length_batches
 from distill_core.objectives import make_loss
 from distill_core.objectives.kd import label_loss, soft_cross_entropy
 from distill_core.teacher_cache import TeacherCache

@@ -16,15 +16,15 @@ _HOME = {
     "add_from_hub": "importing",
     "attribute": "attribution",
     "distill": "trainer",
-    "evaluate": "evaluation",
+    "evaluate": "models.evaluation",
     "explain": "explanations",
     "find_model": "catalog.catalog",
     "get_task": "data.tasks",
     "label_order_doubt": "label_order",
     "list_models": "catalog.catalog",
     "load_split": "data.datasets",
-    "open_model": "bundle",
-    "same_tokens": "tokens",
+    "open_model": "models.bundle",
+    "same_tokens": "models.tokenizer_digest",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -8,15 +8,15 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from distill_core.bundle import check_labels, named_order
 from distill_core.catalog.catalog import class_names, read_json, weight_shapes
 from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, ModelError, NeedsConversion, NeedsReordering
 from distill_core.label_order import reorder, standing
-from distill_core.models import FAMILIES, load_model
+from distill_core.models.bundle import check_labels, named_order
+from distill_core.models.encoder import FAMILIES, load_model
+from distill_core.models.tokenizer_digest import loses_capitals, same_as_bundled
 from distill_core.runs.events import Finding, Step
 from distill_core.storage.model_folder import CONFIG, WEIGHTS, check_no_adapter, check_settings, check_tokenizer_files
-from distill_core.tokens import loses_capitals, same_as_bundled
 
 Looked = TypeVar("Looked")
 PICKLE = "pytorch_model.bin"

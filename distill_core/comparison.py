@@ -22,7 +22,7 @@ from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
 from distill_core.model_source import ModelSource
-from distill_core.models import read_record
+from distill_core.models.encoder import read_record
 from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, RunState
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store

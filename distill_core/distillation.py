@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from distill_core.bundle import open_model
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import Dataset, load_split
 from distill_core.data.tasks import Answer, constant_metrics, get_task, task_metrics
-from distill_core.encoding import Encoded, encode_all
 from distill_core.errors import ModelError, RunError
-from distill_core.evaluation import answers, gold_labels, predict_logits
-from distill_core.layers import keep_layers, layer_count, without_weights
-from distill_core.models import LoadedModel, embed_width, load_model, make_trainable, read_record, save_model
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import LoadedModel, embed_width, load_model, make_trainable, read_record, save_model
+from distill_core.models.evaluation import answers, gold_labels, predict_logits
+from distill_core.models.layers import keep_layers, layer_count, without_weights
+from distill_core.models.tokenization import Encoded, encode_all
+from distill_core.models.tokenizer_digest import same_tokens
 from distill_core.objectives import make_loss
 from distill_core.probe import Probe
 from distill_core.runs.diagnostics import NEAR_CHANCE
@@ -24,7 +25,6 @@ from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.storage.checkpoints import RECORD
 from distill_core.teacher_cache import TeacherCache, teacher_logits
-from distill_core.tokens import same_tokens
 from distill_core.trainer import Training, TrainingSet
 from distill_core.training_state import TrainingState
 from distill_core.versions import versions

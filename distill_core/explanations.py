@@ -16,16 +16,16 @@ from distill_core.attribution import Attribution, Method, attribute_each, get_me
 from distill_core.attribution.base import baseline_used, check_output
 from distill_core.attribution.reduce import sum_words, word_numbers
 from distill_core.attribution.targets import choose_targets
-from distill_core.bundle import named_order
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
-from distill_core.encoding import Encoded, check_text, collate, encode, encode_all, legible, written_words
 from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
-from distill_core.evaluation import predict_logits
 from distill_core.explanation import UNITS, Explanation, ModelExplanation, TokenMap, agreements
 from distill_core.explanation_cache import ExplanationCache, cache_key
 from distill_core.model_source import ModelSource, source_of
-from distill_core.models import LoadedModel, logits
+from distill_core.models.bundle import named_order
+from distill_core.models.encoder import LoadedModel, logits
+from distill_core.models.evaluation import predict_logits
+from distill_core.models.tokenization import Encoded, check_text, collate, encode, encode_all, legible, written_words
 
 ENGINE = 6  # part of every cache key: raise it when the tokens of a text or the numbers of a method change
 

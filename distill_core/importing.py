@@ -28,7 +28,7 @@ from distill_core.conversion import convert as convert_weights
 from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError
 from distill_core.hub import Listing, download, look_up
-from distill_core.models import remove_folder
+from distill_core.models.encoder import remove_folder
 from distill_core.paths import home
 from distill_core.runs.events import Finding, Step
 from distill_core.storage.checkpoints import RECORD

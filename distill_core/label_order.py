@@ -14,13 +14,13 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest, linregress, pearsonr
 
-from distill_core.bundle import check_labels
 from distill_core.catalog.catalog import read_json
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import Answer, get_task
-from distill_core.encoding import encode_all
-from distill_core.evaluation import answers, gold_labels, predict_logits
-from distill_core.models import LoadedModel
+from distill_core.models.bundle import check_labels
+from distill_core.models.encoder import LoadedModel
+from distill_core.models.evaluation import answers, gold_labels, predict_logits
+from distill_core.models.tokenization import encode_all
 from distill_core.storage.model_folder import CONFIG, WEIGHTS
 
 RARE = 0.001

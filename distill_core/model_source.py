@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distill_core.errors import ModelError
 from distill_core.explanation_cache import ExplanationCache, folder_fingerprint
-from distill_core.models import LoadedModel
+from distill_core.models.encoder import LoadedModel
 
 
 @dataclass(frozen=True)

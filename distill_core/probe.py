@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 
 from distill_core.attribution import reduce
 from distill_core.attribution.gradient import gradient_at_embeddings
-from distill_core.encoding import Encoded, collate
 from distill_core.errors import StoreError
 from distill_core.metrics import agreement
-from distill_core.micro_batches import in_parts
-from distill_core.models import LoadedModel, logits, output_count
+from distill_core.models.encoder import LoadedModel, logits, output_count
+from distill_core.models.micro_batches import in_parts
+from distill_core.models.tokenization import Encoded, collate
 from distill_core.teacher_cache import example_digest
 from distill_core.teacher_store import TeacherStore
 

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from distill_core.encoding import Encoded, Inputs, collate
 from distill_core.errors import RunError, StoreError
-from distill_core.micro_batches import in_parts
-from distill_core.models import LoadedModel, embed
+from distill_core.models.encoder import LoadedModel, embed
+from distill_core.models.micro_batches import in_parts
+from distill_core.models.tokenization import Encoded, Inputs, collate
 from distill_core.objectives import ForwardPass, Method, Signal, forward_pass
 from distill_core.teacher_store import TeacherStore
 

@@ -17,10 +17,10 @@ from jaxtyping import Shaped
 from torch import Tensor
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
-from distill_core.encoding import Encoded, Inputs, collate, length_batches
 from distill_core.errors import RunError
-from distill_core.micro_batches import halved, parts, tried
-from distill_core.models import embed
+from distill_core.models.encoder import embed
+from distill_core.models.micro_batches import halved, parts, tried
+from distill_core.models.tokenization import Encoded, Inputs, collate, length_batches
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
 from distill_core.remaining import Remaining

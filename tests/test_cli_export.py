@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from distill_core.models import load_model
+from distill_core.models.encoder import load_model
 from distill_core.runs.run import scheduler
 from distill_core.runs.store import Store
 from tests.export.test_run_export import a_run, a_student, names, scalars

@@ -17,14 +17,14 @@ from typer.testing import CliRunner
 
 from benchmarks.comparison_table import tables
 from distill_core import comparison, worker
-from distill_core.bundle import open_model
 from distill_core.cli import app
 from distill_core.cli.compare import _weights
 from distill_core.comparison import Outcome, _measured, begun, finished, plan, summarise
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
-from distill_core.models import save_model
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.events import DataUsed
 from distill_core.runs.run import Run

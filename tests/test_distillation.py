@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core.bundle import open_model
 from distill_core.catalog.catalog import find_teacher
 from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import RunConfig
@@ -18,8 +17,9 @@ from distill_core.data.user_datasets import add_own
 from distill_core.data.user_files import read_table
 from distill_core.distillation import prepare, run_data
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
-from distill_core.evaluation import evaluate
-from distill_core.models import load_model, read_record
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import load_model, read_record
+from distill_core.models.evaluation import evaluate
 from distill_core.runs.events import DataUsed, Measured, Note, Phase
 from pages.components.run_form import data_words
 from tests.tiny import tiny_folder

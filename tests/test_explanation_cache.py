@@ -11,7 +11,7 @@ import pytest
 
 from distill_core.errors import ModelError
 from distill_core.explanation_cache import OVERHEAD, ExplanationCache, cache_key, folder_fingerprint
-from distill_core.models import load_model
+from distill_core.models.encoder import load_model
 from tests.tiny import tiny_folder
 
 

@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerFast
 
 from distill_core.attribution import METHODS
 from distill_core.data.tasks import TASKS, Task, get_task
-from distill_core.encoding import Inputs, collate, encode, written_words
 from distill_core.errors import DataError, ModelError, TokensDifferError
 from distill_core.explanation_cache import ExplanationCache
 from distill_core.explanations import explain
 from distill_core.metrics.agreement import METRICS
-from distill_core.models import LoadedModel, logits
+from distill_core.models.encoder import LoadedModel, logits
+from distill_core.models.tokenization import Inputs, collate, encode, written_words
 from tests.tiny_architectures import BERT_MARKS, FAMILIES, family_model
 
 TEXT = "the actings was slowly, but the music is good."

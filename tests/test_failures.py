@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from distill_core import distillation, trainer
 from distill_core.config.run_config import RunConfig
-from distill_core.models import RECORD, load_model
+from distill_core.models.encoder import RECORD, load_model
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pump, submit, wait
 from distill_core.runs.store import Store

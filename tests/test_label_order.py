@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distill_core import label_order
-from distill_core.bundle import open_model
 from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.datasets import Dataset, Example
-from distill_core.encoding import collate, encode
 from distill_core.errors import ModelError, NeedsReordering
 from distill_core.importing import add_folder
 from distill_core.label_order import label_order_doubt, standing
-from distill_core.models import LoadedModel, load_model, logits, save_model
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import LoadedModel, load_model, logits, save_model
+from distill_core.models.tokenization import collate, encode
 from distill_core.runs.events import Finding
 from tests.tiny import tiny_folder, tiny_model
 from tests.tiny_architectures import FAMILIES, family_network

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core.encoding import Encoded, collate, encode
-from distill_core.evaluation import predict_logits
-from distill_core.models import embed, logits_from_embeddings, remove_folder
+from distill_core.models.encoder import embed, logits_from_embeddings, remove_folder
+from distill_core.models.evaluation import predict_logits
+from distill_core.models.tokenization import Encoded, collate, encode
 from distill_core.paths import home
 from distill_core.probe import Probe
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer

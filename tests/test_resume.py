@@ -19,7 +19,7 @@ from distill_core.catalog.deletion import free
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
-from distill_core.models import save_model
+from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runs.events import Event, Measured
 from distill_core.runs.run import INTERRUPTED, RunState, scheduler

@@ -16,7 +16,7 @@ from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
 from distill_core.export.run_export import KINDS, export_run
-from distill_core.models import load_model
+from distill_core.models.encoder import load_model
 from distill_core.paths import home
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store

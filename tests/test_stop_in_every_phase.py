@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distill_core.models import load_model
+from distill_core.models.encoder import load_model
 from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
 from distill_core.training_state import TrainingState

@@ -12,8 +12,8 @@ from torch import Tensor
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
-from distill_core.layers import keep_layers
-from distill_core.models import make_trainable
+from distill_core.models.encoder import make_trainable
+from distill_core.models.layers import keep_layers
 from distill_core.objectives import make_loss
 from distill_core.paths import STATE_FILE
 from distill_core.runs.events import Event, Measured, Note

@@ -11,8 +11,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from distill_core.data.tasks import get_task
-from distill_core.encoding import Inputs
-from distill_core.models import LoadedModel, load_model, save_model
+from distill_core.models.encoder import LoadedModel, load_model, save_model
+from distill_core.models.tokenization import Inputs
 
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] a the film is was good bad great awful not never but and very story acting plot "

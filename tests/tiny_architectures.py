@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from distill_core.data.tasks import get_task
-from distill_core.encoding import Encoded, Inputs, collate, encode
-from distill_core.models import LoadedModel, save_model
+from distill_core.models.encoder import LoadedModel, save_model
+from distill_core.models.tokenization import Encoded, Inputs, collate, encode
 from tests.tiny import WORDS
 
 TEXTS: tuple[tuple[str, str | None], ...] = (

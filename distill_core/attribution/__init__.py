@@ -11,9 +11,9 @@ from distill_core.attribution.gradient import Gradient
 from distill_core.attribution.gradient_x_input import GradientXInput
 from distill_core.attribution.integrated_gradients import IntegratedGradients
 from distill_core.attribution.occlusion import Occlusion
-from distill_core.encoding import Inputs
 from distill_core.errors import ConfigError
-from distill_core.models import LoadedModel
+from distill_core.models.encoder import LoadedModel
+from distill_core.models.tokenization import Inputs
 
 __all__ = ["BASELINES", "METHODS", "OUTPUTS", "Attribution", "Method", "attribute", "attribute_each", "get_method"]
 

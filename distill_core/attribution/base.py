@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distill_core.attribution.baselines import BASELINES, baseline_embeddings
-from distill_core.encoding import Inputs
 from distill_core.errors import AttributionError, ConfigError
-from distill_core.models import LoadedModel, embed, logits_from_embeddings
+from distill_core.models.encoder import LoadedModel, embed, logits_from_embeddings
+from distill_core.models.tokenization import Inputs
 
 OUTPUTS = ("logit", "log_probability")
 TOKENS_PER_PASS = 4096  # rows × tokens of one pass: bounds memory, and is enough to keep a CPU busy

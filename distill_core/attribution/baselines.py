@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill_core.encoding import Inputs
 from distill_core.errors import AttributionError, ConfigError
-from distill_core.models import embed
+from distill_core.models.encoder import embed
+from distill_core.models.tokenization import Inputs
 
 BASELINES = ("zero", "pad", "mask")
 

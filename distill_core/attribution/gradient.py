@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from distill_core.attribution.base import Attribution, Question, answer, check_output
 from distill_core.attribution.reduce import l2_norm
-from distill_core.encoding import Inputs
-from distill_core.models import embed, logits_from_embeddings, output_count
+from distill_core.models.encoder import embed, logits_from_embeddings, output_count
+from distill_core.models.tokenization import Inputs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from distill_core.encoding import Encoded
+from distill_core.models.tokenization import Encoded
 
 
 def signed_sum(

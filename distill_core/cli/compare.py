@@ -31,9 +31,9 @@ def compare(
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
-    from distill_core.bundle import open_model
     from distill_core.catalog.catalog import find_teacher
     from distill_core.comparison import measure, plan, summarise
+    from distill_core.models.bundle import open_model
     from distill_core.runs.scheduler import pinned
 
     base = pinned(config_of({name: value for name, value in values.items() if value is not None}, None))
@@ -157,8 +157,8 @@ def _row(name: str, row: Any) -> dict[str, Any]:
 
 
 def _source(model_id: str, task: str) -> Any:
-    from distill_core.bundle import open_model
     from distill_core.model_source import source_of
+    from distill_core.models.bundle import open_model
 
     return source_of(open_model(model_id, task=task))
 

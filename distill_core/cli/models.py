@@ -83,8 +83,8 @@ def add(
 @models_app.command()
 def check(model: Annotated[str, typer.Argument(help="Model id or folder.")], task: Task, as_json: Json = False) -> None:
     """Say what is found about a model for a task, without adding it; a failed check is an error."""
-    from distill_core.bundle import unpack
     from distill_core.checks import check_folder
+    from distill_core.models.bundle import unpack
 
     info = find_model(model)
     findings: list[Finding] = []
@@ -149,7 +149,7 @@ def _follow(
 
 def _unpack(models: Sequence[ModelInfo]) -> None:
     """Make sure that each model's folder exists; shows how far it is."""
-    from distill_core.bundle import unpack
+    from distill_core.models.bundle import unpack
 
     with bar("Unpacking bundled models") as update:
         for done, info in enumerate(models):

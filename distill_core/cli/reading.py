@@ -85,7 +85,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model on a split with the task's GLUE metric."""
-    from distill_core.evaluation import evaluate as measure
+    from distill_core.models.evaluation import evaluate as measure
 
     data = load_split(task, split, source)
     loaded = _open(model, task)
@@ -128,6 +128,6 @@ def examples(
 
 
 def _open(model_id: str, task: str) -> Any:
-    from distill_core.bundle import open_model
+    from distill_core.models.bundle import open_model
 
     return open_model(model_id, task=task)

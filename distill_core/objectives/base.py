@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill_core.encoding import Inputs
 from distill_core.errors import ConfigError
-from distill_core.models import embed, logits_and_states, logits_from_embeddings
+from distill_core.models.encoder import embed, logits_and_states, logits_from_embeddings
+from distill_core.models.tokenization import Inputs
 
 Signal = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
 Counts = dict[str, Tensor]  # what the sums of each term are divided by, one number or one for each sum

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from distill_core.explanation import Explanation
     from distill_core.explanation_cache import ExplanationCache
     from distill_core.model_source import ModelSource
-    from distill_core.models import LoadedModel
-    from distill_core.open_models import OpenModels
+    from distill_core.models.encoder import LoadedModel
+    from distill_core.models.model_cache import OpenModels
     from pages.components.view import View
 
 
@@ -57,8 +57,8 @@ def examples(task: str, source: str = "auto", split: str = "validation") -> Data
 
 def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
     """Return a model ready to be asked; its weights are read only if something is not in the cache."""
-    from distill_core.bundle import unpack
     from distill_core.model_source import source_in
+    from distill_core.models.bundle import unpack
 
     with st.spinner(f"Preparing {plain(info.title)} …"):
         path = unpack(info)
@@ -124,8 +124,8 @@ def _explanation_cache(path: Path) -> ExplanationCache:
 
 
 def _open(info: ModelInfo, path: Path, device: str) -> LoadedModel:
-    from distill_core.bundle import open_model
     from distill_core.explanation_cache import folder_fingerprint
+    from distill_core.models.bundle import open_model
 
     with st.spinner("Loading a model …"):
         key = info.id, folder_fingerprint(path, explanation_cache()), device  # what changed on disk is another model
@@ -135,7 +135,7 @@ def _open(info: ModelInfo, path: Path, device: str) -> LoadedModel:
 @st.cache_resource(show_spinner=False)
 def open_models() -> OpenModels:
     """Return the models that are open, for all visitors."""
-    from distill_core.open_models import OpenModels
+    from distill_core.models.model_cache import OpenModels
 
     return OpenModels()
 

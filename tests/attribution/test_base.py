@@ -6,9 +6,9 @@ import torch
 from distill_core.attribution import base
 from distill_core.attribution.base import pose
 from distill_core.attribution.gradient import Gradient
-from distill_core.encoding import Inputs
 from distill_core.errors import AttributionError
-from distill_core.models import LoadedModel
+from distill_core.models.encoder import LoadedModel
+from distill_core.models.tokenization import Inputs
 from tests.tiny import random_inputs
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from distill_core.attribution.baselines import baseline_embeddings
-from distill_core.encoding import Inputs
 from distill_core.errors import AttributionError, ConfigError
-from distill_core.models import LoadedModel, embed
+from distill_core.models.encoder import LoadedModel, embed
+from distill_core.models.tokenization import Inputs
 
 
 @pytest.mark.parametrize(("baseline", "token"), [("pad", 0), ("mask", 4)])

@@ -9,9 +9,9 @@ from distill_core.attribution import METHODS, attribute, attribute_each
 from distill_core.attribution.base import OUTPUTS
 from distill_core.attribution.baselines import BASELINES
 from distill_core.attribution.reduce import word_numbers
-from distill_core.encoding import Encoded, Inputs, collate
 from distill_core.errors import AttributionError, ConfigError
-from distill_core.models import LoadedModel, logits
+from distill_core.models.encoder import LoadedModel, logits
+from distill_core.models.tokenization import Encoded, Inputs, collate
 from tests.attribution.conftest import as_model, verdicts
 from tests.tiny import tiny_network
 

@@ -6,9 +6,9 @@ from captum.attr import Saliency
 
 from distill_core.attribution import attribute
 from distill_core.attribution.gradient import gradient_at_embeddings
-from distill_core.encoding import Inputs
 from distill_core.errors import ConfigError
-from distill_core.models import LoadedModel, embed, logits, logits_from_embeddings
+from distill_core.models.encoder import LoadedModel, embed, logits, logits_from_embeddings
+from distill_core.models.tokenization import Inputs
 from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
 from tests.tiny import random_inputs, tiny_network
 

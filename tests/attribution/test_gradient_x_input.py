@@ -4,8 +4,8 @@ import torch
 from captum.attr import LayerGradientXActivation
 
 from distill_core.attribution import attribute
-from distill_core.encoding import Inputs
-from distill_core.models import LoadedModel, logits
+from distill_core.models.encoder import LoadedModel, logits
+from distill_core.models.tokenization import Inputs
 from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
 
 

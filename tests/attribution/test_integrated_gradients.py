@@ -9,10 +9,10 @@ from torch import Tensor
 from distill_core.attribution import attribute, attribute_each
 from distill_core.attribution.baselines import BASELINES
 from distill_core.attribution.integrated_gradients import IntegratedGradients, gauss_legendre
-from distill_core.bundle import open_model
-from distill_core.encoding import Inputs, collate, encode
 from distill_core.errors import ConfigError
-from distill_core.models import LoadedModel, embed, logits, logits_from_embeddings
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import LoadedModel, embed, logits, logits_from_embeddings
+from distill_core.models.tokenization import Inputs, collate, encode
 from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
 
 ZERO = torch.tensor([0])

@@ -6,9 +6,9 @@ from captum.attr import FeatureAblation
 
 from distill_core.attribution import attribute
 from distill_core.attribution.reduce import word_numbers
-from distill_core.encoding import Encoded, Inputs, collate, encode
 from distill_core.errors import AttributionError
-from distill_core.models import LoadedModel, logits
+from distill_core.models.encoder import LoadedModel, logits
+from distill_core.models.tokenization import Encoded, Inputs, collate, encode
 from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
 
 MASK_ID = 4

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.bundle import unpack
 from distill_core.catalog import catalog
 from distill_core.catalog.catalog import find_model, find_teacher
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError
-from distill_core.models import load_model
+from distill_core.models.bundle import unpack
+from distill_core.models.encoder import load_model
 from distill_core.paths import run_folder
 from distill_core.storage.checkpoints import BEST, LAST, RECORD
 from tests.tiny import tiny_folder

@@ -14,7 +14,7 @@ from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError, RunError, StoreError
 from distill_core.export.run_export import student_folder
-from distill_core.models import save_model
+from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runs.run import RunState
 from distill_core.runs.scheduler import can_resume, submit

@@ -8,7 +8,7 @@ import pytest
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS, constant_metrics, get_task, task_metrics
 from distill_core.errors import ConfigError
-from distill_core.evaluation import gold_labels
+from distill_core.models.evaluation import gold_labels
 
 GLUE_DIR = os.environ.get("TEST_GLUE_DIR")
 

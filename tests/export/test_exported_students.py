@@ -16,7 +16,7 @@ from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.export import run_export
 from distill_core.export.run_export import export_run, model_zip_bytes
-from distill_core.models import load_model
+from distill_core.models.encoder import load_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST, LAST, keep_as_best, replace_folder

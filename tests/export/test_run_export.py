@@ -49,7 +49,7 @@ def a_run(store: Store, points: Any = POINTS, state: Any = "finished", **setting
 
 def a_student(name: str = LAST, step: int = 2, best: int = 2, seed: int = 0) -> Path:
     """Save a student as a worker does, and what its training would go on from."""
-    from distill_core.models import save_model
+    from distill_core.models.encoder import save_model
 
     folder = run_folder("one") / name
     network = tiny_network(layers=1, seed=seed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distill_core.encoding import Inputs
+from distill_core.models.tokenization import Inputs
 from distill_core.objectives import ForwardPass, Method
 from distill_core.trainer import student_pass
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_core.encoding import Inputs
 from distill_core.errors import ConfigError
-from distill_core.models import make_trainable
+from distill_core.models.encoder import make_trainable
+from distill_core.models.tokenization import Inputs
 from distill_core.objectives import EgkdFeatureSelection, EgkdGradient, EgkdPerturbation, Method
 from distill_core.trainer import student_pass
 from tests.objectives.reference import DRAWN, MASK, assert_equal, losses_and_gradients, passed, rest

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_core.encoding import Inputs
-from distill_core.models import make_trainable
+from distill_core.models.encoder import make_trainable
+from distill_core.models.tokenization import Inputs
 from distill_core.objectives import ForwardPass, Gkd
 from distill_core.objectives.views import log_odds
 from distill_core.trainer import student_pass

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
-from distill_core.encoding import Inputs
-from distill_core.models import make_trainable
+from distill_core.models.encoder import make_trainable
+from distill_core.models.tokenization import Inputs
 from distill_core.objectives import Loss, Part, make_loss
 from distill_core.trainer import student_pass
 from tests.objectives.reference import MASK, gradients_of

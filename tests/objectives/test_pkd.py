@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.config.layer_mapping import layer_pairs
-from distill_core.encoding import Inputs
 from distill_core.errors import ConfigError
-from distill_core.models import make_trainable
+from distill_core.models.encoder import make_trainable
+from distill_core.models.tokenization import Inputs
 from distill_core.objectives import GkdCls, Method, Pkd
 from tests.objectives.reference import assert_equal, losses_and_gradients, passed
 from tests.objectives.test_gkd import confidence

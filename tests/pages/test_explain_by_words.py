@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core.explanations import explain
 from distill_core.metrics.agreement import METRICS
-from distill_core.models import load_model
+from distill_core.models.encoder import load_model
 from pages.components import exports, figure
 from tests.pages.opening import html_of as shown
 from tests.pages.opening import open_page

@@ -238,7 +238,7 @@ def test_downloads_hold_the_numbers_and_the_figure() -> None:
     from distill_core.catalog.catalog import find_model
     from distill_core.explanations import explain
     from distill_core.model_source import source_of
-    from distill_core.models import load_model
+    from distill_core.models.encoder import load_model
     from pages.components import exports, figure
 
     sources = [source_of(load_model(find_model(model).path, model)) for model in ("run/teacher", "run/student-a")]

@@ -7,7 +7,7 @@ from distill_core.catalog import deletion
 from distill_core.catalog.catalog import find_model
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
-from distill_core.models import save_model
+from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.events import DataUsed, Measured
 from distill_core.runs.run import RunState, scheduler

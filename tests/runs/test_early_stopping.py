@@ -15,7 +15,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError
 from distill_core.export import run_export
-from distill_core.models import load_model, read_record, save_model
+from distill_core.models.encoder import load_model, read_record, save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Ended, Event, Measured

@@ -9,7 +9,7 @@ import torch
 
 from distill_core.errors import ModelError
 from distill_core.importing import add_folder
-from distill_core.models import load_model, logits
+from distill_core.models.encoder import load_model, logits
 from distill_core.runs.events import Finding
 from tests.tiny import random_inputs, tiny_folder
 
@@ -98,7 +98,8 @@ def test_a_config_of_a_far_larger_network_takes_no_memory(
 ) -> None:
     change(folder / "config.json", **values)
     monkeypatch.setattr(
-        "distill_core.models.AutoModelForSequenceClassification.from_pretrained", lambda *_, **__: pytest.fail("began")
+        "distill_core.models.encoder.AutoModelForSequenceClassification.from_pretrained",
+        lambda *_, **__: pytest.fail("began"),
     )
     with pytest.raises(ModelError, match=words):
         load_model(folder)

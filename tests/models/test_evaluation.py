@@ -7,10 +7,10 @@ import torch
 
 from distill_core.data.datasets import Dataset, Example
 from distill_core.data.tasks import get_task, task_metrics
-from distill_core.encoding import encode
 from distill_core.errors import ConfigError, DataError
-from distill_core.evaluation import evaluate, gold_labels, predict_logits
-from distill_core.models import logits
+from distill_core.models.encoder import logits
+from distill_core.models.evaluation import evaluate, gold_labels, predict_logits
+from distill_core.models.tokenization import encode
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -28,7 +28,7 @@ def test_rows_come_back_in_their_order_whatever_their_length(tmp_path: Path) -> 
         model.network, rows, 0, batch_size=2, progress=lambda done, total: seen.append((done, total))
     )
     for row, ours in zip(rows, found, strict=True):
-        from distill_core.encoding import collate
+        from distill_core.models.tokenization import collate
 
         torch.testing.assert_close(ours[None], logits(model.network, collate([row], 0)), rtol=1e-4, atol=1e-5)
     assert seen == [(2, 5), (4, 5), (5, 5)]

@@ -31,9 +31,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distill_core.catalog.catalog import class_names, read_json, weight_shapes
-from distill_core.encoding import Inputs, tokenizer_blamed
 from distill_core.errors import ModelError
-from distill_core.layers import watched_stack
+from distill_core.models.layers import watched_stack
+from distill_core.models.tokenization import Inputs, tokenizer_blamed
 from distill_core.storage.checkpoints import RECORD, beside, replace_folder
 from distill_core.storage.model_folder import (
     CONFIG,

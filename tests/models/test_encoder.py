@@ -8,12 +8,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill_core import models
-from distill_core.bundle import open_model
 from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError
-from distill_core.layers import keep_layers
-from distill_core.models import embed, load_model, logits, logits_from_embeddings, read_record, save_model
+from distill_core.models.bundle import open_model
+from distill_core.models.encoder import (
+    embed,
+    encoder,
+    load_model,
+    logits,
+    logits_from_embeddings,
+    read_record,
+    save_model,
+)
+from distill_core.models.layers import keep_layers
 from distill_core.storage.model_folder import check_settings
 from tests.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
 from tests.tiny_architectures import FAMILIES, family_network
@@ -107,7 +114,7 @@ def test_a_model_replaced_while_it_is_read_is_never_a_mixture(
 ) -> None:
     folder, new = tiny_folder(tmp_path / "m", seed=1), tiny_folder(tmp_path / "new", seed=2)
     expected = load_model(new)
-    read = getattr(models, step)
+    read = getattr(encoder, step)
 
     def read_then_replace(path: Path) -> object:
         content = read(path)
@@ -116,7 +123,7 @@ def test_a_model_replaced_while_it_is_read_is_never_a_mixture(
             new.rename(folder)
         return content
 
-    monkeypatch.setattr(models, step, read_then_replace)
+    monkeypatch.setattr(encoder, step, read_then_replace)
     found = load_model(folder)
     assert found.fingerprint == expected.fingerprint
     assert torch.equal(found.network.classifier.weight, expected.network.classifier.weight)
@@ -125,7 +132,7 @@ def test_a_model_replaced_while_it_is_read_is_never_a_mixture(
 def test_a_model_that_is_replaced_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_folder(tmp_path / "m")
     numbers = iter(range(100))
-    monkeypatch.setattr(models, "_inode", lambda _: next(numbers))
+    monkeypatch.setattr(encoder, "_inode", lambda _: next(numbers))
     with pytest.raises(ModelError, match="was replaced each time it was read; try again"):
         load_model(folder)
 

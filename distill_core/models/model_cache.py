@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from distill_core.models import LoadedModel
+from distill_core.models.encoder import LoadedModel
 from distill_core.settings import model_memory
 from distill_core.storage.model_folder import WEIGHTS
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill_core.errors import RunError
-from distill_core.micro_batches import halved, in_parts, parts, ran_out_of_memory
+from distill_core.models.micro_batches import halved, in_parts, parts, ran_out_of_memory
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from transformers import AlbertTokenizer, PreTrainedModel
 
-from distill_core import models
 from distill_core.attribution import METHODS, attribute, attribute_each
 from distill_core.attribution.baselines import BASELINES, baseline_embeddings
 from distill_core.attribution.gradient import gradient_at_embeddings
@@ -19,14 +18,13 @@ from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
-from distill_core.encoding import Inputs, collate, encode
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.explanations import explain
-from distill_core.layers import keep_layers
-from distill_core.models import (
+from distill_core.models.encoder import (
     LoadedModel,
     embed,
     embedding_block,
+    encoder,
     load_model,
     logits,
     logits_and_states,
@@ -34,6 +32,8 @@ from distill_core.models import (
     make_trainable,
     save_model,
 )
+from distill_core.models.layers import keep_layers
+from distill_core.models.tokenization import Inputs, collate, encode
 from distill_core.objectives import make_method
 from distill_core.runs.events import Measured
 from distill_core.trainer import student_pass
@@ -53,7 +53,7 @@ each_method = pytest.mark.parametrize("method", METHODS)
 
 
 def test_all_families_are_tested() -> None:
-    assert {family.kind for family in FAMILIES.values()} == set(models.FAMILIES)
+    assert {family.kind for family in FAMILIES.values()} == set(encoder.FAMILIES)
 
 
 @each_family

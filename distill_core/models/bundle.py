@@ -25,8 +25,8 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from distill_core.catalog.catalog import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
 from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError, NeedsReordering
-from distill_core.layers import keep_layers
-from distill_core.models import LoadedModel, load_model, remove_folder, save_model
+from distill_core.models.encoder import LoadedModel, load_model, remove_folder, save_model
+from distill_core.models.layers import keep_layers
 from distill_core.storage.model_folder import file_sha256
 
 BASE = "base"

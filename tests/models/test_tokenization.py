@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerF
 from distill_core.attribution.reduce import word_groups
 from distill_core.catalog.catalog import BUNDLE
 from distill_core.data.datasets import Example, load_split
-from distill_core.encoding import (
+from distill_core.errors import ConfigError, DataError
+from distill_core.models.tokenization import (
     check_text,
     collate,
     encode,
@@ -23,7 +24,6 @@ from distill_core.encoding import (
     tokenizer_blamed,
     written_words,
 )
-from distill_core.errors import ConfigError, DataError
 from tests.tiny import tiny_tokenizer
 from tests.tiny_architectures import FAMILIES
 

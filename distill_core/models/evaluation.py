@@ -9,10 +9,10 @@ from transformers import PreTrainedModel
 
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import Answer, get_task, task_metrics
-from distill_core.encoding import Encoded, collate, encode_all
 from distill_core.errors import DataError, ModelError
-from distill_core.micro_batches import in_parts
-from distill_core.models import LoadedModel, logits
+from distill_core.models.encoder import LoadedModel, logits
+from distill_core.models.micro_batches import in_parts
+from distill_core.models.tokenization import Encoded, collate, encode_all
 
 
 @torch.no_grad()

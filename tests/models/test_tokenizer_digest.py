@@ -6,7 +6,7 @@ from tokenizers.normalizers import Replace, Sequence
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from distill_core.tokens import loses_capitals, same_tokens, token_digest
+from distill_core.models.tokenizer_digest import loses_capitals, same_tokens, token_digest
 from tests.tiny import WORDS, tiny_model, tiny_tokenizer
 
 

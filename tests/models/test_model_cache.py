@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from distill_core.errors import ConfigError, ModelError
-from distill_core.models import LoadedModel, load_model
-from distill_core.open_models import OpenModels, size
+from distill_core.models.encoder import LoadedModel, load_model
+from distill_core.models.model_cache import OpenModels, size
 from distill_core.paths import home
 from distill_core.settings import Settings, model_memory, write_settings
 from distill_core.storage.model_folder import WEIGHTS
 from tests.tiny import tiny_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FLAT = 1.05  # memory after all explanations against memory after every model was open once
 
 
@@ -149,8 +149,8 @@ import json, sys
 from pathlib import Path
 import psutil
 from distill_core.explanations import explain
-from distill_core.models import load_model
-from distill_core.open_models import OpenModels
+from distill_core.models.encoder import load_model
+from distill_core.models.model_cache import OpenModels
 
 folders = [Path(one) for one in sys.argv[1:]]
 models = OpenModels(lambda: 60_000_000)

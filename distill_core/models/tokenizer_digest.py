@@ -10,9 +10,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from distill_core.catalog.catalog import BUNDLE
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
-from distill_core.encoding import tokenizer_blamed
 from distill_core.errors import ModelError
-from distill_core.models import LoadedModel
+from distill_core.models.encoder import LoadedModel
+from distill_core.models.tokenization import tokenizer_blamed
 
 HARD = (  # where tokenizers of the same vocabulary part ways
     "Upper lower CAPITALS camelCase McDonald",

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core import bundle
 from distill_core.catalog import catalog
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
-from distill_core.evaluation import evaluate, predict_logits
+from distill_core.models.encoder import bundle
+from distill_core.models.evaluation import evaluate, predict_logits
 from distill_core.storage.model_folder import file_sha256
 
 BUNDLED = ("bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd")
@@ -136,7 +136,7 @@ def test_unknown_ids_are_answered_with_the_valid_ones(model_id: str) -> None:
 
 def test_predictions_do_not_depend_on_their_batch() -> None:
     model = bundle.open_model("bundled/sst2-kd")
-    from distill_core.encoding import encode_all
+    from distill_core.models.tokenization import encode_all
 
     rows = encode_all(model.tokenizer, load_split("sst2", "validation", "bundled").examples[:20])
     together = predict_logits(model.network, rows, model.pad_id)

@@ -1,0 +1,1 @@
+"""Encoder classifiers: families, layers, tokenization, loading, evaluation."""
