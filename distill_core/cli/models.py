@@ -61,7 +61,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a model for a task after checking it; one on the hub is downloaded. Ctrl-C leaves nothing behind."""
-    from distill_core.importing import add_folder, add_from_hub
+    from distill_core.model_import.importer import add_folder, add_from_hub
 
     local = existing_folder(model) is not None or model.startswith((".", "/", "~"))
     try:
@@ -83,7 +83,7 @@ def add(
 @models_app.command()
 def check(model: Annotated[str, typer.Argument(help="Model id or folder.")], task: Task, as_json: Json = False) -> None:
     """Say what is found about a model for a task, without adding it; a failed check is an error."""
-    from distill_core.checks import check_folder
+    from distill_core.model_import.checks import check_folder
     from distill_core.models.bundle import unpack
 
     info = find_model(model)
@@ -121,7 +121,7 @@ def remove(
 @models_app.command()
 def presets(as_json: Json = False) -> None:
     """List published teachers and students that can be added by name; asks no server."""
-    from distill_core.hub import PRESETS
+    from distill_core.model_import.hub import PRESETS
 
     rows = [
         {"id": one.repo, "task": one.task, "kind": one.kind, "description": one.words} for one in PRESETS

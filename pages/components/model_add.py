@@ -85,7 +85,7 @@ def draw_add() -> None:
 
 
 def _from_hub(task: str) -> None:
-    from distill_core.hub import PRESETS  # here: it knows the hub's library
+    from distill_core.model_import.hub import PRESETS  # here: it knows the hub's library
 
     fitting = {f"{preset.words}: {preset.repo}": preset.repo for preset in PRESETS if preset.task == task}
     chosen = st.selectbox(
@@ -131,8 +131,8 @@ def _hub_work(repo: str, task: str, revision: str | None) -> Work:
     commit = ""
 
     def work(agreed: frozenset[str]) -> Iterator[Progress]:
-        from distill_core.hub import look_up
-        from distill_core.importing import add_from_hub
+        from distill_core.model_import.hub import look_up
+        from distill_core.model_import.importer import add_from_hub
 
         nonlocal commit
         yield Step(f"Asking for {repo}", 0, 0)
@@ -143,7 +143,7 @@ def _hub_work(repo: str, task: str, revision: str | None) -> Work:
 
 
 def _folder_work(folder: str, task: str, agreed: frozenset[str]) -> Iterator[Progress]:
-    from distill_core.importing import add_folder
+    from distill_core.model_import.importer import add_folder
 
     return add_folder(Path(folder).expanduser(), task, convert="convert" in agreed, reorder="reorder" in agreed)
 

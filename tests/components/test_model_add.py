@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from distill_core import hub, importing
 from distill_core.errors import NeedsConversion
+from distill_core.model_import import hub, importer
 from distill_core.runs.events import Step
 from pages.components.model_add import Imports, Progress, Work, _hub_work
 
@@ -50,7 +50,7 @@ def test_a_consent_is_for_the_commit_that_was_asked_about(monkeypatch: pytest.Mo
         fetched.append((repo, task, revision[0], convert, reorder))
         yield Step("", 0, 0)
 
-    monkeypatch.setattr(importing, "add_from_hub", add)
+    monkeypatch.setattr(importer, "add_from_hub", add)
     work = _hub_work("org/m", "sst2", "main")
     for agreed in ((), ("convert",), ("convert", "reorder")):
         list(work(frozenset(agreed)))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill_core import label_order
 from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.datasets import Dataset, Example
 from distill_core.errors import ModelError, NeedsReordering
-from distill_core.importing import add_folder
-from distill_core.label_order import label_order_doubt, standing
+from distill_core.model_import import label_order
+from distill_core.model_import.importer import add_folder
+from distill_core.model_import.label_order import label_order_doubt, standing
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel, load_model, logits, save_model
 from distill_core.models.tokenization import collate, encode

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distill_core import conversion
-from distill_core.conversion import convert
 from distill_core.errors import ModelError
+from distill_core.model_import import pickle_conversion
+from distill_core.model_import.pickle_conversion import convert
 from distill_core.runs.events import Step
 from tests.conftest import until
 from tests.runs.test_scheduler import ROOT, gone
@@ -80,13 +80,13 @@ def test_a_pickle_that_would_run_a_command_runs_nothing(way: str, tmp_path: Path
 )
 def test_anything_but_named_tensors_is_refused(content: object, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        conversion._named_tensors(content)
+        pickle_conversion._named_tensors(content)
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, but files have them
 def test_quantised_numbers_are_refused() -> None:
     with pytest.raises(ModelError, match="tensor 'a' is sparse, quantised or empty"):
-        conversion._named_tensors({"a": torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8)})
+        pickle_conversion._named_tensors({"a": torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8)})
 
 
 def test_a_small_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_the_death_of_the_process_is_told(
     code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "m.bin").write_bytes(b"x")
-    monkeypatch.setattr(conversion, "COMMAND", doing(code))
-    monkeypatch.setattr(conversion, "SECONDS", 1.0 if "sleep" in code else 60.0)
+    monkeypatch.setattr(pickle_conversion, "COMMAND", doing(code))
+    monkeypatch.setattr(pickle_conversion, "SECONDS", 1.0 if "sleep" in code else 60.0)
     with pytest.raises(ModelError, match=words):
         list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
     assert [file.name for file in tmp_path.iterdir()] == ["m.bin"]
@@ -130,7 +130,7 @@ def test_the_death_of_the_process_is_told(
 def test_closing_the_generator_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.bin").write_bytes(b"x")
     code = "open(sys.argv[2] + '.pid', 'w').write(str(os.getpid())); time.sleep(60)"
-    monkeypatch.setattr(conversion, "COMMAND", doing(code))
+    monkeypatch.setattr(pickle_conversion, "COMMAND", doing(code))
     progress = convert(tmp_path / "m.bin", tmp_path / "t")
     for _ in progress:
         if (tmp_path / "t.pid").exists() and (tmp_path / "t.pid").read_text():
@@ -143,7 +143,7 @@ def test_closing_the_generator_ends_the_process(tmp_path: Path, monkeypatch: pyt
 
 def test_a_conversion_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.bin")  # reading it waits for ever
-    code = "from pathlib import Path; from distill_core.conversion import convert; "
+    code = "from pathlib import Path; from distill_core.model_import.pickle_conversion import convert; "
     code += f"list(convert(Path({str(tmp_path / 'm.bin')!r}), Path({str(tmp_path / 't')!r})))"
     caller = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     assert until(lambda: psutil.Process(caller.pid).children() != [])

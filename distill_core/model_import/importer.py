@@ -15,7 +15,9 @@ from pathlib import Path
 
 from distill_core.catalog.catalog import UNPACKED, ModelInfo, existing_folder, find_model
 from distill_core.catalog.user_models import Added, check_task, list_added, remember
-from distill_core.checks import (
+from distill_core.data.tasks import get_task
+from distill_core.errors import ModelError
+from distill_core.model_import.checks import (
     PICKLE,
     check_config,
     check_folder,
@@ -24,10 +26,8 @@ from distill_core.checks import (
     file_names,
     put_in_order,
 )
-from distill_core.conversion import convert as convert_weights
-from distill_core.data.tasks import get_task
-from distill_core.errors import ModelError
-from distill_core.hub import Listing, download, look_up
+from distill_core.model_import.hub import Listing, download, look_up
+from distill_core.model_import.pickle_conversion import convert as convert_weights
 from distill_core.models.encoder import remove_folder
 from distill_core.paths import home
 from distill_core.runs.events import Finding, Step

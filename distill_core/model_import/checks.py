@@ -11,7 +11,7 @@ from typing import TypeVar
 from distill_core.catalog.catalog import class_names, read_json, weight_shapes
 from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, ModelError, NeedsConversion, NeedsReordering
-from distill_core.label_order import reorder, standing
+from distill_core.model_import.label_order import reorder, standing
 from distill_core.models.bundle import check_labels, named_order
 from distill_core.models.encoder import FAMILIES, load_model
 from distill_core.models.tokenizer_digest import loses_capitals, same_as_bundled

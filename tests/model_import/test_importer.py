@@ -15,11 +15,11 @@ from distill_core.catalog import catalog
 from distill_core.catalog.catalog import ModelInfo, find_model, list_models, read_json
 from distill_core.catalog.user_models import forget, list_added
 from distill_core.errors import ConfigError, ModelError, NeedsConversion
-from distill_core.importing import add_folder
+from distill_core.model_import.importer import add_folder
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import load_model
 from distill_core.runs.events import Finding
-from tests.test_conversion import Runs, as_pickle
+from tests.model_import.test_pickle_conversion import Runs, as_pickle
 from tests.tiny import WORDS, tiny_folder
 
 

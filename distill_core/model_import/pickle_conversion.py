@@ -1,4 +1,4 @@
-"""Turn a pickled checkpoint into safetensors: `python -m distill_core.conversion SOURCE TARGET`.
+"""Turn a pickled checkpoint into safetensors: `python -m distill_core.model_import.pickle_conversion SOURCE TARGET`.
 
 A pickle can run code when it is read. So it is read in a process of its own, by PyTorch's restricted unpickler,
 which makes nothing but tensors and plain containers, with bounded memory and time; the caller never reads it. The
@@ -24,7 +24,7 @@ from distill_core.runs.events import Step
 if TYPE_CHECKING:
     from torch import Tensor
 
-COMMAND: tuple[str, ...] = (sys.executable, "-m", "distill_core.conversion")
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "distill_core.model_import.pickle_conversion")
 SECONDS = 900.0  # a gigabyte takes half a minute on a slow disk
 SPARE = 2**30  # bytes of memory beyond what weights of the file's size take
 COPIES = 4  # of the weights at most in memory: as read, contiguous, and twice while they are written

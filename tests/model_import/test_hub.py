@@ -13,17 +13,17 @@ import huggingface_hub
 import pytest
 from huggingface_hub.utils import validate_repo_id
 
-from distill_core import hub as hub_module
 from distill_core.catalog.catalog import ModelInfo, find_model, list_models
 from distill_core.catalog.user_models import list_added
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
-from distill_core.hub import PRESETS
-from distill_core.importing import Progress, add_from_hub
+from distill_core.model_import import hub as hub_module
+from distill_core.model_import.hub import PRESETS
+from distill_core.model_import.importer import Progress, add_from_hub
 from distill_core.models.bundle import open_model
 from distill_core.runs.events import Finding, Step
+from tests.model_import.test_pickle_conversion import as_pickle
 from tests.small_hub import SmallHub, serving
-from tests.test_conversion import as_pickle
 from tests.tiny import tiny_folder
 
 REPO = "org/tiny"
