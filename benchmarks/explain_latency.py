@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from distill_core.data.datasets import load_split
-from distill_core.explanation import Explanation
-from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import explain
-from distill_core.model_source import ModelSource, source_of
+from distill_core.explanation.cache import ExplanationCache
+from distill_core.explanation.explain import explain
+from distill_core.explanation.lazy_model import ModelSource, source_of
+from distill_core.explanation.result import Explanation
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import encode

@@ -17,7 +17,7 @@ _HOME = {
     "attribute": "attribution",
     "distill": "trainer",
     "evaluate": "models.evaluation",
-    "explain": "explanations",
+    "explain": "explanation.explain",
     "find_model": "catalog.catalog",
     "get_task": "data.tasks",
     "label_order_doubt": "model_import.label_order",

@@ -19,9 +19,9 @@ from distill_core.data.tasks import get_task
 from distill_core.devices import devices_for
 from distill_core.distillation import run_data
 from distill_core.errors import ConfigError, ModelError, RunError
-from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import explain
-from distill_core.model_source import ModelSource
+from distill_core.explanation.cache import ExplanationCache
+from distill_core.explanation.explain import explain
+from distill_core.explanation.lazy_model import ModelSource
 from distill_core.models.encoder import read_record
 from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, RunState
 from distill_core.runs.scheduler import can_resume

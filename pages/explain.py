@@ -12,7 +12,7 @@ with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.catalog.catalog import find_model
     from distill_core.data.datasets import splits_of
     from distill_core.errors import DataError, DistillError, TokensDifferError
-    from distill_core.explanation import Explanation
+    from distill_core.explanation.result import Explanation
     from distill_core.models.tokenization import legible
     from pages.components import charts, exports, figure, resources
     from pages.components.controls import (

@@ -157,7 +157,7 @@ def _row(name: str, row: Any) -> dict[str, Any]:
 
 
 def _source(model_id: str, task: str) -> Any:
-    from distill_core.model_source import source_of
+    from distill_core.explanation.lazy_model import source_of
     from distill_core.models.bundle import open_model
 
     return source_of(open_model(model_id, task=task))

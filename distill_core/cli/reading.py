@@ -20,7 +20,7 @@ from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
 
 if TYPE_CHECKING:
-    from distill_core.explanation import Explanation
+    from distill_core.explanation.result import Explanation
 
 
 def explain(
@@ -37,8 +37,8 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Explain one text through a teacher and its students, and say how far they agree."""
-    from distill_core.explanation_cache import ExplanationCache
-    from distill_core.explanations import explain as explain_text
+    from distill_core.explanation.cache import ExplanationCache
+    from distill_core.explanation.explain import explain as explain_text
 
     get_task(task)
     teacher = teacher or f"bundled/{task}-teacher"
@@ -53,7 +53,7 @@ def explain(
 
 def _print_explanation(explanation: "Explanation") -> None:
     """Print scores, predictions, agreement by class and, for several, their mean."""
-    from distill_core.explanation import mean_agreements
+    from distill_core.explanation.result import mean_agreements
 
     if explanation.left_out:
         error_console.print(f"{explanation.left_out} {explanation.units} left out: the models cannot take more")

@@ -16,7 +16,7 @@ from distill_core.attribution import BASELINES, METHODS
 from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.data.datasets import Dataset, splits_of
 from distill_core.data.tasks import TASKS, get_task
-from distill_core.explanation import UNITS
+from distill_core.explanation.result import UNITS
 from pages.components.frame import plain
 from pages.components.own_data_dialog import add_data_button
 from pages.components.picker import pick_sentence

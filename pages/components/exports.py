@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 
-from distill_core.explanation import Explanation
+from distill_core.explanation.result import Explanation
 from pages.components.heatmap import normalised
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a cell for a formula by

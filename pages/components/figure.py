@@ -5,7 +5,7 @@ from html import escape
 
 from distill_core.attribution import METHODS
 from distill_core.data.tasks import get_task
-from distill_core.explanation import Agreement, Explanation, ModelExplanation, mean_agreements
+from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, mean_agreements
 from distill_core.metrics.agreement import METRICS
 from distill_core.paths import ASSETS
 from pages.components import scorecards

@@ -22,9 +22,9 @@ from distill_core.runs.store import Store
 from pages.components.frame import plain
 
 if TYPE_CHECKING:
-    from distill_core.explanation import Explanation
-    from distill_core.explanation_cache import ExplanationCache
-    from distill_core.model_source import ModelSource
+    from distill_core.explanation.cache import ExplanationCache
+    from distill_core.explanation.lazy_model import ModelSource
+    from distill_core.explanation.result import Explanation
     from distill_core.models.encoder import LoadedModel
     from distill_core.models.model_cache import OpenModels
     from pages.components.view import View
@@ -57,7 +57,7 @@ def examples(task: str, source: str = "auto", split: str = "validation") -> Data
 
 def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
     """Return a model ready to be asked; its weights are read only if something is not in the cache."""
-    from distill_core.model_source import source_in
+    from distill_core.explanation.lazy_model import source_in
     from distill_core.models.bundle import unpack
 
     with st.spinner(f"Preparing {plain(info.title)} …"):
@@ -70,14 +70,14 @@ def predicted(model_id: str, dataset: Dataset, progress: Callable[[int, int], No
 
     `progress(done, total)` is called between batches; a page that draws there can be left at any time.
     """
-    from distill_core.explanations import predict_all
+    from distill_core.explanation.explain import predict_all
 
     return predict_all(model_source(find_model(model_id)), dataset, cache=explanation_cache(), progress=progress)
 
 
 def explained(view: View) -> Explanation:
     """Explain a view's text through its models; nothing is computed that was looked at before."""
-    from distill_core.explanations import explain
+    from distill_core.explanation.explain import explain
     from pages.components.view import DEFAULT
 
     sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]
@@ -118,13 +118,13 @@ def _run_store(path: Path) -> Store:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _explanation_cache(path: Path) -> ExplanationCache:
-    from distill_core.explanation_cache import ExplanationCache
+    from distill_core.explanation.cache import ExplanationCache
 
     return ExplanationCache(path)
 
 
 def _open(info: ModelInfo, path: Path, device: str) -> LoadedModel:
-    from distill_core.explanation_cache import folder_fingerprint
+    from distill_core.explanation.cache import folder_fingerprint
     from distill_core.models.bundle import open_model
 
     with st.spinner("Loading a model …"):

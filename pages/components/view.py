@@ -12,7 +12,7 @@ from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, DistillError, ModelError
-from distill_core.explanation import UNITS
+from distill_core.explanation.result import UNITS
 
 DEFAULT = "default"  # the baseline that is the method's own
 MOST_STUDENTS = 3

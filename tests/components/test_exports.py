@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill_core.explanation import Explanation, ModelExplanation, TokenMap
+from distill_core.explanation.result import Explanation, ModelExplanation, TokenMap
 from pages.components.exports import to_csv
 
 

@@ -19,7 +19,7 @@ from distill_core.config.methods import METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.distillation import prepare
 from distill_core.errors import ModelError, TokensDifferError
-from distill_core.explanations import explain
+from distill_core.explanation.explain import explain
 from distill_core.models.encoder import (
     LoadedModel,
     embed,

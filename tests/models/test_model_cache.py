@@ -148,7 +148,7 @@ EXPLAIN_MANY = """
 import json, sys
 from pathlib import Path
 import psutil
-from distill_core.explanations import explain
+from distill_core.explanation.explain import explain
 from distill_core.models.encoder import load_model
 from distill_core.models.model_cache import OpenModels
 

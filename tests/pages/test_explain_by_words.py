@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core.explanations import explain
+from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import METRICS
 from distill_core.models.encoder import load_model
 from pages.components import exports, figure

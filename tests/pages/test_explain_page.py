@@ -236,8 +236,8 @@ def test_visitors_do_not_share_a_view() -> None:
 
 def test_downloads_hold_the_numbers_and_the_figure() -> None:
     from distill_core.catalog.catalog import find_model
-    from distill_core.explanations import explain
-    from distill_core.model_source import source_of
+    from distill_core.explanation.explain import explain
+    from distill_core.explanation.lazy_model import source_of
     from distill_core.models.encoder import load_model
     from pages.components import exports, figure
 

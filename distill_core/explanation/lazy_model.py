@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_core.errors import ModelError
-from distill_core.explanation_cache import ExplanationCache, folder_fingerprint
+from distill_core.explanation.cache import ExplanationCache, folder_fingerprint
 from distill_core.models.encoder import LoadedModel
 
 

@@ -13,11 +13,11 @@ from distill_core.attribution import METHODS, attribute
 from distill_core.data.datasets import Dataset, Example
 from distill_core.data.tasks import TASKS, Task
 from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
-from distill_core.explanation import mean_agreements
-from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import explain, predict_all
+from distill_core.explanation.cache import ExplanationCache
+from distill_core.explanation.explain import explain, predict_all
+from distill_core.explanation.lazy_model import ModelSource, source_in
+from distill_core.explanation.result import mean_agreements
 from distill_core.metrics.agreement import METRICS
-from distill_core.model_source import ModelSource, source_in
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import collate, encode
 from tests.tiny import tiny_model

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from distill_core.attribution import METHODS
 from distill_core.data.tasks import TASKS, Task, get_task
 from distill_core.errors import DataError, ModelError, TokensDifferError
-from distill_core.explanation_cache import ExplanationCache
-from distill_core.explanations import explain
+from distill_core.explanation.cache import ExplanationCache
+from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Inputs, collate, encode, written_words

@@ -19,9 +19,9 @@ from distill_core.attribution.targets import choose_targets
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
-from distill_core.explanation import UNITS, Explanation, ModelExplanation, TokenMap, agreements
-from distill_core.explanation_cache import ExplanationCache, cache_key
-from distill_core.model_source import ModelSource, source_of
+from distill_core.explanation.cache import ExplanationCache, cache_key
+from distill_core.explanation.lazy_model import ModelSource, source_of
+from distill_core.explanation.result import UNITS, Explanation, ModelExplanation, TokenMap, agreements
 from distill_core.models.bundle import named_order
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.evaluation import predict_logits

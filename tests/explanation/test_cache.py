@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distill_core.errors import ModelError
-from distill_core.explanation_cache import OVERHEAD, ExplanationCache, cache_key, folder_fingerprint
+from distill_core.explanation.cache import OVERHEAD, ExplanationCache, cache_key, folder_fingerprint
 from distill_core.models.encoder import load_model
 from tests.tiny import tiny_folder
 
@@ -33,7 +33,7 @@ def test_the_default_file_lies_in_the_applications_folder(own_home: Path) -> Non
 
 
 def test_the_least_recently_used_leave_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_core.explanation_cache.FRESH_SECONDS", 0)
+    monkeypatch.setattr("distill_core.explanation.cache.FRESH_SECONDS", 0)
     size = 1000 + OVERHEAD
     cache = ExplanationCache(tmp_path / "cache.sqlite", max_bytes=10 * size)
     for number in range(10):
@@ -98,12 +98,12 @@ def test_a_folder_that_cannot_be_made_is_a_miss(tmp_path: Path) -> None:
 
 def test_threads_and_processes_share_it(cache: ExplanationCache) -> None:
     code = (
-        "import sys; from pathlib import Path; from distill_core.explanation_cache import ExplanationCache\n"
+        "import sys; from pathlib import Path; from distill_core.explanation.cache import ExplanationCache\n"
         "cache = ExplanationCache(Path(sys.argv[1]))\n"
         "for number in range(40): cache.put({f'{sys.argv[2]}{number}': 'x' * 500}); cache.get([f'{number}'])"
     )
     command = [sys.executable, "-c", code, str(cache.path)]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     others = [subprocess.Popen([*command, name], cwd=root) for name in ("p", "q")]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: cache.put({f"t{number}": "y"}), range(40)))
@@ -128,7 +128,7 @@ def test_a_fingerprint_follows_the_weights_and_hashes_them_once(
 ) -> None:
     folder = tiny_folder(tmp_path / "model")
     first = folder_fingerprint(folder, cache)
-    monkeypatch.setattr("distill_core.explanation_cache.file_sha256", lambda _: pytest.fail("hashed again"))
+    monkeypatch.setattr("distill_core.explanation.cache.file_sha256", lambda _: pytest.fail("hashed again"))
     assert folder_fingerprint(folder, cache) == first
     monkeypatch.undo()
     tiny_folder(tmp_path / "model", seed=1)

@@ -1,0 +1,1 @@
+"""One text explained by several models: request, maps, cache, agreement."""
