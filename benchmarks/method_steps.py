@@ -23,8 +23,8 @@ from distill_core.models.evaluation import gold_labels
 from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import encode_all, length_batches
 from distill_core.objectives import make_loss
-from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import Objective, TrainingSet
+from distill_core.training.teacher_cache import TeacherCache
+from distill_core.training.trainer import Objective, TrainingSet
 
 BATCH = 32
 

@@ -29,8 +29,8 @@ from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode_all, length_batches
 from distill_core.objectives import make_loss
 from distill_core.objectives.kd import label_loss, soft_cross_entropy
-from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import Objective, TrainingSet
+from distill_core.training.teacher_cache import TeacherCache
+from distill_core.training.trainer import Objective, TrainingSet
 
 CONFIG = RunConfig(method="ad_kd", alpha=0.8, temperature=2.0, method_weight=1.0)
 PUBLISHED_LENGTH = 128

@@ -15,7 +15,7 @@ _HOME = {
     "add_folder": "model_import.importer",
     "add_from_hub": "model_import.importer",
     "attribute": "attribution",
-    "distill": "trainer",
+    "distill": "training.trainer",
     "evaluate": "models.evaluation",
     "explain": "explanation.explain",
     "find_model": "catalog.catalog",

@@ -17,7 +17,6 @@ from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
 from distill_core.devices import devices_for
-from distill_core.distillation import run_data
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.explanation.cache import ExplanationCache
 from distill_core.explanation.explain import explain
@@ -27,7 +26,8 @@ from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, RunState
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS, file_sha256
-from distill_core.training_state import TrainingState
+from distill_core.training.session import run_data
+from distill_core.training.state import TrainingState
 from distill_core.versions import versions
 
 WORDS = {  # the numbers of a method beside its task's metrics

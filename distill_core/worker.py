@@ -63,7 +63,7 @@ class Session(Protocol):
 
 
 def _open_session(config: RunConfig, checkpoint: Path | None) -> Session:
-    from distill_core.distillation import prepare  # here: torch and transformers take seconds
+    from distill_core.training.session import prepare  # here: torch and transformers take seconds
 
     return prepare(config, checkpoint)
 

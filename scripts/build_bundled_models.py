@@ -38,8 +38,8 @@ from distill_core.models.tokenization import encode_all
 from distill_core.objectives import AdKd, Loss, SoftTargets
 from distill_core.runs.events import Measured
 from distill_core.storage.model_folder import file_sha256
-from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import Training, TrainingSet
+from distill_core.training.teacher_cache import TeacherCache
+from distill_core.training.trainer import Training, TrainingSet
 
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SEED = 0

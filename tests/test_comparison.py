@@ -21,7 +21,6 @@ from distill_core.cli import app
 from distill_core.cli.compare import _weights
 from distill_core.comparison import Outcome, _measured, begun, finished, plan, summarise
 from distill_core.config.run_config import RunConfig
-from distill_core.distillation import run_data
 from distill_core.errors import ConfigError
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import save_model
@@ -30,7 +29,8 @@ from distill_core.runs.events import DataUsed
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pinned, stop, submit
 from distill_core.runs.store import Store
-from distill_core.training_state import TrainingState
+from distill_core.training.session import run_data
+from distill_core.training.state import TrainingState
 from distill_core.versions import versions
 from tests.conftest import FAKE_TOKEN
 from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill_core import distillation, trainer
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import RECORD, load_model
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pump, submit, wait
 from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS
+from distill_core.training import session, trainer
 from distill_core.worker import run_in_foreground
 from tests.injected_worker import injected_command
 from tests.test_end_to_end import small_run
@@ -104,7 +104,7 @@ def no_memory(*_: object) -> None:
 def test_no_memory_while_loading_says_what_to_change(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distillation, "open_model", no_memory)
+    monkeypatch.setattr(session, "open_model", no_memory)
     run = failed(store, small_run(tiny_folder(tmp_path / "teacher")))
     assert run.reason.startswith("Out of memory. Use a smaller batch")
     assert any("Tried to allocate 20.00 GiB" in line for line in store.log_tail(run.id))

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from distill_core import worker
 from distill_core.catalog.deletion import free
 from distill_core.config.run_config import RunConfig
-from distill_core.distillation import Session, prepare
 from distill_core.errors import RunError
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
@@ -26,11 +25,12 @@ from distill_core.runs.run import INTERRUPTED, RunState, scheduler
 from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, RECORD
+from distill_core.training.session import Session, prepare
 from tests.conftest import FAKE_TOKEN, PROMISE, until
 from tests.small_worker import saved_step, training, worker_command
 from tests.test_end_to_end import small_run
-from tests.test_training_state import TIMES
 from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
+from tests.training.test_state import TIMES
 
 Scripts = Callable[[str], Sequence[str]]
 

@@ -15,7 +15,7 @@ import pytest
 from distill_core.models.encoder import load_model
 from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
-from distill_core.training_state import TrainingState
+from distill_core.training.state import TrainingState
 from tests.conftest import PROMISE, until
 from tests.injected_worker import child_of_hanging, injected_command
 from tests.runs.test_scheduler import OPENING, gone, running

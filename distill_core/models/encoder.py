@@ -45,7 +45,7 @@ from distill_core.storage.model_folder import (
     fingerprint,
     only_these,
 )
-from distill_core.training_state import TrainingState
+from distill_core.training.state import TrainingState
 
 transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from distill_core import distillation, trainer
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.runs.events import DataUsed, Measured
 from distill_core.runs.store import Store
+from distill_core.training import session, trainer
 from pages.components import run_estimate, run_html
 from tests.conftest import FAKE_TOKEN
 from tests.pages.test_distill_page import running
@@ -69,7 +69,7 @@ def test_the_probe_sentences_are_said_to_be_validation_examples(there: int, prob
     }
     words = run_html.verdict("accuracy", series, [DataUsed("validation", "Films", there, "b")])
     assert f"on 75 % of the probe sentences, {probes} of the validation examples (before: 50 %)." in words
-    assert distillation.PROBE_EXAMPLES == run_html.PROBES
+    assert session.PROBE_EXAMPLES == run_html.PROBES
     assert "every ten steps" in run_html.SHARE_WORDS
     assert trainer.SHARES_EVERY == 10
 

@@ -174,7 +174,7 @@ def test_papers_are_those_of_the_methods_pages() -> None:
 
 
 def test_the_probe_has_as_many_sentences_as_the_card_says() -> None:
-    from distill_core.distillation import PROBE_EXAMPLES
+    from distill_core.training.session import PROBE_EXAMPLES
 
     assert PROBE_SENTENCES == PROBE_EXAMPLES
     assert "at most 64 validation sentences" in card_of(points=[(1, "agreement/cosine", 0.5)])

@@ -17,7 +17,6 @@ from distill_core.attribution.reduce import word_numbers
 from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
-from distill_core.distillation import prepare
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.explanation.explain import explain
 from distill_core.models.encoder import (
@@ -36,7 +35,8 @@ from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import Inputs, collate, encode
 from distill_core.objectives import make_method
 from distill_core.runs.events import Measured
-from distill_core.trainer import student_pass
+from distill_core.training.session import prepare
+from distill_core.training.trainer import student_pass
 from tests.attribution import test_contract as contract
 from tests.tiny_architectures import (
     FAMILIES,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import ForwardPass, Method
-from distill_core.trainer import student_pass
+from distill_core.training.trainer import student_pass
 
 MASK = 4  # id of the tiny tokenizer's [MASK]
 DRAWN = 7  # seed of the random numbers a method takes

@@ -10,7 +10,7 @@ from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import EgkdFeatureSelection, EgkdGradient, EgkdPerturbation, Method
-from distill_core.trainer import student_pass
+from distill_core.training.trainer import student_pass
 from tests.objectives.reference import DRAWN, MASK, assert_equal, losses_and_gradients, passed, rest
 from tests.tiny import random_inputs, tiny_network
 

@@ -11,7 +11,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import Loss, Part, make_loss
-from distill_core.trainer import student_pass
+from distill_core.training.trainer import student_pass
 from tests.objectives.reference import MASK, gradients_of
 from tests.tiny import random_inputs, tiny_network
 

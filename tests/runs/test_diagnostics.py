@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from distill_core import distillation
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.diagnostics import NEAR_CHANCE, Series, alarms, collapsed, exploded, idle_terms, weak_teacher
+from distill_core.training import session
 
 STS = RunConfig(task="stsb", steps=60)
 
@@ -89,7 +89,7 @@ def test_a_collapse_under_a_weak_teacher_names_the_teacher() -> None:
 
 
 def test_the_bound_is_the_one_that_stops_a_run() -> None:
-    assert NEAR_CHANCE == distillation.NEAR_CHANCE
+    assert NEAR_CHANCE == session.NEAR_CHANCE
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import torch
 from distill_core import worker
 from distill_core.catalog.catalog import find_model, list_models
 from distill_core.config.run_config import RunConfig
-from distill_core.distillation import prepare
 from distill_core.errors import ModelError
 from distill_core.export import run_export
 from distill_core.models.encoder import load_model, read_record, save_model
@@ -31,7 +30,8 @@ from distill_core.storage.checkpoints import (
     settle_checkpoints,
     tidy_checkpoints,
 )
-from distill_core.training_state import TrainingState
+from distill_core.training.session import prepare
+from distill_core.training.state import TrainingState
 from tests.test_end_to_end import small_run
 from tests.test_worker import Scripted, done
 from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer

@@ -23,12 +23,12 @@ from distill_core.models.micro_batches import halved, parts, tried
 from distill_core.models.tokenization import Encoded, Inputs, collate, length_batches
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
-from distill_core.remaining import Remaining
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Ended, Event, Measured, Note, Phase
-from distill_core.teacher_cache import TeacherCache
-from distill_core.training_state import TrainingState, random_states, set_random_states
-from distill_core.usage import Usage, memory_mb
+from distill_core.training.eta import Remaining
+from distill_core.training.resource_usage import Usage, memory_mb
+from distill_core.training.state import TrainingState, random_states, set_random_states
+from distill_core.training.teacher_cache import TeacherCache
 
 WARMUP = 0.1  # share of the steps over which the learning rate rises, then falls linearly to 0
 SHARES_EVERY = 10  # steps between two looks at how much each term's gradient counts

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from distill_core.usage import EVERY_SECONDS, Usage
+from distill_core.training.resource_usage import EVERY_SECONDS, Usage
 
 GPU = torch.device("cuda")
 
@@ -15,7 +15,7 @@ GPU = torch.device("cuda")
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Return what moves the time on."""
     now = [100.0]
-    monkeypatch.setattr("distill_core.usage.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("distill_core.training.resource_usage.time.perf_counter", lambda: now[0])
 
     def move(seconds: float) -> None:
         now[0] += seconds

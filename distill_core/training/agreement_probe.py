@@ -20,8 +20,8 @@ from distill_core.metrics import agreement
 from distill_core.models.encoder import LoadedModel, logits, output_count
 from distill_core.models.micro_batches import in_parts
 from distill_core.models.tokenization import Encoded, collate
-from distill_core.teacher_cache import example_digest
-from distill_core.teacher_store import TeacherStore
+from distill_core.training.teacher_cache import example_digest
+from distill_core.training.teacher_store import TeacherStore
 
 BATCH = 32
 

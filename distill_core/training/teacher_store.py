@@ -21,7 +21,7 @@ from torch import Tensor
 
 from distill_core.errors import StoreError
 from distill_core.paths import home
-from distill_core.training_state import tensors_sha256
+from distill_core.training.state import tensors_sha256
 
 Numbers = Mapping[str, Tensor]  # of one example, by name; no batch axis, no padding
 STALE_SECONDS = 3600.0  # nobody writes one file for so long

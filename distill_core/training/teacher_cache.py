@@ -18,7 +18,7 @@ from distill_core.models.encoder import LoadedModel, embed
 from distill_core.models.micro_batches import in_parts
 from distill_core.models.tokenization import Encoded, Inputs, collate
 from distill_core.objectives import ForwardPass, Method, Signal, forward_pass
-from distill_core.teacher_store import TeacherStore
+from distill_core.training.teacher_store import TeacherStore
 
 BATCH = 64  # examples of which the teacher's logits alone are computed at once
 GROUP, WIDTH = 8, 16  # on the CPU: examples in a batch, and what its tokens are a multiple of

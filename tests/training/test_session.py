@@ -15,12 +15,12 @@ from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
 from distill_core.data.user_datasets import add_own
 from distill_core.data.user_files import read_table
-from distill_core.distillation import prepare, run_data
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import load_model, read_record
 from distill_core.models.evaluation import evaluate
 from distill_core.runs.events import DataUsed, Measured, Note, Phase
+from distill_core.training.session import prepare, run_data
 from pages.components.run_form import data_words
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder

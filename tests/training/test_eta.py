@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from distill_core.remaining import Forecast, Remaining
+from distill_core.training.eta import Forecast, Remaining
 
 EVERY, STEPS = 20, 400  # of a simulated run
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)  # of its steps, after which it is asked how long it will still take

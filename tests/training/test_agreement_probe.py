@@ -9,7 +9,7 @@ from distill_core.models.encoder import embed, logits_from_embeddings, remove_fo
 from distill_core.models.evaluation import predict_logits
 from distill_core.models.tokenization import Encoded, collate, encode
 from distill_core.paths import home
-from distill_core.probe import Probe
+from distill_core.training.agreement_probe import Probe
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 TEXTS = ("a good film", "boring , dull and slow", "great", "never watch the awful story again", "funny music")
@@ -71,7 +71,7 @@ def test_batching_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     teacher, student = tiny_model(tmp_path / "teacher", seed=1), tiny_network(seed=2)
     together = Probe(teacher, rows()).measure(student)
     remove_folder(home() / "teacher")
-    monkeypatch.setattr("distill_core.probe.BATCH", 1)
+    monkeypatch.setattr("distill_core.training.agreement_probe.BATCH", 1)
     assert Probe(teacher, rows()).measure(student) == pytest.approx(together, abs=1e-5)
 
 

@@ -17,11 +17,11 @@ from distill_core.models.layers import keep_layers
 from distill_core.objectives import make_loss
 from distill_core.paths import STATE_FILE
 from distill_core.runs.events import Event, Measured, Note
-from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import Training
-from distill_core.training_state import TrainingState
-from tests.test_trainer import training_set
+from distill_core.training.state import TrainingState
+from distill_core.training.teacher_cache import TeacherCache
+from distill_core.training.trainer import Training
 from tests.tiny import tiny_model
+from tests.training.test_trainer import training_set
 
 STEPS, EVERY = 9, 4
 TIMES = (

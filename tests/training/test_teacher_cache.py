@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill_core import teacher_cache, teacher_store
 from distill_core.errors import RunError
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode
 from distill_core.objectives import AdKd, ForwardPass, GkdCls, Method
-from distill_core.teacher_cache import TeacherCache
-from distill_core.training_state import tensors_sha256
+from distill_core.training import teacher_cache, teacher_store
+from distill_core.training.state import tensors_sha256
+from distill_core.training.teacher_cache import TeacherCache
 from tests.tiny import tiny_model, tiny_tokenizer
 
 ROWS = [encode(tiny_tokenizer(), text) for text in ("a good film", "awful acting", "the plot is dull")]

@@ -19,14 +19,14 @@ from distill_core.models.layers import keep_layers, layer_count, without_weights
 from distill_core.models.tokenization import Encoded, encode_all
 from distill_core.models.tokenizer_digest import same_tokens
 from distill_core.objectives import make_loss
-from distill_core.probe import Probe
 from distill_core.runs.diagnostics import NEAR_CHANCE
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.storage.checkpoints import RECORD
-from distill_core.teacher_cache import TeacherCache, teacher_logits
-from distill_core.trainer import Training, TrainingSet
-from distill_core.training_state import TrainingState
+from distill_core.training.agreement_probe import Probe
+from distill_core.training.state import TrainingState
+from distill_core.training.teacher_cache import TeacherCache, teacher_logits
+from distill_core.training.trainer import Training, TrainingSet
 from distill_core.versions import versions
 
 PROBE_EXAMPLES = 64

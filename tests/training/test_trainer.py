@@ -14,11 +14,11 @@ from distill_core.models.encoder import make_trainable
 from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import Encoded, collate, encode, length_batches
 from distill_core.objectives import make_loss
-from distill_core.remaining import Forecast, Remaining
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Event, Measured, Note, Phase
-from distill_core.teacher_cache import TeacherCache
-from distill_core.trainer import Training, TrainingSet
+from distill_core.training.eta import Forecast, Remaining
+from distill_core.training.teacher_cache import TeacherCache
+from distill_core.training.trainer import Training, TrainingSet
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 TEXTS = [
@@ -331,7 +331,7 @@ def test_every_evaluation_to_come_is_foreseen(monkeypatch: pytest.MonkeyPatch) -
         return Forecast(1.0, 1.0, 1.0)
 
     monkeypatch.setattr(Remaining, "forecast", forecast)
-    monkeypatch.setattr("distill_core.usage.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("distill_core.training.resource_usage.EVERY_SECONDS", 0.0)
     student = make_trainable(tiny_network(seed=1))
     list(_events(student, training_set(), None, RunConfig(), 8, 1e-3))
     assert counted == [(7, 3), (6, 3), (5, 3), (4, 2), (3, 2), (2, 2), (1, 1), (0, 1)]

@@ -3,9 +3,9 @@
 import pytest
 
 from distill_core.config.run_config import RunConfig
-from distill_core.distillation import prepare
 from distill_core.runs.diagnostics import alarms, collapsed, constant_score
 from distill_core.runs.events import Measured
+from distill_core.training.session import prepare
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Distillation as a computation: data and teacher in, events and a student out."""
