@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.comparison import WORDS, Difference, Outcome, Row, Spread, summarise
 from distill_core.config.methods import METHODS
+from distill_core.method_comparison import WORDS, Difference, Outcome, Row, Spread, summarise
 
 LEFT_OUT = ("step_seconds",)
 OF_ONE_COMMAND = ("method_weight", "seed")  # settings in which commands of one comparison may differ

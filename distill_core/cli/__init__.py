@@ -10,10 +10,10 @@ import typer
 
 from distill_core.cli.compare import compare
 from distill_core.cli.data import data_app
+from distill_core.cli.explain import evaluate, examples, explain
 from distill_core.cli.export import export
 from distill_core.cli.models import models_app
 from distill_core.cli.output import error_console
-from distill_core.cli.reading import evaluate, examples, explain
 from distill_core.cli.runs import distill, runs_app
 from distill_core.errors import DistillError
 

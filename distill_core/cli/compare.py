@@ -32,7 +32,7 @@ def compare(
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
     from distill_core.catalog.catalog import find_teacher
-    from distill_core.comparison import measure, plan, summarise
+    from distill_core.method_comparison import measure, plan, summarise
     from distill_core.models.bundle import open_model
     from distill_core.runs.scheduler import pinned
 
@@ -66,7 +66,7 @@ def compare(
 
 def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -> Run:
     """Return the finished run of these settings: an earlier one, one that goes on, or a new one."""
-    from distill_core.comparison import begun, finished
+    from distill_core.method_comparison import begun, finished
     from distill_core.runs.scheduler import pump, resume, submit
     from distill_core.worker import run_in_foreground
 
@@ -144,7 +144,7 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def _row(name: str, row: Any) -> dict[str, Any]:
-    from distill_core.comparison import WORDS
+    from distill_core.method_comparison import WORDS
 
     spread, difference = row.numbers[name], row.differences.get(name)
     shown, mean = "", None if math.isnan(spread.mean) else f"{spread.mean:.4g}"

@@ -16,7 +16,7 @@ from distill_core.cli import main, output
 from tests.tiny import tiny_folder
 from tests.tiny_architectures import sentiment_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:

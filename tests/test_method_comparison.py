@@ -16,12 +16,12 @@ from scipy.stats import ttest_rel
 from typer.testing import CliRunner
 
 from benchmarks.comparison_table import tables
-from distill_core import comparison, worker
+from distill_core import method_comparison, worker
 from distill_core.cli import app
 from distill_core.cli.compare import _weights
-from distill_core.comparison import Outcome, _measured, begun, finished, plan, summarise
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
+from distill_core.method_comparison import Outcome, _measured, begun, finished, plan, summarise
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
@@ -121,11 +121,11 @@ def test_what_is_not_this_very_run_is_not_taken_for_it(
     save_model(tiny_network(), tiny_tokenizer(), student, record)
     store.set_model(run_id, FAKE_TOKEN, student)
     store.end(run_id, FAKE_TOKEN, "finished")
-    monkeypatch.setattr(comparison, "devices_for", lambda _: ("cpu",))
+    monkeypatch.setattr(method_comparison, "devices_for", lambda _: ("cpu",))
     assert finished(store, config, {"teacher": "t"}) is not None
-    monkeypatch.setattr(comparison, "devices_for", lambda _: ("cuda:0",))
+    monkeypatch.setattr(method_comparison, "devices_for", lambda _: ("cuda:0",))
     assert finished(store, config, {"teacher": "t"}) is None
-    monkeypatch.setattr(comparison, "devices_for", lambda _: ("cpu",))
+    monkeypatch.setattr(method_comparison, "devices_for", lambda _: ("cpu",))
     save_model(tiny_network(), tiny_tokenizer(), student, record | {"versions": {"torch": "0.1"}})
     assert finished(store, config, {"teacher": "t"}) is None
     save_model(tiny_network(), tiny_tokenizer(), student, record)

@@ -12,8 +12,8 @@ import yaml
 from distill_core.models.encoder import load_model
 from distill_core.runs.run import scheduler
 from distill_core.runs.store import Store
+from tests.cli.test_cli import call, call_json
 from tests.export.test_run_export import a_run, a_student, names, scalars
-from tests.test_cli import call, call_json
 from tests.test_end_to_end import small_run
 from tests.tiny import tiny_folder
 
