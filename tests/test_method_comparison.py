@@ -33,7 +33,7 @@ from distill_core.training.session import run_data
 from distill_core.training.state import TrainingState
 from distill_core.versions import versions
 from tests.conftest import FAKE_TOKEN
-from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
+from tests.support.tiny import tiny_folder, tiny_network, tiny_tokenizer
 
 
 def test_the_plan_is_seed_by_seed_with_plain_kd_first() -> None:

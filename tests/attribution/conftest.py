@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode
-from tests.tiny import WORDS, tiny_network, tiny_tokenizer
+from tests.support.tiny import WORDS, tiny_network, tiny_tokenizer
 
 FIRST, SECOND = 5, 6  # ids of the two content tokens of the toy's vocabulary
 

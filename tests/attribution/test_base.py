@@ -9,7 +9,7 @@ from distill_core.attribution.gradient import Gradient
 from distill_core.errors import AttributionError
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import Inputs
-from tests.tiny import random_inputs
+from tests.support.tiny import random_inputs
 
 
 def test_passes_cover_every_item_once_within_the_budget(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

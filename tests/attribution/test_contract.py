@@ -13,7 +13,7 @@ from distill_core.errors import AttributionError, ConfigError
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Encoded, Inputs, collate
 from tests.attribution.conftest import as_model, verdicts
-from tests.tiny import tiny_network
+from tests.support.tiny import tiny_network
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
 

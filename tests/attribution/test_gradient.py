@@ -10,7 +10,7 @@ from distill_core.errors import ConfigError
 from distill_core.models.encoder import LoadedModel, embed, logits, logits_from_embeddings
 from distill_core.models.tokenization import Inputs
 from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
-from tests.tiny import random_inputs, tiny_network
+from tests.support.tiny import random_inputs, tiny_network
 
 
 def test_squares_have_twice_their_length_as_gradient() -> None:

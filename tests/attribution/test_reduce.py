@@ -4,7 +4,7 @@ import torch
 
 from distill_core.attribution.reduce import l2_norm, signed_sum, sum_words, unit_norm, word_groups, word_numbers
 from distill_core.models.tokenization import encode
-from tests.tiny import tiny_tokenizer
+from tests.support.tiny import tiny_tokenizer
 
 VALUES = torch.tensor([[[3.0, -4.0], [1.0, 1.0], [9.0, 9.0]]])
 MASK = torch.tensor([[True, True, False]])

@@ -13,7 +13,7 @@ from distill_core.models.bundle import unpack
 from distill_core.models.encoder import load_model
 from distill_core.paths import run_folder
 from distill_core.storage.checkpoints import BEST, LAST, RECORD
-from tests.tiny import tiny_folder
+from tests.support.tiny import tiny_folder
 
 
 def test_a_teacher_with_fewer_layers_than_the_student_is_refused() -> None:

@@ -22,7 +22,7 @@ from distill_core.runs.store import Store
 from distill_core.storage import checkpoints
 from distill_core.storage.checkpoints import BEST, LAST, keep_as_best
 from tests.conftest import FAKE_TOKEN
-from tests.tiny import tiny_network, tiny_tokenizer
+from tests.support.tiny import tiny_network, tiny_tokenizer
 
 NASTY = "../../etc/passwd <b>x</b> ﷽ ../.."
 

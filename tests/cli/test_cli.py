@@ -13,8 +13,8 @@ import pytest
 
 from distill_core.catalog.catalog import bundled_models
 from distill_core.cli import main, output
-from tests.tiny import tiny_folder
-from tests.tiny_architectures import sentiment_folder
+from tests.support.tiny import tiny_folder
+from tests.support.tiny_architectures import sentiment_folder
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ from distill_core.models.encoder import load_model
 from distill_core.runs.run import scheduler
 from distill_core.runs.store import Store
 from tests.cli.test_cli import call, call_json
+from tests.end_to_end.test_end_to_end import small_run
 from tests.export.test_run_export import a_run, a_student, names, scalars
-from tests.test_end_to_end import small_run
-from tests.tiny import tiny_folder
+from tests.support.tiny import tiny_folder
 
 
 def test_the_command_is_one_of_the_runs() -> None:

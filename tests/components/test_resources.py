@@ -8,7 +8,7 @@ import pytest
 from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError
 from pages.components.resources import model_source
-from tests.tiny import tiny_folder
+from tests.support.tiny import tiny_folder
 
 
 def test_a_model_whose_config_was_mended_is_opened_afresh(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ConfigError
 from distill_core.runs.store import Store
-from tests.pages.opening import open_page
-from tests.tiny import tiny_folder
+from tests.support.opening import open_page
+from tests.support.tiny import tiny_folder
 
 
 @pytest.mark.parametrize("name", RECIPES)

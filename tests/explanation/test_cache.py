@@ -12,7 +12,7 @@ import pytest
 from distill_core.errors import ModelError
 from distill_core.explanation.cache import OVERHEAD, ExplanationCache, cache_key, folder_fingerprint
 from distill_core.models.encoder import load_model
-from tests.tiny import tiny_folder
+from tests.support.tiny import tiny_folder
 
 
 @pytest.fixture

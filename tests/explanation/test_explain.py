@@ -20,7 +20,7 @@ from distill_core.explanation.result import mean_agreements
 from distill_core.metrics.agreement import METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import collate, encode
-from tests.tiny import tiny_model
+from tests.support.tiny import tiny_model
 
 TEXT = "the acting is slowly boring , but the music was good"
 

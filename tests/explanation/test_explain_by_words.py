@@ -17,7 +17,7 @@ from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Inputs, collate, encode, written_words
-from tests.tiny_architectures import BERT_MARKS, FAMILIES, family_model
+from tests.support.tiny_architectures import BERT_MARKS, FAMILIES, family_model
 
 TEXT = "the actings was slowly, but the music is good."
 each_method = pytest.mark.parametrize("method", METHODS)

@@ -28,7 +28,7 @@ from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST
 from distill_core.versions import versions
 from tests.conftest import FAKE_TOKEN
-from tests.tiny import tiny_network, tiny_tokenizer
+from tests.support.tiny import tiny_network, tiny_tokenizer
 
 POINTS = [
     (0, "validation/accuracy", 0.5), (1, "loss", 0.1 + 0.2), (1, "step_seconds", 2.0), (2, "loss", float("nan")),

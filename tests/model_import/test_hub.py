@@ -23,8 +23,8 @@ from distill_core.model_import.importer import Progress, add_from_hub
 from distill_core.models.bundle import open_model
 from distill_core.runs.events import Finding, Step
 from tests.model_import.test_pickle_conversion import as_pickle
-from tests.small_hub import SmallHub, serving
-from tests.tiny import tiny_folder
+from tests.support.small_hub import SmallHub, serving
+from tests.support.tiny import tiny_folder
 
 REPO = "org/tiny"
 

@@ -20,7 +20,7 @@ from distill_core.models.bundle import open_model
 from distill_core.models.encoder import load_model
 from distill_core.runs.events import Finding
 from tests.model_import.test_pickle_conversion import Runs, as_pickle
-from tests.tiny import WORDS, tiny_folder
+from tests.support.tiny import WORDS, tiny_folder
 
 
 @pytest.fixture

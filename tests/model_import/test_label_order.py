@@ -19,8 +19,8 @@ from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel, load_model, logits, save_model
 from distill_core.models.tokenization import collate, encode
 from distill_core.runs.events import Finding
-from tests.tiny import tiny_folder, tiny_model
-from tests.tiny_architectures import FAMILIES, family_network
+from tests.support.tiny import tiny_folder, tiny_model
+from tests.support.tiny_architectures import FAMILIES, family_network
 
 
 def without_names(model_id: str, folder: Path, rows: tuple[int, ...]) -> Path:

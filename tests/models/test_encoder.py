@@ -22,8 +22,8 @@ from distill_core.models.encoder import (
 )
 from distill_core.models.layers import keep_layers
 from distill_core.storage.model_folder import check_settings
-from tests.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
-from tests.tiny_architectures import FAMILIES, family_network
+from tests.support.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
+from tests.support.tiny_architectures import FAMILIES, family_network
 
 
 @pytest.mark.parametrize("pair", [False, True])

@@ -11,7 +11,7 @@ from distill_core.errors import ConfigError, DataError
 from distill_core.models.encoder import logits
 from distill_core.models.evaluation import evaluate, gold_labels, predict_logits
 from distill_core.models.tokenization import encode
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.support.tiny import tiny_model, tiny_tokenizer
 
 
 def dataset(labels: list[int | None]) -> Dataset:

@@ -38,7 +38,7 @@ from distill_core.runs.events import Measured
 from distill_core.training.session import prepare
 from distill_core.training.trainer import student_pass
 from tests.attribution import test_contract as contract
-from tests.tiny_architectures import (
+from tests.support.tiny_architectures import (
     FAMILIES,
     family_inputs,
     family_model,

@@ -17,7 +17,7 @@ from distill_core.models.model_cache import OpenModels, size
 from distill_core.paths import home
 from distill_core.settings import Settings, model_memory, write_settings
 from distill_core.storage.model_folder import WEIGHTS
-from tests.tiny import tiny_folder
+from tests.support.tiny import tiny_folder
 
 ROOT = Path(__file__).parents[2]
 FLAT = 1.05  # memory after all explanations against memory after every model was open once

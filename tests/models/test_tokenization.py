@@ -24,8 +24,8 @@ from distill_core.models.tokenization import (
     tokenizer_blamed,
     written_words,
 )
-from tests.tiny import tiny_tokenizer
-from tests.tiny_architectures import FAMILIES
+from tests.support.tiny import tiny_tokenizer
+from tests.support.tiny_architectures import FAMILIES
 
 TOKENIZER = tiny_tokenizer()
 SORTS = ("bert", "roberta", "albert")  # word pieces, bytes, Unigram

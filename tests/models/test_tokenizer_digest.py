@@ -7,7 +7,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from distill_core.models.tokenizer_digest import loses_capitals, same_tokens, token_digest
-from tests.tiny import WORDS, tiny_model, tiny_tokenizer
+from tests.support.tiny import WORDS, tiny_model, tiny_tokenizer
 
 
 def test_the_same_tokenizer_saved_and_loaded_is_the_same(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import AdKd, ForwardPass, GkdCls, make_method
 from distill_core.training.trainer import student_pass
-from tests.objectives.reference import assert_equal, gradients_of, passed, rest
-from tests.tiny import random_inputs, tiny_network
+from tests.support.reference_losses import assert_equal, gradients_of, passed, rest
+from tests.support.tiny import random_inputs, tiny_network
 
 DRAW = torch.Generator()
 

@@ -11,8 +11,8 @@ from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import EgkdFeatureSelection, EgkdGradient, EgkdPerturbation, Method
 from distill_core.training.trainer import student_pass
-from tests.objectives.reference import DRAWN, MASK, assert_equal, losses_and_gradients, passed, rest
-from tests.tiny import random_inputs, tiny_network
+from tests.support.reference_losses import DRAWN, MASK, assert_equal, losses_and_gradients, passed, rest
+from tests.support.tiny import random_inputs, tiny_network
 
 METHODS = (EgkdGradient(), EgkdPerturbation(erasures=3, each_step=2), EgkdFeatureSelection(share=0.4))
 each_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.key)

@@ -9,8 +9,8 @@ from distill_core.models.tokenization import Inputs
 from distill_core.objectives import ForwardPass, Gkd
 from distill_core.objectives.views import log_odds
 from distill_core.training.trainer import student_pass
-from tests.objectives.reference import Passed, assert_equal, losses_and_gradients, passed
-from tests.tiny import random_inputs, tiny_network
+from tests.support.reference_losses import Passed, assert_equal, losses_and_gradients, passed
+from tests.support.tiny import random_inputs, tiny_network
 
 
 def confidence(one: Passed) -> Tensor:

@@ -11,8 +11,8 @@ from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import AdKd, EgkdPerturbation, Loss, Method, Part, make_loss
 from distill_core.training.trainer import student_pass
-from tests.objectives.reference import MASK
-from tests.tiny import random_inputs, tiny_network
+from tests.support.reference_losses import MASK
+from tests.support.tiny import random_inputs, tiny_network
 
 ERASING = RunConfig(method="egkd_perturbation", erasures=8, erasures_each_step=1)
 

@@ -12,8 +12,8 @@ from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import Loss, Part, make_loss
 from distill_core.training.trainer import student_pass
-from tests.objectives.reference import MASK, gradients_of
-from tests.tiny import random_inputs, tiny_network
+from tests.support.reference_losses import MASK, gradients_of
+from tests.support.tiny import random_inputs, tiny_network
 
 
 def summed(loss: Loss, student: nn.Module, teacher: nn.Module, parts: list[tuple[Inputs, Tensor]]) -> Tensor:

@@ -9,10 +9,10 @@ from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import GkdCls, Method, Pkd
-from tests.objectives.reference import assert_equal, losses_and_gradients, passed
 from tests.objectives.test_gkd import confidence
 from tests.objectives.test_gkd import plain as plain_gkd
-from tests.tiny import random_inputs, tiny_network
+from tests.support.reference_losses import assert_equal, losses_and_gradients, passed
+from tests.support.tiny import random_inputs, tiny_network
 
 PAIRS = ((1, 2), (2, 3))  # of a student of 3 layers and a teacher of 5
 

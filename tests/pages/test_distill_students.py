@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from distill_core.runs.store import Store
-from tests.pages.opening import open_page
-from tests.tiny import tiny_folder
+from tests.support.opening import open_page
+from tests.support.tiny import tiny_folder
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import METRICS
 from distill_core.models.encoder import load_model
 from pages.components import exports, figure
-from tests.pages.opening import html_of as shown
-from tests.pages.opening import open_page
-from tests.tiny_architectures import sentiment_folder
+from tests.support.opening import html_of as shown
+from tests.support.opening import open_page
+from tests.support.tiny_architectures import sentiment_folder
 
 TEXT = "the actings was slowly, but café is good."
 WORDS = TEXT.split()

@@ -7,8 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.data.datasets import Dataset, Example, load_split
-from tests.pages.opening import open_page
-from tests.tiny import tiny_folder
+from tests.support.opening import open_page
+from tests.support.tiny import tiny_folder
 
 MODELS = {"run/teacher": 0, "run/student-a": 1, "run/student-b": 2}  # id -> seed
 

@@ -6,9 +6,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.data.datasets import load_split
-from tests.pages.opening import html_of as shown
-from tests.pages.opening import open_page
-from tests.tiny import tiny_folder
+from tests.support.opening import html_of as shown
+from tests.support.opening import open_page
+from tests.support.tiny import tiny_folder
 
 TASKS = ("mnli", "stsb", "sst2")
 

@@ -13,12 +13,12 @@ from distill_core.runs.scheduler import pump, stop, submit, wait
 from distill_core.runs.store import Store
 from pages.components import resources
 from tests.conftest import FAKE_TOKEN, PROMISE, until
-from tests.pages.opening import html_of, open_page
+from tests.end_to_end.test_end_to_end import small_run
+from tests.end_to_end.test_faults import SERVER
 from tests.runs.test_store import python
-from tests.small_worker import training, worker_command
-from tests.test_end_to_end import small_run
-from tests.test_faults import SERVER
-from tests.tiny import tiny_folder
+from tests.support.opening import html_of, open_page
+from tests.support.small_worker import training, worker_command
+from tests.support.tiny import tiny_folder
 
 
 def explained(folders: list[Path], text: str) -> AppTest:

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
-from tests.tiny import tiny_folder
+from tests.support.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent.parent
 

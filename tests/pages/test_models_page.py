@@ -15,9 +15,9 @@ from distill_core.settings import read_settings
 from distill_core.storage.model_folder import WEIGHTS
 from pages.components.model_add import FOLDER, imports
 from tests.conftest import until
-from tests.pages.opening import open_page
-from tests.small_hub import SmallHub, serving
-from tests.tiny import tiny_folder
+from tests.support.opening import open_page
+from tests.support.small_hub import SmallHub, serving
+from tests.support.tiny import tiny_folder
 
 ADDING_SECONDS = 60.0
 

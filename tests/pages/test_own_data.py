@@ -18,8 +18,8 @@ from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from pages.components import run_html
 from tests.conftest import FAKE_TOKEN
-from tests.pages.opening import ROOT, open_page
-from tests.tiny import tiny_folder
+from tests.support.opening import ROOT, open_page
+from tests.support.tiny import tiny_folder
 
 REVIEWS = "id,review,stars\n" + "".join(f"{at},film number {at},{('pos', 'neg')[at % 2]}\n" for at in range(10))
 # The window's content alone, with what it chose.

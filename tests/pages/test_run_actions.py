@@ -14,9 +14,9 @@ from distill_core.runs.run import RunState, scheduler
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, keep_as_best, settle_checkpoints
 from tests.conftest import FAKE_TOKEN
+from tests.end_to_end.test_run_names import as_read
 from tests.pages.test_distill_page import NASTY, html, opened, running
-from tests.test_run_names import as_read
-from tests.tiny import tiny_network, tiny_tokenizer
+from tests.support.tiny import tiny_network, tiny_tokenizer
 
 EXPLAIN = "Explain with this student"
 

@@ -18,8 +18,8 @@ from distill_core.runs.summary import overview
 from pages.components import runs_curves, runs_deeds, runs_picked, runs_table
 from pages.components.run_start import Launch
 from tests.conftest import FAKE_TOKEN
-from tests.pages.opening import html_of, open_page
 from tests.pages.test_distill_page import NASTY, running
+from tests.support.opening import html_of, open_page
 
 
 def ended(store: Store, **settings: str) -> str:

@@ -19,7 +19,7 @@ from distill_core.runs.recorder import patiently
 from distill_core.runs.scheduler import pump, submit
 from distill_core.runs.store import Store
 from tests.conftest import until
-from tests.small_worker import worker_command
+from tests.support.small_worker import worker_command
 from tests.test_worker import Scripted, done
 
 

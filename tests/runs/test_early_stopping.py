@@ -32,9 +32,9 @@ from distill_core.storage.checkpoints import (
 )
 from distill_core.training.session import prepare
 from distill_core.training.state import TrainingState
-from tests.test_end_to_end import small_run
+from tests.end_to_end.test_end_to_end import small_run
+from tests.support.tiny import tiny_folder, tiny_network, tiny_tokenizer
 from tests.test_worker import Scripted, done
-from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
 
 
 def seen(values: list[float], patience: int | None = None) -> Stopping:

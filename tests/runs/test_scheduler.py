@@ -18,7 +18,7 @@ from distill_core.runs.run import Run, scheduler
 from distill_core.runs.scheduler import pump, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until
-from tests.small_worker import script_command
+from tests.support.small_worker import script_command
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ from distill_core.errors import ModelError
 from distill_core.model_import.importer import add_folder
 from distill_core.models.encoder import load_model, logits
 from distill_core.runs.events import Finding
-from tests.tiny import random_inputs, tiny_folder
+from tests.support.tiny import random_inputs, tiny_folder
 
 
 @pytest.fixture

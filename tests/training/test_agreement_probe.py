@@ -10,7 +10,7 @@ from distill_core.models.evaluation import predict_logits
 from distill_core.models.tokenization import Encoded, collate, encode
 from distill_core.paths import home
 from distill_core.training.agreement_probe import Probe
-from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
+from tests.support.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 TEXTS = ("a good film", "boring , dull and slow", "great", "never watch the awful story again", "funny music")
 

@@ -22,8 +22,8 @@ from distill_core.models.evaluation import evaluate
 from distill_core.runs.events import DataUsed, Measured, Note, Phase
 from distill_core.training.session import prepare, run_data
 from pages.components.run_form import data_words
-from tests.tiny import tiny_folder
-from tests.tiny_architectures import sentiment_folder
+from tests.support.tiny import tiny_folder
+from tests.support.tiny_architectures import sentiment_folder
 
 
 def config(tmp_path: Path, *, task: str = "sst2", **changes: object) -> RunConfig:

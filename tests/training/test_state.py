@@ -20,7 +20,7 @@ from distill_core.runs.events import Event, Measured, Note
 from distill_core.training.state import TrainingState
 from distill_core.training.teacher_cache import TeacherCache
 from distill_core.training.trainer import Training
-from tests.tiny import tiny_model
+from tests.support.tiny import tiny_model
 from tests.training.test_trainer import training_set
 
 STEPS, EVERY = 9, 4

@@ -16,7 +16,7 @@ from distill_core.objectives import AdKd, ForwardPass, GkdCls, Method
 from distill_core.training import teacher_cache, teacher_store
 from distill_core.training.state import tensors_sha256
 from distill_core.training.teacher_cache import TeacherCache
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.support.tiny import tiny_model, tiny_tokenizer
 
 ROWS = [encode(tiny_tokenizer(), text) for text in ("a good film", "awful acting", "the plot is dull")]
 LABELS = torch.tensor([1, 0, 0])

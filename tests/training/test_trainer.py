@@ -19,7 +19,7 @@ from distill_core.runs.events import Event, Measured, Note, Phase
 from distill_core.training.eta import Forecast, Remaining
 from distill_core.training.teacher_cache import TeacherCache
 from distill_core.training.trainer import Training, TrainingSet
-from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
+from tests.support.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 TEXTS = [
     "a good film",

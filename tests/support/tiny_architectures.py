@@ -22,7 +22,7 @@ from transformers import (
 from distill_core.data.tasks import get_task
 from distill_core.models.encoder import LoadedModel, save_model
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode
-from tests.tiny import WORDS
+from tests.support.tiny import WORDS
 
 TEXTS: tuple[tuple[str, str | None], ...] = (
     ("the film is good", None),

@@ -25,7 +25,7 @@ from pages.components.frame import plain
 from tests.catalog.test_deletion import finished
 from tests.pages.test_home import opened as open_home
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TURNED = "abc \u202edef\u2066"  # the rest of its line would be read backwards
 NAMES = (
     "../../etc/passwd",

@@ -18,9 +18,9 @@ from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS
 from distill_core.training import session, trainer
 from distill_core.worker import run_in_foreground
-from tests.injected_worker import injected_command
-from tests.test_end_to_end import small_run
-from tests.tiny import tiny_folder
+from tests.end_to_end.test_end_to_end import small_run
+from tests.support.injected_worker import injected_command
+from tests.support.tiny import tiny_folder
 
 
 def failed(store: Store, config: RunConfig, before: Callable[[], None] = lambda: None) -> Run:

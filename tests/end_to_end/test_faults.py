@@ -21,7 +21,7 @@ from distill_core.runs.scheduler import pump, resume, stop, submit, wait
 from distill_core.runs.store import Store
 from tests.conftest import PROMISE, until
 from tests.runs.test_store import python
-from tests.small_worker import saved_step, training, worker_command
+from tests.support.small_worker import saved_step, training, worker_command
 
 Scripts = Callable[[str], Sequence[str]]
 

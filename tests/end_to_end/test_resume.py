@@ -27,9 +27,9 @@ from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, RECORD
 from distill_core.training.session import Session, prepare
 from tests.conftest import FAKE_TOKEN, PROMISE, until
-from tests.small_worker import saved_step, training, worker_command
-from tests.test_end_to_end import small_run
-from tests.tiny import tiny_folder, tiny_network, tiny_tokenizer
+from tests.end_to_end.test_end_to_end import small_run
+from tests.support.small_worker import saved_step, training, worker_command
+from tests.support.tiny import tiny_folder, tiny_network, tiny_tokenizer
 from tests.training.test_state import TIMES
 
 Scripts = Callable[[str], Sequence[str]]

@@ -17,11 +17,11 @@ from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, 
 from distill_core.runs.store import Store
 from distill_core.training.state import TrainingState
 from tests.conftest import PROMISE, until
-from tests.injected_worker import child_of_hanging, injected_command
+from tests.end_to_end.test_end_to_end import small_run
 from tests.runs.test_scheduler import OPENING, gone, running
-from tests.small_worker import training, worker_command
-from tests.test_end_to_end import small_run
-from tests.tiny import tiny_folder
+from tests.support.injected_worker import child_of_hanging, injected_command
+from tests.support.small_worker import training, worker_command
+from tests.support.tiny import tiny_folder
 
 # What is done before the run so that it hangs in a phase; where it then has a checkpoint, the phase is the second of
 # its kind.

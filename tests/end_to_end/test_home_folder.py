@@ -18,9 +18,9 @@ from distill_core.cli import app
 from distill_core.errors import StoreError
 from distill_core.runs.store import Store
 from distill_core.storage.filesystems import file_system, network_warning
-from tests.small_worker import worker_command
+from tests.support.small_worker import worker_command
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 mount -t tmpfs -o size="$1" none "$2"
 "$3" -c "$4"

@@ -16,7 +16,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import load_model
 from distill_core.runs.run import scheduler
 from distill_core.runs.store import Store
-from tests.tiny import tiny_folder
+from tests.support.tiny import tiny_folder
 
 
 def small_run(teacher: Path, **changes: object) -> RunConfig:
