@@ -2,14 +2,15 @@
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, loading, page_link, plain
+from pages.components.page_frame import errors_shown, footer, frame, loading, page_link, plain
 
 frame("Home")
 with loading("Loading PyTorch and the models …"):
     from distill_core.runs.run import scheduler
-    from pages.components import figure, resources
-    from pages.components.controls import model_names
-    from pages.components.view import FIRST_TASK, first_view, to_address
+    from pages.components import resources
+    from pages.components.explain import figure
+    from pages.components.explain.controls import model_names
+    from pages.components.explain.view_state import FIRST_TASK, first_view, to_address
 
 
 def example() -> None:

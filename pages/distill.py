@@ -3,7 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.components.frame import (
+from pages.components.page_frame import (
     errors_shown,
     frame,
     loading,
@@ -20,10 +20,10 @@ with loading("Loading the form and the charts …"):
     from distill_core.paths import ASSETS
     from distill_core.runs.run import ACTIVE, scheduler
     from distill_core.runs.store import Store
-    from pages.components.curve_chart import listen
+    from pages.components.dataset_dialog import add_data_button
     from pages.components.live_html import Parts
-    from pages.components.own_data_dialog import add_data_button
-    from pages.components.run_form import (
+    from pages.components.run.detail import draw_progress, draw_run, draw_runs, gather, row_parts, run_parts, send_new
+    from pages.components.run.form import (
         draw_method,
         draw_more_settings,
         draw_name,
@@ -32,9 +32,9 @@ with loading("Loading the form and the charts …"):
         key,
         use_source,
     )
-    from pages.components.run_html import name
-    from pages.components.run_start import REFUSED, Launch, start
-    from pages.components.run_view import draw_progress, draw_run, draw_runs, gather, row_parts, run_parts, send_new
+    from pages.components.run.launch import REFUSED, Launch, start
+    from pages.components.run.markup import name
+    from pages.components.streaming_chart import listen
 
 LIVE_SECONDS = 1.0
 LIST_SECONDS = 3.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, loading, plain, show_error
+from pages.components.page_frame import errors_shown, footer, frame, loading, plain, show_error
 
 frame("Explain")
 with loading("Loading PyTorch and the attribution methods …"):
@@ -14,8 +14,10 @@ with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.errors import DataError, DistillError, TokensDifferError
     from distill_core.explanation.result import Explanation
     from distill_core.models.tokenization import legible
-    from pages.components import charts, exports, figure, resources
-    from pages.components.controls import (
+    from pages.components import metric_labels, resources
+    from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, split_title
+    from pages.components.explain import downloads, figure
+    from pages.components.explain.controls import (
         HUB_ALLOWED,
         asked,
         controls,
@@ -25,9 +27,16 @@ with loading("Loading PyTorch and the attribution methods …"):
         publish,
         settle,
     )
-    from pages.components.run_words import device_title
-    from pages.components.sources import FIRST_SOURCE, HUB, source_for, split_title
-    from pages.components.view import FIRST_SPLIT, View, first_view, source_in, split_in, task_in, to_address
+    from pages.components.explain.view_state import (
+        FIRST_SPLIT,
+        View,
+        first_view,
+        source_in,
+        split_in,
+        task_in,
+        to_address,
+    )
+    from pages.components.run.setting_labels import device_title
 
 BY_WORDS = "explain.by_words"  # set when words were shown though pieces were asked
 NAMED = 8  # words listed of those a model cannot read
@@ -123,8 +132,8 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         rows = figure.model_rows(explanation, labels, at)
         if several:
             st.markdown(f"For **{plain(target)}**")
-        bars = charts.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
-        st.plotly_chart(bars, config=charts.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
+        bars = metric_labels.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
+        st.plotly_chart(bars, config=metric_labels.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
 
 
@@ -155,8 +164,8 @@ def unread_words(models: list[str], words: tuple[str, ...]) -> str:
 def download(explanation: Explanation, labels: list[str], gold: str | None, view: View) -> None:
     """Offer the numbers and the figure as files."""
     files = (
-        ("Scores", "csv", "text/csv", exports.to_csv(explanation)),
-        ("Numbers", "json", "application/json", exports.to_json(explanation, to_address(view))),
+        ("Scores", "csv", "text/csv", downloads.to_csv(explanation)),
+        ("Numbers", "json", "application/json", downloads.to_json(explanation, to_address(view))),
         ("Figure", "html", "text/html", figure.document(explanation, labels, gold, to_address(view))),
     )
     with st.container(horizontal=True, gap="small"):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, loading
+from pages.components.page_frame import errors_shown, footer, frame, loading
 
 frame("Models")
 with loading("Loading the models …"):
@@ -12,9 +12,9 @@ with loading("Loading the models …"):
     from distill_core.data.tasks import TASKS
     from distill_core.paths import ASSETS
     from distill_core.settings import model_memory, read_settings, write_settings
-    from pages.components.model_add import draw_add
-    from pages.components.model_card import draw_card
-    from pages.components.model_html import facts
+    from pages.components.models.add_model import draw_add
+    from pages.components.models.detail import draw_card
+    from pages.components.models.markup import facts
 st.html(ASSETS / "models.css")
 
 ALL = "all"

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.frame import errors_shown, footer, frame, loading, page_link, warn_of_damage
+from pages.components.page_frame import errors_shown, footer, frame, loading, page_link, warn_of_damage
 
 frame("Runs")
 with loading("Loading the runs …"):
@@ -10,10 +10,10 @@ with loading("Loading the runs …"):
     from distill_core.runs.run import ACTIVE, scheduler
     from distill_core.runs.store import Store
     from distill_core.runs.summary import Outcome, overview
-    from pages.components import runs_table
-    from pages.components.runs_curves import draw_overlay
-    from pages.components.runs_deeds import draw_deeds, table_csv
-    from pages.components.runs_picked import colors_of, draw_differences, draw_legend
+    from pages.components.runs import table
+    from pages.components.runs.bulk_actions import draw_deeds, table_csv
+    from pages.components.runs.comparison import colors_of, draw_differences, draw_legend
+    from pages.components.runs.overlay import draw_overlay
 
 REFRESH_SECONDS = 3.0
 _DRAWN = "runs.drawn"  # in the session: the ids of the runs drawn below the table
@@ -27,14 +27,14 @@ def listing(timed: bool) -> None:
         outcomes = overview(store)
         if timed != store.holds(ACTIVE) or _seen(outcomes) != st.session_state[_DRAWN]:
             st.rerun()
-        listed = runs_table.choose_filter(outcomes).of(outcomes)
-        hidden = len(set(runs_table.picked()) & ({one.run.id for one in outcomes} - {one.run.id for one in listed}))
+        listed = table.choose_filter(outcomes).of(outcomes)
+        hidden = len(set(table.picked()) & ({one.run.id for one in outcomes} - {one.run.id for one in listed}))
         if hidden:
             st.caption(f"{hidden} of the picked runs {'is' if hidden == 1 else 'are'} hidden by the filters.")
         if not listed:
             st.caption("No run passes these filters.")
             return
-        runs_table.draw_table(listed)
+        table.draw_table(listed)
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.caption(
                 f"{len(listed):,} of {len(outcomes):,} runs. Tick rows to lay runs side by side.", width="content"
@@ -54,8 +54,8 @@ def listing(timed: bool) -> None:
 def side_by_side(store: Store, outcomes: list[Outcome]) -> None:
     """Draw the picked runs: legend, deeds, curves, differences."""
     by_id = {outcome.run.id: outcome for outcome in outcomes}
-    known = [by_id[run_id] for run_id in runs_table.picked() if run_id in by_id]
-    if gone := len(runs_table.picked()) - len(known):
+    known = [by_id[run_id] for run_id in table.picked() if run_id in by_id]
+    if gone := len(table.picked()) - len(known):
         st.caption(f"{gone} of the picked runs {'is' if gone == 1 else 'are'} not there any more.")
     if not known:
         return
@@ -69,7 +69,7 @@ def side_by_side(store: Store, outcomes: list[Outcome]) -> None:
 
 def _seen(outcomes: list[Outcome]) -> list[tuple[str, str, int | None]]:
     """Return what of the picked runs is drawn below the table and may change by itself."""
-    chosen = set(runs_table.picked())
+    chosen = set(table.picked())
     return [(one.run.id, one.run.status, one.measured_at) for one in outcomes if one.run.id in chosen]
 
 

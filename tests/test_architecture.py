@@ -41,7 +41,9 @@ def test_a_page_shows_its_frame_and_then_loads_alone(page: Path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside:
             names = [alias.name for alias in node.names]
             module = getattr(node, "module", None) or names[0]
-            assert module.split(".")[0] not in ("distill_core", "pages") or module == "pages.components.frame", names
+            assert module.split(".")[0] not in ("distill_core", "pages") or module == "pages.components.page_frame", (
+                names
+            )
 
 
 def test_no_task_name_decides_anything() -> None:

@@ -11,7 +11,7 @@ from html import escape, unescape
 
 import streamlit as st
 
-from pages.components.curve_chart import Texts
+from pages.components.streaming_chart import Texts
 
 _LEAF = re.compile(r"<(\w+)((?: [^<>]*)?)>([^<]*)</\1>")
 _SHAPE = re.compile(r";clip-path:polygon\([^)]*\)")  # drawn from the text that goes with it

@@ -19,7 +19,7 @@ from distill_core.paths import home
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import worker_process
 from distill_core.runs.store import Store
-from pages.components.frame import plain
+from pages.components.page_frame import plain
 
 if TYPE_CHECKING:
     from distill_core.explanation.cache import ExplanationCache
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distill_core.explanation.result import Explanation
     from distill_core.models.encoder import LoadedModel
     from distill_core.models.model_cache import OpenModels
-    from pages.components.view import View
+    from pages.components.explain.view_state import View
 
 
 def run_store() -> Store:
@@ -78,7 +78,7 @@ def predicted(model_id: str, dataset: Dataset, progress: Callable[[int, int], No
 def explained(view: View) -> Explanation:
     """Explain a view's text through its models; nothing is computed that was looked at before."""
     from distill_core.explanation.explain import explain
-    from pages.components.view import DEFAULT
+    from pages.components.explain.view_state import DEFAULT
 
     sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]
     wait = st.empty()

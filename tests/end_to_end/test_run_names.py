@@ -20,8 +20,8 @@ from distill_core.models.encoder import load_model
 from distill_core.paths import home
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
-from pages.components import run_view
-from pages.components.frame import plain
+from pages.components.page_frame import plain
+from pages.components.run import detail
 from tests.catalog.test_deletion import finished
 from tests.pages.test_home import opened as open_home
 
@@ -104,7 +104,7 @@ def test_home_shows_each_name_as_the_text_it_is(store: Store, named: dict[str, s
 def test_the_list_of_runs_shows_each_name_as_the_text_it_is(
     named: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_view, "LATEST", len(named))
+    monkeypatch.setattr(detail, "LATEST", len(named))
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=150).switch_page("pages/distill.py")
     page = page.run()
     assert not page.exception

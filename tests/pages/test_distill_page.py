@@ -16,7 +16,7 @@ from distill_core.runs.events import Event, Measured, Phase
 from distill_core.runs.recorder import Recorder
 from distill_core.runs.run import Run, scheduler
 from distill_core.runs.store import Store
-from pages.components import run_actions, run_view
+from pages.components.run import actions, detail
 from tests.conftest import FAKE_TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -323,10 +323,10 @@ def test_the_list_leads_to_every_run(store: Store) -> None:
 
 def test_the_list_shows_the_latest_and_leads_to_all(store: Store) -> None:
     running(store)  # so that the others wait
-    for number in range(run_view.LATEST):
+    for number in range(detail.LATEST):
         scheduler.submit(store, RunConfig(device="cpu", name=f"waits {number}"))
     page = opened()
-    assert html(page).count("dl-row") - html(page).count(".dl-row") == run_view.LATEST
+    assert html(page).count("dl-row") - html(page).count(".dl-row") == detail.LATEST
     assert "All runs, side by side" in links(page)
 
 
@@ -359,8 +359,8 @@ def test_explain_opens_beside_what_was_looked_at(store: Store) -> None:
         "explain.text": "A fine film.",
         "explain.students": ["bundled/a", f"run/{run.id}", "bundled/b", "bundled/c"],
     }
-    parameters = run_actions.explain_parameters(run, state)
+    parameters = actions.explain_parameters(run, state)
     assert parameters["student"] == [f"run/{run.id}", "bundled/a", "bundled/b"]
     assert parameters["text"] == "A fine film."
-    first_look = run_actions.explain_parameters(run, {})["student"]
+    first_look = actions.explain_parameters(run, {})["student"]
     assert first_look == [f"run/{run.id}", "bundled/sst2-kd", "bundled/sst2-ad-kd"]

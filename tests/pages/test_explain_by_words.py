@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import METRICS
 from distill_core.models.encoder import load_model
-from pages.components import exports, figure
+from pages.components.explain import downloads, figure
 from tests.support.opening import html_of as shown
 from tests.support.opening import open_page
 from tests.support.tiny_architectures import sentiment_folder
@@ -76,15 +76,15 @@ def test_a_text_too_long_says_how_many_words_are_not_compared(folders: list[str]
 def test_exports_hold_words(folders: list[str]) -> None:
     models = [load_model(Path(folder)) for folder in folders]
     explanation = explain("sst2", TEXT, teacher=models[0], students=models[1:], target="all", units="words")
-    lines = exports.to_csv(explanation).splitlines()
+    lines = downloads.to_csv(explanation).splitlines()
     assert lines[0].startswith("position,token,shown,word,")
     assert len(lines) == 1 + len(WORDS) * 2 * 2
-    numbers = json.loads(exports.to_json(explanation, {"units": "words"}))
+    numbers = json.loads(downloads.to_json(explanation, {"units": "words"}))
     assert (numbers["units"], numbers["tokens"]) == ("words", WORDS)
     assert len(numbers["consistency"]) == 2
     assert [row["target"] for row in numbers["mean_consistency"]] == ["mean"]
     document = figure.document(explanation, ["BERT", "RoBERTa"], None, {"units": "words"})
     assert document.count('data-row="Δ RoBERTa"') == 2 * len(WORDS)
     pieces = explain("sst2", TEXT, teacher=models[1], method="gradient")
-    assert ",Ġwas,was," in exports.to_csv(pieces)
-    assert json.loads(exports.to_json(pieces, {}))["shown"] == list(pieces.shown)
+    assert ",Ġwas,was," in downloads.to_csv(pieces)
+    assert json.loads(downloads.to_json(pieces, {}))["shown"] == list(pieces.shown)

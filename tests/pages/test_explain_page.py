@@ -121,10 +121,10 @@ def test_browsing_searches_and_filters_the_sentences() -> None:
 
 
 def test_of_many_sentences_the_models_are_asked_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pages.components import picker
+    from pages.components.explain import example_picker
 
-    monkeypatch.setattr(picker, "ASKED_AT_ONCE", 10)
-    monkeypatch.setattr(picker, "SHOWN_AT_ONCE", 20)
+    monkeypatch.setattr(example_picker, "ASKED_AT_ONCE", 10)
+    monkeypatch.setattr(example_picker, "SHOWN_AT_ONCE", 20)
     page = opened(example="1")
     page.button(key="explain.browse").click().run()
     assert not page.exception, page.exception[0].value
@@ -137,7 +137,7 @@ def test_of_many_sentences_the_models_are_asked_only_when_told_to(monkeypatch: p
 
 
 def test_filters_by_label_teacher_and_disagreement() -> None:
-    from pages.components.picker import matching
+    from pages.components.explain.example_picker import matching
 
     texts = ("Good film", "bad film", "good music", "awful plot")
     labels = (1, 0, 1, 0)
@@ -239,13 +239,13 @@ def test_downloads_hold_the_numbers_and_the_figure() -> None:
     from distill_core.explanation.explain import explain
     from distill_core.explanation.lazy_model import source_of
     from distill_core.models.encoder import load_model
-    from pages.components import exports, figure
+    from pages.components.explain import downloads, figure
 
     sources = [source_of(load_model(find_model(model).path, model)) for model in ("run/teacher", "run/student-a")]
     explanation = explain("sst2", 'not "good" <b>', teacher=sources[0], students=sources[1:], target="all")
-    lines = exports.to_csv(explanation).splitlines()
+    lines = downloads.to_csv(explanation).splitlines()
     assert len(lines) == 1 + len(explanation.tokens) * 2 * 2
-    numbers = json.loads(exports.to_json(explanation, {"units": "pieces"}))
+    numbers = json.loads(downloads.to_json(explanation, {"units": "pieces"}))
     assert numbers["models"][0]["id"] == "run/teacher"
     assert numbers["view"] == {"units": "pieces"}
     page = figure.document(explanation, ["Teacher", "Student"], None, {"method": "integrated_gradients"})

@@ -13,7 +13,7 @@ from distill_core.catalog.catalog import bundled_models
 from distill_core.catalog.user_models import list_added
 from distill_core.settings import read_settings
 from distill_core.storage.model_folder import WEIGHTS
-from pages.components.model_add import FOLDER, imports
+from pages.components.models.add_model import FOLDER, imports
 from tests.conftest import until
 from tests.support.opening import open_page
 from tests.support.small_hub import SmallHub, serving

@@ -16,7 +16,7 @@ from distill_core.data.user_files import MOST_MEGABYTES, read_table
 from distill_core.runs.events import DataUsed
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
-from pages.components import run_html
+from pages.components.run import markup
 from tests.conftest import FAKE_TOKEN
 from tests.support.opening import ROOT, open_page
 from tests.support.tiny import tiny_folder
@@ -26,8 +26,8 @@ REVIEWS = "id,review,stars\n" + "".join(f"{at},film number {at},{('pos', 'neg')[
 WINDOW = """
 import streamlit as st
 from distill_core.data.tasks import get_task
-from pages.components.frame import errors_shown
-from pages.components.own_data_dialog import draw
+from pages.components.page_frame import errors_shown
+from pages.components.dataset_dialog import draw
 
 with errors_shown():
     draw(get_task(st.session_state["task"]), lambda source: st.session_state.update(chosen=source))
@@ -285,12 +285,12 @@ def test_a_run_says_what_it_was_trained_on(store: Store) -> None:
     assert "Training: 1,600 from <bdi>&lt;b&gt;Films&lt;/b&gt; (own data, films.csv)</bdi>" in shown
     assert "Validation: 400 from <bdi>the same source</bdi>" in shown
     assert f'title="SHA-256 {"a1" * 32}">a1a1a1a1</code>' in shown
-    assert "Training" not in run_html.data_line(used[1:])
+    assert "Training" not in markup.data_line(used[1:])
     store.end(run_id, FAKE_TOKEN, "finished")
 
 
 def test_a_students_link_to_explain_names_its_own_data(store: Store, own_home: Path) -> None:
-    from pages.components.run_actions import explain_parameters
+    from pages.components.run.actions import explain_parameters
 
     data = kept()
     run = store.get(submit(store, RunConfig(device="cpu", source=data.source)))

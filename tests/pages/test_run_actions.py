@@ -151,7 +151,7 @@ def window(run_id: str) -> AppTest:
     """Return the content of a run's window."""
 
     def draw(run_id: str) -> None:
-        from pages.components.run_notes import draw_window
+        from pages.components.run.manage_dialog import draw_window
 
         draw_window(run_id)
 

@@ -15,8 +15,9 @@ from distill_core.runs.events import Measured
 from distill_core.runs.run import scheduler
 from distill_core.runs.store import Store
 from distill_core.runs.summary import overview
-from pages.components import runs_curves, runs_deeds, runs_picked, runs_table
-from pages.components.run_start import Launch
+from pages.components.run.launch import Launch
+from pages.components.runs import bulk_actions, comparison, overlay
+from pages.components.runs import table as runs_table
 from tests.conftest import FAKE_TOKEN
 from tests.pages.test_distill_page import NASTY, running
 from tests.support.opening import html_of, open_page
@@ -88,17 +89,17 @@ def test_a_picked_run_that_is_gone_is_said(store: Store) -> None:
 
 
 def test_a_run_keeps_its_colour_while_others_come_and_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs_picked.st, "session_state", {})
+    monkeypatch.setattr(comparison.st, "session_state", {})
     runs = [store.get(ended(store)) for _ in range(3)]
-    first = runs_picked.colors_of(runs)
+    first = comparison.colors_of(runs)
     assert len(set(first.values())) == 3
-    assert runs_picked.colors_of(runs[1:]) == {run.id: first[run.id] for run in runs[1:]}
-    assert runs_picked.colors_of(runs)[runs[0].id] == first[runs[0].id]
+    assert comparison.colors_of(runs[1:]) == {run.id: first[run.id] for run in runs[1:]}
+    assert comparison.colors_of(runs)[runs[0].id] == first[runs[0].id]
 
 
 def test_settings_of_a_method_that_another_does_not_read_are_a_dash() -> None:
     columns: list[dict[str, str]] = [{"Name": "a", "K": "5", "B": "1"}, {"Name": "b", "B": "1"}]
-    assert runs_picked.columns_that_differ(columns) == {"K": ["5", "–"]}
+    assert comparison.columns_that_differ(columns) == {"K": ["5", "–"]}
 
 
 def test_runs_are_begun_again_with_their_settings(store: Store) -> None:
@@ -123,7 +124,7 @@ def test_curves_stand_beside_the_teacher_that_all_runs_share(store: Store) -> No
     runs = [store.get(run) for run in ids]
 
     def levels(*picked: int, name: str = "validation/accuracy") -> dict[str, float]:
-        found = runs_curves._levels(store, [runs[at] for at in picked], name)
+        found = overlay._levels(store, [runs[at] for at in picked], name)
         return {level.title: level.value for level in found}
 
     assert levels(0, 1) == {"teacher": 0.9, "one answer for all": 0.5}
@@ -138,7 +139,7 @@ def test_one_drawn_button_starts_runs_again_once(store: Store, monkeypatch: pyte
     monkeypatch.setattr(runs_table, "pick", lambda runs: picked.extend(runs))
     launch, before = Launch(), len(store.runs())
     for _ in range(2):
-        runs_deeds._start_again(store, [run, run], launch)
+        bulk_actions._start_again(store, [run, run], launch)
     assert len(store.runs()) == before + 2
     assert len(set(picked)) == 2
 
@@ -146,10 +147,10 @@ def test_one_drawn_button_starts_runs_again_once(store: Store, monkeypatch: pyte
 def test_runs_that_cannot_be_begun_again_are_not_called_queued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run, said = store.get(ended_beside(store)), []
     monkeypatch.setattr(runs_table, "pick", said.append)
-    monkeypatch.setattr(runs_deeds.st, "toast", lambda words, **_: said.append(words))
-    monkeypatch.setattr(runs_deeds, "show_error", said.append)
+    monkeypatch.setattr(bulk_actions.st, "toast", lambda words, **_: said.append(words))
+    monkeypatch.setattr(bulk_actions, "show_error", said.append)
     monkeypatch.setattr(store, "add", refuse)
-    runs_deeds._start_again(store, [run], Launch())
+    bulk_actions._start_again(store, [run], Launch())
     assert [str(words) for words in said] == ["No space left."]
 
 
@@ -199,11 +200,11 @@ def test_deleting_asks_and_leaves_what_is_used(store: Store) -> None:
 def test_tables_of_runs_run_as_no_formula(store: Store) -> None:
     ended(store, name="=1+1")
     store.annotate(store.runs()[0].id, tags=["@a", "b"])
-    rows = list(csv.DictReader(io.StringIO(runs_deeds.table_csv(overview(store)))))
+    rows = list(csv.DictReader(io.StringIO(bulk_actions.table_csv(overview(store)))))
     assert rows[0]["Name"] == "'=1+1"
     assert rows[0]["Tags"] == "'@a, b"
     assert rows[0]["setting learning_rate"] == str(RunConfig().learning_rate)
-    points = list(csv.DictReader(io.StringIO(runs_deeds.curves_csv(store, store.runs()))))
+    points = list(csv.DictReader(io.StringIO(bulk_actions.curves_csv(store, store.runs()))))
     assert {(point["step"], point["metric"], point["value"]) for point in points} == {
         (str(step), name, value)
         for step in (0, 9)

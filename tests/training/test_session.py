@@ -21,7 +21,7 @@ from distill_core.models.encoder import load_model, read_record
 from distill_core.models.evaluation import evaluate
 from distill_core.runs.events import DataUsed, Measured, Note, Phase
 from distill_core.training.session import prepare, run_data
-from pages.components.run_form import data_words
+from pages.components.run.form import data_words
 from tests.support.tiny import tiny_folder
 from tests.support.tiny_architectures import sentiment_folder
 

@@ -1,0 +1,206 @@
+"""The window in which a file of one's own is looked at, its columns and labels told, and kept; or removed again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from distill_core.data.column_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
+from distill_core.data.tasks import Task, get_task
+from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
+from distill_core.data.user_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
+from distill_core.errors import DataError, DistillError
+from distill_core.runs.run import scheduler
+from pages.components.page_frame import errors_shown, note_window, plain, show_error, window_closed
+from pages.components.resources import run_store
+
+PREVIEWED = 5  # rows
+MOST_VALUES = 12  # of a label column: more are no classes
+Use = Callable[[str], None]
+_TABLE, _REFUSED, _ASKED = "own.table", "own.refused", "own.asked"
+
+
+def add_data_button(task: str, use: Use) -> None:
+    """Draw the button that opens the window; `use(source)` is called with the data set that was added."""
+    if st.button("Add your own data …", icon=":material/upload_file:", type="tertiary", key="own.open"):
+        note_window()
+        add_data(task, use)
+
+
+@st.dialog("Add your own data", width="large", icon=":material/upload_file:", on_dismiss=window_closed)
+def add_data(task: str, use: Use) -> None:
+    """Open the window."""
+    with errors_shown():
+        draw(get_task(task), use)
+
+
+def draw(task: Task, use: Use) -> None:
+    """Draw the window's content: a file to choose, then how it is read; DistillError for a file that cannot be."""
+    file = st.file_uploader(
+        f"A {', '.join(KINDS[:-1]).upper()} or {KINDS[-1].upper()} file for {plain(task.short_title)}",
+        type=list(KINDS),
+        max_upload_size=MOST_MEGABYTES,
+        key="own.file",
+    )
+    if file is None:
+        st.session_state.pop(_TABLE, None)
+        columns = " and ".join(task.columns)
+        st.caption(
+            f"UTF-8, at most {MOST_MEGABYTES} MB, with a column for {plain(columns)} and, to train on it, one of "
+            "labels. The file stays on this machine."
+        )
+        _kept(task)
+        return
+    table = _table(file, _first_line(file))
+    base = f"own.{file.file_id}"
+    prefix = f"{base}.{table.headed}"
+    _fill(base, prefix, task, table)
+    st.dataframe(
+        [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEWED]], hide_index=True
+    )
+    shown = f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEWED else "These are all rows."
+    st.caption(shown if table.headed else f"{shown} The first line is read as a row.")
+    _columns(prefix, task, table)
+    _classes(prefix, task, table)
+    _share(base, prefix, table)
+    told = st.container()  # above the button, where it is seen
+    if st.button("Add", icon=":material/add:", key="own.add"):
+        with told, errors_shown():
+            with st.spinner("Checking every row …", show_time=True):
+                data = _added(base, prefix, task, table)
+            if data.too_easy:
+                st.toast(plain(data.too_easy), icon=":material/warning:", duration="infinite")
+            use(data.source)
+            st.rerun()
+
+
+def _first_line(file: Any) -> bool:
+    """Draw the choice of what the first line is, as it looks at first; return whether it names the columns."""
+    if file.name.lower().endswith(".jsonl"):
+        return True
+    key = f"own.{file.file_id}.first_line"
+    if key not in st.session_state:
+        st.session_state[key] = names_columns(file.name, file.getvalue())
+    return st.toggle("The first line names the columns", key=key)
+
+
+def _table(file: Any, headed: bool) -> Table:
+    """Return the rows of an uploaded file, read once for what its first line is said to be."""
+    kept = st.session_state.get(_TABLE)
+    if kept is None or kept[:2] != (file.file_id, headed):
+        with st.spinner(f"Reading {plain(file.name)} …"):
+            kept = st.session_state[_TABLE] = (file.file_id, headed, read_table(file.name, file.getvalue(), headed))
+    table: Table = kept[2]
+    return table
+
+
+def _fill(base: str, prefix: str, task: Task, table: Table) -> None:
+    """Put what is likely into the form, where nothing is yet."""
+    guess = guess_mapping(task, table)
+    first = {f"columns.{column}": guess.columns.get(column) for column in task.columns}
+    first |= {"label": guess.label or "", "split": guess.split or ""}
+    for name, value in first.items():
+        st.session_state.setdefault(f"{prefix}.{name}", value)
+    st.session_state.setdefault(f"{base}.name", Path(table.file).stem[:MOST_NAME])
+    st.session_state.setdefault(f"{base}.share", round(100 * HELD_OUT))
+
+
+def _columns(prefix: str, task: Task, table: Table) -> None:
+    places = st.columns(len(task.columns) + 1, gap="small")
+    for place, column in zip(places, task.columns, strict=False):
+        place.selectbox(
+            column.capitalize(), table.columns, placeholder="Choose a column", key=f"{prefix}.columns.{column}"
+        )
+    words = f"{task.labels[0].capitalize()}, {task.span[0]:g} to {task.span[1]:g}" if task.span else "Label"
+    places[-1].selectbox(
+        words, ["", *table.columns], format_func=lambda name: name or "No labels", key=f"{prefix}.label"
+    )
+
+
+def _classes(prefix: str, task: Task, table: Table) -> None:
+    """Draw which class each value of the label column means; DataError where there are too many for classes."""
+    column = st.session_state[f"{prefix}.label"]
+    if not column or task.span:
+        return
+    values = value_counts(table, column)
+    if len(values) > MOST_VALUES:
+        raise DataError(f"Column {column!r} has {len(values):,} different values; choose the one that holds labels.")
+    likely = labels_of(task, table, column)
+    with st.container(horizontal=True, gap="small"):
+        for value, count in values.items():
+            key = f"{prefix}.class.{column}.{value}"
+            st.session_state.setdefault(key, likely.get(value))
+            words = f"“{plain(value[:40])}” ({count:,}) means"
+            st.selectbox(words, task.labels, placeholder="Choose a class", key=key, width=200)
+
+
+def _share(base: str, prefix: str, table: Table) -> None:
+    """Draw the name, and what is held out of the training, for which there must be labels."""
+    name, held_out = st.columns(2, gap="small")
+    name.text_input("Name", max_chars=MOST_NAME, key=f"{base}.name")
+    if not st.session_state[f"{prefix}.label"]:
+        held_out.caption("Without labels all rows are to look at; none is trained on.")
+        return
+    splits = [column for column in table.columns if says_splits(table, column)]
+    with held_out, st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        if splits:
+            shown = {"": "A share of the rows"} | {column: f"What {column} says" for column in splits}
+            st.selectbox("Held out for validation", list(shown), format_func=shown.__getitem__, key=f"{prefix}.split")
+        if not st.session_state[f"{prefix}.split"]:
+            words = "Held out for validation, %"
+            st.number_input(words, min_value=1, max_value=99, step=5, key=f"{base}.share")
+
+
+def _added(base: str, prefix: str, task: Task, table: Table) -> OwnData:
+    """Keep the file as the form says; DistillError where it cannot be."""
+    state = st.session_state
+    begin = f"{prefix}.class.{state[f'{prefix}.label']}."
+    unsaid = [str(key).removeprefix(begin) for key in state if str(key).startswith(begin) and not state[key]]
+    if unsaid:
+        values = ", ".join(f"“{value[:40]}”" for value in unsaid)
+        means = "means" if len(unsaid) == 1 else "mean"
+        raise DataError(f"Choose above which class {values} {means}, or take such rows out of the file.")
+    mapping = DataMapping(
+        columns={column: name for column in task.columns if (name := state[f"{prefix}.columns.{column}"])},
+        label=state[f"{prefix}.label"] or None,
+        labels={str(key).removeprefix(begin): state[key] for key in state if str(key).startswith(begin) and state[key]},
+        split=(state[f"{prefix}.label"] and state[f"{prefix}.split"]) or None,
+    )
+    share = state.get(f"{base}.share", round(100 * HELD_OUT)) / 100
+    return add_own(table, task.name, mapping, name=state[f"{base}.name"], held_out=share)
+
+
+def _kept(task: Task) -> None:
+    """Draw the task's data sets, each with a way to remove it that asks first."""
+    kept = list_own(task.name)
+    if kept:
+        st.subheader("Added so far")
+    for data in kept:
+        asked = st.session_state.get(_ASKED) == data.id
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=asked):
+            rows = f"{data.rows['train']:,} rows to train on, {data.rows['validation']:,} held out"
+            again = f"{data.repeated:,} of these also trained on" if data.repeated else ""
+            words = filter(None, (data.file, rows, again, data.source))
+            st.markdown(" · ".join((f"**{plain(data.name)}**", *map(plain, words))), width="stretch")
+            if asked:
+                st.button("Remove for good", key="own.remove", on_click=_remove, args=(data.id,))
+                st.button("Keep", key="own.keep", on_click=_ask, args=(None,))
+            else:
+                icon, words_shown = ":material/delete:", plain(f"Remove {data.name}")
+                st.button("", icon=icon, help=words_shown, key=f"own.ask.{data.id}", on_click=_ask, args=(data.id,))
+    refused = st.session_state.pop(_REFUSED, None)
+    if refused is not None:
+        show_error(refused)
+
+
+def _ask(data_id: str | None) -> None:
+    st.session_state[_ASKED] = data_id
+
+
+def _remove(data_id: str) -> None:
+    try:
+        scheduler.remove_data(run_store(), data_id)
+    except DistillError as error:
+        st.session_state[_REFUSED] = error
+    _ask(None)

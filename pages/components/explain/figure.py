@@ -1,0 +1,166 @@
+"""One explanation as the figure: predictions, maps, agreement; on the page or as a document of its own."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from distill_core.attribution import METHODS
+from distill_core.data.tasks import get_task
+from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, mean_agreements
+from distill_core.metrics.agreement import METRICS
+from distill_core.paths import ASSETS
+from pages.components.explain import scorecards
+from pages.components.explain.heatmap import MapRow, difference, heatmap, legend, normalised
+from pages.components.palette import model_color
+
+NOTE = (
+    "Each map is divided by its largest |score| outside the special tokens. "
+    "Δ is teacher minus student: blue where the teacher’s is higher, orange where the student’s is; "
+    "beyond ±1 it takes the scale’s last colour. Scores within ±.05 stand without a number."
+)
+
+
+def targets(explanation: Explanation) -> tuple[str, ...]:
+    """Return the classes that were explained, in order."""
+    return tuple(token_map.target for token_map in explanation.models[0].attributions)
+
+
+def model_rows(explanation: Explanation, labels: Sequence[str], at: int) -> list[MapRow]:
+    """Return one row a model, teacher first, for the `at`-th explained class."""
+    rows = []
+    for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
+        scores = model.attributions[at].scores
+        rows.append(MapRow(label, (model_color(position),), normalised(scores, explanation.special), tuple(scores)))
+    return rows
+
+
+def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str | None) -> str:
+    """Return the models' predictions, each with how well its map is computed."""
+    cards = []
+    for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
+        remark, warning = _completeness(model)
+        shares = dict(zip(model.labels, model.probabilities, strict=False))  # a regression has none
+        color = model_color(position)
+        span = get_task(explanation.task).span
+        about = (label, color, model.id, model.prediction, shares, gold, remark, warning, span)
+        cards.append(scorecards.Prediction(*about))
+    return scorecards.predictions(cards)
+
+
+def maps_html(explanation: Explanation, labels: Sequence[str], gold: str | None, at: int) -> str:
+    """Return the `at`-th class's legend and aligned maps, differences last; the texts of a pair apart."""
+    rows = model_rows(explanation, labels, at)
+    rows += [difference(rows[0], row) for row in rows[1:]]
+    target = targets(explanation)[at]
+    title = method_words(explanation)
+    if len(targets(explanation)) > 1:
+        title += " · the teacher’s answer" if target == explanation.models[0].prediction else ""
+        title += " · the label" if target == gold else ""
+    drawn = "".join(
+        (_in_sum(explanation, segment, at) if explanation.text_pair is not None else "")
+        + heatmap(
+            explanation.tokens[part],
+            explanation.shown[part],
+            explanation.words[part],
+            explanation.special[part],
+            [row.part(part) for row in rows],
+        )
+        for segment, part in enumerate(_parts(explanation))
+    )
+    return f'{legend(target, explanation.signed, title)}{drawn}<p class="dl-note">{NOTE}</p>'
+
+
+def _parts(explanation: Explanation) -> list[slice]:
+    """Return where each text's tokens are, special tokens with the text before them."""
+    length = len(explanation.tokens)
+    second = explanation.segments.index(1) if 1 in explanation.segments else length
+    return [slice(0, second), slice(second, length)][: 1 if second == length else 2]
+
+
+def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
+    """Return the name of one text of a pair and what it contributes in sum to each model's output."""
+    name = get_task(explanation.task).text_titles[segment]
+    sums = ""
+    for position, model in enumerate(explanation.models):
+        scores = model.attributions[at].scores
+        total = sum(score for score, part in zip(scores, explanation.segments, strict=True) if part == segment)
+        shown = f"{total:{'+' if explanation.signed else ''}.2f}".replace("-", "−")
+        sums += f'<span style="--dot:{model_color(position)}" title="{escape(model.id)}">{shown}</span>'
+    what = "The scores of this text’s tokens, before they are scaled for the colours, added up"
+    return f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">raw scores in sum</span>{sums}</div>'
+
+
+def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
+    """Return each student's agreement with the teacher on the `at`-th class; of several, the mean explains them."""
+    target = targets(explanation)[at]
+    rows = [row for row in explanation.consistency if row.target == target]
+    return _agreement(explanation, labels, rows, explained=len(targets(explanation)) == 1)
+
+
+def mean_agreement_html(explanation: Explanation, labels: Sequence[str]) -> str:
+    """Return each student's agreement with the teacher averaged over the classes."""
+    return _agreement(explanation, labels, mean_agreements(explanation))
+
+
+def _agreement(
+    explanation: Explanation, labels: Sequence[str], rows: Sequence[Agreement], explained: bool = True
+) -> str:
+    named = dict(zip((model.id for model in explanation.models[1:]), labels[1:], strict=True))
+    colors = {model.id: model_color(position) for position, model in enumerate(explanation.models) if position}
+    students = [
+        scorecards.Agreement(named[row.student], colors[row.student], row.values, row.undefined) for row in rows
+    ]
+    return scorecards.agreement(students, METRICS if explained else dict.fromkeys(METRICS, ""))
+
+
+def method_words(explanation: Explanation) -> str:
+    """Say which method was used, with what baseline and on which output."""
+    words = METHODS[explanation.method].title
+    if explanation.baseline is not None:
+        words += f", {explanation.baseline} baseline"
+    output = "score" if not explanation.models[0].probabilities else explanation.output.replace("_", " ")
+    return f"{words}, on the {output}"
+
+
+def document(explanation: Explanation, labels: Sequence[str], gold: str | None, address: Mapping[str, object]) -> str:
+    """Return the figure as an HTML document that needs nothing else, light or dark as its reader is."""
+    style = (ASSETS / "figure.css").read_text(encoding="utf-8")
+    parts = [predictions_html(explanation, labels, gold)]
+    several = len(targets(explanation)) > 1
+    for at, target in enumerate(targets(explanation)):
+        parts += [f"<h2>For {escape(target)}</h2>"] if several else []
+        parts += [maps_html(explanation, labels, gold, at), agreement_html(explanation, labels, at)]
+    parts += ["<h2>Mean over the classes</h2>", mean_agreement_html(explanation, labels)] if several else []
+    models = "; ".join(f"{label}: {model.id}" for label, model in zip(labels, explanation.models, strict=True))
+    shown = {name: value for name, value in address.items() if name not in ("text", "text_pair", "teacher", "student")}
+    settings = ", ".join(f"{name} {value}" for name, value in shown.items())
+    text = escape(" / ".join(filter(None, (explanation.text, explanation.text_pair))))
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{text} · Distillation Lens</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_PAGE_STYLE}{style}</style></head>"
+        f'<body><main><h1 dir="auto">{text}</h1>{"".join(parts)}'
+        f"<footer>{escape(models)}. {escape(settings)}. Made with Distillation Lens.</footer></main></body></html>"
+    )
+
+
+def _completeness(model: ModelExplanation) -> tuple[str, str]:
+    """Return a remark on the map's completeness gap and, where it has not converged, a warning instead."""
+    gaps = [token_map for token_map in model.attributions if token_map.relative_gap is not None]
+    if not gaps:
+        return "", ""
+    worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
+    gap = f"{100 * (worst.relative_gap or 0.0):.2g} %"
+    points = f", {worst.nodes} path points" if worst.nodes is not None else ""
+    if worst.converged is False:
+        return "", f"Not converged: completeness gap {gap}{points}"
+    return f"Completeness gap {gap}{points}", ""
+
+
+_PAGE_STYLE = (
+    ":root{color-scheme:light dark}body{margin:0;background:light-dark(#fdfcfa,#16171a);"
+    'color:light-dark(#23211e,#e9e6e0);font-family:"Source Sans 3",system-ui,sans-serif}'
+    "main{max-width:72rem;margin:3rem auto;padding:0 1.5rem;display:grid;gap:1.6rem}"
+    'h1{margin:0;font:400 1.6rem/1.3 "Source Serif 4",Georgia,serif;unicode-bidi:isolate}'
+    'h2{margin:0;font:600 1.2rem/1.3 "Source Serif 4",Georgia,serif}'
+    "footer{font-size:.8rem;opacity:.7}"
+)

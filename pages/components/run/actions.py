@@ -1,0 +1,135 @@
+"""What can be done with a run: stop, pause, go on, look at its student, use its settings again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from distill_core.catalog.catalog import list_models, student_of
+from distill_core.data.user_datasets import PREFIX
+from distill_core.errors import DistillError, RunError
+from distill_core.paths import run_folder
+from distill_core.runs.run import Run, scheduler
+from distill_core.runs.store import Store
+from distill_core.storage.checkpoints import BEST
+from pages.components.data_sources import source_for
+from pages.components.page_frame import page_link, show_error
+from pages.components.run.form import fill
+from pages.components.run.manage_dialog import manage_button
+
+MOST_STUDENTS = 3  # that the explain page lays side by side
+
+
+def draw_actions(store: Store, run: Run) -> None:
+    """Draw the buttons and links that fit a run's state."""
+    if run.active:
+        _end_buttons(store, run)
+        return
+    if student_of(run.id) is not None:
+        with st.container(key="explain_student", width="content"):
+            parameters = explain_parameters(run, st.session_state)
+            page_link("pages/explain.py", "Explain with this student", ":material/visibility:", **parameters)
+    if scheduler.can_resume(run):
+        where = f"from its checkpoint, about step {run.step:,}" if run.model_path else "from the beginning"
+        st.button(
+            "Resume",
+            icon=":material/resume:",
+            key="distill.resume",
+            help=f"Goes on {where}; the student becomes the very one it would have been without a break.",
+            on_click=_try,
+            args=(_resume, store, run.id),
+        )
+    st.button(
+        "Use these settings",
+        icon=":material/edit_note:",
+        key="distill.again",
+        help="Opens the form with this run’s settings; nothing starts before you press Start.",
+        on_click=_again,
+        args=(run,),
+    )
+    manage_button(run)
+
+
+def _end_buttons(store: Store, run: Run) -> None:
+    if run.state == "queued":
+        for word, other, icon in (("Earlier", "before", "arrow_upward"), ("Later", "after", "arrow_downward")):
+            st.button(
+                word,
+                icon=f":material/{icon}:",
+                key=f"distill.{word.lower()}",
+                help=f"Changes places with the run {other} it in the queue.",
+                on_click=_try,
+                args=(_move, store, run, word == "Earlier"),
+            )
+    stopping, pausing = run.status == "stopping", run.status == "pausing"
+    st.button(
+        "Pausing …" if pausing else "Pause",
+        icon=":material/pause_circle:",
+        key="distill.pause",
+        disabled=stopping or pausing,
+        help="Saves everything and frees the device within ten seconds; Resume goes on where it was.",
+        on_click=_try,
+        args=(scheduler.stop, store, run.id, "pause"),
+    )
+    st.button(
+        "Stopping …" if stopping else "Cancel" if run.state == "queued" else "Stop",
+        icon=":material/stop_circle:",
+        key="distill.stop",
+        disabled=stopping,
+        help="Ends the run within ten seconds and keeps the student as it is then.",
+        on_click=_try,
+        args=(scheduler.stop, store, run.id),
+    )
+
+
+def _try(action: Callable[..., object], *given: object) -> None:
+    try:
+        action(*given)
+    except DistillError as error:
+        show_error(error)
+
+
+def _resume(store: Store, run_id: str) -> None:
+    try:
+        scheduler.resume(store, run_id)
+    except RunError:
+        if not store.get(run_id).active:  # else the first click of two has done it, or another window
+            raise
+
+
+def _move(store: Store, run: Run, earlier: bool) -> None:
+    if not store.reorder(run.id, earlier) and store.get(run.id).state == "queued":
+        st.toast(f"It is the {'first' if earlier else 'last'} in the queue already.")
+
+
+def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | list[str]]:
+    """Return the explain page's address for a run's student beside what the visitor was looking at there.
+
+    `state`: the visitor's session, in which that page keeps its text and students; bundled students until then.
+    """
+    student = f"run/{run.id}"
+    bundled = [model.id for model in list_models() if model.kind == "bundled" and model.task == run.config.task]
+    own = [student, f"{student}/{BEST}"] if best_folder(run) else [student]
+    others = [model for model in state.get("explain.students", bundled) if model not in (*own, run.config.teacher)]
+    students = [*own, *others][:MOST_STUDENTS]
+    parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
+    parameters["student"] = students
+    if source_for(run.config.task, run.config.source).startswith(PREFIX):
+        parameters["source"] = run.config.source
+    text = state.get("explain.text")
+    if isinstance(text, str) and text.strip():
+        parameters["text"] = text
+    return parameters
+
+
+def best_folder(run: Run) -> Path | None:
+    """Return the folder of a run's best checkpoint where that is not its last."""
+    folder = run_folder(run.id) / BEST
+    return folder if folder.is_dir() else None
+
+
+def _again(run: Run) -> None:
+    fill(replace(run.config, name=""))  # two runs of one name could not be told apart
+    st.query_params.clear()

@@ -1,0 +1,114 @@
+"""A run's curves: which it has, what is marked on them, and which of its points they are made of."""
+
+from collections.abc import Sequence
+from math import isfinite
+
+from distill_core.data.tasks import get_task
+from distill_core.runs.diagnostics import Points, Series, constant_score, teacher_score
+from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.run import Run
+from pages.components.metric_labels import metric_color, metric_title
+from pages.components.run.markup import agreement_names
+from pages.components.streaming_chart import CLOCK, Level, Line, Mark, Notes, Panel, draw
+
+LOSS, AGREEMENT = "loss_curves", "agreement_curves"  # the charts' keys
+HEIGHT = 300
+
+
+def feed_of(run: Run) -> str:
+    """Return the name of the feed that a run's points travel through."""
+    return f"run.{run.id}"
+
+
+def steps_shown(run: Run) -> int:
+    """Return how far the axis of a run's steps goes: to its last, or, where it is over before that, to its end."""
+    over = not run.active and run.state != "paused"
+    return run.step if over and run.step else run.config.steps
+
+
+def draw_loss(run: Run) -> None:
+    """Draw the terms of a run's loss, as they count in it or raw."""
+    terms = list(run.config.weights)
+    weighted = _lines(run, ["loss", *(f"weighted/{term}" for term in terms)])
+    sets = {"Weighted": [Panel(weighted)], "Raw": [Panel(_lines(run, terms))]}
+    alt = "Loss terms over the steps"
+    draw(
+        LOSS,
+        feed_of(run),
+        sets,
+        alt=alt,
+        steps=steps_shown(run),
+        height=HEIGHT,
+        empty=_empty(run, "step 1"),
+        layouts=True,
+        file=f"{run.id}-loss",
+    )
+
+
+def draw_agreement(run: Run) -> None:
+    """Draw a run's validation metric, and below it the agreement with its teacher."""
+    metric, *agreement = agreement_names(get_task(run.config.task))
+    panels = [
+        Panel(_lines(run, [metric]), metric_title(metric), bounded=True, share=0.42),
+        Panel(_lines(run, agreement), "Agreement with the teacher", bounded=True, share=0.58),
+    ]
+    draw(
+        AGREEMENT,
+        feed_of(run),
+        {"": panels},
+        alt="Validation metric and agreement with the teacher over the steps",
+        steps=steps_shown(run),
+        height=HEIGHT,
+        empty=_empty(run, "the evaluation before step 1"),
+        controls=False,
+        file=f"{run.id}-agreement",
+    )
+
+
+def charted(run: Run, series: Series) -> Series:
+    """Return those of a run's points that its charts are made of."""
+    terms = list(run.config.weights)
+    names = [
+        "loss",
+        *terms,
+        *(f"weighted/{term}" for term in terms),
+        *agreement_names(get_task(run.config.task)),
+        CLOCK,
+    ]
+    return {name: series[name] for name in names if name in series}
+
+
+def notes(run: Run, series: Series) -> dict[str, Notes]:
+    """Return what is marked on a run's charts: its best checkpoint, and what its teacher and one answer for all get."""
+    task = get_task(run.config.task)
+    watched = run.config.watched if "/" in run.config.watched else f"validation/{task.metric}"
+    best = best_step(series.get(watched, ()))
+    marks = [Mark(best, "best checkpoint")] if best else []
+    known = {task.chance_words: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
+    levels = [Level(value, title) for title, value in known.items() if value is not None and isfinite(value)]
+    return {LOSS: Notes(marks), AGREEMENT: Notes(marks, levels)}
+
+
+def best_step(points: Points) -> int:
+    """Return the step of the evaluation that a run takes for its best, 0 where there is none yet."""
+    stopping = Stopping("watched")
+    for step, value in points:
+        stopping.see(step, {"watched": value})
+    return stopping.best_step
+
+
+def _lines(run: Run, names: Sequence[str]) -> list[Line]:
+    return [
+        Line(
+            name,
+            metric_title(name.removeprefix("weighted/")),
+            metric_color(name),
+            heavy=name == "loss" or name.startswith("validation/"),
+            batch=run.config.batch_size,
+        )
+        for name in names
+    ]
+
+
+def _empty(run: Run, first: str) -> str:
+    return f"The first point comes with {first}." if run.active else "No point was measured."

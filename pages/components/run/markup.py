@@ -1,0 +1,324 @@
+"""A run's state and numbers as escaped HTML; styled by assets/runs.css, coloured as the curves are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
+from distill_core.data.tasks import TASKS, Task
+from distill_core.runs.diagnostics import COLLAPSED, IDLE, SHARE, Points, Series, constant_score
+from distill_core.runs.events import DataUsed
+from distill_core.runs.run import Run
+from pages.components.explain.heatmap import number
+from pages.components.metric_labels import metric_color, metric_title
+from pages.components.run.estimate import exactly, time_left
+
+AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
+SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
+PROBES = 64  # validation examples, the first ones, on which agreement is measured
+AGREEMENT_WORDS = (
+    f"Agreement is measured on the probe sentences: {PROBES} of the validation examples (all, if there are fewer), the "
+    "same ones every time."
+)
+SHARE_WORDS = (
+    "Of gradient: the share of each weighted term in the gradient’s norm, measured every ten steps (of a batch "
+    "computed in parts, on its first part)."
+)
+LOG_WIDTH = 200  # characters of a line of a live log
+FEW = 30  # validation examples of which each moves a share by more than three points
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number with its name; `points` is how it went so far, drawn behind it."""
+
+    label: str
+    value: str
+    points: Points = ()
+
+
+def chip(status: str) -> str:
+    """Return a run's state as a coloured dot and a word."""
+    return f'<span class="dl-chip dl-{escape(status, quote=True)}">{escape(status)}</span>'
+
+
+def name(run: Run) -> str:
+    """Return what a run is called: its name, else its method and the end of its id."""
+    return run.name or f"{METHODS[run.config.method].title} run {run.id[-4:]}"
+
+
+def head(run: Run) -> str:
+    """Return a run's name, state and what it is, in two lines."""
+    return (
+        f'<div class="dl-run"><div class="dl-head"><h2><bdi>{escape(name(run))}</bdi></h2>{chip(run.status)}'
+        f"<p>{escape(summary(run))}</p></div></div>"
+    )
+
+
+def summary(run: Run) -> str:
+    """Say in one line what a run trains, from what and where."""
+    config = run.config
+    sources = {"auto": "", "bundled": "bundled sample", "hub": "GLUE from the hub"}
+    parts = [
+        TASKS[config.task].short_title,
+        METHODS[config.method].title,
+        begins(config),
+        f"{config.steps:,} steps of {config.batch_size}",
+        sources.get(config.source, Path(config.source).name),  # what `auto` found is said below
+        run.device or config.device,
+        f"seed {config.seed}",
+    ]
+    return " · ".join(filter(None, [*parts, run.id]))
+
+
+def swatch(color: str) -> str:
+    """Return a square of a colour, as before a name in a legend."""
+    return f'<div class="dl-run"><i class="dl-swatch" style="--dot:{escape(color, quote=True)}"></i></div>'
+
+
+def begins(config: RunConfig) -> str:
+    """Say what the student begins as, and whose it is."""
+    teacher = Path(config.teacher).name
+    words = {"first": "layers of", "even": "even layers of", "last": "last layers of", "random": "random layers like"}
+    if config.student in words:
+        return f"{config.student_layers} {words[config.student]} {teacher}"
+    return f"{Path(config.student).name} taught by {teacher}"
+
+
+def data_line(used: Sequence[DataUsed]) -> str:
+    """Return in one line what a run trains and validates on, with digests to compare."""
+    parts, before = [], ""
+    for data in used:
+        use = "Training" if data.split == "train" else "Validation"
+        source = "the same source" if data.source == before else data.source
+        digest = f'<code title="SHA-256 {escape(data.fingerprint)}">{escape(data.fingerprint[:8])}</code>'
+        parts.append(f"{use}: {data.examples:,} from <bdi>{escape(source)}</bdi> {digest}")
+        before = data.source
+    return f'<div class="dl-run"><p class="dl-quiet-line">{" · ".join(parts)}</p></div>'
+
+
+def facts(shown: Sequence[Fact]) -> str:
+    """Return the facts in one line."""
+    return f'<div class="dl-run"><div class="dl-facts">{"".join(map(_fact, shown))}</div></div>'
+
+
+def title(text: str) -> str:
+    """Return the heading of one part of the view."""
+    return f'<div class="dl-run"><h3>{escape(text)}</h3></div>'
+
+
+def loss_table(config: RunConfig, series: Series) -> str:
+    """Return the latest value of every term: raw, its weight, weighted, its share of the gradient; the total first."""
+    rows = [_loss_row("loss", "<td></td><td></td>", _last(series, "loss"), math.nan)]
+    for name, weight in config.weights.items():
+        raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
+        rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}"), _last(series, SHARE + name)))
+    return _table(("Term", "raw", "weight", "weighted", "of gradient"), rows)
+
+
+def agreement_names(task: Task) -> list[str]:
+    """Return which numbers of validation and agreement a run of a task has; a regression has no answer to share."""
+    agreement = [name for name in AGREEMENT if name != "label_loyalty" or not task.span]
+    return [f"validation/{task.metric}", *(f"agreement/{name}" for name in agreement)]
+
+
+def agreement_table(task: Task, constant: float | None, series: Series, ended: bool) -> str:
+    """Return validation metric and agreement before training, now, and the change.
+
+    `constant`: the metric's value at chance (`Task.chance_words`), None if unknown.
+    """
+    names = agreement_names(task)
+    rows = []
+    for name in names:
+        points = series.get(name, ())
+        first = points[0][1] if points else math.nan
+        last = points[-1][1] if len(points) > 1 else math.nan
+        change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
+        note = "" if name != names[0] else _beside(task, _last(series, f"teacher/{task.metric}"), constant)
+        heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
+        rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
+    now = "last" if ended else "now"
+    return _table(("", "step 0", now, "change"), rows)
+
+
+def _beside(task: Task, teacher: float, constant: float | None) -> str:
+    """Return what a student's metric is to be seen beside, in brackets."""
+    parts = [f"teacher: {number(teacher)}"] if math.isfinite(teacher) else []
+    parts += [] if constant is None else [f"{task.chance_words}: {number(constant)}"]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def settings_table(settings: Mapping[str, str]) -> str:
+    """Return the settings of a run: label to value, both in words."""
+    rows = (f"<th>{escape(label)}</th><td><bdi>{escape(value)}</bdi></td>" for label, value in settings.items())
+    return _table((), list(rows))
+
+
+def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
+    """Say in a sentence whether the gap closed, from the first and last evaluation; empty where there is no second.
+
+    `used`: the data of the run, if known, for how many examples the metric is of.
+    """
+    ends = {name: (points[0][1], points[-1][1]) for name, points in series.items() if len(points) > 1}
+    ends = {name: pair for name, pair in ends.items() if all(map(math.isfinite, pair))}
+    score, signed = ends.get(f"validation/{metric}"), ends.get("agreement/signed_cosine")
+    if score is None or signed is None:
+        return ""
+    before, after = (number(1 - value) for value in signed)
+    move = "stayed at" if before == after else "narrowed from" if signed[1] > signed[0] else "widened from"
+    count = next((data.examples for data in used if data.split != "train"), None)
+    where = "" if count is None else f" on {count:,} example{'s' * (count != 1)}"
+    where += ", too few to tell" if count is not None and count < FEW else ""
+    words = f"{metric_title(f'validation/{metric}')} {_moved(*score)}{where}."
+    constant = constant_score(series, metric)
+    if constant is not None and score[1] <= constant + COLLAPSED:
+        words += (
+            f" That is {'hardly' if score[1] > constant else 'no'} better than one answer for all ({number(constant)})."
+        )
+    if "agreement/label_loyalty" in ends:  # a regression has no answer to share
+        first, last = (f"{100 * share:.0f} %" for share in ends["agreement/label_loyalty"])
+        of = "" if count is None else f", {min(PROBES, count)} of the validation examples"
+        words += f" The student now answers as its teacher on {last} of the probe sentences{of} (before: {first})."
+    gap = after if before == after else f"{before} to {after}"
+    words += f" The gap to the teacher’s signed maps, 1 − cosine, {move} {gap}."
+    return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
+
+
+def row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str:
+    """Return what the list of runs says beside a run's name; `last`: at which step, and the metric's value."""
+    score = ""
+    if last is not None:
+        score = f"{escape(metric)} {_plain(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
+    cells = (
+        chip(run.status),
+        f"{escape(TASKS[run.config.task].short_title)} · {escape(METHODS[run.config.method].title)}",
+        f"step {run.step:,} of {run.config.steps:,}",
+        score,
+        escape(when),
+    )
+    return f'<div class="dl-run dl-row">{"".join(f"<span>{cell}</span>" for cell in cells)}</div>'
+
+
+def line(text: str, alarm: bool = False) -> str:
+    """Return one quiet line, or one that warns."""
+    return f'<div class="dl-run"><p class="{"dl-alarm" if alarm else "dl-quiet-line"}">{escape(text)}</p></div>'
+
+
+def log(lines: Sequence[str]) -> str:
+    """Return the last lines of a log that grows, each cut where it is long."""
+    shown = escape("\n".join(line if len(line) <= LOG_WIDTH else f"{line[:LOG_WIDTH]} …" for line in lines))
+    return f'<div class="dl-run"><pre class="dl-log" translate="no">{shown}</pre></div>'
+
+
+def time_estimate(words: str, basis: str) -> str:
+    """Return how long a run will take, with what that is based on."""
+    return f'<div class="dl-run dl-estimate"><b>{escape(words)}</b><p>{escape(basis)}</p></div>'
+
+
+def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
+    """Return learning rate, speed, memory and time of a run, as far as they are known."""
+    worked = run.worked_seconds(now)
+    passed = "–" if worked is None else exactly(worked)
+    shown = [
+        Fact("Learning rate", _scientific(_last(series, "learning_rate")), series.get("learning_rate", ())),
+        Fact("Examples a second", _short(_last(series, "examples_per_second")), series.get("examples_per_second", ())),
+        *_machine(series),
+        Fact("Gradient norm", _short(_last(series, "gradient_norm")), series.get("gradient_norm", ())),
+        Fact("Time so far" if run.active else "Time taken", passed),
+    ]
+    if run.active:
+        shown.append(
+            Fact("Time left", (time_left(series).removeprefix("about ") or "–") if run.status == "running" else "–")
+        )
+    return shown
+
+
+def _machine(series: Series) -> list[Fact]:
+    """Return what a run takes of processors, GPU and memory, as far as it was measured."""
+    cpu, gpu = (series.get(name, ()) for name in ("cpu_percent", "gpu_percent"))
+    held, free = _last(series, "gpu_memory_mb"), _last(series, "memory_free_mb")
+    shown = [Fact("CPU, all cores", f"{cpu[-1][1]:.0f} %", cpu)] if cpu else []
+    words = [f"{gpu[-1][1]:.0f} %"] if gpu else []
+    words += [_memory(held)] if math.isfinite(held) else []
+    if words:
+        shown.append(Fact("GPU", " · ".join(words), gpu))
+    shown.append(Fact("Memory", _memory(_last(series, "memory_mb")), series.get("memory_mb", ())))
+    return [*shown, Fact("Memory free", _memory(free), series["memory_free_mb"])] if math.isfinite(free) else shown
+
+
+def _moved(before: float, after: float) -> str:
+    if number(before) == number(after):
+        return f"stayed at {number(after)}"
+    return f"went from {number(before)} to {number(after)}"
+
+
+def _fact(fact: Fact) -> str:
+    spark = f"<div>{_spark(fact.points)}</div>"
+    return f'<div class="dl-fact"><span>{escape(fact.label)}</span><b>{escape(fact.value)}</b>{spark}</div>'
+
+
+def _spark(points: Points) -> str:
+    """Return a filled curve as a clipped block, its heights written in it from "0" on; no script, no image."""
+    points = points[:: -(-len(points) // SPARK_POINTS) or 1]
+    values = [max(0.0, value) for _, value in points if math.isfinite(value)]
+    top = max(values, default=0.0) or 1.0
+    heights = [round(SPARK_HEIGHT * value / top) for value in values] if len(values) > 1 else []
+    last = len(heights) - 1
+    corners = [f"{100 * at / last:.3g}% {100 - 100 * height / SPARK_HEIGHT:.3g}%" for at, height in enumerate(heights)]
+    shape = f"polygon({', '.join(['0% 100%', *corners, '100% 100%'])})"
+    text = escape("".join(chr(ord("0") + height) for height in heights))
+    dot = metric_color("loss")
+    return f'<i class="dl-spark" aria-hidden="true" style="--dot:{dot};clip-path:{shape}">{text}</i>'
+
+
+def _loss_row(name: str, middle: str, weighted: float, share: float) -> str:
+    heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name))}</th>'
+    part = f"{100 * share:.0f} %" if share >= IDLE else "&lt; 1 %" if share >= 0 else ""
+    return f'{heading}{middle}<td><b>{_short(weighted)}</b></td><td class="dl-quiet">{part}</td>'
+
+
+def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
+    top = f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in columns)}</tr></thead>" if columns else ""
+    body = "".join(f"<tr>{cells}</tr>" for cells in rows)
+    return f'<div class="dl-run dl-tabled"><table class="dl-table">{top}<tbody>{body}</tbody></table></div>'
+
+
+def _last(series: Series, name: str) -> float:
+    points = series.get(name, ())
+    return points[-1][1] if points else math.nan
+
+
+def _plain(value: float) -> str:
+    return number(value) if math.isfinite(value) else "–"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + number(value)
+
+
+def _short(value: float) -> str:
+    """Return three significant digits, a dash where there is no number."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return _exponent(text)
+
+
+def _scientific(value: float) -> str:
+    if value == 0:
+        return "0"
+    return _exponent(f"{value:.1e}") if math.isfinite(value) else "–"
+
+
+def _exponent(text: str) -> str:
+    mantissa, marker, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−") if marker else text.replace("-", "−")
+
+
+def _memory(megabytes: float) -> str:
+    if not math.isfinite(megabytes):
+        return "–"
+    return f"{megabytes / 1000:.2f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"

@@ -1,0 +1,114 @@
+"""A run's settings in words: as the form offers them, and as a run's page says what was used."""
+
+from distill_core.catalog.catalog import find_model
+from distill_core.config.methods import METHODS, readers
+from distill_core.config.run_config import FIELDS, WATCHED, RunConfig
+from distill_core.data.tasks import TASKS
+from distill_core.devices import devices_for, kind_of
+from distill_core.errors import ConfigError, ModelError
+from distill_core.runs.run import Run
+from distill_core.storage.checkpoints import KEPT
+from pages.components.data_sources import source_titles
+
+BEGINNINGS = {
+    "first": "Teacher’s first layers",
+    "even": "Teacher’s even layers",
+    "last": "Teacher’s last layers",
+    "random": "Random weights",
+}
+CHOICES = {
+    "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
+    "dropout": {"published": "As published", "on": "On", "off": "Off"},
+    "watched": dict(zip(WATCHED, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
+    "keep": dict(zip(KEPT, ("Best and last", "Last", "Best"), strict=True)),
+    "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
+    "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²/C"},
+    "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},
+    "matching": {"skip": "Evenly spaced", "last": "The last ones"},
+    "map_norm": {"l2": "L2", "l1": "L1"},
+    "map_distance": {"l2": "Squared (L2)", "l1": "Absolute (L1)", "smooth_l1": "Smooth L1"},
+}
+EMPTY = {  # what a setting that was left empty means
+    "train_examples": "All",
+    "micro_batch": "What memory allows",
+    "top_k": "All",
+    "patience": "Never",
+    "max_minutes": "Any",
+}
+
+
+def device_title(device: str) -> str:
+    """Return a device's name as it is shown: CPU, CUDA, CUDA 1, MPS; what `auto` comes to is not known yet."""
+    return "Automatic" if device == "auto" else device.upper().replace(":", " ")
+
+
+def devices_of(run: Run) -> set[str]:
+    """Return the device a run works on, or those that will do for one that waits."""
+    try:
+        return {run.device} if run.device else set(devices_for(run.config.device))
+    except ConfigError:  # a device that has gone: the queue will say so
+        return {run.config.device}
+
+
+def unread(name: str, method: str) -> bool:
+    """Tell whether a setting is one of those that only some methods read, and this one does not."""
+    own = readers(name)
+    return bool(own) and method not in own
+
+
+def used_settings(run: Run) -> dict[str, str]:
+    """Return what a run was set to, by the form's labels and in its words, without what had no part in it."""
+    config = run.config
+    left_out = {name for name in FIELDS if unread(name, config.method)}
+    left_out |= set() if run.name else {"name"}
+    left_out |= set() if config.made_from_teacher else {"student_layers"}
+    return {spec.label: _used(run, name) for name, spec in FIELDS.items() if name not in left_out}
+
+
+def _used(run: Run, name: str) -> str:
+    """Return one setting's value in words."""
+    config, value = run.config, run.name if name == "name" else getattr(run.config, name)
+    if name == "task":
+        return TASKS[config.task].short_title
+    if name == "method":
+        return METHODS[config.method].title
+    if name == "source":
+        return source_titles(config.task, config.source)[config.source]
+    if name in ("teacher", "student"):
+        return BEGINNINGS[config.student] if name == "student" and config.made_from_teacher else _model(str(value))
+    if name == "device":
+        if run.device is None:  # not chosen yet
+            return device_title(config.device)
+        return device_title(run.device) + (" (chosen automatically)" if config.device == "auto" else "")
+    if name == "precision" and value == "auto":
+        return _automatic_precision(run)
+    if name == "dropout" and value == "published":
+        return f"{'On' if config.uses_dropout else 'Off'} (as published)"
+    if value is None:
+        return EMPTY[name]
+    if name in CHOICES:
+        return CHOICES[name][str(value)]
+    return _number(config, name)
+
+
+def _number(config: RunConfig, name: str) -> str:
+    value = getattr(config, name)
+    if isinstance(value, int) and name != "seed":
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _automatic_precision(run: Run) -> str:
+    """Say what `auto` comes to: bfloat16 only on CUDA devices, and only on those that have it."""
+    if run.device is None:
+        return CHOICES["precision"]["auto"]
+    words = "float32" if kind_of(run.device) != "cuda" else "bfloat16, mixed, where the device has it"
+    return f"{words} (chosen automatically)"
+
+
+def _model(model_id: str) -> str:
+    """Return a model's title and id, the id alone where there is no such model any more."""
+    try:
+        return f"{find_model(model_id).title} ({model_id})"
+    except ModelError:
+        return model_id

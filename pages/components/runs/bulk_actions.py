@@ -1,0 +1,184 @@
+"""What can be done with the picked runs: begin them again, tag, download, delete."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+
+import streamlit as st
+
+from distill_core.catalog import deletion
+from distill_core.errors import DistillError
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
+from distill_core.runs.summary import Outcome
+from pages.components.explain.downloads import inert
+from pages.components.page_frame import plain, show_error
+from pages.components.run.form import fill
+from pages.components.run.launch import Launch
+from pages.components.runs import table
+
+SURE = "runs.sure"  # in the session: the ids that are asked about
+CSV = "text/csv"
+
+
+def draw_deeds(store: Store, outcomes: Sequence[Outcome]) -> None:
+    """Draw the buttons for the picked runs."""
+    runs = [outcome.run for outcome in outcomes]
+    ended = [run for run in runs if not run.active]
+    with st.container(horizontal=True, key="deeds"):
+        st.button(
+            _counted("Start again", runs),
+            icon=":material/replay:",
+            key=f"runs.again.{','.join(run.id for run in runs)}",
+            help="Queues new runs with the very same settings; on the same machine they end with the same weights.",
+            on_click=_start_again,
+            args=(store, runs, Launch()),
+        )
+        if len(runs) == 1 and st.button(
+            "Use these settings",
+            icon=":material/edit_note:",
+            key="runs.edit",
+            help="Opens the form with this run’s settings; nothing starts before you press Start.",
+        ):
+            fill(replace(runs[0].config, name=""))
+            st.switch_page("pages/distill.py")
+        _tags(store, runs)
+        _downloads(store, runs)
+        if ended:
+            st.button(
+                _counted("Delete", ended), icon=":material/delete:", key="runs.delete", on_click=_ask, args=(ended,)
+            )
+        st.button("Pick none", icon=":material/close:", type="tertiary", key="runs.none", on_click=table.clear)
+    if set(st.session_state.get(SURE, ())) == {run.id for run in ended} and ended:
+        _deletion(store, ended)
+
+
+def table_csv(outcomes: Sequence[Outcome]) -> str:
+    """Return the listed runs as CSV: what the table shows, and all settings; text no spreadsheet runs as a formula."""
+    columns = table.columns(outcomes)
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    settings = [asdict(outcome.run.config) for outcome in outcomes]
+    names = [name for name in (settings[0] if settings else {}) if name != "name"]
+    writer.writerow([*columns, *(f"setting {name}" for name in names)])
+    for at, config in enumerate(settings):
+        shown = [column[at] for column in columns.values()]
+        writer.writerow([_cell(value) for value in (*shown, *(config[name] for name in names))])
+    return lines.getvalue()
+
+
+def curves_csv(store: Store, runs: Sequence[Run]) -> str:
+    """Return every point of some runs as CSV: run, name, step, metric, value; empty where it is not defined."""
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(("run", "name", "step", "metric", "value"))
+    for run in runs:
+        name = inert(run.name)
+        for point in store.metrics(run.id):
+            value = "" if point.value != point.value else repr(point.value)
+            writer.writerow((run.id, name, point.step, point.name, value))
+    return lines.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return inert(value) if isinstance(value, str) else value
+
+
+def _start_again(store: Store, runs: Sequence[Run], launch: Launch) -> None:
+    """Queue new runs of the same settings, and pick them."""
+    try:
+        launch.submit(store, [replace(run.config, name="") for run in runs])
+    except DistillError as error:
+        show_error(error)
+    if launch.runs:
+        table.pick(launch.runs)
+        words = "A new run is" if len(launch.runs) == 1 else f"{len(launch.runs)} new runs are"
+        st.toast(f"{words} in the queue.", icon=":material/replay:")
+
+
+def _tags(store: Store, runs: Sequence[Run]) -> None:
+    with st.popover("Tags", icon=":material/sell:", key="runs.tagging"):
+        common = [tag for tag in runs[0].tags if all(tag in run.tags for run in runs)]
+        given = st.text_input("Tag", key="runs.tag", placeholder="For example: paper")
+        st.button(
+            _counted("Add", runs),
+            key="runs.add_tag",
+            disabled=not given.strip(),
+            on_click=_add_tags,
+            args=(store, runs),
+        )
+        for tag in common:
+            st.button(
+                plain(f"Remove {tag}"),
+                key=f"runs.remove_tag.{tag}",
+                type="tertiary",
+                icon=":material/close:",
+                on_click=_try,
+                args=(partial(store.retag, [run.id for run in runs], (), (tag,)),),
+            )
+
+
+def _add_tags(store: Store, runs: Sequence[Run]) -> None:
+    _try(partial(store.retag, [run.id for run in runs], st.session_state["runs.tag"].split(","), ()))
+    st.session_state["runs.tag"] = ""
+
+
+def _downloads(store: Store, runs: Sequence[Run]) -> None:
+    st.download_button(
+        "Curves, CSV",
+        partial(curves_csv, store, runs),
+        file_name="curves.csv",
+        mime=CSV,
+        on_click="ignore",
+        icon=":material/download:",
+        key="runs.curves_csv",
+    )
+
+
+def _deletion(store: Store, runs: Sequence[Run]) -> None:
+    """Ask whether runs are to be deleted, and say what cannot be."""
+    used = {run.id: deletion.users(store, run.id) for run in runs}
+    free = [run for run in runs if not used[run.id]]
+    for run in runs:
+        if used[run.id]:
+            st.caption(plain(f"{run.title} stays: its student is used by {', '.join(used[run.id])}."))
+    if not free:
+        return
+    space = f"{sum(deletion.size(run.id) for run in free) / 1e6:,.0f} MB"
+    whose = "this run" if len(free) == 1 else f"these {len(free)} runs"
+    st.warning(f"Curves, log and student of {whose} will be deleted, {space}. This cannot be undone.")
+    with st.container(horizontal=True):
+        if st.button("Delete for good", type="primary", icon=":material/delete_forever:", key="runs.delete_sure"):
+            _try(partial(_delete, store, free))
+        st.button("Keep", key="runs.keep", on_click=_ask, args=((),))
+
+
+def _delete(store: Store, runs: Sequence[Run]) -> None:
+    gone = set()
+    try:
+        for run in runs:
+            deletion.delete(store, run.id)
+            gone.add(run.id)
+    finally:
+        table.pick([run_id for run_id in table.picked() if run_id not in gone])
+        _ask(())
+    st.rerun()
+
+
+def _ask(runs: Sequence[Run]) -> None:
+    st.session_state[SURE] = [run.id for run in runs]
+
+
+def _counted(words: str, runs: Sequence[Run]) -> str:
+    return words if len(runs) == 1 else f"{words} ({len(runs)})"
+
+
+def _try(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except DistillError as error:
+        show_error(error)

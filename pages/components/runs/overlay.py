@@ -1,0 +1,123 @@
+"""The curves of the picked runs laid over each other, each in its run's colour."""
+
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from math import isfinite, nan
+
+import streamlit as st
+
+from distill_core.data.tasks import get_task
+from distill_core.runs.run import Run
+from distill_core.runs.store import Store
+from distill_core.runs.summary import AGREEMENT
+from pages.components.metric_labels import metric_title
+from pages.components.run import markup
+from pages.components.run.curves import steps_shown
+from pages.components.streaming_chart import CLOCK, Level, Line, Notes, Panel, Points, draw, send
+
+FEED = "overlay"
+MOST_RUNS = 24  # that are drawn
+NAMES_SECONDS = 10.0  # how long it may take until a new metric of a run at work is offered
+EVALUATED = ("validation/", "agreement/")
+
+
+def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
+    """Draw two charts: what was evaluated, and any other of the runs' curves; both come as the visitor picks them."""
+    if len(runs) > MOST_RUNS:
+        st.caption(f"Curves of the first {MOST_RUNS} are drawn.")
+        runs = runs[:MOST_RUNS]
+    known = list(dict.fromkeys(name for run in runs for name in _names(store, run)))
+    evaluated = [name for name in known if name.startswith(EVALUATED)]
+    others = [name for name in known if name not in evaluated and name != CLOCK]
+    if not known:
+        st.caption("None of them has measured anything yet.")
+        return
+    first = f"validation/{get_task(runs[0].config.task).metric}"
+    points: dict[str, Points] = {}
+    for at, (column, names, usual) in enumerate(
+        zip(st.columns(2, gap="medium"), (evaluated, others or known), ((first, AGREEMENT), ("loss",)), strict=True)
+    ):
+        with column:
+            name = _choose(names, usual, f"runs.curve{at}")
+            if name is not None:
+                points |= _drawn(store, runs, colors, name, f"runs_chart{at}")
+    stamp = sha256(repr([(run.id, run.started) for run in runs]).encode()).hexdigest()[:12]
+    send(FEED, stamp, points)
+
+
+def _choose(names: Sequence[str], usual: Sequence[str], key: str) -> str | None:
+    """Draw the choice of a curve; the first of the usual ones stands there at first."""
+    if st.session_state.get(key) not in names:
+        st.session_state.pop(key, None)
+    at = next((names.index(name) for name in usual if name in names), 0)
+    return st.selectbox(
+        "Curve",
+        names,
+        index=at if names else None,
+        format_func=metric_title,
+        key=key,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+
+
+def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: str, key: str) -> dict[str, Points]:
+    """Mount the chart of one metric of the runs, and return its points."""
+    lines = [
+        Line(
+            f"{run.id} {name}",
+            markup.name(run),
+            colors[run.id],
+            batch=run.config.batch_size,
+            clock=f"{run.id} {CLOCK}",
+        )
+        for run in runs
+    ]
+    steps = max(map(steps_shown, runs))
+    panel = Panel(lines, bounded=name.startswith(EVALUATED))
+    notes = Notes(levels=_levels(store, runs, name))
+    draw(key, FEED, {metric_title(name): [panel]}, alt=metric_title(name), steps=steps, notes=notes)
+    return {f"{run.id} {one}": _points(store, run, one) for run in runs for one in (name, CLOCK)}
+
+
+def _levels(store: Store, runs: Sequence[Run], name: str) -> list[Level]:
+    """Return what a validation metric is to be seen beside, where that is the same for all runs: teacher and chance."""
+    tasks, metric = {run.config.task for run in runs}, name.removeprefix("validation/")
+    if len(tasks) > 1 or metric == name:
+        return []
+    levels = []
+    for kind, title in (("teacher", "teacher"), ("constant", get_task(*tasks).chance_words)):
+        known = {points[-1][1] if (points := _points(store, run, f"{kind}/{metric}")) else nan for run in runs}
+        levels += [Level(value, title) for value in known if len(known) == 1 and isfinite(value)]
+    return levels
+
+
+def _names(store: Store, run: Run) -> list[str]:
+    return _measured(store, *_key(store, run), int(time.time() // NAMES_SECONDS) if run.active else 0)
+
+
+def _points(store: Store, run: Run, name: str) -> Points:
+    """Return a curve, (step, value); that of a run that has ended is read once."""
+    if run.active:
+        return [(point.step, point.value) for point in store.metrics(run.id, names=(name,))]
+    return _kept(store, *_key(store, run), name)
+
+
+def _key(store: Store, run: Run) -> tuple[str, str, float | None, float | None]:
+    """Return what tells the attempts of all runs apart."""
+    return str(store.path), run.id, run.started, run.ended
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _measured(
+    _store: Store, path: str, run_id: str, started: float | None, ended: float | None, moment: int
+) -> list[str]:
+    del path, started, ended, moment  # part of the key
+    return list(_store.latest(run_id))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _kept(_store: Store, path: str, run_id: str, started: float | None, ended: float | None, name: str) -> Points:
+    del path, started, ended  # part of the key
+    return [(point.step, point.value) for point in _store.metrics(run_id, names=(name,))]

@@ -1,0 +1,62 @@
+"""A run's curves: which there are, what is marked on them, and which points are sent for them."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from distill_core.runs.run import Run, RunState
+from distill_core.runs.store import Store
+from pages.components.palette import TERMS
+from pages.components.run import curves
+from tests.pages.test_distill_page import running
+
+
+@pytest.fixture
+def run(store: Store) -> Run:
+    return running(store, steps=200, batch_size=8)[0]
+
+
+def test_the_charts_are_made_of_the_terms_the_metric_and_the_agreement(run: Run) -> None:
+    series = {
+        name: [(1, 0.5)] for name in ("loss", "ce", "weighted/ce", "step_seconds", "memory_mb", "teacher/accuracy")
+    }
+    series |= {"validation/accuracy": [(0, 0.5)], "agreement/cosine": [(0, 0.9)]}
+    assert set(curves.charted(run, series)) == set(series) - {"memory_mb", "teacher/accuracy"}
+
+
+def test_a_term_has_its_colour_raw_and_weighted(run: Run) -> None:
+    raw, weighted = (curves._lines(run, [name])[0] for name in ("kd", "weighted/kd"))
+    assert raw.color == weighted.color == TERMS["kd"]
+    assert raw.title == weighted.title
+    assert raw.batch == 8
+    assert not weighted.heavy
+    assert curves._lines(run, ["loss"])[0].heavy
+
+
+def test_the_axis_of_a_run_that_is_over_ends_where_it_did(run: Run) -> None:
+    run = replace(run, step=15, config=replace(run.config, steps=200))
+    states: tuple[RunState, ...] = ("queued", "running", "paused")
+    for state in states:
+        assert curves.steps_shown(replace(run, state=state)) == 200
+    assert curves.steps_shown(replace(run, state="stopped")) == 15
+    assert curves.steps_shown(replace(run, state="failed", step=0)) == 200
+
+
+def test_the_best_checkpoint_is_the_first_of_the_best_evaluations_after_the_start() -> None:
+    assert curves.best_step([(0, 0.99), (20, 0.6), (40, 0.8), (60, 0.8), (80, math.nan)]) == 40
+    assert curves.best_step([(0, 0.99)]) == 0
+
+
+def test_a_run_marks_its_best_checkpoint_its_teacher_and_the_metric_of_one_answer(run: Run) -> None:
+    series = {"validation/accuracy": [(0, 0.5), (20, 0.7)], "constant/accuracy": [(0, 0.51)]}
+    notes = curves.notes(run, series)
+    assert [mark.step for mark in notes[curves.LOSS].marks] == [20]
+    (level,) = notes[curves.AGREEMENT].levels
+    assert (level.value, level.panel) == (0.51, 0)
+    assert not notes[curves.LOSS].levels
+    both = curves.notes(run, series | {"teacher/accuracy": [(0, 0.9)]})[curves.AGREEMENT].levels
+    assert [(level.value, level.title) for level in both] == [(0.51, "one answer for all"), (0.9, "teacher")]
+    unknown = {"constant/accuracy": [(0, math.nan)], "teacher/accuracy": [(0, math.nan)]}
+    assert not curves.notes(run, unknown)[curves.AGREEMENT].levels
+    assert not curves.notes(run, {})[curves.AGREEMENT].marks

@@ -1,0 +1,184 @@
+"""What is said of a run: spans of time, missing numbers, and whether a change can be told."""
+
+from typing import Any
+
+import pytest
+
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import RunConfig
+from distill_core.data.tasks import get_task
+from distill_core.runs.events import DataUsed, Measured
+from distill_core.runs.store import Store
+from distill_core.training import session, trainer
+from pages.components.run import estimate, markup
+from tests.conftest import FAKE_TOKEN
+from tests.pages.test_distill_page import running
+
+
+@pytest.mark.parametrize(
+    ("seconds", "about", "exactly"),
+    [
+        (4, "a few seconds", "4 s"),
+        (89, "about 90 s", "1 min 29 s"),
+        (150, "about 2 min", "2 min 30 s"),
+        (3600, "about 1 h", "1 h 0 min"),
+        (4900, "about 1 h 20 min", "1 h 21 min"),
+    ],
+)
+def test_spans_are_said_as_people_say_them(seconds: float, about: str, exactly: str) -> None:
+    assert (estimate.about(seconds), estimate.exactly(seconds)) == (about, exactly)
+
+
+def test_numbers_that_are_missing_are_dashes() -> None:
+    nan = float("nan")
+    series = {"validation/accuracy": [(0, 0.5), (20, nan)], "loss": [(1, nan)]}
+    assert "nan" not in markup.agreement_table(get_task("sst2"), 0.5, series, ended=True)
+    assert "nan" not in markup.loss_table(RunConfig(), series)
+    assert markup.verdict("accuracy", series) == ""
+
+
+def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
+    series = {"validation/f1": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
+    few, many = ([DataUsed("train", "Films", 500, "a"), DataUsed("validation", "Films", n, "b")] for n in (29, 30))
+    assert "F1 went from .50 to .90 on 29 examples, too few to tell." in markup.verdict("f1", series, few)
+    assert "F1 went from .50 to .90 on 30 examples." in markup.verdict("f1", series, many)
+    assert "F1 went from .50 to .90." in markup.verdict("f1", series)
+
+
+@pytest.mark.parametrize(
+    ("constant", "said"),
+    [
+        (0.9, "no better than one answer for all (.90)"),
+        (0.88, "hardly better than one answer for all (.88)"),
+        (0.8, ""),
+    ],
+)
+def test_a_student_that_guesses_is_said_to(constant: float, said: str) -> None:
+    series = {"validation/accuracy": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
+    words = markup.verdict("accuracy", {**series, "constant/accuracy": [(0, constant)]})
+    assert ("one answer for all" in words) == bool(said)
+    assert said in words
+
+
+@pytest.mark.parametrize(("there", "probes"), [(872, 64), (40, 40)])
+def test_the_probe_sentences_are_said_to_be_validation_examples(there: int, probes: int) -> None:
+    series = {
+        "validation/accuracy": [(0, 0.5), (20, 0.9)],
+        "agreement/signed_cosine": [(0, 0.1), (20, 0.2)],
+        "agreement/label_loyalty": [(0, 0.5), (20, 0.75)],
+    }
+    words = markup.verdict("accuracy", series, [DataUsed("validation", "Films", there, "b")])
+    assert f"on 75 % of the probe sentences, {probes} of the validation examples (before: 50 %)." in words
+    assert session.PROBE_EXAMPLES == markup.PROBES
+    assert "every ten steps" in markup.SHARE_WORDS
+    assert trainer.SHARES_EVERY == 10
+
+
+def test_a_regression_has_no_row_for_the_same_answer() -> None:
+    words = "Same prediction as the teacher"
+    assert words in markup.agreement_table(get_task("sst2"), None, {}, ended=False)
+    assert words not in markup.agreement_table(get_task("stsb"), None, {}, ended=False)
+
+
+def test_a_share_too_small_to_matter_is_said_to_be() -> None:
+    config = RunConfig(method="gkd_cls")
+    series = {"share/ce": [(1, 0.0)], "share/kd": [(1, 0.004)], "share/gkd": [(1, 0.5)], "share/pkd": [(1, 0.009)]}
+    table = markup.loss_table(config, series)
+    assert '<td class="dl-quiet">50 %</td>' in table
+    assert table.count("&lt; 1 %") == 3
+
+
+def test_a_guess_grows_with_method_layers_and_length(store: Store) -> None:
+    def seconds(words: float | None = None, **settings: Any) -> float:
+        found = estimate.estimate(store, RunConfig(**{"method": "kd", "steps": 2000, **settings}), "cpu", words)
+        assert "guess" in found.basis
+        assert found.seconds is not None
+        return found.seconds
+
+    plain = seconds()
+    for method, info in METHODS.items():
+        assert (seconds(method=method) > 1.5 * plain) is (info.cost > 1.5)
+    assert seconds(student_layers=6) > 1.5 * plain
+    assert seconds(40.0) > 2 * plain
+    assert estimate.estimate(store, RunConfig(student="roberta"), "cpu").seconds is None
+
+
+def test_a_guess_counts_how_often_a_method_s_part_is_computed() -> None:
+    def cost(**settings: Any) -> float:
+        return estimate.step_cost(RunConfig(**settings))
+
+    extra = METHODS["ad_kd"].cost - 1
+    assert cost(method="ad_kd") == pytest.approx(1 + extra)
+    assert cost(method="ad_kd", attribution_steps=8) == pytest.approx(1 + 8 * extra)
+    assert cost(method="ad_kd", attribution_steps=8, method_every=4) == pytest.approx(1 + 2 * extra)
+    assert cost(method="kd", attribution_steps=8, method_every=4, erasures_each_step=3) == 1.0
+    assert cost(method="gkd", attribution_steps=8) == METHODS["gkd"].cost
+    erasing = METHODS["egkd_perturbation"].cost - 1
+    assert cost(method="egkd_perturbation", erasures=2, erasures_each_step=9) == pytest.approx(1 + 2 * erasing)
+
+
+def paced(store: Store, speed: float, **settings: Any) -> None:
+    run, recorder = running(store, Measured(0, {"validation/accuracy": 0.5}), steps=20, **settings)
+    for step in range(1, 21):
+        recorder.record(Measured(step, {"examples_per_second": speed}))
+    recorder.flush()
+    store.end(run.id, FAKE_TOKEN, "finished")
+
+
+def test_runs_of_the_same_batch_size_tell_the_pace_if_there_are_any(store: Store) -> None:
+    def basis(batch_size: int) -> str:
+        return estimate.estimate(store, RunConfig(batch_size=batch_size), "cpu").basis
+
+    paced(store, 64.0, batch_size=32)
+    paced(store, 8.0, batch_size=1)
+    assert "the last run of AD-KD on CPU did 8 examples a second" in basis(1)
+    assert "the last run of AD-KD on CPU did 64 examples a second" in basis(32)
+    assert "the last 2 runs of AD-KD on CPU, with other batch sizes, did 36 examples a second" in basis(4)
+
+
+def test_only_runs_that_compute_as_much_are_of_one_kind(store: Store) -> None:
+    paced(store, 32.0)
+
+    def measured(**settings: Any) -> bool:
+        return bool(estimate.measured_paces(store, RunConfig(**settings), "cpu"))
+
+    assert measured(steps=500)
+    assert not measured(attribution_steps=8)
+    assert not measured(method_every=5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (2, 7, "a few seconds"),
+        (12, 38, "10–40 s"),
+        (3, 38, "under 40 s"),
+        (31, 34, "30 s"),
+        (180, 299, "3–5 min"),
+        (20, 95, "under 2 min"),
+        (5000, 7200, "1.4–2 h"),
+    ],
+)
+def test_the_time_left_is_said_from_which_to_which(low: float, high: float, words: str) -> None:
+    assert estimate.between(low, high) == words
+
+
+def test_what_a_run_takes_of_the_machine_is_said_as_far_as_it_is_known(store: Store) -> None:
+    run, _ = running(store)
+
+    def said(**last: float) -> dict[str, str]:
+        series = {name: [(1, value)] for name, value in last.items()}
+        return {fact.label: fact.value for fact in markup.run_facts(run, series, 0.0)}
+
+    known = said(
+        cpu_percent=84.6, memory_mb=1234, memory_free_mb=5600, gpu_percent=73, gpu_memory_mb=4100,
+        seconds_left=240, seconds_left_low=180, seconds_left_high=300,
+    )  # fmt: skip
+    assert known | {
+        "CPU, all cores": "85 %", "GPU": "73 % · 4.10 GB", "Memory": "1.23 GB", "Memory free": "5.60 GB",
+        "Time left": "3–5 min",
+    } == known  # fmt: skip
+    assert said(gpu_memory_mb=4100)["GPU"] == "4.10 GB"
+    earlier = said(memory_mb=900, seconds_left=240)  # a run of a version that measured less
+    assert earlier.keys().isdisjoint({"CPU, all cores", "GPU", "Memory free"})
+    assert (earlier["Memory"], earlier["Time left"]) == ("900 MB", "4 min")

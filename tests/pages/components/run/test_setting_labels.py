@@ -1,0 +1,47 @@
+"""A run's settings are said in the form's words, and only those that had a part in it."""
+
+from dataclasses import replace
+from typing import Any
+
+from distill_core.config.methods import METHODS
+from distill_core.config.run_config import FIELDS, RunConfig
+from distill_core.runs.store import Store
+from pages.components.run.setting_labels import CHOICES, EMPTY, used_settings
+
+
+def used(store: Store, device: str | None = "cpu", **settings: Any) -> dict[str, str]:
+    run_id = f"run-{len(store.runs())}"
+    store.add(run_id, RunConfig(**settings))
+    return used_settings(replace(store.get(run_id), device=device))
+
+
+def test_no_value_is_said_as_its_key(store: Store) -> None:
+    for method in METHODS:
+        shown = used(store, method=method)
+        assert shown["Method"] == METHODS[method].title
+        keys = {choice for spec in FIELDS.values() for choice in spec.choices} - {"1", "bfloat16", "float32"}
+        assert not keys & set(shown.values())
+        assert shown["Student begins as"] == "Teacher’s first layers"
+        assert shown["Task"] == "SST-2"
+    for name, words in CHOICES.items():
+        assert set(words) == set(FIELDS[name].choices)
+    assert set(EMPTY) == {name for name, spec in FIELDS.items() if spec.optional}
+
+
+def test_what_the_method_does_not_read_is_left_out(store: Store) -> None:
+    assert used(store, method="ad_kd", attribution_steps=8)["Attribution steps m"] == "8"
+    assert "Attribution steps m" not in used(store, method="kd")
+    assert "Patience weight β" not in used(store, method="ad_kd")
+    assert "Layers" not in used(store, student="bundled/sst2-kd")
+    assert used(store, student="bundled/sst2-kd")["Student begins as"].endswith("(bundled/sst2-kd)")
+    assert used(store, teacher="no longer there")["Teacher"] == "no longer there"
+
+
+def test_what_was_chosen_for_the_user_is_said(store: Store) -> None:
+    assert used(store, method="gkd")["Dropout"] == "Off (as published)"
+    assert used(store, method="ad_kd")["Dropout"] == "On (as published)"
+    assert used(store, method="ad_kd", dropout="off")["Dropout"] == "Off"
+    shown = used(store, max_minutes=2.5)
+    assert (shown["Device"], shown["Precision"]) == ("CPU (chosen automatically)", "float32 (chosen automatically)")
+    assert shown["Longest time"] == "2.5"
+    assert used(store, device=None)["Device"] == "Automatic"
