@@ -6,7 +6,7 @@ from pages.components.page_frame import errors_shown, footer, frame, loading, pa
 
 frame("Home")
 with loading("Loading PyTorch and the models …"):
-    from distill_core.runs.run import scheduler
+    from distill_core.runs import scheduler
     from pages.components import resources
     from pages.components.explain import figure
     from pages.components.explain.controls import model_names

@@ -25,7 +25,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.app_start import CHROMIUM_FLAGS, ROOT, free_port, wait_for
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from distill_core.runs.store import Store
 
 TOKEN = f"{scheduler.FOREGROUND}benchmark"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from distill_core.runs.store import Store
 
 

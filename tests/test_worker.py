@@ -17,9 +17,10 @@ from distill_core import worker
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.paths import run_folder
+from distill_core.runs import scheduler
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.runs.log import LOG_NAME
-from distill_core.runs.run import Run, scheduler
+from distill_core.runs.run import Run
 from distill_core.runs.scheduler import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until

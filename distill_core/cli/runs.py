@@ -164,7 +164,7 @@ def pause(run: RunId, as_json: Json = False) -> None:
 @runs_app.command()
 def resume(run: RunId) -> None:
     """Let a paused, stopped, failed or lost run go on from its last checkpoint, once its device is free."""
-    from distill_core.runs.run import scheduler
+    from distill_core.runs import scheduler
 
     store = settled_store()
     scheduler.resume(store, run)
@@ -243,7 +243,7 @@ def _megabytes(size: int) -> float:
 
 
 def _end(run: str, wish: Wish, as_json: bool) -> None:
-    from distill_core.runs.run import scheduler
+    from distill_core.runs import scheduler
 
     store = settled_store()
     scheduler.stop(store, run, wish)

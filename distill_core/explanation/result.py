@@ -78,7 +78,7 @@ class Explanation:
     special: tuple[bool, ...]
     left_out: int
     models: tuple[ModelExplanation, ...]
-    agreement: tuple[Agreement, ...]
+    consistency: tuple[Agreement, ...]
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values; an agreement's measures stand beside `student` and `target`.

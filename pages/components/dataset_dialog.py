@@ -11,7 +11,7 @@ from distill_core.data.tasks import Task, get_task
 from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
 from distill_core.data.user_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
 from distill_core.errors import DataError, DistillError
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from pages.components.page_frame import errors_shown, note_window, plain, show_error, window_closed
 from pages.components.resources import run_store
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.live_tick import Worker
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from distill_core.runs.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from distill_core.models.encoder import load_model
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from distill_core.runs.store import Store
 from tests.cli.test_cli import call, call_json
 from tests.end_to_end.test_end_to_end import small_run

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from distill_core.catalog.catalog import find_model, list_models
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import load_model
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from distill_core.runs.store import Store
 from tests.support.tiny import tiny_folder
 

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.run import Run, scheduler
+from distill_core.runs import scheduler
+from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pump, resume, stop, submit, wait
 from distill_core.runs.store import Store
 from tests.conftest import PROMISE, until

@@ -20,8 +20,9 @@ from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
+from distill_core.runs import scheduler
 from distill_core.runs.events import Event, Measured
-from distill_core.runs.run import INTERRUPTED, RunState, scheduler
+from distill_core.runs.run import INTERRUPTED, RunState
 from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, RECORD

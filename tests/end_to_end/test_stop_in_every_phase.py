@@ -33,7 +33,7 @@ def second(*given, **named):
 {name} = second
 """
 FAULTS = {
-    "loading": "distillation.open_model = lambda *_: hang()",
+    "loading": "session.open_model = lambda *_: hang()",
     "teacher": """
 real = teacher_cache.teacher_pass
 def slow(*given, needs_graph):
@@ -41,8 +41,8 @@ def slow(*given, needs_graph):
 teacher_cache.teacher_pass = slow
 """,
     "training": SECOND.format(name="trainer.student_pass"),
-    "evaluating": SECOND.format(name="probe.Probe.measure"),
-    "saving": SECOND.format(name="models.replace_folder"),
+    "evaluating": SECOND.format(name="agreement_probe.Probe.measure"),
+    "saving": SECOND.format(name="encoder.replace_folder"),
 }
 WITHOUT_CHECKPOINT = ("loading",)
 

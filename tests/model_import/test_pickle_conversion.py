@@ -159,7 +159,8 @@ def test_a_conversion_ends_with_the_process_that_began_it(tmp_path: Path) -> Non
 
 def test_a_conversion_has_a_limit_of_its_own(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.bin")
-    code = "from pathlib import Path; from distill_core import conversion; conversion.SECONDS = 1.0; "
-    code += f"conversion.main(Path({str(tmp_path / 'm.bin')!r}), Path({str(tmp_path / 't')!r}))"
+    code = "from pathlib import Path; from distill_core.model_import import pickle_conversion\n"
+    code += "pickle_conversion.SECONDS = 1.0; "
+    code += f"pickle_conversion.main(Path({str(tmp_path / 'm.bin')!r}), Path({str(tmp_path / 't')!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60)
     assert done.returncode == -signal.SIGALRM

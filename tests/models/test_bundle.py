@@ -14,7 +14,7 @@ from distill_core.catalog import catalog
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
-from distill_core.models.encoder import bundle
+from distill_core.models import bundle
 from distill_core.models.evaluation import evaluate, predict_logits
 from distill_core.storage.model_folder import file_sha256
 

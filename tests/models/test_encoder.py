@@ -10,16 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from distill_core.catalog.catalog import find_model
 from distill_core.errors import ModelError
+from distill_core.models import encoder
 from distill_core.models.bundle import open_model
-from distill_core.models.encoder import (
-    embed,
-    encoder,
-    load_model,
-    logits,
-    logits_from_embeddings,
-    read_record,
-    save_model,
-)
+from distill_core.models.encoder import embed, load_model, logits, logits_from_embeddings, read_record, save_model
 from distill_core.models.layers import keep_layers
 from distill_core.storage.model_folder import check_settings
 from tests.support.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network

@@ -19,11 +19,11 @@ from distill_core.config.methods import METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.explanation.explain import explain
+from distill_core.models import encoder
 from distill_core.models.encoder import (
     LoadedModel,
     embed,
     embedding_block,
-    encoder,
     load_model,
     logits,
     logits_and_states,

@@ -12,9 +12,10 @@ from streamlit.testing.v1 import AppTest
 from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.paths import run_folder
+from distill_core.runs import scheduler
 from distill_core.runs.events import Event, Measured, Phase
 from distill_core.runs.recorder import Recorder
-from distill_core.runs.run import Run, scheduler
+from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from pages.components.run import actions, detail
 from tests.conftest import FAKE_TOKEN

@@ -9,8 +9,9 @@ from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
+from distill_core.runs import scheduler
 from distill_core.runs.events import DataUsed, Measured
-from distill_core.runs.run import RunState, scheduler
+from distill_core.runs.run import RunState
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, keep_as_best, settle_checkpoints
 from tests.conftest import FAKE_TOKEN

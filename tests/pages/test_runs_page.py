@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
 from distill_core.paths import run_folder
+from distill_core.runs import scheduler
 from distill_core.runs.events import Measured
-from distill_core.runs.run import scheduler
 from distill_core.runs.store import Store
 from distill_core.runs.summary import overview
 from pages.components.run.launch import Launch

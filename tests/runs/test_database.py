@@ -84,7 +84,10 @@ def test_a_sound_store_that_was_marked_is_kept(store: Store) -> None:
 
 def test_many_processes_set_a_damaged_store_aside_once(store: Store) -> None:
     overwrite_all(store.path)
-    code = "from distill_core.runs.store import Store; Store().add('run', __import__('distill_core.config.run_config').config.RunConfig())"
+    code = (
+        "from distill_core.config.run_config import RunConfig; from distill_core.runs.store import Store\n"
+        "Store().add('run', RunConfig())"
+    )
     for process in [python(code) for _ in range(6)]:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors

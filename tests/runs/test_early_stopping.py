@@ -16,9 +16,9 @@ from distill_core.errors import ModelError
 from distill_core.export import run_export
 from distill_core.models.encoder import load_model, read_record, save_model
 from distill_core.paths import STATE_FILE, run_folder
+from distill_core.runs import scheduler
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Ended, Event, Measured
-from distill_core.runs.run import scheduler
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import (

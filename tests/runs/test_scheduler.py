@@ -14,7 +14,8 @@ import pytest
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
-from distill_core.runs.run import Run, scheduler
+from distill_core.runs import scheduler
+from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pump, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN, PROMISE, until

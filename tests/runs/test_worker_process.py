@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from distill_core.runs.scheduler import process_start, pump, stop, submit, worker_process
 from distill_core.runs.store import Store
 from tests.conftest import FAKE_TOKEN, until

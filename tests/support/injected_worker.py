@@ -8,7 +8,8 @@ from distill_core.paths import home
 
 SCRIPT = """
 import subprocess, sys, time
-from distill_core import runner, worker
+from distill_core import worker
+from distill_core.runs import scheduler
 from distill_core.paths import home
 
 def hang():
@@ -20,12 +21,13 @@ def hang():
 
 def open_session(config, checkpoint):
     import torch
-    from distill_core import distillation, models, probe, teacher_cache, trainer
+    from distill_core.models import encoder
+    from distill_core.training import agreement_probe, session, teacher_cache, trainer
     {fault}
-    return distillation.prepare(config, checkpoint)
+    return session.prepare(config, checkpoint)
 
 worker._open_session = open_session
-runner.WORKER = (sys.executable, __file__)  # what the next run is started with
+scheduler.WORKER = (sys.executable, __file__)  # what the next run is started with
 if __name__ == "__main__":
     sys.exit(worker.main(sys.argv[1:]))
 """

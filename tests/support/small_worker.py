@@ -16,7 +16,8 @@ from tests.conftest import until
 # A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
 SESSION = """
 import json, os, shutil, sys, time
-from distill_core import runner, worker
+from distill_core import worker
+from distill_core.runs import scheduler
 from distill_core.errors import RunError
 from distill_core.runs.events import Measured, Note, Phase
 from distill_core.paths import STATE_FILE
@@ -47,7 +48,7 @@ class Session:
 """
 ENDING = """
 worker._open_session = Session
-runner.WORKER = (sys.executable, __file__)  # what the next run is started with
+scheduler.WORKER = (sys.executable, __file__)  # what the next run is started with
 if __name__ == "__main__":
     sys.exit(worker.main(sys.argv[1:]))
 """
@@ -74,7 +75,7 @@ VARIANTS = {
         if step == 3 and self.config.name == "bad":
             raise RunError("Step 3: as its name says.")
 
-runner.devices_for = lambda name: (name,)
+scheduler.devices_for = lambda name: (name,)
 """,
     "filling by checkpoints": """
     def save(self, path, record):

@@ -11,7 +11,8 @@ from distill_core.catalog.catalog import list_models, student_of
 from distill_core.data.user_datasets import PREFIX
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
-from distill_core.runs.run import Run, scheduler
+from distill_core.runs import scheduler
+from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST
 from pages.components.data_sources import source_for

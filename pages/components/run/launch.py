@@ -7,7 +7,7 @@ import streamlit as st
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
-from distill_core.runs.run import scheduler
+from distill_core.runs import scheduler
 from distill_core.runs.store import Store
 from pages.components.run.form import config_in_form, key
 
