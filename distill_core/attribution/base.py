@@ -1,4 +1,4 @@
-"""What every attribution method is asked and what it answers; the one place where a question is checked.
+"""The contract of all attribution methods: request, result, and the one place where a request is checked.
 
 All methods act on x, the embedding block's output, and explain F, a class's logit or log-probability.
 Maps are those of the network in eval mode: a network in training mode is run through a twin that shares
@@ -44,8 +44,8 @@ class Attribution:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A checked question: B examples, K target classes each (K maps come from shared forward passes).
+class AttributionRequest:
+    """A checked request: B examples, K target classes each (K maps come from shared forward passes).
 
     `reference` is x', None for methods without a baseline. `words[b, t]`: number of the whole word that
     piece t belongs to, -1 at special tokens and padding.
@@ -99,7 +99,7 @@ class Question:
             start += min(count, len(part))
 
 
-class Method(Protocol):
+class AttributionMethod(Protocol):
     """One attribution method; its settings are the fields of a frozen dataclass, and part of cache keys.
 
     `title`: name for people. `signed`: scores may be negative. `by_word`: only whole words have scores of
@@ -119,13 +119,13 @@ class Method(Protocol):
     @property
     def default_baseline(self) -> str | None: ...
 
-    def maps(self, question: Question) -> list[Attribution]:
-        """Return one Attribution a target class, in the order of `question.targets`."""
+    def maps(self, request: AttributionRequest) -> list[Attribution]:
+        """Return one Attribution a target class, in the order of `request.targets`."""
         ...
 
 
-def pose(
-    method: Method,
+def build_request(
+    method: AttributionMethod,
     model: LoadedModel,
     inputs: Inputs,
     targets: Int[Tensor, "batch target"],
@@ -133,7 +133,7 @@ def pose(
     baseline: str | None = None,
     output: str = "logit",
     words: Int[Tensor, "batch token"] | None = None,
-) -> Question:
+) -> AttributionRequest:
     """Check everything a method is given and compute x and x', on the model's device.
 
     `baseline`: one of BASELINES, None for the method's own; a method without baselines ignores it and
@@ -152,10 +152,10 @@ def pose(
         embeddings = embed(network, inputs)
         reference = None if used is None else baseline_embeddings(network, model.tokenizer, inputs, used)
     words = None if words is None else words.to(model.device)
-    return Question(network, inputs, targets.to(model.device), output, embeddings, used, reference, words)
+    return AttributionRequest(network, inputs, targets.to(model.device), output, embeddings, used, reference, words)
 
 
-def baseline_used(method: Method, baseline: str | None) -> str | None:
+def baseline_used(method: AttributionMethod, baseline: str | None) -> str | None:
     """Return the baseline a method will use when asked for `baseline`; ConfigError naming the valid ones."""
     if baseline is not None and baseline not in BASELINES:
         raise ConfigError(f"Unknown baseline {baseline!r}; choose one of: {', '.join(BASELINES)}.")
@@ -170,8 +170,8 @@ def check_output(output: str, classes: int) -> None:
         raise ConfigError(f"A model that gives one score has no {output.replace('_', ' ')}; choose {OUTPUTS[0]}.")
 
 
-def answer(
-    question: Question,
+def to_attributions(
+    request: AttributionRequest,
     scores: Float[Tensor, "batch target token"],
     *,
     gap: Float[Tensor, "batch target"] | None = None,
@@ -180,7 +180,7 @@ def answer(
     nodes: Int[Tensor, "batch target"] | None = None,
 ) -> list[Attribution]:
     """Wrap a method's numbers, one Attribution a target; AttributionError when a score is not finite."""
-    mask, scores = question.inputs.mask.cpu(), scores.cpu()
+    mask, scores = request.inputs.mask.cpu(), scores.cpu()
     if not bool(torch.isfinite(scores).all()):
         raise AttributionError("A score is not finite: the network's output or gradient overflows on this input.")
     scores = scores.masked_fill(~mask[:, None], 0.0)
@@ -188,8 +188,8 @@ def answer(
         Attribution(
             scores=scores[:, index],
             mask=mask,
-            target=question.targets[:, index].cpu(),
-            baseline=question.baseline,
+            target=request.targets[:, index].cpu(),
+            baseline=request.baseline,
             gap=None if gap is None else gap[:, index].cpu(),
             relative_gap=None if relative_gap is None else relative_gap[:, index].cpu(),
             converged=None if converged is None else converged[:, index].cpu(),

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill_core.attribution.base import Attribution, Question, answer, check_output
+from distill_core.attribution.base import Attribution, AttributionRequest, check_output, to_attributions
 from distill_core.attribution.reduce import l2_norm
 from distill_core.models.encoder import embed, logits_from_embeddings, output_count
 from distill_core.models.tokenization import Inputs
@@ -22,18 +22,18 @@ class Gradient:
     by_word = False
     default_baseline = None
 
-    def maps(self, question: Question) -> list[Attribution]:
+    def maps(self, request: AttributionRequest) -> list[Attribution]:
         """Return the maps; one forward pass for all targets."""
-        return answer(question, l2_norm(input_gradients(question), question.inputs.mask[:, None]))
+        return to_attributions(request, l2_norm(input_gradients(request), request.inputs.mask[:, None]))
 
 
-def input_gradients(question: Question) -> Float[Tensor, "batch target token width"]:
+def input_gradients(request: AttributionRequest) -> Float[Tensor, "batch target token width"]:
     """Return ∂F/∂x at every example's own embeddings, in passes of bounded size."""
-    batch, targets = question.targets.shape
+    batch, targets = request.targets.shape
     rows = torch.arange(batch)
-    result = question.embeddings.new_zeros(batch, targets, *question.embeddings.shape[1:])
-    for part in question.passes(rows):
-        result[part] = question.gradients(question.embeddings[part], part)
+    result = request.embeddings.new_zeros(batch, targets, *request.embeddings.shape[1:])
+    for part in request.passes(rows):
+        result[part] = request.gradients(request.embeddings[part], part)
     return result
 
 

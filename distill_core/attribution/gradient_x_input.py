@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from distill_core.attribution.base import Attribution, Question, answer
+from distill_core.attribution.base import Attribution, AttributionRequest, to_attributions
 from distill_core.attribution.gradient import input_gradients
 from distill_core.attribution.reduce import signed_sum
 
@@ -16,7 +16,7 @@ class GradientXInput:
     by_word = False
     default_baseline = None
 
-    def maps(self, question: Question) -> list[Attribution]:
+    def maps(self, request: AttributionRequest) -> list[Attribution]:
         """Return the maps; one forward pass for all targets."""
-        product = question.embeddings[:, None] * input_gradients(question)  # (B, K, T, D)
-        return answer(question, signed_sum(product, question.inputs.mask[:, None]))
+        product = request.embeddings[:, None] * input_gradients(request)  # (B, K, T, D)
+        return to_attributions(request, signed_sum(product, request.inputs.mask[:, None]))

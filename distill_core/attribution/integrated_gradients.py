@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from distill_core.attribution.base import Attribution, Question, answer
+from distill_core.attribution.base import Attribution, AttributionRequest, to_attributions
 from distill_core.errors import ConfigError
 
 CAUTION = 0.05  # factor of the estimate, chosen so that maps are as near to finely resolved ones as promised (ours)
@@ -55,31 +55,33 @@ class IntegratedGradients:
                 f"at least pieces × nodes_per_piece."
             )
 
-    def maps(self, question: Question) -> list[Attribution]:
+    def maps(self, request: AttributionRequest) -> list[Attribution]:
         """Return the maps; targets share forward passes, yet each is what it would be if asked for alone."""
         adapting = self.nodes is None
         rule = self.nodes_per_piece if self.nodes is None else self.nodes
         cuts = torch.linspace(0, 1, (self.pieces if adapting else 1) + 1, dtype=torch.float64)
-        done = _first_pieces(question, cuts, rule)
-        spent = done.number(len(question.targets)) * rule  # (B, K)
+        done = _first_pieces(request, cuts, rule)
+        spent = done.number(len(request.targets)) * rule  # (B, K)
         while adapting:
             wanted = done.to_halve(spent + 2 * rule <= self.max_nodes, self.tolerance)
             if not bool(wanted.any()):
                 break
-            halves = _halve(question, done, wanted, rule)
+            halves = _halve(request, done, wanted, rule)
             done = done.without(wanted).join(halves)
             spent = spent + halves.number(len(spent)) * rule
-        return self._answer(question, done, spent)
+        return self._answer(request, done, spent)
 
-    def _answer(self, question: Question, pieces: "_Pieces", spent: Int[Tensor, "batch target"]) -> list[Attribution]:
-        examples = len(question.targets)
+    def _answer(
+        self, request: AttributionRequest, pieces: "_Pieces", spent: Int[Tensor, "batch target"]
+    ) -> list[Attribution]:
+        examples = len(request.targets)
         scores = pieces.total(pieces.scores, examples)  # (B, K, T)
         gap = pieces.total(pieces.error, examples).abs()  # (B, K)
         mass = scores.abs().sum(dim=-1)
         relative = torch.where(mass > 0, gap / mass.clamp(min=1e-300), torch.where(gap > 0, torch.inf, 0.0))
         together = pieces.total(pieces.doubt, examples)
-        return answer(
-            question,
+        return to_attributions(
+            request,
             scores.float(),
             gap=gap.float(),
             relative_gap=relative.float(),
@@ -159,33 +161,33 @@ class _Pieces:
         return self.counts & off[self.example] & (size > share[self.example])
 
 
-def _first_pieces(question: Question, cuts: Float[Tensor, " cut"], rule: int) -> _Pieces:
+def _first_pieces(request: AttributionRequest, cuts: Float[Tensor, " cut"], rule: int) -> _Pieces:
     """Cut every example's path at `cuts` (from 0 to 1) and integrate each piece."""
-    examples, pieces = len(question.targets), len(cuts) - 1
+    examples, pieces = len(request.targets), len(cuts) - 1
     everyone = torch.arange(examples)
-    outputs = _outputs(question, everyone.repeat_interleave(pieces + 1), cuts.repeat(examples))
+    outputs = _outputs(request, everyone.repeat_interleave(pieces + 1), cuts.repeat(examples))
     outputs = outputs.reshape(examples, pieces + 1, -1)
     example = everyone.repeat_interleave(pieces)
     start, end = cuts[:-1].repeat(examples), cuts[1:].repeat(examples)
-    scores, tail = _integrate(question, example, start, end, rule)
+    scores, tail = _integrate(request, example, start, end, rule)
     first, last = outputs[:, :-1].flatten(0, 1), outputs[:, 1:].flatten(0, 1)
     return _Pieces(example, start, end, first, last, scores, tail, torch.ones_like(first, dtype=torch.bool))
 
 
-def _halve(question: Question, pieces: _Pieces, wanted: Bool[Tensor, "piece target"], rule: int) -> _Pieces:
+def _halve(request: AttributionRequest, pieces: _Pieces, wanted: Bool[Tensor, "piece target"], rule: int) -> _Pieces:
     """Integrate both halves of the wanted pieces afresh; they count for the targets that want them."""
     whole = pieces.without(~wanted)
     middle = (whole.start + whole.end) / 2
-    output = _outputs(question, whole.example, middle)
+    output = _outputs(request, whole.example, middle)
     example = whole.example.repeat(2)
     start, end = torch.cat([whole.start, middle]), torch.cat([middle, whole.end])
-    scores, tail = _integrate(question, example, start, end, rule)
+    scores, tail = _integrate(request, example, start, end, rule)
     first, last = torch.cat([whole.start_output, output]), torch.cat([output, whole.end_output])
     return _Pieces(example, start, end, first, last, scores, tail, whole.counts.repeat(2, 1))
 
 
 def _integrate(
-    question: Question, example: Int[Tensor, " piece"], start: Tensor, end: Tensor, rule: int
+    request: AttributionRequest, example: Int[Tensor, " piece"], start: Tensor, end: Tensor, rule: int
 ) -> tuple[Float[Tensor, "piece target token"], Float[Tensor, "piece target"]]:
     """Return Σ over the width of (x − x') ⊙ ∫ ∂F/∂x dα from `start` to `end`, and its tail; a rule a piece."""
     nodes, weights = (torch.tensor(part, dtype=torch.float64) for part in gauss_legendre(rule))
@@ -195,11 +197,11 @@ def _integrate(
     alpha = (start[:, None] + width[:, None] * nodes).flatten()  # (P·rule,)
     weight = (width[:, None] * sums[:, None]).flatten(1)  # (3, P·rule)
     rows = example[piece]
-    tokens = question.embeddings.shape[1]
-    found = start.new_zeros(len(sums), len(example), question.targets.shape[1], tokens)
-    for part in question.passes(rows):
-        x, delta = _points(question, rows[part], alpha[part])
-        slopes = (question.gradients(x, rows[part]) * delta[:, None]).sum(dim=-1).cpu().double()  # (R, K, T)
+    tokens = request.embeddings.shape[1]
+    found = start.new_zeros(len(sums), len(example), request.targets.shape[1], tokens)
+    for part in request.passes(rows):
+        x, delta = _points(request, rows[part], alpha[part])
+        slopes = (request.gradients(x, rows[part]) * delta[:, None]).sum(dim=-1).cpu().double()  # (R, K, T)
         found.index_add_(1, piece[part], slopes * weight[:, part][:, :, None, None])
     scores, *highest = found
     return scores, torch.stack(highest).abs().amax(dim=0).sum(dim=-1)
@@ -207,22 +209,22 @@ def _integrate(
 
 @torch.no_grad()
 def _outputs(
-    question: Question, rows: Int[Tensor, " row"], alpha: Float[Tensor, " row"]
+    request: AttributionRequest, rows: Int[Tensor, " row"], alpha: Float[Tensor, " row"]
 ) -> Float[Tensor, "row target"]:
     """Return F at x' + α (x − x') of the examples `rows`."""
-    result = alpha.new_zeros(len(rows), question.targets.shape[1])
-    for part in question.passes(rows):
-        x, _ = _points(question, rows[part], alpha[part])
-        result[part] = question.outputs(x, rows[part]).cpu().double()
+    result = alpha.new_zeros(len(rows), request.targets.shape[1])
+    for part in request.passes(rows):
+        x, _ = _points(request, rows[part], alpha[part])
+        result[part] = request.outputs(x, rows[part]).cpu().double()
     return result
 
 
 def _points(
-    question: Question, rows: Int[Tensor, " row"], alpha: Float[Tensor, " row"]
+    request: AttributionRequest, rows: Int[Tensor, " row"], alpha: Float[Tensor, " row"]
 ) -> tuple[Float[Tensor, "row token width"], Float[Tensor, "row token width"]]:
     """Return x' + α (x − x') and x − x' of the examples `rows`, on the model's device."""
-    assert question.reference is not None
-    x, reference = question.embeddings[rows], question.reference[rows]
+    assert request.reference is not None
+    x, reference = request.embeddings[rows], request.reference[rows]
     delta = x - reference
     return reference + alpha.to(delta)[:, None, None] * delta, delta
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from distill_core.attribution import Attribution, Method, attribute_each, get_method
+from distill_core.attribution import Attribution, AttributionMethod, attribute_each, get_method
 from distill_core.attribution.base import baseline_used, check_output
 from distill_core.attribution.reduce import sum_words, word_numbers
 from distill_core.attribution.targets import choose_targets
@@ -145,7 +145,7 @@ class _Reading:
 @dataclass(frozen=True)
 class _MapSettings:
     key: str
-    method: Method
+    method: AttributionMethod
     baseline: str | None
     output: str
 

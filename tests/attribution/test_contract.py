@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distill_core.attribution import METHODS, attribute, attribute_each
+from distill_core.attribution import ATTRIBUTION_METHODS, attribute, attribute_each
 from distill_core.attribution.base import OUTPUTS
 from distill_core.attribution.baselines import BASELINES
 from distill_core.attribution.reduce import word_numbers
@@ -15,7 +15,7 @@ from distill_core.models.tokenization import Encoded, Inputs, collate
 from tests.attribution.conftest import as_model, verdicts
 from tests.support.tiny import tiny_network
 
-pytestmark = pytest.mark.parametrize("method", METHODS)
+pytestmark = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 
 
 def target_of(rows: int) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_scores_have_the_tokens_shape_and_are_zero_on_padding(
     assert torch.equal(found.mask, inputs.mask)
     assert torch.equal(found.target, target_of(5))
     assert not found.scores.requires_grad
-    assert METHODS[method].signed == bool((found.scores < 0).any())
+    assert ATTRIBUTION_METHODS[method].signed == bool((found.scores < 0).any())
 
 
 @pytest.mark.parametrize("baseline", BASELINES)

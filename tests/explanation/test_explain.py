@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from distill_core.attribution import METHODS, attribute
+from distill_core.attribution import ATTRIBUTION_METHODS, attribute
 from distill_core.data.datasets import Dataset, Example
 from distill_core.data.tasks import TASKS, Task
 from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
@@ -74,7 +74,7 @@ def ask(models: list[Counted], cache: ExplanationCache | None = None, **settings
     return explain(task, text, teacher=sources[0], students=sources[1:], cache=cache, **settings)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 def test_the_document_has_the_keys_the_command_line_promises(method: str, models: list[Counted]) -> None:
     found = json.loads(json.dumps(ask(models, method=method, target="all").to_json(), allow_nan=False))
     assert {"task", "text", "text_pair", "tokens", "models", "consistency"} <= set(found)
@@ -199,7 +199,7 @@ def test_another_class_and_another_student_compute_only_themselves(
     assert [model.cached for model in changed.models] == [True, True, False]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 def test_all_classes_come_from_the_forward_passes_of_one(method: str, make: Callable[[str, int], Counted]) -> None:
     calls = {}
     for target in ("negative", "positive", "all"):

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import Sequence, Split, Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from distill_core.attribution import METHODS
+from distill_core.attribution import ATTRIBUTION_METHODS
 from distill_core.data.tasks import TASKS, Task, get_task
 from distill_core.errors import DataError, ModelError, TokensDifferError
 from distill_core.explanation.cache import ExplanationCache
@@ -20,7 +20,7 @@ from distill_core.models.tokenization import Inputs, collate, encode, written_wo
 from tests.support.tiny_architectures import BERT_MARKS, FAMILIES, family_model
 
 TEXT = "the actings was slowly, but the music is good."
-each_method = pytest.mark.parametrize("method", METHODS)
+each_method = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 
 
 def model_of(name: str, labels: tuple[str, ...] = ("negative", "positive"), limit: int = 64) -> LoadedModel:
@@ -51,13 +51,13 @@ def test_two_tokenizers_that_cut_alike_agree_exactly(method: str) -> None:
     other = with_another_mark(model)
     text = "the actings was slowly good"
     assert encode(model.tokenizer, text).ids == encode(other.tokenizer, text).ids
-    if not METHODS[method].by_word:
+    if not ATTRIBUTION_METHODS[method].by_word:
         with pytest.raises(TokensDifferError, match="bert and other mark cut"):
             explain("sst2", text, teacher=model, students=[other], method=method)
     found = explain("sst2", text, teacher=model, students=[other], method=method, units="words")
     (row,) = found.consistency
     assert {row.values[name] for name in METRICS if name not in row.undefined} == {1.0}
-    assert set(row.undefined) == (set() if METHODS[method].signed else {"sign_agreement"})
+    assert set(row.undefined) == (set() if ATTRIBUTION_METHODS[method].signed else {"sign_agreement"})
     alone = explain("sst2", text, teacher=model, method=method, units="words")
     assert [one.attributions[0].scores for one in found.models] == [alone.models[0].attributions[0].scores] * 2
 
@@ -71,7 +71,7 @@ def test_a_words_score_is_the_sum_of_its_pieces_in_each_model(names: tuple[str, 
     assert found.tokens == found.shown == tuple(TEXT.split())
     assert (found.words, found.special, found.left_out) == (tuple(range(9)), (False,) * 9, 0)
     assert [row.student for row in found.consistency] == [student.id]
-    if METHODS[method].by_word:
+    if ATTRIBUTION_METHODS[method].by_word:
         return  # its scores are words' from the start
     for said, model in zip(found.models, (teacher, student), strict=True):
         alone = explain("sst2", TEXT, teacher=model, **about)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers import AlbertTokenizer, PreTrainedModel
 
-from distill_core.attribution import METHODS, attribute, attribute_each
+from distill_core.attribution import ATTRIBUTION_METHODS, attribute, attribute_each
 from distill_core.attribution.baselines import BASELINES, baseline_embeddings
 from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.attribution.reduce import word_numbers
 from distill_core.catalog.catalog import find_model
-from distill_core.config.methods import METHODS as TAUGHT
+from distill_core.config.methods import ATTRIBUTION_METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.explanation.explain import explain
@@ -49,7 +49,7 @@ from tests.support.tiny_architectures import (
 
 COUNTING = ("roberta", "xlm-roberta", "camembert", "mpnet")  # positions are counted by what is no padding
 each_family = pytest.mark.parametrize("name", FAMILIES)
-each_method = pytest.mark.parametrize("method", METHODS)
+each_method = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 
 
 def test_all_families_are_tested() -> None:
@@ -309,7 +309,7 @@ def test_the_contract_of_the_methods_holds(name: str, method: str) -> None:
     rows, inputs = family_rows(model), family_inputs(model)
     contract.test_scores_have_the_tokens_shape_and_are_zero_on_padding(method, "logit", model, rows, inputs)
     contract.test_all_classes_at_once_are_each_class_alone(method, "log_probability", model, rows, inputs)
-    for baseline in BASELINES if METHODS[method].default_baseline else ("pad",):
+    for baseline in BASELINES if ATTRIBUTION_METHODS[method].default_baseline else ("pad",):
         contract.test_a_batch_is_scored_as_its_examples_alone(method, baseline, model, rows, inputs)
 
 

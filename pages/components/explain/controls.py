@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core.attribution import BASELINES, METHODS
+from distill_core.attribution import ATTRIBUTION_METHODS, BASELINES
 from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.data.datasets import Dataset, splits_of
 from distill_core.data.tasks import TASKS, get_task
@@ -97,7 +97,13 @@ def controls(dataset: Dataset, models: Mapping[str, ModelInfo], source: str, spl
             width=354,
             **_keyed("students"),
         )
-        st.selectbox("Method", list(METHODS), format_func=lambda key: METHODS[key].title, width=184, **_keyed("method"))
+        st.selectbox(
+            "Method",
+            list(ATTRIBUTION_METHODS),
+            format_func=lambda key: ATTRIBUTION_METHODS[key].title,
+            width=184,
+            **_keyed("method"),
+        )
         labels = get_task(task).labels
         targets = {"pred": "Teacher’s answer", "all": "All classes"} | {name: name for name in labels}
         if len(labels) == 1:
@@ -188,7 +194,7 @@ def _sources(dataset: Dataset, source: str, split: str) -> None:
 
 def _units() -> None:
     """Draw the choice of pieces or words; a method that scores words only leaves none, and the choice as it was."""
-    if METHODS[st.session_state["explain.method"]].by_word:
+    if ATTRIBUTION_METHODS[st.session_state["explain.method"]].by_word:
         words = UNITS[-1]
         st.segmented_control(
             "Scores of", UNITS, default=words, format_func=str.capitalize, disabled=True, key="explain.words_only"
@@ -198,7 +204,7 @@ def _units() -> None:
 
 
 def _baseline() -> None:
-    default = METHODS[st.session_state["explain.method"]].default_baseline
+    default = ATTRIBUTION_METHODS[st.session_state["explain.method"]].default_baseline
     words = {DEFAULT: f"Default ({default})" if default else "None needed"}
     words |= {name: name.capitalize() for name in BASELINES}
     st.selectbox(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from distill_core.attribution import METHODS
+from distill_core.attribution import ATTRIBUTION_METHODS
 from distill_core.data.tasks import get_task
 from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, mean_agreements
 from distill_core.metrics.agreement import METRICS
@@ -114,7 +114,7 @@ def _agreement(
 
 def method_words(explanation: Explanation) -> str:
     """Say which method was used, with what baseline and on which output."""
-    words = METHODS[explanation.method].title
+    words = ATTRIBUTION_METHODS[explanation.method].title
     if explanation.baseline is not None:
         words += f", {explanation.baseline} baseline"
     output = "score" if not explanation.models[0].probabilities else explanation.output.replace("_", " ")

@@ -7,7 +7,7 @@ on another machine, whatever source its examples come from.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from distill_core.attribution import BASELINES, METHODS, OUTPUTS
+from distill_core.attribution import ATTRIBUTION_METHODS, BASELINES, OUTPUTS
 from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
@@ -95,7 +95,7 @@ def from_address(address: Mapping[str, Sequence[str]], first: View, dataset: Dat
         first,
         teacher=given.get("teacher", first.teacher),
         students=tuple(dict.fromkeys(address.get("student", ()))) or first.students,
-        method=_one_of("method", given.get("method", first.method), METHODS),
+        method=_one_of("method", given.get("method", first.method), ATTRIBUTION_METHODS),
         target=_one_of("target", given.get("target", first.target), ("pred", "all", *get_task(first.task).labels)),
         baseline=_one_of("baseline", given.get("baseline", first.baseline), (DEFAULT, *BASELINES)),
         output=_one_of("output", given.get("output", first.output), OUTPUTS),
