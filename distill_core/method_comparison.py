@@ -22,6 +22,7 @@ from distill_core.explanation.cache import ExplanationCache
 from distill_core.explanation.explain import explain
 from distill_core.explanation.lazy_model import ModelSource
 from distill_core.models.encoder import read_record
+from distill_core.runs.metric_names import COSINE, MEMORY_MB, SIGNED_COSINE, SPEARMAN, STEP_SECONDS, VALIDATION
 from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, RunState
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store
@@ -39,14 +40,14 @@ WORDS = {  # the numbers of a method beside its task's metrics
     "unsigned_cosine": "G×I cosine, unsigned",
     "unsigned_spearman": "G×I Spearman, unsigned",
     "signed_cosine": "G×I cosine, signed",
-    "step_seconds": "seconds a step",
-    "memory_mb": "memory, MB",
+    STEP_SECONDS: "seconds a step",
+    MEMORY_MB: "memory, MB",
 }
 AGREEMENT = ("cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty")
 PROBED = {  # what a run itself measured last, of gradient × input on its probe sentences, and what it is called here
-    "agreement/cosine": "unsigned_cosine",
-    "agreement/spearman": "unsigned_spearman",
-    "agreement/signed_cosine": "signed_cosine",
+    COSINE: "unsigned_cosine",
+    SPEARMAN: "unsigned_spearman",
+    SIGNED_COSINE: "signed_cosine",
 }
 CONFIDENCE = 0.95
 BASE = "kd"  # what the others are compared with
@@ -180,7 +181,7 @@ def measure(
     """
     config, task = run.config, get_task(run.config.task)
     latest = _measured(store, run)
-    numbers = {name: latest.get(f"validation/{name}", math.nan) for name in task.metrics}
+    numbers = {name: latest.get(VALIDATION + name, math.nan) for name in task.metrics}
     data = load_split(config.task, "validation", config.source).sample(examples, 0)
     cache, found = ExplanationCache(), {name: list[float]() for name in AGREEMENT}
     for at, example in enumerate(data.examples):
@@ -194,10 +195,10 @@ def measure(
         progress(at + 1, len(data.examples))
     numbers |= {name: fmean(values) if values else math.nan for name, values in found.items()}
     numbers |= {name: latest.get(probed, math.nan) for probed, name in PROBED.items()}
-    seconds = [point.value for point in store.metrics(run.id, names=("step_seconds",))]
-    numbers["step_seconds"] = fmean(seconds) if seconds else math.nan
-    memory = [point.value for point in store.metrics(run.id, names=("memory_mb",))]
-    numbers["memory_mb"] = max(memory, default=math.nan)
+    seconds = [point.value for point in store.metrics(run.id, names=(STEP_SECONDS,))]
+    numbers[STEP_SECONDS] = fmean(seconds) if seconds else math.nan
+    memory = [point.value for point in store.metrics(run.id, names=(MEMORY_MB,))]
+    numbers[MEMORY_MB] = max(memory, default=math.nan)
     missing = {name: len(data.examples) - len(values) for name, values in found.items()}
     undefined = {name: count for name, count in missing.items() if count}
     return Outcome(config.method, config.seed, run.id, numbers, undefined)

@@ -30,6 +30,7 @@ from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.events import DataUsed, Ended, Event, Measured, Note, Phase
 from distill_core.runs.log import LOG_NAME
+from distill_core.runs.metric_names import VALIDATION
 from distill_core.runs.recorder import Recorder, patiently
 from distill_core.runs.run import Run, RunState
 from distill_core.runs.scheduler import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
@@ -37,7 +38,6 @@ from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, keep_as_best, tidy_checkpoints
 
 BEAT_SECONDS = 1.0
-EVALUATION = "validation/"  # begins the name of a metric that marks an evaluation: a checkpoint is due
 
 
 class Session(Protocol):
@@ -127,7 +127,7 @@ class _Work:
                 over = over or isinstance(event, Ended)
                 if isinstance(event, Measured):
                     self._step, unsaved = event.step, event.step > 0
-                    if any(name.startswith(EVALUATION) for name in event.values):
+                    if any(name.startswith(VALIDATION) for name in event.values):
                         self._save(session)
                         unsaved, over = False, event.step == self.run.config.steps
                 if self.stop_asked.is_set() and not over:
@@ -188,7 +188,7 @@ class _Work:
                 self._ended_early = event.text
             if isinstance(event, DataUsed):
                 self._data.append(event)
-        elif any(name.startswith(EVALUATION) for name in event.values):
+        elif any(name.startswith(VALIDATION) for name in event.values):
             self.say(f"step {event.step}: " + ", ".join(f"{name} {value:.4f}" for name, value in event.values.items()))
         self.recorder.record(event)
         if self._on_event is not None:

@@ -14,9 +14,9 @@ with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.errors import DataError, DistillError, TokensDifferError
     from distill_core.explanation.result import Explanation
     from distill_core.models.tokenization import legible
-    from pages.components import metric_labels, resources
+    from pages.components import resources
     from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, split_title
-    from pages.components.explain import downloads, figure
+    from pages.components.explain import downloads, figure, score_bars
     from pages.components.explain.controls import (
         HUB_ALLOWED,
         asked,
@@ -132,8 +132,8 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         rows = figure.model_rows(explanation, labels, at)
         if several:
             st.markdown(f"For **{plain(target)}**")
-        bars = metric_labels.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
-        st.plotly_chart(bars, config=metric_labels.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
+        bars = score_bars.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
+        st.plotly_chart(bars, config=score_bars.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
 
 

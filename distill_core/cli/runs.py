@@ -16,6 +16,7 @@ from distill_core.errors import ConfigError, RunError
 from distill_core.export.run_export import run_document
 from distill_core.runs.diagnostics import alarms
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.runs.metric_names import MOMENTARY, sort_key
 from distill_core.runs.run import Run, Wish
 from distill_core.runs.store import Store
 from distill_core.runs.summary import data_words, differences, matching, overview
@@ -24,8 +25,6 @@ from distill_core.versions import in_words
 
 LAST_LINES = 5  # of its log that are shown of a run that failed
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, name, free or delete them.")
-_RESULTS = ("validation/", "agreement/", "teacher/", "constant/")  # begin metrics that tell what a run reached
-_MACHINE = ("seconds_left", "memory_free", "cpu_", "gpu_", "learning_rate")  # begin metrics that compare nothing
 RunId = Annotated[str, typer.Argument(help="Run id.")]
 
 
@@ -115,15 +114,10 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
     rows |= {name: [one.get(name) for one in data] for name in dict.fromkeys(name for one in data for name in one)}
     rows |= {
         name: [values.get(name) for values in latest]
-        for name in sorted(set().union(*latest), key=_as_asked_for)
-        if not name.startswith(_MACHINE)
+        for name in sorted(set().union(*latest), key=sort_key)
+        if name not in MOMENTARY
     }
     print_rows([{"": name, **dict(zip(ids, values, strict=True))} for name, values in rows.items()])
-
-
-def _as_asked_for(name: str) -> tuple[int, str]:
-    """Sort results before what led to them."""
-    return next((at for at, head in enumerate(_RESULTS) if name.startswith(head)), len(_RESULTS)), name
 
 
 @runs_app.command()

@@ -18,6 +18,7 @@ from distill_core.data.user_datasets import PREFIX
 from distill_core.errors import ModelError
 from distill_core.runs.diagnostics import Series
 from distill_core.runs.events import DataUsed
+from distill_core.runs.metric_names import AGREEMENT, CONSTANT, TEACHER, VALIDATION
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.versions import in_words
 
@@ -191,8 +192,8 @@ def _data(data: Sequence[DataUsed]) -> str:
 
 def _results(task: Task, series: Series, step: int) -> list[str]:
     """Return what was measured on the validation data; `step`: of the student the card is of."""
-    wanted = [f"validation/{metric}" for metric in task.metrics]
-    wanted += sorted(name for name in series if name.startswith("agreement/"))
+    wanted = [VALIDATION + metric for metric in task.metrics]
+    wanted += sorted(name for name in series if name.startswith(AGREEMENT))
     rows = [_result(series, name, step) for name in wanted if series.get(name)]
     if not rows:
         return ["Nothing was measured."]
@@ -207,12 +208,12 @@ def _results(task: Task, series: Series, step: int) -> list[str]:
 
 
 def _result(series: Series, name: str, step: int) -> tuple[str, ...]:
-    points, metric = series[name], name.removeprefix("validation/")
+    points, metric = series[name], name.removeprefix(VALIDATION)
     own = [point for point in points if point[0] <= step][-1:]
     defined = [point for point in points if point[1] == point[1]]
     trained = [point for point in defined if point[0] > 0] or defined
     best = [max(trained, key=lambda point: point[1])] if trained else []
-    known = [series.get(f"{kind}/{metric}", ())[-1:] for kind in ("teacher", "constant")]
+    known = [series.get(prefix + metric, ())[-1:] for prefix in (TEACHER, CONSTANT)]
     cells = [_cell(found, True) for found in (own, points[-1:], best)]
     return (plain(metric), *cells, *(_cell(found, False) for found in known))
 

@@ -22,6 +22,7 @@ from distill_core.catalog.catalog import find_model, student_of, student_record
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.export.model_card import model_card
 from distill_core.paths import STATE_FILE
+from distill_core.runs.metric_names import RESULTS, STEP_SECONDS
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store
@@ -36,7 +37,6 @@ KINDS = ("csv", "parquet", "json", "tensorboard", "model")
 COLUMNS = ("step", "metric", "value")
 CARD, WEIGHTS = "README.md", "model.safetensors"
 EVENTS = "events.out.tfevents"  # begins the name of a file that TensorBoard reads
-_CARD_NUMBERS = ("validation/", "agreement/", "teacher/", "constant/")  # begin the metrics a card shows
 _CHUNK = 1 << 20  # bytes of a file held in memory at once
 _LOOKS = 20  # how often to look for a checkpoint that is being replaced, 50 ms apart
 
@@ -179,7 +179,7 @@ def _write_events(store: Store, run: Run, file: Path) -> None:
     points = store.metrics(run.id)
     elapsed, seconds = 0.0, {}
     for point in points:
-        if point.name == "step_seconds":
+        if point.name == STEP_SECONDS:
             elapsed += point.value
         seconds[point.step] = elapsed
     settings = text("config", f"```json\n{config_json(run)}\n```")
@@ -266,7 +266,7 @@ def _write_student(
     with _opened(folder) as files:
         record = _record(files, folder)
         info = find_model(f"run/{run.id}/{BEST}" if folder.name == BEST else f"run/{run.id}")
-        names = [name for name in store.latest(run.id) if name.startswith(_CARD_NUMBERS)]
+        names = [name for name in store.latest(run.id) if name.startswith(RESULTS)]
         card = model_card(run, info, record, store.data_of(run.id), store.metrics(run.id, names=names))
         for name, source in files.items():
             with sink(name) as copy:

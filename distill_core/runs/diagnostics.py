@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from distill_core.config.methods import terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
+from distill_core.runs.metric_names import CONSTANT, COSINE, SHARE, TEACHER, VALIDATION
 
 Points = Sequence[tuple[int, float]]
 Series = Mapping[str, Points]
 
-SHARE = "share/"  # begins the name of a term's share of the gradient norm
 IDLE, LOOKS = 0.01, 5  # a share below which a term does nothing, and how many looks in a row tell so
 COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
 EXPLODED, BAD = 10.0, 1.5  # a loss on the labels so many times as large as at first, and worse than any guess
@@ -77,7 +77,7 @@ def collapsed(config: RunConfig, series: Series) -> bool:
     """
     metric = get_task(config.task).metric
     constant = constant_score(series, metric)
-    scores, cosines = series.get(f"validation/{metric}", ()), series.get("agreement/cosine", ())
+    scores, cosines = series.get(VALIDATION + metric, ()), series.get(COSINE, ())
     if constant is None or len(scores) < 2 or len(cosines) < 2 or scores[-1][0] < config.steps / 3:
         return False
     return not scores[-1][1] > constant + COLLAPSED and cosines[-1][1] > cosines[0][1]
@@ -94,12 +94,12 @@ def weak_teacher(config: RunConfig, series: Series) -> tuple[float, float] | Non
 
 def constant_score(series: Series, metric: str) -> float | None:
     """Return the metric of one answer for all, as the run measured it; None for runs that did not."""
-    return _last(series, f"constant/{metric}")
+    return _last(series, CONSTANT + metric)
 
 
 def teacher_score(series: Series, metric: str) -> float | None:
     """Return the teacher's metric on the validation data, as the run measured it; None for runs that did not."""
-    return _last(series, f"teacher/{metric}")
+    return _last(series, TEACHER + metric)
 
 
 def _last(series: Series, name: str) -> float | None:

@@ -23,13 +23,15 @@ from distill_core.paths import home, run_folder
 from distill_core.runs.database import Database, FullError
 from distill_core.runs.events import DataUsed, Phase
 from distill_core.runs.log import LOG_NAME, found, tail
+from distill_core.runs.metric_names import EVALUATED
 from distill_core.runs.run import ACTIVE, ENDED, INTERRUPTED, MetricPoint, Run, RunState, Wish, readable, run_of
 
 NOTE_LENGTH = 10_000  # characters
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
+_EVALUATED = [f"name GLOB '{prefix}*'" for prefix in EVALUATED]
 EVALUATIONS = (  # of every run and metric the one with the greatest value of a column
     "SELECT id, name, metrics.step AS at, value, MAX({}) FROM metrics JOIN runs ON number = run_number"
-    " WHERE (name GLOB 'validation/*' OR name GLOB 'agreement/*')"  # as the index of them says
+    f" WHERE ({' OR '.join(_EVALUATED)})"  # the condition of the index, word for word
     " AND metrics.step >= {} GROUP BY run_number, name"
 )
 LAST_EVALUATIONS, BEST_EVALUATIONS = EVALUATIONS.format("cursor", 0), EVALUATIONS.format("value", 1)

@@ -9,10 +9,10 @@ from distill_core.config.methods import METHODS
 from distill_core.config.run_config import FIELDS, RunConfig, Value
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.runs.events import DataUsed
+from distill_core.runs.metric_names import SIGNED_COSINE, main_metric
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 
-AGREEMENT = "agreement/signed_cosine"
 Evaluated = Mapping[str, tuple[int, float]]  # step and value, by metric
 
 
@@ -90,10 +90,10 @@ def data_words(used: Sequence[DataUsed]) -> dict[str, str]:
 
 
 def _outcome(run: Run, last: Evaluated, best: Evaluated, now: float) -> Outcome:
-    metric = f"validation/{get_task(run.config.task).metric}"
+    metric = main_metric(get_task(run.config.task))
     step, score = last.get(metric, (None, math.nan))
     _, highest = best.get(metric, (None, math.nan))
-    _, agreement = last.get(AGREEMENT, (None, math.nan))
+    _, agreement = last.get(SIGNED_COSINE, (None, math.nan))
     return Outcome(run, score, highest, agreement, step, run.worked_seconds(now))
 
 

@@ -20,6 +20,7 @@ from distill_core.metrics import agreement
 from distill_core.models.encoder import LoadedModel, logits, output_count
 from distill_core.models.micro_batches import in_parts
 from distill_core.models.tokenization import Encoded, collate
+from distill_core.runs.metric_names import AGREEMENT
 from distill_core.training.teacher_cache import example_digest
 from distill_core.training.teacher_store import TeacherStore
 
@@ -94,7 +95,7 @@ class Probe:
             _add(values["signed_cosine"], agreement.cosine(theirs.signed[keep], ours.signed[keep]))
             if "label_loyalty" in values:
                 values["label_loyalty"].append(float(theirs.predicted == ours.predicted))
-        return {f"agreement/{name}": sum(row) / len(row) if row else float("nan") for name, row in values.items()}
+        return {AGREEMENT + name: sum(row) / len(row) if row else float("nan") for name, row in values.items()}
 
 
 def _store(teacher: LoadedModel) -> TeacherStore:

@@ -5,6 +5,8 @@ import time
 import psutil
 import torch
 
+from distill_core.runs.metric_names import CPU_PERCENT, GPU_MEMORY_MB, GPU_PERCENT, MEMORY_FREE_MB
+
 EVERY_SECONDS = 1.0  # at the most often
 
 
@@ -31,12 +33,12 @@ class Usage:
         """Return what is taken now, by name; what cannot be had is left out."""
         now, worked = time.perf_counter(), self._cpu_seconds()
         passed = now - self._looked
-        found = {"memory_free_mb": psutil.virtual_memory().available / 1e6}
+        found = {MEMORY_FREE_MB: psutil.virtual_memory().available / 1e6}
         if passed > 0:
-            found["cpu_percent"] = 100 * (worked - self._worked) / passed / self._cores
+            found[CPU_PERCENT] = 100 * (worked - self._worked) / passed / self._cores
         self._looked, self._worked, self._first = now, worked, False
         if self._device.type == "cuda":
-            found["gpu_memory_mb"] = torch.cuda.memory_reserved(self._device) / 1e6
+            found[GPU_MEMORY_MB] = torch.cuda.memory_reserved(self._device) / 1e6
         return found | self._gpu()
 
     def _cpu_seconds(self) -> float:
@@ -47,7 +49,7 @@ class Usage:
         """Ask the driver how busy the device is; once it cannot tell it is not asked again."""
         if self._asks:
             try:
-                return {"gpu_percent": float(torch.cuda.utilization(self._device))}
+                return {GPU_PERCENT: float(torch.cuda.utilization(self._device))}
             except Exception:  # no library, a driver that does not tell, and what the library calls its own errors
                 self._asks = False
         return {}

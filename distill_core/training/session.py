@@ -19,6 +19,7 @@ from distill_core.models.layers import keep_layers, layer_count, without_weights
 from distill_core.models.tokenization import Encoded, encode_all
 from distill_core.models.tokenizer_digest import same_tokens
 from distill_core.objectives import make_loss
+from distill_core.runs import metric_names
 from distill_core.runs.diagnostics import NEAR_CHANCE
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
@@ -44,7 +45,7 @@ class Session:
         if checkpoint and not _sound(self._record):
             raise RunError(f"{checkpoint / RECORD} is missing or damaged: it says where the run is. {START_ANEW}")
         self.begin = int(self._record.get("step", 0))
-        watched = config.watched if "/" in config.watched else f"validation/{get_task(config.task).metric}"
+        watched = config.watched if "/" in config.watched else metric_names.main_metric(get_task(config.task))
         minutes = None if config.max_minutes is None else 60 * config.max_minutes
         self._stopping = Stopping(watched, config.patience, minutes, best_step=int(self._record.get("best", 0)))
         self._training: Training | None = None
@@ -93,7 +94,7 @@ class Session:
         def evaluate() -> dict[str, float]:
             predictions = answers(predict_logits(student, held_out, teacher.pad_id))
             metrics = task_metrics(task, predictions, gold_labels(validation))
-            return {f"validation/{name}": value for name, value in metrics.items()} | probe.measure(student)
+            return {metric_names.VALIDATION + name: value for name, value in metrics.items()} | probe.measure(student)
 
         self._training = Training(
             student=student,
@@ -139,10 +140,10 @@ class Session:
         """Measure what one answer for all would get, then the teacher; RunError where these are much the same."""
         task = get_task(self.config.task)
         constant = constant_metrics(task, labels)
-        yield Measured(0, {f"constant/{name}": value for name, value in constant.items()})
+        yield Measured(0, {metric_names.CONSTANT + name: value for name, value in constant.items()})
         yield Phase("evaluating", "the teacher")
         known = task_metrics(task, answers(teacher_logits(teacher, held_out, torch.tensor(labels))), labels)
-        yield Measured(0, {f"teacher/{name}": value for name, value in known.items()})
+        yield Measured(0, {metric_names.TEACHER + name: value for name, value in known.items()})
         yield from self._judge(known[task.metric], constant[task.metric], len(held_out))
 
     def _check_unchanged(self, used: Sequence[DataUsed]) -> None:

@@ -23,6 +23,7 @@ from distill_core.models.micro_batches import halved, parts, tried
 from distill_core.models.tokenization import Encoded, Inputs, collate, length_batches
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
+from distill_core.runs import metric_names
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Ended, Event, Measured, Note, Phase
 from distill_core.training.eta import Remaining
@@ -168,8 +169,8 @@ class Training:
         return len(rows), values
 
     def _pace(self, examples: int, seconds: float) -> dict[str, float]:
-        speed = {"examples_per_second": examples / seconds, "step_seconds": seconds}
-        return speed | {"memory_mb": memory_mb(self._student.device)}
+        speed = {metric_names.EXAMPLES_PER_SECOND: examples / seconds, metric_names.STEP_SECONDS: seconds}
+        return speed | {metric_names.MEMORY_MB: memory_mb(self._student.device)}
 
     def _left(self) -> dict[str, float]:
         """Return the seconds until the last step, most likely and as 10th and 90th percentile, as far as known."""
@@ -179,7 +180,11 @@ class Training:
             return {}
         if self._stopping.seconds is not None:
             found = found.within(max(0.0, self._stopping.seconds - self._seconds) + self._remaining.longest)
-        return {"seconds_left": found.likely, "seconds_left_low": found.low, "seconds_left_high": found.high}
+        return {
+            metric_names.SECONDS_LEFT: found.likely,
+            metric_names.SECONDS_LEFT_LOW: found.low,
+            metric_names.SECONDS_LEFT_HIGH: found.high,
+        }
 
     def _evaluation_took(self, mark: float) -> float:
         """Take note of an evaluation and the saving after it, which began at `mark`; return the time it is now."""
@@ -293,10 +298,10 @@ class _Update:
                 shares = self._shares(step, terms)
             loss = torch.stack([raw * weight for raw, weight in terms.values() if weight]).sum()  # 0: not even rounding
             loss.backward()
-            _add(values, "loss", loss.item())
+            _add(values, metric_names.LOSS, loss.item())
             for name, (raw, weight) in terms.items():
                 _add(values, name, raw.item())
-                _add(values, f"weighted/{name}", raw.item() * weight)
+                _add(values, metric_names.WEIGHTED + name, raw.item() * weight)
         if shares:
             self._look = step + SHARES_EVERY
         return values | shares
@@ -308,7 +313,7 @@ class _Update:
         rate = self._optimizer.param_groups[0]["lr"]
         self._optimizer.step()
         self._schedule.step()
-        return {"gradient_norm": norm.item(), "learning_rate": rate}
+        return {metric_names.GRADIENT_NORM: norm.item(), metric_names.LEARNING_RATE: rate}
 
     def _shares(self, step: int, terms: Terms) -> dict[str, float]:
         """Return each weighted term's gradient norm as a share of the sum of all, now and then; nothing if all are 0.
@@ -321,7 +326,7 @@ class _Update:
         norms = {}
         for name, (raw, weight) in terms.items():
             found = torch.autograd.grad(raw * weight, self._parameters, retain_graph=True, allow_unused=True)
-            norms[f"share/{name}"] = math.hypot(*(float(g.norm()) for g in found if g is not None))
+            norms[metric_names.SHARE + name] = math.hypot(*(float(g.norm()) for g in found if g is not None))
         whole = sum(norms.values())
         return {name: norm / whole for name, norm in norms.items()} if whole > 0 else {}
 

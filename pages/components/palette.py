@@ -9,6 +9,8 @@ the theme; none of them is orange or blue.
 from dataclasses import dataclass
 from itertools import pairwise
 
+from distill_core.runs.metric_names import color_key
+
 TEACHER = "#6f7785"
 STUDENTS = ("#0f9488", "#b0508f", "#a8841c")
 FOR, AGAINST = "#3f83bf", "#cf7530"  # the signed scale's ends where only one shade fits
@@ -24,6 +26,15 @@ TERMS = {
     "egkd_gradient": "#9a6a2a",
     "egkd_perturbation": "#8a4fd8",
     "egkd_feature_selection": "#c04fc8",
+}
+
+METRICS = {  # by the colour keys of `metric_names`
+    "neutral": TEACHER,
+    "first": STUDENTS[0],
+    "second": STUDENTS[1],
+    "third": STUDENTS[2],
+    "green": "#5b8f3a",
+    **TERMS,
 }
 
 RUNS = (*STUDENTS, "#4a79cf", "#c9482f", "#8d5fd3", "#4f9431", "#8a8078")  # laid over each other, of nothing else
@@ -49,6 +60,11 @@ def model_color(position: int) -> str:
     if position == 0:
         return TEACHER
     return STUDENTS[(position - 1) % len(STUDENTS)]
+
+
+def metric_color(name: str) -> str:
+    """Return the colour of a measured number, the same for a term raw and weighted; neutral for an unknown name."""
+    return METRICS.get(color_key(name), TEACHER)
 
 
 def shade(value: float) -> Shade:

@@ -15,8 +15,8 @@ from typing import Any
 import streamlit as st
 
 from distill_core.paths import ASSETS
+from distill_core.runs.metric_names import STEP_SECONDS
 
-CLOCK = "step_seconds"  # the metric that says how long each step took
 Points = Sequence[tuple[float, float]]
 Texts = Mapping[str, Sequence[tuple[int, str]]]
 
@@ -32,14 +32,14 @@ _FEED = st.components.v2.component("dl_feed", js=(_CURVES / "feed.js").read_text
 
 @dataclass(frozen=True)
 class Line:
-    """One curve. `name`: of its points in the feed, as `clock` of their CLOCK; `batch`: examples a step."""
+    """One curve. `name`: of its points in the feed, as `clock` of how long each step took; `batch`: examples a step."""
 
     name: str
     title: str
     color: str
     heavy: bool = False
     batch: int = 1
-    clock: str = CLOCK
+    clock: str = STEP_SECONDS
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,20 @@ from math import isfinite
 from distill_core.data.tasks import get_task
 from distill_core.runs.diagnostics import Points, Series, constant_score, teacher_score
 from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.metric_names import (
+    LOSS,
+    STEP_SECONDS,
+    VALIDATION,
+    WEIGHTED,
+    evaluated_names,
+    main_metric,
+    metric_title,
+)
 from distill_core.runs.run import Run
-from pages.components.metric_labels import metric_color, metric_title
-from pages.components.run.markup import agreement_names
-from pages.components.streaming_chart import CLOCK, Level, Line, Mark, Notes, Panel, draw
+from pages.components.palette import metric_color
+from pages.components.streaming_chart import Level, Line, Mark, Notes, Panel, draw
 
-LOSS, AGREEMENT = "loss_curves", "agreement_curves"  # the charts' keys
+LOSS_CHART, AGREEMENT_CHART = "loss_curves", "agreement_curves"  # the charts' keys
 HEIGHT = 300
 
 
@@ -29,11 +37,11 @@ def steps_shown(run: Run) -> int:
 def draw_loss(run: Run) -> None:
     """Draw the terms of a run's loss, as they count in it or raw."""
     terms = list(run.config.weights)
-    weighted = _lines(run, ["loss", *(f"weighted/{term}" for term in terms)])
+    weighted = _lines(run, [LOSS, *(WEIGHTED + term for term in terms)])
     sets = {"Weighted": [Panel(weighted)], "Raw": [Panel(_lines(run, terms))]}
     alt = "Loss terms over the steps"
     draw(
-        LOSS,
+        LOSS_CHART,
         feed_of(run),
         sets,
         alt=alt,
@@ -47,13 +55,13 @@ def draw_loss(run: Run) -> None:
 
 def draw_agreement(run: Run) -> None:
     """Draw a run's validation metric, and below it the agreement with its teacher."""
-    metric, *agreement = agreement_names(get_task(run.config.task))
+    metric, *agreement = evaluated_names(get_task(run.config.task))
     panels = [
         Panel(_lines(run, [metric]), metric_title(metric), bounded=True, share=0.42),
         Panel(_lines(run, agreement), "Agreement with the teacher", bounded=True, share=0.58),
     ]
     draw(
-        AGREEMENT,
+        AGREEMENT_CHART,
         feed_of(run),
         {"": panels},
         alt="Validation metric and agreement with the teacher over the steps",
@@ -69,11 +77,11 @@ def charted(run: Run, series: Series) -> Series:
     """Return those of a run's points that its charts are made of."""
     terms = list(run.config.weights)
     names = [
-        "loss",
+        LOSS,
         *terms,
-        *(f"weighted/{term}" for term in terms),
-        *agreement_names(get_task(run.config.task)),
-        CLOCK,
+        *(WEIGHTED + term for term in terms),
+        *evaluated_names(get_task(run.config.task)),
+        STEP_SECONDS,
     ]
     return {name: series[name] for name in names if name in series}
 
@@ -81,12 +89,12 @@ def charted(run: Run, series: Series) -> Series:
 def notes(run: Run, series: Series) -> dict[str, Notes]:
     """Return what is marked on a run's charts: its best checkpoint, and what its teacher and one answer for all get."""
     task = get_task(run.config.task)
-    watched = run.config.watched if "/" in run.config.watched else f"validation/{task.metric}"
+    watched = run.config.watched if "/" in run.config.watched else main_metric(task)
     best = best_step(series.get(watched, ()))
     marks = [Mark(best, "best checkpoint")] if best else []
     known = {task.chance_words: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
     levels = [Level(value, title) for title, value in known.items() if value is not None and isfinite(value)]
-    return {LOSS: Notes(marks), AGREEMENT: Notes(marks, levels)}
+    return {LOSS_CHART: Notes(marks), AGREEMENT_CHART: Notes(marks, levels)}
 
 
 def best_step(points: Points) -> int:
@@ -101,9 +109,9 @@ def _lines(run: Run, names: Sequence[str]) -> list[Line]:
     return [
         Line(
             name,
-            metric_title(name.removeprefix("weighted/")),
+            metric_title(name.removeprefix(WEIGHTED)),
             metric_color(name),
-            heavy=name == "loss" or name.startswith("validation/"),
+            heavy=name == LOSS or name.startswith(VALIDATION),
             batch=run.config.batch_size,
         )
         for name in names

@@ -15,13 +15,13 @@ from distill_core.catalog.catalog import student_of, student_record
 from distill_core.data.tasks import get_task
 from distill_core.runs.diagnostics import Series, alarms, constant_score
 from distill_core.runs.events import DataUsed
+from distill_core.runs.metric_names import main_metric, task_metric_title
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST
 from distill_core.versions import in_words
 from pages.components.explain.heatmap import number
 from pages.components.live_html import Parts
-from pages.components.metric_labels import metric_words
 from pages.components.page_frame import errors_shown, page_link, plain
 from pages.components.run import markup
 from pages.components.run.actions import best_folder, draw_actions
@@ -144,7 +144,7 @@ def row_parts(store: Store) -> dict[str, str]:
 
 
 def _row(store: Store, run: Run) -> tuple[str, str]:
-    metric = metric_words(get_task(run.config.task).metric)
+    metric = task_metric_title(get_task(run.config.task).metric)
     return f"row.{run.id}", markup.row(run, metric, _score(store, run), _when(run))
 
 
@@ -189,7 +189,7 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     elif run.reason:
         st.html(markup.line(run.reason))
     metric = get_task(run.config.task).metric
-    measured = series.get(f"validation/{metric}", ())
+    measured = series.get(main_metric(get_task(run.config.task)), ())
     if student_of(run.id) is not None and measured and measured[-1][0] < run.step:
         words = f"The student that was kept is of step {run.step:,}; it was last measured at step {measured[-1][0]:,}."
         st.html(markup.line(words))
@@ -197,7 +197,7 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     if best is not None:
         step = student_record(run.id, BEST).get("step", "?")
         score = dict(measured).get(step)
-        score_words = "" if score is None else f" ({metric_words(metric)} {number(score)})"
+        score_words = "" if score is None else f" ({task_metric_title(metric)} {number(score)})"
         words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
         st.html(markup.line(words))
     step = student_record(run.id).get("step")  # not the last, of keep=best
@@ -258,7 +258,7 @@ def _score(store: Store, run: Run) -> tuple[int, float] | None:
     seen: dict[object, MetricPoint] = st.session_state.setdefault(_SCORES, {})
     key = (str(store.path), run.id, run.started, run.active)
     if key not in seen or run.active:
-        metric = f"validation/{get_task(run.config.task).metric}"
+        metric = main_metric(get_task(run.config.task))
         points = store.metrics(run.id, after=seen[key].cursor if key in seen else 0, names=(metric,))
         if points:
             seen[key] = points[-1]

@@ -10,12 +10,12 @@ from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.devices import kind_of
+from distill_core.runs import metric_names
 from distill_core.runs.diagnostics import Series
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from pages.components.run.setting_labels import device_title
 
-SPEED = "examples_per_second"
 RUNS_ASKED = 3
 FEWEST_STEPS = 5
 PACING = ("attribution_steps", "erasures_each_step", "method_every")  # settings that make a step dearer or cheaper
@@ -101,9 +101,9 @@ def _kind(config: RunConfig) -> tuple[object, ...]:
 
 def _pace(store: Store, run: Run) -> Pace | None:
     """Split a run's time into training and evaluations; None where its numbers do not tell."""
-    metric = f"validation/{get_task(run.config.task).metric}"
-    points = store.metrics(run.id, names=(SPEED, metric))
-    speeds = [point.value for point in points if point.name == SPEED and point.value > 0]
+    metric = metric_names.main_metric(get_task(run.config.task))
+    points = store.metrics(run.id, names=(metric_names.EXAMPLES_PER_SECOND, metric))
+    speeds = [point.value for point in points if point.name == metric_names.EXAMPLES_PER_SECOND and point.value > 0]
     evaluations = sum(point.name == metric for point in points)
     worked = run.worked_seconds(run.ended or 0.0)
     if len(speeds) < FEWEST_STEPS or not evaluations or worked is None:
@@ -142,7 +142,7 @@ def between(low: float, high: float) -> str:
 
 def time_left(series: Series) -> str:
     """Say how long a run will still take, from the 10th to the 90th percentile where it tells them; empty: unknown."""
-    names = (f"seconds_left{end}" for end in ("_low", "", "_high"))
+    names = metric_names.SECONDS_LEFT_LOW, metric_names.SECONDS_LEFT, metric_names.SECONDS_LEFT_HIGH
     low, likely, high = (points[-1][1] if (points := series.get(name)) else nan for name in names)
     if isfinite(low) and isfinite(high):
         return between(low, high)

@@ -10,7 +10,7 @@ from distill_core.config.methods import METHODS, Term, as_set, terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.paths import ASSETS
-from pages.components.metric_labels import metric_color
+from pages.components.palette import metric_color
 
 ON_A_LINE = 3  # terms of the formula
 DOCUMENTS = ASSETS.parent / "docs" / "methods"

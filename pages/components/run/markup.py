@@ -9,14 +9,32 @@ from pathlib import Path
 from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import TASKS, Task
-from distill_core.runs.diagnostics import COLLAPSED, IDLE, SHARE, Points, Series, constant_score
+from distill_core.runs.diagnostics import COLLAPSED, IDLE, Points, Series, constant_score
 from distill_core.runs.events import DataUsed
+from distill_core.runs.metric_names import (
+    CPU_PERCENT,
+    EXAMPLES_PER_SECOND,
+    GPU_MEMORY_MB,
+    GPU_PERCENT,
+    GRADIENT_NORM,
+    LABEL_LOYALTY,
+    LEARNING_RATE,
+    LOSS,
+    MEMORY_FREE_MB,
+    MEMORY_MB,
+    SHARE,
+    SIGNED_COSINE,
+    TEACHER,
+    VALIDATION,
+    WEIGHTED,
+    evaluated_names,
+    metric_title,
+)
 from distill_core.runs.run import Run
 from pages.components.explain.heatmap import number
-from pages.components.metric_labels import metric_color, metric_title
+from pages.components.palette import metric_color
 from pages.components.run.estimate import exactly, time_left
 
-AGREEMENT = ("label_loyalty", "signed_cosine", "cosine", "spearman")
 SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
 PROBES = 64  # validation examples, the first ones, on which agreement is measured
 AGREEMENT_WORDS = (
@@ -112,17 +130,11 @@ def title(text: str) -> str:
 
 def loss_table(config: RunConfig, series: Series) -> str:
     """Return the latest value of every term: raw, its weight, weighted, its share of the gradient; the total first."""
-    rows = [_loss_row("loss", "<td></td><td></td>", _last(series, "loss"), math.nan)]
+    rows = [_loss_row(LOSS, "<td></td><td></td>", _last(series, LOSS), math.nan)]
     for name, weight in config.weights.items():
         raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
-        rows.append(_loss_row(name, raw, _last(series, f"weighted/{name}"), _last(series, SHARE + name)))
+        rows.append(_loss_row(name, raw, _last(series, WEIGHTED + name), _last(series, SHARE + name)))
     return _table(("Term", "raw", "weight", "weighted", "of gradient"), rows)
-
-
-def agreement_names(task: Task) -> list[str]:
-    """Return which numbers of validation and agreement a run of a task has; a regression has no answer to share."""
-    agreement = [name for name in AGREEMENT if name != "label_loyalty" or not task.span]
-    return [f"validation/{task.metric}", *(f"agreement/{name}" for name in agreement)]
 
 
 def agreement_table(task: Task, constant: float | None, series: Series, ended: bool) -> str:
@@ -130,14 +142,14 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
 
     `constant`: the metric's value at chance (`Task.chance_words`), None if unknown.
     """
-    names = agreement_names(task)
+    names = evaluated_names(task)
     rows = []
     for name in names:
         points = series.get(name, ())
         first = points[0][1] if points else math.nan
         last = points[-1][1] if len(points) > 1 else math.nan
         change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
-        note = "" if name != names[0] else _beside(task, _last(series, f"teacher/{task.metric}"), constant)
+        note = "" if name != names[0] else _beside(task, _last(series, TEACHER + task.metric), constant)
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
         rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
     now = "last" if ended else "now"
@@ -164,7 +176,7 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     """
     ends = {name: (points[0][1], points[-1][1]) for name, points in series.items() if len(points) > 1}
     ends = {name: pair for name, pair in ends.items() if all(map(math.isfinite, pair))}
-    score, signed = ends.get(f"validation/{metric}"), ends.get("agreement/signed_cosine")
+    score, signed = ends.get(VALIDATION + metric), ends.get(SIGNED_COSINE)
     if score is None or signed is None:
         return ""
     before, after = (number(1 - value) for value in signed)
@@ -172,14 +184,14 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     count = next((data.examples for data in used if data.split != "train"), None)
     where = "" if count is None else f" on {count:,} example{'s' * (count != 1)}"
     where += ", too few to tell" if count is not None and count < FEW else ""
-    words = f"{metric_title(f'validation/{metric}')} {_moved(*score)}{where}."
+    words = f"{metric_title(VALIDATION + metric)} {_moved(*score)}{where}."
     constant = constant_score(series, metric)
     if constant is not None and score[1] <= constant + COLLAPSED:
         words += (
             f" That is {'hardly' if score[1] > constant else 'no'} better than one answer for all ({number(constant)})."
         )
-    if "agreement/label_loyalty" in ends:  # a regression has no answer to share
-        first, last = (f"{100 * share:.0f} %" for share in ends["agreement/label_loyalty"])
+    if LABEL_LOYALTY in ends:  # a regression has no answer to share
+        first, last = (f"{100 * share:.0f} %" for share in ends[LABEL_LOYALTY])
         of = "" if count is None else f", {min(PROBES, count)} of the validation examples"
         words += f" The student now answers as its teacher on {last} of the probe sentences{of} (before: {first})."
     gap = after if before == after else f"{before} to {after}"
@@ -223,10 +235,10 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
     worked = run.worked_seconds(now)
     passed = "–" if worked is None else exactly(worked)
     shown = [
-        Fact("Learning rate", _scientific(_last(series, "learning_rate")), series.get("learning_rate", ())),
-        Fact("Examples a second", _short(_last(series, "examples_per_second")), series.get("examples_per_second", ())),
+        Fact("Learning rate", _scientific(_last(series, LEARNING_RATE)), series.get(LEARNING_RATE, ())),
+        Fact("Examples a second", _short(_last(series, EXAMPLES_PER_SECOND)), series.get(EXAMPLES_PER_SECOND, ())),
         *_machine(series),
-        Fact("Gradient norm", _short(_last(series, "gradient_norm")), series.get("gradient_norm", ())),
+        Fact("Gradient norm", _short(_last(series, GRADIENT_NORM)), series.get(GRADIENT_NORM, ())),
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
     if run.active:
@@ -238,15 +250,15 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
 
 def _machine(series: Series) -> list[Fact]:
     """Return what a run takes of processors, GPU and memory, as far as it was measured."""
-    cpu, gpu = (series.get(name, ()) for name in ("cpu_percent", "gpu_percent"))
-    held, free = _last(series, "gpu_memory_mb"), _last(series, "memory_free_mb")
+    cpu, gpu = (series.get(name, ()) for name in (CPU_PERCENT, GPU_PERCENT))
+    held, free = _last(series, GPU_MEMORY_MB), _last(series, MEMORY_FREE_MB)
     shown = [Fact("CPU, all cores", f"{cpu[-1][1]:.0f} %", cpu)] if cpu else []
     words = [f"{gpu[-1][1]:.0f} %"] if gpu else []
     words += [_memory(held)] if math.isfinite(held) else []
     if words:
         shown.append(Fact("GPU", " · ".join(words), gpu))
-    shown.append(Fact("Memory", _memory(_last(series, "memory_mb")), series.get("memory_mb", ())))
-    return [*shown, Fact("Memory free", _memory(free), series["memory_free_mb"])] if math.isfinite(free) else shown
+    shown.append(Fact("Memory", _memory(_last(series, MEMORY_MB)), series.get(MEMORY_MB, ())))
+    return [*shown, Fact("Memory free", _memory(free), series[MEMORY_FREE_MB])] if math.isfinite(free) else shown
 
 
 def _moved(before: float, after: float) -> str:
@@ -270,7 +282,7 @@ def _spark(points: Points) -> str:
     corners = [f"{100 * at / last:.3g}% {100 - 100 * height / SPARK_HEIGHT:.3g}%" for at, height in enumerate(heights)]
     shape = f"polygon({', '.join(['0% 100%', *corners, '100% 100%'])})"
     text = escape("".join(chr(ord("0") + height) for height in heights))
-    dot = metric_color("loss")
+    dot = metric_color(LOSS)
     return f'<i class="dl-spark" aria-hidden="true" style="--dot:{dot};clip-path:{shape}">{text}</i>'
 
 

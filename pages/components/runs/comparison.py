@@ -8,10 +8,10 @@ import streamlit as st
 
 from distill_core.config.run_config import FIELDS
 from distill_core.data.tasks import get_task
+from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.summary import Outcome, data_words
-from pages.components.metric_labels import metric_words
 from pages.components.page_frame import page_link, plain
 from pages.components.palette import RUNS
 from pages.components.run import markup
@@ -41,7 +41,7 @@ def draw_legend(outcomes: Sequence[Outcome], colors: Mapping[str, str]) -> None:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 st.html(markup.swatch(colors[run.id]), width="content")
                 page_link("pages/distill.py", plain(markup.name(run)), run=run.id)
-                metric = metric_words(get_task(run.config.task).metric)
+                metric = task_metric_title(get_task(run.config.task).metric)
                 last = None if outcome.measured_at is None else (outcome.measured_at, outcome.score)
                 when = "" if outcome.seconds is None else exactly(outcome.seconds)
                 st.html(markup.row(run, metric, last, when), width="stretch")

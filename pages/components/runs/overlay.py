@@ -8,18 +8,26 @@ from math import isfinite, nan
 import streamlit as st
 
 from distill_core.data.tasks import get_task
+from distill_core.runs.metric_names import (
+    CONSTANT,
+    EVALUATED,
+    LOSS,
+    SIGNED_COSINE,
+    STEP_SECONDS,
+    TEACHER,
+    VALIDATION,
+    main_metric,
+    metric_title,
+)
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
-from distill_core.runs.summary import AGREEMENT
-from pages.components.metric_labels import metric_title
 from pages.components.run import markup
 from pages.components.run.curves import steps_shown
-from pages.components.streaming_chart import CLOCK, Level, Line, Notes, Panel, Points, draw, send
+from pages.components.streaming_chart import Level, Line, Notes, Panel, Points, draw, send
 
 FEED = "overlay"
 MOST_RUNS = 24  # that are drawn
 NAMES_SECONDS = 10.0  # how long it may take until a new metric of a run at work is offered
-EVALUATED = ("validation/", "agreement/")
 
 
 def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
@@ -29,14 +37,14 @@ def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -
         runs = runs[:MOST_RUNS]
     known = list(dict.fromkeys(name for run in runs for name in _names(store, run)))
     evaluated = [name for name in known if name.startswith(EVALUATED)]
-    others = [name for name in known if name not in evaluated and name != CLOCK]
+    others = [name for name in known if name not in evaluated and name != STEP_SECONDS]
     if not known:
         st.caption("None of them has measured anything yet.")
         return
-    first = f"validation/{get_task(runs[0].config.task).metric}"
+    first = main_metric(get_task(runs[0].config.task))
     points: dict[str, Points] = {}
     for at, (column, names, usual) in enumerate(
-        zip(st.columns(2, gap="medium"), (evaluated, others or known), ((first, AGREEMENT), ("loss",)), strict=True)
+        zip(st.columns(2, gap="medium"), (evaluated, others or known), ((first, SIGNED_COSINE), (LOSS,)), strict=True)
     ):
         with column:
             name = _choose(names, usual, f"runs.curve{at}")
@@ -70,7 +78,7 @@ def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: s
             markup.name(run),
             colors[run.id],
             batch=run.config.batch_size,
-            clock=f"{run.id} {CLOCK}",
+            clock=f"{run.id} {STEP_SECONDS}",
         )
         for run in runs
     ]
@@ -78,17 +86,17 @@ def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: s
     panel = Panel(lines, bounded=name.startswith(EVALUATED))
     notes = Notes(levels=_levels(store, runs, name))
     draw(key, FEED, {metric_title(name): [panel]}, alt=metric_title(name), steps=steps, notes=notes)
-    return {f"{run.id} {one}": _points(store, run, one) for run in runs for one in (name, CLOCK)}
+    return {f"{run.id} {one}": _points(store, run, one) for run in runs for one in (name, STEP_SECONDS)}
 
 
 def _levels(store: Store, runs: Sequence[Run], name: str) -> list[Level]:
     """Return what a validation metric is to be seen beside, where that is the same for all runs: teacher and chance."""
-    tasks, metric = {run.config.task for run in runs}, name.removeprefix("validation/")
+    tasks, metric = {run.config.task for run in runs}, name.removeprefix(VALIDATION)
     if len(tasks) > 1 or metric == name:
         return []
     levels = []
-    for kind, title in (("teacher", "teacher"), ("constant", get_task(*tasks).chance_words)):
-        known = {points[-1][1] if (points := _points(store, run, f"{kind}/{metric}")) else nan for run in runs}
+    for kind, title in ((TEACHER, "teacher"), (CONSTANT, get_task(*tasks).chance_words)):
+        known = {points[-1][1] if (points := _points(store, run, kind + metric)) else nan for run in runs}
         levels += [Level(value, title) for value in known if len(known) == 1 and isfinite(value)]
     return levels
 

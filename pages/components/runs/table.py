@@ -14,9 +14,9 @@ from distill_core.catalog import deletion
 from distill_core.config.methods import METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.paths import run_folder
+from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import ACTIVE, ENDED, Run
 from distill_core.runs.summary import Outcome, matching, tags_of
-from pages.components.metric_labels import metric_words
 from pages.components.run import markup
 
 PICKED = "run"  # in the page's address, once for each
@@ -120,7 +120,7 @@ def columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
 
 
 def _settings(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
-    metrics = {metric_words(TASKS[outcome.run.config.task].metric) for outcome in outcomes}
+    metrics = {task_metric_title(TASKS[outcome.run.config.task].metric) for outcome in outcomes}
     named = metrics.pop().capitalize() if len(metrics) == 1 else "Metric"
     column = st.column_config
     return {

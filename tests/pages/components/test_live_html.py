@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.runs.events import DataUsed
+from distill_core.runs.metric_names import evaluated_names
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from pages.components.live_html import Parts, split
@@ -72,9 +73,7 @@ def test_a_pages_parts_have_the_leaves_a_browser_finds(store: Store) -> None:
     run_id = submit(store, config)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     shares = [(step, f"share/{name}", value) for step in range(1, 9) for name, value in (("ce", 1e-5), ("gkd", 0.9))]
-    points = [
-        (step, name, 0.5) for step in (0, 8) for name in (*markup.agreement_names(get_task("sst2")), "loss", "ce")
-    ]
+    points = [(step, name, 0.5) for step in (0, 8) for name in (*evaluated_names(get_task("sst2")), "loss", "ce")]
     store.write(run_id, FAKE_TOKEN, [*shares, *points], None, [DataUsed("train", nasty, 20, "ab")])
     store.annotate(run_id, note=nasty, tags=[nasty])
     run = store.get(run_id)

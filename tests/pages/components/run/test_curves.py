@@ -51,12 +51,12 @@ def test_the_best_checkpoint_is_the_first_of_the_best_evaluations_after_the_star
 def test_a_run_marks_its_best_checkpoint_its_teacher_and_the_metric_of_one_answer(run: Run) -> None:
     series = {"validation/accuracy": [(0, 0.5), (20, 0.7)], "constant/accuracy": [(0, 0.51)]}
     notes = curves.notes(run, series)
-    assert [mark.step for mark in notes[curves.LOSS].marks] == [20]
-    (level,) = notes[curves.AGREEMENT].levels
+    assert [mark.step for mark in notes[curves.LOSS_CHART].marks] == [20]
+    (level,) = notes[curves.AGREEMENT_CHART].levels
     assert (level.value, level.panel) == (0.51, 0)
-    assert not notes[curves.LOSS].levels
-    both = curves.notes(run, series | {"teacher/accuracy": [(0, 0.9)]})[curves.AGREEMENT].levels
+    assert not notes[curves.LOSS_CHART].levels
+    both = curves.notes(run, series | {"teacher/accuracy": [(0, 0.9)]})[curves.AGREEMENT_CHART].levels
     assert [(level.value, level.title) for level in both] == [(0.51, "one answer for all"), (0.9, "teacher")]
     unknown = {"constant/accuracy": [(0, math.nan)], "teacher/accuracy": [(0, math.nan)]}
-    assert not curves.notes(run, unknown)[curves.AGREEMENT].levels
-    assert not curves.notes(run, {})[curves.AGREEMENT].marks
+    assert not curves.notes(run, unknown)[curves.AGREEMENT_CHART].levels
+    assert not curves.notes(run, {})[curves.AGREEMENT_CHART].marks

@@ -1,13 +1,7 @@
-"""Charts show the values they are given, in the colours the map's models have, and any text as text."""
+"""Bars show the values they are given, in the colours of the map's models, and any text as text."""
 
 from pages.components.explain.heatmap import MapRow
-from pages.components.metric_labels import (
-    CONFIG,
-    TOKENS_AT_ONCE,
-    metric_color,
-    metric_title,
-    score_bars,
-)
+from pages.components.explain.score_bars import CONFIG, TOKENS_AT_ONCE, score_bars
 from pages.components.palette import STUDENTS, TEACHER, model_color
 
 ROWS = [
@@ -41,12 +35,6 @@ def test_bars_escape_tokens_and_labels() -> None:
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
     assert "<" not in "".join(figure.data[0].hovertext)
     assert figure.data[0].hovertemplate is None
-
-
-def test_a_metric_has_words_and_one_colour() -> None:
-    assert metric_color("kd") == metric_color("weighted/kd") != metric_color("ce")
-    assert metric_title("weighted/kd") == "Teacher’s answers (KD), weighted"
-    assert metric_title("new/metric") == "new/metric"
 
 
 def test_charts_are_transparent_and_save_without_a_server() -> None:

@@ -1,7 +1,7 @@
-"""Plain data to Plotly figures; nothing here draws. Paper and ink follow Streamlit's theme, meaning is ours.
+"""Token scores as grouped Plotly bars; nothing here draws. Paper and ink follow Streamlit's theme.
 
-Plotly reads its labels as a small HTML, so every text from outside is escaped before it goes in, and
-never put into a template, where "%{...}" would be replaced.
+Plotly reads its labels as a small HTML, so every text from outside is escaped before it goes in, and never put into a
+template, where "%{...}" would be replaced.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from distill_core.attribution.reduce import word_groups
-from distill_core.config.methods import METHODS, terms_of
 from pages.components.explain.heatmap import MapRow
-from pages.components.palette import STUDENTS, TEACHER, TERMS
 
 CONFIG = {
     "displaylogo": False,
@@ -22,52 +20,7 @@ CONFIG = {
 """What to hand to `st.plotly_chart(config=...)`: one button, which saves the chart as PNG without any server."""
 
 TOKENS_AT_ONCE = 60
-VALIDATION = "validation/"
 _FAINT = "rgba(128, 128, 128, 0.22)"
-_TITLES = {
-    "loss": "Total loss",
-    **{term.name: term.title for method in METHODS for term in terms_of(method)},
-    "agreement/cosine": "Cosine of unsigned maps",
-    "agreement/spearman": "Spearman of unsigned maps",
-    "agreement/signed_cosine": "Cosine of signed maps",
-    "agreement/label_loyalty": "Same prediction as the teacher",
-    "learning_rate": "Learning rate",
-    "examples_per_second": "Examples a second",
-    "memory_mb": "Memory (MB)",
-}
-_METRICS = {
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "matthews_correlation": "Matthews correlation",
-    "pearson": "Pearson correlation",
-    "spearmanr": "Spearman correlation",
-}
-_COLORS = {
-    **TERMS,
-    "agreement/cosine": STUDENTS[0],
-    "agreement/spearman": STUDENTS[1],
-    "agreement/signed_cosine": STUDENTS[2],
-    "agreement/label_loyalty": "#5b8f3a",
-}
-
-
-def metric_title(name: str) -> str:
-    """Return the words for a metric's name; a weighted term is named as such, an unknown name stays as it is."""
-    term = name.removeprefix("weighted/")
-    if term.startswith(VALIDATION):
-        return f"Validation {metric_words(term.removeprefix(VALIDATION))}"
-    title = _TITLES.get(term, name)
-    return f"{title}, weighted" if term != name else title
-
-
-def metric_words(metric: str) -> str:
-    """Return the words for a task's metric; an unknown one stays as it is."""
-    return _METRICS.get(metric, metric)
-
-
-def metric_color(name: str) -> str:
-    """Return the colour of a metric, the same for a term raw and weighted; neutral for an unknown one."""
-    return _COLORS.get(name.removeprefix("weighted/"), TEACHER)
 
 
 def score_bars(
