@@ -2,17 +2,15 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from distill_core.runs.scheduler import worker_process
 from distill_core.runs.store import Store
-
-FAKE_TOKEN = "0123456789abcdef"  # of a run whose worker is made up: nothing is killed for it
-PROMISE = 10.0  # seconds within which a stop or a death has been dealt with
+from tests.support.stored_runs import FAKE_TOKEN
+from tests.support.waiting import PROMISE, until
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,14 +35,6 @@ def store() -> Iterator[Store]:
     for thread in threading.enumerate():
         if thread.name.startswith("worker-"):
             thread.join(PROMISE)
-
-
-def until(condition: Callable[[], bool], seconds: float = PROMISE) -> bool:
-    """Wait until a condition is met; say whether it was in time."""
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return met
 
 
 def kill_workers(store: Store) -> bool:

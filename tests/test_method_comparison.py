@@ -32,7 +32,7 @@ from distill_core.runs.store import Store
 from distill_core.training.session import run_data
 from distill_core.training.state import TrainingState
 from distill_core.versions import versions
-from tests.conftest import FAKE_TOKEN
+from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.tiny import tiny_folder, tiny_network, tiny_tokenizer
 
 

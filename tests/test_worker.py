@@ -23,8 +23,10 @@ from distill_core.runs.log import LOG_NAME
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
-from tests.conftest import FAKE_TOKEN, PROMISE, until
+from tests.support.scripted_session import ScriptedSession, done_run
 from tests.support.small_worker import saved_step, training, worker_command
+from tests.support.stored_runs import FAKE_TOKEN
+from tests.support.waiting import PROMISE, until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,46 +37,6 @@ Scripts = Callable[[str], Sequence[str]]
 def command(tmp_path: Path) -> Scripts:
     """Return what gives the command of a worker process with a session of a kind."""
     return partial(worker_command, tmp_path)
-
-
-class Scripted:
-    """A session that yields given events, raising those that are exceptions; saving may raise, too."""
-
-    def __init__(self, events: Sequence[Event | BaseException], saving: Sequence[BaseException | None] = ()) -> None:
-        self.planned, self.saving = events, list(saving)
-        self.saves: list[int] = []
-        self.begin = self.best = 0
-        self.record: dict[str, Any] = {}
-        self.closed = False
-
-    def events(self) -> Iterator[Event]:
-        try:
-            for event in self.planned:
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-        finally:
-            self.closed = True
-
-    def save(self, path: Path, record: dict[str, Any]) -> None:
-        error = self.saving.pop(0) if self.saving else None
-        if error is not None:
-            raise error
-        self.saves.append(int(record["step"]))
-        self.record = record
-        path.mkdir(exist_ok=True)
-        (path / "student.json").write_text(f'{{"step": {record["step"]}}}')
-
-
-def done(
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    session: Scripted,
-    on_event: Callable[[Event], None] = lambda _: None,
-) -> Run:
-    """Return a run done in this process with a scripted session."""
-    monkeypatch.setattr(worker, "_open_session", lambda *_: session)
-    return worker.run_in_foreground(store, submit(store, RunConfig(device="cpu")), on_event)
 
 
 # a worker process ------------------------------------------------------------------------------
@@ -169,8 +131,8 @@ def test_the_foreground_tells_every_event_and_writes_the_same_store(
 ) -> None:
     told: list[Event] = []
     events = [Phase("training"), Measured(1, {"loss": 2.0}), Note("half way"), Measured(2, {"loss": 1.0})]
-    session = Scripted(events)
-    run = done(store, monkeypatch, session, told.append)
+    session = ScriptedSession(events)
+    run = done_run(store, monkeypatch, session, told.append)
     assert told[1:5] == events
     assert run.state == "finished"
     assert store.latest(run.id) == {"loss": 1.0}
@@ -183,8 +145,8 @@ def test_what_was_trained_on_is_in_the_store_the_log_and_the_students_record(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = [DataUsed("train", "Reviews", 16, "a1" * 32), DataUsed("validation", "Reviews", 4, "b2" * 32)]
-    session = Scripted([*used, Measured(1, {"loss": 1.0})])
-    run = done(store, monkeypatch, session)
+    session = ScriptedSession([*used, Measured(1, {"loss": 1.0})])
+    run = done_run(store, monkeypatch, session)
     assert store.data_of(run.id) == used
     assert session.record["data"] == [
         {"split": "train", "source": "Reviews", "examples": 16, "fingerprint": "a1" * 32},
@@ -195,8 +157,8 @@ def test_what_was_trained_on_is_in_the_store_the_log_and_the_students_record(
 
 def test_a_checkpoint_after_every_evaluation_and_none_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated = {"validation/accuracy": 0.5}
-    session = Scripted([Measured(0, evaluated), Measured(1, {"loss": 1.0}), Measured(1, evaluated)])
-    assert done(store, monkeypatch, session).state == "finished"
+    session = ScriptedSession([Measured(0, evaluated), Measured(1, {"loss": 1.0}), Measured(1, evaluated)])
+    assert done_run(store, monkeypatch, session).state == "finished"
     assert session.saves == [0, 1]
 
 
@@ -215,8 +177,8 @@ def test_a_checkpoint_after_every_evaluation_and_none_twice(store: Store, monkey
 def test_whatever_goes_wrong_is_the_runs_reason_and_in_its_log(
     store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    session = Scripted([Measured(1, {"loss": 1.0}), error])
-    run = done(store, monkeypatch, session)
+    session = ScriptedSession([Measured(1, {"loss": 1.0}), error])
+    run = done_run(store, monkeypatch, session)
     assert run.state == "failed"
     assert run.reason.startswith(reason)
     assert store.latest(run.id) == {"loss": 1.0}
@@ -230,8 +192,8 @@ def test_a_full_disk_while_saving_fails_the_run_and_keeps_the_older_checkpoint(
 ) -> None:
     evaluated = {"validation/accuracy": 0.5}
     full = OSError(errno.ENOSPC, "No space left on device")
-    session = Scripted([Measured(1, evaluated), Measured(2, evaluated)], saving=[None, full])
-    run = done(store, monkeypatch, session)
+    session = ScriptedSession([Measured(1, evaluated), Measured(2, evaluated)], saving=[None, full])
+    run = done_run(store, monkeypatch, session)
     assert (run.state, run.reason[:30]) == ("failed", "No space left on the disk that")
     assert saved_step(run) == 1
     assert [point.step for point in store.metrics(run.id)] == [1, 2]
@@ -250,7 +212,7 @@ def test_a_full_disk_while_points_are_written_fails_the_run_and_keeps_the_store(
 
     monkeypatch.setattr(Store, "write", full)
     looks = [Measured(step, {"validation/accuracy": 0.5}) for step in range(1, 6)]
-    run = done(store, monkeypatch, Scripted(looks))
+    run = done_run(store, monkeypatch, ScriptedSession(looks))
     assert (run.state, run.reason[:30]) == ("failed", "No space left on the disk that")
     assert [point.step for point in store.metrics(run.id)] == [1, 2]
     assert saved_step(run) == 2
@@ -278,9 +240,9 @@ def test_a_stop_from_a_page_is_honoured_in_the_foreground(store: Store, monkeypa
         if isinstance(event, Measured) and event.step == 5:
             stop(store, store.runs()[0].id)
 
-    session = Scripted([])
+    session = ScriptedSession([])
     monkeypatch.setattr(session, "events", endless)
-    run = done(store, monkeypatch, session, ask_at_step_5)
+    run = done_run(store, monkeypatch, session, ask_at_step_5)
     assert run.state == "stopped"
     assert session.saves == [run.step]
 
@@ -291,8 +253,8 @@ def test_a_stop_before_there_is_a_student_says_so(store: Store, monkeypatch: pyt
             stop(store, store.runs()[0].id)
             time.sleep(2 * worker.BEAT_SECONDS)
 
-    session = Scripted([Phase("loading", "teacher"), RunError("never reached")])
-    run = done(store, monkeypatch, session, ask)
+    session = ScriptedSession([Phase("loading", "teacher"), RunError("never reached")])
+    run = done_run(store, monkeypatch, session, ask)
     assert run.state == "stopped"
     assert "no student yet" in run.reason
     assert (session.saves, run.model_path) == ([], None)

@@ -5,53 +5,38 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distill_core.attribution import ATTRIBUTION_METHODS, attribute, attribute_each
+from distill_core.attribution import ATTRIBUTION_METHODS, attribute
 from distill_core.attribution.base import OUTPUTS
 from distill_core.attribution.baselines import BASELINES
 from distill_core.attribution.reduce import word_numbers
 from distill_core.errors import AttributionError, ConfigError
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Encoded, Inputs, collate
-from tests.attribution.conftest import as_model, verdicts
+from tests.support.attribution_laws import (
+    check_all_classes_equal_each,
+    check_batch_equals_single,
+    check_shape_and_padding,
+    close,
+    target_of,
+)
 from tests.support.tiny import tiny_network
+from tests.support.toy_models import as_model, verdicts
 
 pytestmark = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
-
-
-def target_of(rows: int) -> torch.Tensor:
-    return torch.arange(rows) % 3
-
-
-def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_scores_have_the_tokens_shape_and_are_zero_on_padding(
     method: str, output: str, model: LoadedModel, rows: list[Encoded], inputs: Inputs
 ) -> None:
-    found = attribute(method, model, inputs, target_of(5), output=output, words=word_numbers(rows))
-    assert found.scores.shape == inputs.input_ids.shape
-    assert (found.scores[~inputs.mask] == 0).all()
-    assert (found.scores[inputs.mask & ~inputs.special] != 0).any(dim=0).all()
-    assert torch.equal(found.mask, inputs.mask)
-    assert torch.equal(found.target, target_of(5))
-    assert not found.scores.requires_grad
-    assert ATTRIBUTION_METHODS[method].signed == bool((found.scores < 0).any())
+    check_shape_and_padding(method, output, model, rows, inputs)
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
 def test_a_batch_is_scored_as_its_examples_alone(
     method: str, baseline: str, model: LoadedModel, rows: list[Encoded], inputs: Inputs
 ) -> None:
-    together = attribute(method, model, inputs, target_of(5), baseline=baseline, words=word_numbers(rows))
-    for index, row in enumerate(rows):
-        target = target_of(5)[index : index + 1]
-        words = word_numbers([row])
-        alone = attribute(method, model, collate([row], 0), target, baseline=baseline, words=words)
-        close(together.scores[index, : len(row.ids)], alone.scores[0])
-        if together.nodes is not None and alone.nodes is not None:
-            assert together.nodes[index] == alone.nodes[0]
+    check_batch_equals_single(method, baseline, model, rows, inputs)
 
 
 def test_more_padding_and_what_lies_under_it_change_nothing(
@@ -85,13 +70,7 @@ def test_segment_ids_are_kept(method: str, model: LoadedModel, rows: list[Encode
 def test_all_classes_at_once_are_each_class_alone(
     method: str, output: str, model: LoadedModel, rows: list[Encoded], inputs: Inputs
 ) -> None:
-    words = word_numbers(rows)
-    every = attribute_each(method, model, inputs, torch.arange(3).expand(5, 3), output=output, words=words)
-    for index, found in enumerate(every):
-        target = torch.full((5,), index)
-        alone = attribute(method, model, inputs, target, output=output, words=words)
-        close(found.scores, alone.scores)
-        assert torch.equal(found.target, target)
+    check_all_classes_equal_each(method, output, model, rows, inputs)
 
 
 @pytest.mark.parametrize("training", [False, True])

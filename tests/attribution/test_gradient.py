@@ -9,8 +9,8 @@ from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.errors import ConfigError
 from distill_core.models.encoder import LoadedModel, embed, logits, logits_from_embeddings
 from distill_core.models.tokenization import Inputs
-from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
 from tests.support.tiny import random_inputs, tiny_network
+from tests.support.toy_models import FIRST, SECOND, squares, toy, toy_inputs
 
 
 def test_squares_have_twice_their_length_as_gradient() -> None:

@@ -6,7 +6,7 @@ from captum.attr import LayerGradientXActivation
 from distill_core.attribution import attribute
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Inputs
-from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
+from tests.support.toy_models import FIRST, SECOND, squares, toy, toy_inputs
 
 
 def test_squares_count_double() -> None:

@@ -13,7 +13,7 @@ from distill_core.errors import ConfigError
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel, embed, logits, logits_from_embeddings
 from distill_core.models.tokenization import Inputs, collate, encode
-from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
+from tests.support.toy_models import FIRST, SECOND, squares, toy, toy_inputs
 
 ZERO = torch.tensor([0])
 

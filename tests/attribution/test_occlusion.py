@@ -9,7 +9,7 @@ from distill_core.attribution.reduce import word_numbers
 from distill_core.errors import AttributionError
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode
-from tests.attribution.conftest import FIRST, SECOND, squares, toy, toy_inputs
+from tests.support.toy_models import FIRST, SECOND, squares, toy, toy_inputs
 
 MASK_ID = 4
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 from benchmarks.live_tick import Worker, as_bytes, kind_of
 from pages.components.streaming_chart import _CURVES, SCRIPTS, packed
-from tests.browser.conftest import Visitor
+from tests.support.browser import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -4,9 +4,9 @@ import pytest
 from playwright.sync_api import expect
 
 from distill_core.runs.store import Store
-from tests.browser.conftest import Server, Visitor
-from tests.browser.test_whole_story import POINTS, grows_by_itself, start
-from tests.conftest import until
+from tests.support.browser import Server, Visitor
+from tests.support.browser_steps import POINTS, start_run, wait_for_growing_curves
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -15,8 +15,8 @@ def test_a_run_outlives_a_reload_and_a_killed_server(server: Server, visitor: Vi
     page = visitor.page
     page.goto(f"{server.address}/distill")
     page.get_by_role("button", name="Start", exact=True).wait_for()
-    run_id = start(page, steps=2000, evaluate_every=5)
-    grows_by_itself(page)
+    run_id = start_run(page, steps=2000, evaluate_every=5)
+    wait_for_growing_curves(page)
     seen = page.evaluate(f"({POINTS})('loss_curves')")
 
     def assert_all_is_there(points: int) -> None:
@@ -33,7 +33,7 @@ def test_a_run_outlives_a_reload_and_a_killed_server(server: Server, visitor: Vi
     server.start()
     page.goto(f"{server.address}/distill?run={run_id}")
     assert_all_is_there(step + 3)
-    grows_by_itself(page)
+    wait_for_growing_curves(page)
     visitor.keep("outlived")
 
     losses = [point.step for point in Store().metrics(run_id, names=("loss",))]

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page
 
 from distill_core.data.user_datasets import list_own
-from tests.browser.conftest import Visitor
+from tests.support.browser import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

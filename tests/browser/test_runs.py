@@ -7,8 +7,8 @@ from playwright.sync_api import expect
 
 from benchmarks.live_tick import Worker
 from distill_core.runs.store import Store
-from tests.browser.conftest import Visitor
-from tests.pages.test_runs_page import ended
+from tests.support.browser import Visitor
+from tests.support.stored_runs import ended_run
 
 ROW, HALF, BOX = 35, 17, 18  # pixels: a row's height, its middle, the middle of its box to tick
 CURVES = (
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 def test_runs_are_ticked_compared_and_deleted(app: str, visitor: Visitor) -> None:
     store, page = Store(), visitor.page
-    one, other = ended(store, name="one", method="kd"), ended(store, name="other", method="gkd")
+    one, other = ended_run(store, name="one", method="kd"), ended_run(store, name="other", method="gkd")
     page.goto(f"{app}/runs")
     table = page.get_by_test_id("stDataFrame")
     table.locator("canvas").first.wait_for()
@@ -52,7 +52,7 @@ def test_runs_are_ticked_compared_and_deleted(app: str, visitor: Visitor) -> Non
 def ended_id(app: str) -> str:
     """Return a run that has ended, made before another holds the device."""
     assert app
-    return ended(Store(), name="ended")
+    return ended_run(Store(), name="ended")
 
 
 def test_an_open_window_outlasts_the_end_of_another_run(

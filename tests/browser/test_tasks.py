@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from distill_core.data.tasks import get_task
 from distill_core.runs.store import Store
-from tests.browser.conftest import Visitor
-from tests.browser.test_whole_story import maps_of, start
+from tests.support.browser import Visitor
+from tests.support.browser_steps import start_run, wait_for_maps
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -20,7 +20,7 @@ def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None
     choose(page, "Task", task.short_title)
     page.wait_for_url(re.compile(f"task={name}"))
     expect(page.get_by_role("textbox", name=task.text_titles[1], exact=True)).not_to_be_empty()
-    maps_of(page, models=3)
+    wait_for_maps(page, models=3)
     expect(page.locator(".dl-map")).to_have_count(2 * (1 if task.classes == 1 else task.classes))
     for label in task.labels:
         expect(page.get_by_text(label, exact=False).first).to_be_visible()
@@ -31,7 +31,7 @@ def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None
     expect(page.get_by_role("combobox", name="Task")).to_have_count(1)  # Explain's is gone
     choose(page, "Task", task.short_title)
     expect(page.get_by_role("combobox", name="Teacher")).to_have_value(re.compile("Teacher"))
-    run_id = start(page, steps=4, batch_size=4, evaluate_every=2)
+    run_id = start_run(page, steps=4, batch_size=4, evaluate_every=2)
     page.locator(".dl-chip.dl-finished").first.wait_for()
     expect(page.get_by_test_id("stException")).to_have_count(0)
     assert Store().get(run_id).config.task == name

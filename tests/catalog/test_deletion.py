@@ -16,29 +16,19 @@ from distill_core.errors import ConfigError, ModelError, RunError, StoreError
 from distill_core.export.run_export import student_folder
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
-from distill_core.runs.run import RunState
 from distill_core.runs.scheduler import can_resume, submit
 from distill_core.runs.store import Store
 from distill_core.storage import checkpoints
 from distill_core.storage.checkpoints import BEST, LAST, keep_as_best
-from tests.conftest import FAKE_TOKEN
+from tests.support.saved_students import add_run_with_student
+from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.tiny import tiny_network, tiny_tokenizer
 
 NASTY = "../../etc/passwd <b>x</b> ﷽ ../.."
 
 
-def finished(store: Store, state: RunState = "finished", **settings: object) -> str:
-    run_id = submit(store, RunConfig.from_values({"device": "cpu", **settings}))
-    assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
-    store.write(run_id, FAKE_TOKEN, [(1, "loss", 0.5)], None)
-    save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2"})
-    store.set_model(run_id, FAKE_TOKEN, run_folder(run_id) / LAST)
-    store.end(run_id, FAKE_TOKEN, state)
-    return run_id
-
-
 def test_tags_given_in_two_windows_are_all_kept(store: Store) -> None:
-    ids = [finished(store), finished(store)]
+    ids = [add_run_with_student(store), add_run_with_student(store)]
     store.retag(ids, ["first", "both"], ())
     with ThreadPoolExecutor(8) as several:
         list(several.map(lambda at: store.retag(ids, [f" t{at} "], ()), range(8)))
@@ -51,7 +41,7 @@ def test_tags_given_in_two_windows_are_all_kept(store: Store) -> None:
 
 
 def test_a_run_and_its_students_are_renamed(store: Store) -> None:
-    run_id = finished(store, name="first")
+    run_id = add_run_with_student(store, name="first")
     keep_as_best(run_folder(run_id))
     assert rename(store, run_id, f"  {NASTY}  ").title == NASTY
     assert store.get(run_id).config.name == "first"  # what it was started with
@@ -68,7 +58,7 @@ def test_a_run_and_its_students_are_renamed(store: Store) -> None:
 
 
 def test_a_name_is_not_in_the_students_folder(store: Store) -> None:
-    run_id = finished(store, name="first")
+    run_id = add_run_with_student(store, name="first")
     keep_as_best(run_folder(run_id))
 
     def content() -> dict[Path, bytes]:
@@ -85,7 +75,7 @@ def test_a_name_is_not_in_the_students_folder(store: Store) -> None:
 def test_a_student_is_called_by_its_id_where_the_store_cannot_be_read(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = finished(store, name="first")
+    run_id = add_run_with_student(store, name="first")
 
     def locked(*_: object) -> None:
         raise StoreError("The run store was in use by another process.")
@@ -96,7 +86,7 @@ def test_a_student_is_called_by_its_id_where_the_store_cannot_be_read(
 
 
 def test_notes_and_tags_are_kept_as_written(store: Store) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     note = "first line\nsecond <b>line</b> 漢字 'quoted'; DROP TABLE runs"
     store.annotate(run_id, note=note, tags=["  a b ", "", "ü,x", "a b"])
     found = store.get(run_id)
@@ -112,7 +102,7 @@ def test_notes_and_tags_are_kept_as_written(store: Store) -> None:
 
 
 def test_what_checkpoints_share_is_counted_once(store: Store) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     before = size(run_id)
     keep_as_best(run_folder(run_id))
     assert size(run_id) == before > 1000
@@ -120,7 +110,7 @@ def test_what_checkpoints_share_is_counted_once(store: Store) -> None:
 
 
 def test_a_deleted_run_is_gone_with_all_it_had(store: Store) -> None:
-    run_id, other = finished(store), finished(store)
+    run_id, other = add_run_with_student(store), add_run_with_student(store)
     taken = size(run_id)
     assert delete(store, run_id) == taken
     assert [run.id for run in store.runs()] == [other]
@@ -134,7 +124,7 @@ def test_a_deleted_run_is_gone_with_all_it_had(store: Store) -> None:
 
 @pytest.mark.parametrize("kind", ["teacher", "student"])
 def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", kind: f"run/{run_id}"}))
     with pytest.raises(RunError, match="is used by the user; stop or remove that first"):
         delete(store, run_id)
@@ -145,7 +135,7 @@ def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None
 
 
 def test_a_model_added_from_a_runs_folder_protects_it(store: Store) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     folder = run_folder(run_id) / LAST
     remember(Added(str(folder), str(folder.resolve()), "sst2", "folder"))
     for refused in (delete, free):
@@ -156,7 +146,7 @@ def test_a_model_added_from_a_runs_folder_protects_it(store: Store) -> None:
 
 
 def test_a_paused_run_keeps_its_teacher(store: Store) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", "teacher": f"run/{run_id}/best"}))
     store.cancel(user, "pause")
     with pytest.raises(RunError, match="is used by the user"):
@@ -167,7 +157,7 @@ def test_a_paused_run_keeps_its_teacher(store: Store) -> None:
 
 
 def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     folder = run_folder(run_id)
     keep_as_best(folder)
     (folder / LAST / STATE_FILE).write_bytes(b"x" * 5000)
@@ -192,7 +182,7 @@ def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> No
 
 
 def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     other, discard, met = submit(store, RunConfig(device="cpu")), checkpoints.discard, []
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=other) is not None
     monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.0)
@@ -211,7 +201,7 @@ def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: 
 def test_freeing_that_was_killed_loses_no_record_and_is_done_again(
     store: Store, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     folder, rename_path, done = run_folder(run_id), Path.rename, []
     keep_as_best(folder)
     (folder / "best.1.part").mkdir()
@@ -237,7 +227,7 @@ def test_freeing_that_was_killed_loses_no_record_and_is_done_again(
 
 
 def test_a_student_behind_a_link_is_let_alone(store: Store, tmp_path: Path) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     folder, outside = run_folder(run_id), tmp_path / "elsewhere"
     (folder / LAST).rename(outside)
     (folder / LAST).symlink_to(outside)
@@ -267,7 +257,7 @@ def test_a_checkpoint_takes_the_place_of_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["distill_core.catalog.deletion.discard", "pathlib.Path.rename"])
 def test_what_the_disk_does_not_let_go_of_is_told(store: Store, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
 
     def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -281,7 +271,7 @@ def test_what_the_disk_does_not_let_go_of_is_told(store: Store, monkeypatch: pyt
 
 
 def test_a_stopped_run_whose_space_was_freed_cannot_go_on(store: Store) -> None:
-    run_id = finished(store, state="stopped")
+    run_id = add_run_with_student(store, state="stopped")
     (run_folder(run_id) / LAST / STATE_FILE).touch()
     assert can_resume(store.get(run_id))
     free(store, run_id)
@@ -293,7 +283,7 @@ def test_a_stopped_run_whose_space_was_freed_cannot_go_on(store: Store) -> None:
 def test_space_of_a_run_that_starts_again_in_that_moment_is_not_freed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = finished(store, state="stopped")
+    run_id = add_run_with_student(store, state="stopped")
 
     def meanwhile(run_id: str) -> int:
         store.requeue(run_id)
@@ -306,7 +296,7 @@ def test_space_of_a_run_that_starts_again_in_that_moment_is_not_freed(
 
 
 def test_the_only_student_kept_as_the_best_is_both(store: Store) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     with pytest.raises(ModelError, match="Unknown model"):
         find_model(f"run/{run_id}/{BEST}")  # its record does not call it the best
     record = {"task": "sst2", "step": 1, "best": 1}
@@ -316,7 +306,7 @@ def test_the_only_student_kept_as_the_best_is_both(store: Store) -> None:
 
 
 def test_a_folder_that_cannot_be_deleted_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
 
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -328,7 +318,7 @@ def test_a_folder_that_cannot_be_deleted_is_said(store: Store, monkeypatch: pyte
 
 
 def test_the_command_line_renames_notes_and_deletes_what_it_is_told_to(store: Store) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
 
     def call(*words: str, answer: str = "") -> str:
         done = CliRunner().invoke(app, ["runs", *words], input=answer, catch_exceptions=False)
@@ -344,11 +334,11 @@ def test_the_command_line_renames_notes_and_deletes_what_it_is_told_to(store: St
     assert store.get(run_id).id == run_id
     assert "free again" in call("delete", run_id, answer="y\n")
     assert store.runs() == []
-    assert "free again" in call("delete", finished(store), "--yes")
+    assert "free again" in call("delete", add_run_with_student(store), "--yes")
 
 
 def test_the_command_line_frees_space_and_says_how_much_there_is(store: Store) -> None:
-    first, second = finished(store, "stopped"), finished(store, "stopped")
+    first, second = add_run_with_student(store, "stopped"), add_run_with_student(store, "stopped")
     (run_folder(first) / LAST / STATE_FILE).write_bytes(b"x" * 9_100_000)
 
     def call(*words: str, answer: str = "") -> str:

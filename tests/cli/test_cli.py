@@ -1,9 +1,7 @@
 """The command line as a script meets it: JSON on standard output, exit code 2 with the valid names on bad input."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -13,21 +11,9 @@ import pytest
 
 from distill_core.catalog.catalog import bundled_models
 from distill_core.cli import main, output
+from tests.support.command_line import call, call_json
 from tests.support.tiny import tiny_folder
 from tests.support.tiny_architectures import sentiment_folder
-
-ROOT = Path(__file__).parents[2]
-
-
-def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "distill_core", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
-
-
-def call_json(*arguments: str) -> Any:
-    done = call(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_explain_prints_the_promised_document() -> None:

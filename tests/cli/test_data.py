@@ -13,7 +13,7 @@ from distill_core.errors import DistillError
 from distill_core.runs.events import DataUsed
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
-from tests.conftest import FAKE_TOKEN
+from tests.support.stored_runs import FAKE_TOKEN
 
 REVIEWS = "review,stars\n" + "".join(f"film number {at},{('good', 'poor')[at % 2]}\n" for at in range(10))
 MAPPED = ("--label", "good=positive", "--label", "poor=negative")

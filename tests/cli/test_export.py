@@ -12,9 +12,10 @@ import yaml
 from distill_core.models.encoder import load_model
 from distill_core.runs import scheduler
 from distill_core.runs.store import Store
-from tests.cli.test_cli import call, call_json
-from tests.end_to_end.test_end_to_end import small_run
-from tests.export.test_run_export import a_run, a_student, names, scalars
+from tests.support.command_line import call, call_json
+from tests.support.exported_files import add_run, names, scalars
+from tests.support.saved_students import save_student
+from tests.support.small_run import small_run
 from tests.support.tiny import tiny_folder
 
 
@@ -61,7 +62,7 @@ def test_a_real_run_is_exported_in_every_form(tmp_path: Path) -> None:
 
 
 def test_refusals_are_in_words(store: Store, tmp_path: Path) -> None:
-    a_run(store, state="failed")
+    add_run(store, state="failed")
     kept = tmp_path / "kept"
     kept.write_text("kept")
     for arguments, words in (
@@ -82,8 +83,8 @@ def test_refusals_are_in_words(store: Store, tmp_path: Path) -> None:
 
 
 def test_force_and_zip(store: Store, tmp_path: Path) -> None:
-    a_run(store)
-    a_student()
+    add_run(store)
+    save_student()
     (tmp_path / "a.csv").write_text("old")
     done = call("runs", "export", "one", "--as", "csv", "--to", str(tmp_path / "a.csv"), "--force")
     assert done.returncode == 0, done.stderr

@@ -12,19 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from distill_core.catalog.catalog import find_model, list_models
-from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import load_model
 from distill_core.runs import scheduler
 from distill_core.runs.store import Store
+from tests.support.small_run import small_run
 from tests.support.tiny import tiny_folder
-
-
-def small_run(teacher: Path, **changes: object) -> RunConfig:
-    values: dict[str, object] = {
-        "teacher": str(teacher), "student_layers": 1, "source": "bundled", "steps": 6, "batch_size": 4,
-        "evaluate_every": 3, "device": "cpu", "max_length": 32,
-    }  # fmt: skip
-    return RunConfig.from_values({"weak_teacher": "go_on"} | values | changes)
 
 
 @pytest.mark.slow

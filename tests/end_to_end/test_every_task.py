@@ -16,8 +16,8 @@ from distill_core.config.methods import METHODS
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
 from distill_core.runs.store import Store
-from tests.conftest import until
 from tests.support.opening import html_of, open_page
+from tests.support.waiting import until
 
 SHIPPED: dict[str, list[str]] = {}  # task: its bundled models, the teacher first
 for model in bundled_models().values():

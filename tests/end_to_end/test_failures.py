@@ -18,8 +18,8 @@ from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS
 from distill_core.training import session, trainer
 from distill_core.worker import run_in_foreground
-from tests.end_to_end.test_end_to_end import small_run
 from tests.support.injected_worker import injected_command
+from tests.support.small_run import small_run
 from tests.support.tiny import tiny_folder
 
 

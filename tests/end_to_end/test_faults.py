@@ -20,9 +20,9 @@ from distill_core.runs import scheduler
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pump, resume, stop, submit, wait
 from distill_core.runs.store import Store
-from tests.conftest import PROMISE, until
-from tests.runs.test_store import python
+from tests.support.processes import SERVER, start_python
 from tests.support.small_worker import saved_step, training, worker_command
+from tests.support.waiting import PROMISE, until
 
 Scripts = Callable[[str], Sequence[str]]
 
@@ -39,21 +39,6 @@ def steps_of(store: Store, run_id: str) -> list[int]:
 
 # the server is killed --------------------------------------------------------------------------
 
-# Starts a run, and is killed in mid-run and in the middle of a write.
-SERVER = """
-import os, signal, time
-from distill_core.config.run_config import RunConfig
-from distill_core.runs.scheduler import pump, submit
-from distill_core.runs.store import Store
-store = Store()
-run_id = submit(store, RunConfig(steps=100_000, evaluate_every=5, device="cpu"))
-while store.get(run_id).step < 20:
-    pump(store, {command!r})
-    time.sleep(0.05)
-with store.writing() as connection:
-    connection.execute("UPDATE runs SET reason = 'half of a write'")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 # A new one: within 5 seconds it sees the run alive and two numbers come in.
 NEXT = """
 import sys, time
@@ -72,12 +57,12 @@ while len(seen) < 3:
 
 
 def test_a_killed_server_loses_no_point_and_the_next_shows_the_live_run(store: Store, command: Scripts) -> None:
-    server = python(SERVER.format(command=tuple(command("plain"))))
+    server = start_python(SERVER.format(command=tuple(command("plain"))))
     errors = server.communicate(timeout=60)[1]
     assert server.returncode == -signal.SIGKILL, errors
     (run,) = store.runs()
     before = store.metrics(run.id)
-    following = python(NEXT)
+    following = start_python(NEXT)
     errors = following.communicate(timeout=60)[1]
     assert following.returncode == 0, errors
     stop(store, run.id)
@@ -97,7 +82,7 @@ def test_a_killed_worker_is_lost_with_cause_step_and_its_last_lines(
     if watched:
         run = training(store, command("plain"), step=8, evaluate_every=5)
     else:
-        server = python(SERVER.format(command=tuple(command("plain"))))
+        server = start_python(SERVER.format(command=tuple(command("plain"))))
         server.communicate(timeout=60)
         (run,) = store.runs()
     assert run.pid is not None
@@ -144,7 +129,7 @@ assert store.reorder(ids[1], earlier=True)
 stop(store, ids[2])
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert python(code).wait(timeout=60) == -signal.SIGKILL
+    assert start_python(code).wait(timeout=60) == -signal.SIGKILL
     assert until(lambda: not pump(store, command("bad if called so")) and not store.runs(("queued", "running")), 60)
     runs = {run.title: run for run in store.runs()}
     assert {name: run.state for name, run in runs.items()} == {
@@ -208,8 +193,8 @@ assert seen == list(range(1, 101)), seen
 
 def test_two_servers_eight_readers_and_a_worker_share_a_store(store: Store, command: Scripts) -> None:
     first, second = (submit(store, RunConfig(steps=100, evaluate_every=10, device="cpu")) for _ in range(2))
-    processes = [python(READING.format(run_id=first)) for _ in range(8)]
-    processes += [python(PUMPING.format(command=tuple(command("plain")))) for _ in range(2)]
+    processes = [start_python(READING.format(run_id=first)) for _ in range(8)]
+    processes += [start_python(PUMPING.format(command=tuple(command("plain")))) for _ in range(2)]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 10, "\n".join(errors)
     for run_id in (first, second):

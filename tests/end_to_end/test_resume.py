@@ -27,11 +27,11 @@ from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, 
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, RECORD
 from distill_core.training.session import Session, prepare
-from tests.conftest import FAKE_TOKEN, PROMISE, until
-from tests.end_to_end.test_end_to_end import small_run
+from tests.support.small_run import MACHINE_METRICS, small_run
 from tests.support.small_worker import saved_step, training, worker_command
+from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.tiny import tiny_folder, tiny_network, tiny_tokenizer
-from tests.training.test_state import TIMES
+from tests.support.waiting import PROMISE, until
 
 Scripts = Callable[[str], Sequence[str]]
 
@@ -230,7 +230,9 @@ def drive(session: Session, folder: Path, until_step: int | None = None) -> list
     events = session.events()
     for event in events:
         if isinstance(event, Measured):
-            told.append((event.step, {name: value for name, value in event.values.items() if name not in TIMES}))
+            told.append(
+                (event.step, {name: value for name, value in event.values.items() if name not in MACHINE_METRICS})
+            )
             if "loss" in event.values and event.step == until_step:
                 break
         data.append(event)

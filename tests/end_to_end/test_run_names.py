@@ -22,8 +22,9 @@ from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from pages.components.page_frame import plain
 from pages.components.run import detail
-from tests.catalog.test_deletion import finished
-from tests.pages.test_home import opened as open_home
+from tests.support.opening import as_read
+from tests.support.opening import open_home as open_home
+from tests.support.saved_students import add_run_with_student
 
 ROOT = Path(__file__).resolve().parents[2]
 TURNED = "abc \u202edef\u2066"  # the rest of its line would be read backwards
@@ -73,11 +74,6 @@ def test_no_name_becomes_part_of_a_path(store: Store, named: dict[str, str]) -> 
 
 
 # pages -----------------------------------------------------------------------------------------
-
-
-def as_read(label: str) -> str:
-    """Undo what `plain` does to text, but for what it leaves out."""
-    return label.replace("\\", "").replace("\u2060", "").strip("\u2068\u2069")
 
 
 def without_turns(name: str) -> str:
@@ -138,7 +134,7 @@ def test_the_command_line_prints_names_and_takes_them(store: Store, named: dict[
 
 
 def test_exports_of_a_run_of_any_name_are_whole(store: Store, tmp_path: Path) -> None:
-    run_id = finished(store)
+    run_id = add_run_with_student(store)
     for name in NAMES:
         rename(store, run_id, name)
         folder = tmp_path / "exports"

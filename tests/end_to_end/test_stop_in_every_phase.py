@@ -16,12 +16,12 @@ from distill_core.models.encoder import load_model
 from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
 from distill_core.training.state import TrainingState
-from tests.conftest import PROMISE, until
-from tests.end_to_end.test_end_to_end import small_run
-from tests.runs.test_scheduler import OPENING, gone, running
 from tests.support.injected_worker import child_of_hanging, injected_command
+from tests.support.processes import OPENING, gone, start_worker
+from tests.support.small_run import small_run
 from tests.support.small_worker import training, worker_command
 from tests.support.tiny import tiny_folder
+from tests.support.waiting import PROMISE, until
 
 # What is done before the run so that it hangs in a phase; where it then has a checkpoint, the phase is the second of
 # its kind.
@@ -105,7 +105,7 @@ def raw_command(folder: Path, code: str) -> tuple[str, str]:
 
 
 def test_a_worker_is_first_asked_then_sent_term_then_kill(store: Store, tmp_path: Path) -> None:
-    run = running(store, raw_command(tmp_path, NOTING))
+    run = start_worker(store, raw_command(tmp_path, NOTING))
     stop(store, run.id)
     ended = wait(store, run.id, PROMISE)
     assert ended.state == "stopped"

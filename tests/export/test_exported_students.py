@@ -20,11 +20,12 @@ from distill_core.models.encoder import load_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST, LAST, keep_as_best, replace_folder
-from tests.export.test_run_export import a_run, a_student, names
+from tests.support.exported_files import add_run, names
+from tests.support.saved_students import save_student
 
 
 def test_the_student_is_a_plain_folder_with_a_card(store: Store, tmp_path: Path) -> None:
-    run, source = a_run(store), a_student()
+    run, source = add_run(store), save_student()
     folder = export_run(store, run, "model", tmp_path / "m")
     assert names(folder) == sorted({*names(source), "README.md"} - {STATE_FILE})
     for file in folder.iterdir():
@@ -41,7 +42,7 @@ def test_the_student_is_a_plain_folder_with_a_card(store: Store, tmp_path: Path)
 def test_the_snippet_of_the_card_runs(
     packed: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, _ = a_run(store), a_student()
+    run, _ = add_run(store), save_student()
     folder = export_run(store, run, "model", tmp_path / ("m.zip" if packed else "m"))
     if packed:
         with zipfile.ZipFile(folder) as archive:
@@ -55,7 +56,7 @@ def test_the_snippet_of_the_card_runs(
 
 
 def test_the_zip_holds_the_same_as_the_folder(store: Store, tmp_path: Path) -> None:
-    run, _ = a_run(store), a_student()
+    run, _ = add_run(store), save_student()
     folder = export_run(store, run, "model", tmp_path / "m")
     packed = export_run(store, run, "model", tmp_path / "M.ZIP")
     with zipfile.ZipFile(packed) as archive:
@@ -64,9 +65,9 @@ def test_the_zip_holds_the_same_as_the_folder(store: Store, tmp_path: Path) -> N
 
 
 def test_the_zip_that_is_downloaded_is_the_one_that_is_written(store: Store, tmp_path: Path) -> None:
-    run = a_run(store)
-    a_student(step=2, best=1)
-    a_student(BEST, step=1, best=1, seed=3)
+    run = add_run(store)
+    save_student(step=2, best=1)
+    save_student(BEST, step=1, best=1, seed=3)
     for best in (False, True):
         written = export_run(store, run, "model", tmp_path / f"{best}.zip", best=best)
         assert model_zip_bytes(store, run, best=best) == written.read_bytes()
@@ -74,7 +75,7 @@ def test_the_zip_that_is_downloaded_is_the_one_that_is_written(store: Store, tmp
 
 
 def test_what_a_link_points_to_is_not_given_away(store: Store, tmp_path: Path) -> None:
-    run, source = a_run(store), a_student()
+    run, source = add_run(store), save_student()
     (tmp_path / "secret").write_text("mine")
     (source / "notes.txt").symlink_to(tmp_path / "secret")
     with zipfile.ZipFile(io.BytesIO(model_zip_bytes(store, run))) as archive:
@@ -85,7 +86,7 @@ def test_what_a_link_points_to_is_not_given_away(store: Store, tmp_path: Path) -
 def test_the_weights_are_never_in_memory_as_a_whole(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, _ = a_run(store), a_student()
+    run, _ = add_run(store), save_student()
     monkeypatch.setattr(run_export, "_CHUNK", 1000)
     asked: list[int] = []
 
@@ -108,10 +109,10 @@ def test_the_weights_are_never_in_memory_as_a_whole(
 
 
 def test_the_best_checkpoint_is_exported_on_request(store: Store, tmp_path: Path) -> None:
-    run = a_run(store, state="stopped")
-    a_student(step=1, best=1, seed=1)
+    run = add_run(store, state="stopped")
+    save_student(step=1, best=1, seed=1)
     keep_as_best(run_folder("one"))
-    a_student(step=2, best=1, seed=2)
+    save_student(step=2, best=1, seed=2)
     folder = export_run(store, run, "model", tmp_path / "best", best=True)
     assert (folder / "model.safetensors").read_bytes() == (run_folder("one") / BEST / "model.safetensors").read_bytes()
     assert "after step 1 of 2, its best evaluation." in (folder / "README.md").read_text()
@@ -120,9 +121,9 @@ def test_the_best_checkpoint_is_exported_on_request(store: Store, tmp_path: Path
 
 
 def test_a_last_checkpoint_that_is_the_best_is_exported_as_such(store: Store, tmp_path: Path) -> None:
-    run, _ = a_run(store), a_student(step=2, best=2)
+    run, _ = add_run(store), save_student(step=2, best=2)
     export_run(store, run, "model", tmp_path / "m", best=True)
-    a_student(step=2, best=0)
+    save_student(step=2, best=0)
     with pytest.raises(RunError, match="has no best checkpoint: export its last one"):
         export_run(store, run, "model", tmp_path / "n", best=True)
 
@@ -139,7 +140,7 @@ def test_a_run_without_a_student_is_refused_with_a_next_step(
     state: str, words: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_export, "_LOOKS", 2)
-    run = a_run(store, state=state)
+    run = add_run(store, state=state)
     for target in ("m", "m.zip"):
         with pytest.raises(RunError, match=words):
             export_run(store, run, "model", tmp_path / target)
@@ -163,7 +164,7 @@ def test_a_damaged_student_is_named_and_leaves_nothing(
     file: str, content: str | None, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_export, "_LOOKS", 2)
-    run, folder = a_run(store), a_student()
+    run, folder = add_run(store), save_student()
     if content is None:
         (folder / file).unlink()
     else:
@@ -175,7 +176,7 @@ def test_a_damaged_student_is_named_and_leaves_nothing(
 
 
 def test_weights_that_were_changed_are_not_passed_on(store: Store, tmp_path: Path) -> None:
-    run, folder = a_run(store), a_student()
+    run, folder = add_run(store), save_student()
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(ModelError, match="not those that were saved"):
@@ -184,15 +185,15 @@ def test_weights_that_were_changed_are_not_passed_on(store: Store, tmp_path: Pat
 
 
 def test_a_checkpoint_that_is_replaced_meanwhile_is_exported_as_it_was_or_is(store: Store, tmp_path: Path) -> None:
-    run = a_run(store, state="running")
-    a_student(step=1, seed=1)
+    run = add_run(store, state="running")
+    save_student(step=1, seed=1)
     over = threading.Event()
 
     def train() -> None:
         step = 1
         while not over.is_set():
             step += 1
-            part = a_student(f"part{step}", step=step, seed=step)
+            part = save_student(f"part{step}", step=step, seed=step)
             replace_folder(part, run_folder("one") / LAST)
 
     worker = threading.Thread(target=train)
@@ -211,8 +212,8 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_exported_as_it_was_or_is(sto
 def test_files_opened_while_the_checkpoint_was_replaced_are_opened_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, last = a_run(store, state="running"), a_student(step=1, seed=1)
-    new, opened = a_student("new", step=2, seed=2), Path.open
+    run, last = add_run(store, state="running"), save_student(step=1, seed=1)
+    new, opened = save_student("new", step=2, seed=2), Path.open
 
     def replacing(path: Path, *rest: Any, **named: Any) -> Any:
         if path == last / "distill.json" and rest == ("rb",) and new.exists():
@@ -228,7 +229,7 @@ def test_files_opened_while_the_checkpoint_was_replaced_are_opened_again(
 
 
 def test_an_exported_student_is_renewed_and_a_repository_is_not(store: Store, tmp_path: Path) -> None:
-    run, _ = a_run(store), a_student()
+    run, _ = add_run(store), save_student()
     folder = export_run(store, run, "model", tmp_path / "m")
     export_run(store, run, "model", folder, force=True)
     (folder / ".git").mkdir()
@@ -241,7 +242,7 @@ def test_an_exported_student_is_renewed_and_a_repository_is_not(store: Store, tm
 def test_a_full_disk_is_told_and_leaves_nothing(
     target: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, _ = a_run(store), a_student()
+    run, _ = add_run(store), save_student()
     kind = {"tb": "tensorboard", "a.csv": "csv"}.get(target, "model")
 
     def full(*_: object) -> None:

@@ -22,7 +22,7 @@ from distill_core.model_import.hub import PRESETS
 from distill_core.model_import.importer import Progress, add_from_hub
 from distill_core.models.bundle import open_model
 from distill_core.runs.events import Finding, Step
-from tests.model_import.test_pickle_conversion import as_pickle
+from tests.support.pickles import as_pickle
 from tests.support.small_hub import SmallHub, serving
 from tests.support.tiny import tiny_folder
 

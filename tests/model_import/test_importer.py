@@ -19,7 +19,7 @@ from distill_core.model_import.importer import add_folder
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import load_model
 from distill_core.runs.events import Finding
-from tests.model_import.test_pickle_conversion import Runs, as_pickle
+from tests.support.pickles import RunsCommand, as_pickle
 from tests.support.tiny import WORDS, tiny_folder
 
 
@@ -311,7 +311,7 @@ def test_what_kills_left_is_swept_up_and_hinders_nothing(folder: Path, own_home:
 
 def test_a_pickle_that_would_run_a_command_is_refused_and_leaves_nothing(folder: Path, own_home: Path) -> None:
     (folder / "model.safetensors").unlink()
-    torch.save({"classifier.weight": Runs(f"touch {own_home / 'ran'}")}, folder / "pytorch_model.bin")
+    torch.save({"classifier.weight": RunsCommand(f"touch {own_home / 'ran'}")}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"asks for posix\.system"):
         list(add_folder(folder, "sst2", convert=True))
     assert list_added() == []

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -18,25 +17,9 @@ from distill_core.errors import ModelError
 from distill_core.model_import import pickle_conversion
 from distill_core.model_import.pickle_conversion import convert
 from distill_core.runs.events import Step
-from tests.conftest import until
-from tests.runs.test_scheduler import ROOT, gone
-
-
-class Runs:
-    """An object whose unpickling runs a command."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (self.command,)
-
-
-def as_pickle(folder: Path) -> Path:
-    """Put a folder's weights into pytorch_model.bin and delete its safetensors."""
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    return folder / "pytorch_model.bin"
+from tests.support.pickles import RunsCommand
+from tests.support.processes import ROOT, gone
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -56,7 +39,7 @@ def test_tensors_become_safetensors_bit_by_bit(zipped: bool, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("way", ["zip", "old", "plain"])
 def test_a_pickle_that_would_run_a_command_runs_nothing(way: str, tmp_path: Path) -> None:
-    content = {"weight": torch.ones(2), "evil": Runs(f"touch {tmp_path / 'ran'}")}
+    content = {"weight": torch.ones(2), "evil": RunsCommand(f"touch {tmp_path / 'ran'}")}
     if way == "plain":
         (tmp_path / "m.bin").write_bytes(pickle.dumps(content["evil"], protocol=2))
     else:

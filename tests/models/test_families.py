@@ -15,7 +15,7 @@ from distill_core.attribution.baselines import BASELINES, baseline_embeddings
 from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.attribution.reduce import word_numbers
 from distill_core.catalog.catalog import find_model
-from distill_core.config.methods import ATTRIBUTION_METHODS as TAUGHT
+from distill_core.config.methods import METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.explanation.explain import explain
@@ -37,7 +37,13 @@ from distill_core.objectives import make_method
 from distill_core.runs.events import Measured
 from distill_core.training.session import prepare
 from distill_core.training.trainer import student_pass
-from tests.attribution import test_contract as contract
+from tests.support.attribution_laws import (
+    check_all_classes_equal_each,
+    check_batch_equals_single,
+    check_shape_and_padding,
+    close,
+    target_of,
+)
 from tests.support.tiny_architectures import (
     FAMILIES,
     family_inputs,
@@ -107,7 +113,7 @@ def test_a_loss_of_gradients_has_the_gradient_it_should_have(name: str) -> None:
     network, inputs = make_trainable(model.network.double()), family_inputs(model)
 
     def loss() -> Tensor:
-        found = gradient_at_embeddings(network, inputs, contract.target_of(5), create_graph=True)
+        found = gradient_at_embeddings(network, inputs, target_of(5), create_graph=True)
         return (found.gradient * found.embeddings).norm(dim=-1)[inputs.mask].sum()
 
     weight = next(part for label, part in network.named_parameters() if part.requires_grad and part.ndim == 2)
@@ -244,7 +250,7 @@ def test_every_method_teaches_every_family(name: str, method: str) -> None:
 def test_everything_but_the_embedding_block_learns(name: str) -> None:
     network = make_trainable(keep_layers(family_network(name, layers=2), 1))
     inputs = family_inputs(family_model(name))
-    torch.nn.functional.cross_entropy(logits(network, inputs), contract.target_of(5)).backward()
+    torch.nn.functional.cross_entropy(logits(network, inputs), target_of(5)).backward()
     frozen = {id(parameter) for parameter in embedding_block(network).parameters()}
     assert frozen
     for label, parameter in network.named_parameters():
@@ -307,10 +313,10 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
 def test_the_contract_of_the_methods_holds(name: str, method: str) -> None:
     model = family_model(name)
     rows, inputs = family_rows(model), family_inputs(model)
-    contract.test_scores_have_the_tokens_shape_and_are_zero_on_padding(method, "logit", model, rows, inputs)
-    contract.test_all_classes_at_once_are_each_class_alone(method, "log_probability", model, rows, inputs)
+    check_shape_and_padding(method, "logit", model, rows, inputs)
+    check_all_classes_equal_each(method, "log_probability", model, rows, inputs)
     for baseline in BASELINES if ATTRIBUTION_METHODS[method].default_baseline else ("pad",):
-        contract.test_a_batch_is_scored_as_its_examples_alone(method, baseline, model, rows, inputs)
+        check_batch_equals_single(method, baseline, model, rows, inputs)
 
 
 @each_method
@@ -325,9 +331,9 @@ def test_more_padding_and_what_lies_under_it_change_nothing(name: str, method: s
     junk = torch.where(inputs.mask, inputs.input_ids, 12)
     types = None if inputs.token_type_ids is None else wider(inputs.token_type_ids, 1)
     padded = Inputs(wider(junk, 13), wider(inputs.attention_mask, 0), types, wider(inputs.special, True))
-    plain = attribute(method, model, inputs, contract.target_of(5), words=words)
-    found = attribute(method, model, padded, contract.target_of(5), words=wider(words, -1))
-    contract.close(found.scores[:, : plain.scores.shape[1]], plain.scores)
+    plain = attribute(method, model, inputs, target_of(5), words=words)
+    found = attribute(method, model, padded, target_of(5), words=wider(words, -1))
+    close(found.scores[:, : plain.scores.shape[1]], plain.scores)
     assert (found.scores[:, plain.scores.shape[1] :] == 0).all()
 
 
@@ -342,7 +348,7 @@ def test_a_network_in_training_is_explained_without_its_dropout(name: str, metho
     weights = {label: value.clone() for label, value in model.network.state_dict().items()}
     loud = attribute_each(method, model, inputs, classes, words=words)
     for ours, theirs in zip(loud, quiet, strict=True):
-        contract.close(ours.scores, theirs.scores)
+        close(ours.scores, theirs.scores)
     assert all(module.training for module in model.network.modules())
     assert all(torch.equal(value, weights[label]) for label, value in model.network.state_dict().items())
 

@@ -9,9 +9,7 @@ from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import GkdCls, Method, Pkd
-from tests.objectives.test_gkd import confidence
-from tests.objectives.test_gkd import plain as plain_gkd
-from tests.support.reference_losses import assert_equal, losses_and_gradients, passed
+from tests.support.reference_losses import assert_equal, confidence, gkd_loss, losses_and_gradients, passed
 from tests.support.tiny import random_inputs, tiny_network
 
 PAIRS = ((1, 2), (2, 3))  # of a student of 3 layers and a teacher of 5
@@ -49,7 +47,7 @@ def test_values_and_gradients_equal_the_formulas(classes: int, pair: bool, lengt
     states = plain_pkd(student, teacher, inputs)
     assert_equal(Pkd(PAIRS), student, teacher, inputs, labels, {"pkd": states})
     wanted = {
-        "gkd": plain_gkd(student, teacher, inputs),
+        "gkd": gkd_loss(student, teacher, inputs),
         "gkd_cls": plain_cls(student, teacher, inputs),
         "pkd": states,
     }

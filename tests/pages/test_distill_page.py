@@ -13,15 +13,13 @@ from distill_core.config.methods import METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.paths import run_folder
 from distill_core.runs import scheduler
-from distill_core.runs.events import Event, Measured, Phase
-from distill_core.runs.recorder import Recorder
-from distill_core.runs.run import Run
+from distill_core.runs.events import Measured, Phase
 from distill_core.runs.store import Store
 from pages.components.run import actions, detail
-from tests.conftest import FAKE_TOKEN
+from tests.support.opening import NASTY, all_html, open_distill
+from tests.support.stored_runs import FAKE_TOKEN, active_run
 
 ROOT = Path(__file__).resolve().parents[2]
-NASTY = "<b>Bold</b> & <script>alert(1)</script>"
 
 # A worker whose student learns by itself: two evaluations, a step each 20 ms.
 WORKER = """
@@ -75,35 +73,9 @@ def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "WORKER", (sys.executable, str(script)))
 
 
-def opened(run: str | None = None, **values: Any) -> AppTest:
-    """Return the page, run once: on the form holding `values`, or on a run."""
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).switch_page("pages/distill.py")
-    if run is not None:
-        page.query_params["run"] = run
-    for name, value in values.items():
-        page.session_state[f"distill.{name}"] = value
-    return page.run()
-
-
-def html(page: AppTest) -> str:
-    """Return all HTML of the page in one string."""
-    return "\n".join(str(part.proto.body) for part in page.get("html"))
-
-
 def links(page: AppTest) -> dict[str, str]:
     """Return the page's links: label to query string."""
     return {part.proto.label: part.proto.query_string for part in page.get("page_link")}
-
-
-def running(store: Store, *events: Event, **settings: Any) -> tuple[Run, Recorder]:
-    """Return a run that is being worked on, as far as the store can tell, with these events written."""
-    run_id = scheduler.submit(store, RunConfig(**{"device": "cpu", **settings}))
-    assert store.claim(lambda name: (name,), FAKE_TOKEN, only=run_id) is not None
-    recorder = Recorder(store, run_id, FAKE_TOKEN)
-    for event in events:
-        recorder.record(event)
-    recorder.flush()
-    return store.get(run_id), recorder
 
 
 def evaluated(step: int, accuracy: float, signed: float = 0.1, unsigned: float = 0.9) -> Measured:
@@ -118,7 +90,7 @@ def evaluated(step: int, accuracy: float, signed: float = 0.1, unsigned: float =
 def test_the_form_offers_every_setting_with_its_label_and_range(teacher: str) -> None:
     widgets = {}
     for method in METHODS:  # each has its own
-        page = opened(teacher=teacher, method=method)
+        page = open_distill(teacher=teacher, method=method)
         assert not page.exception
         for widget in (*page.number_input, *page.selectbox, *page.text_input, *page.get("button_group")):
             widgets.setdefault(str(widget.key), widget)
@@ -133,7 +105,7 @@ def test_the_form_offers_every_setting_with_its_label_and_range(teacher: str) ->
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_says_what_it_is_and_asks_for_what_it_reads(teacher: str, method: str) -> None:
-    page = opened(teacher=teacher, method=method, device="cpu")
+    page = open_distill(teacher=teacher, method=method, device="cpu")
     assert not page.exception
     assert not page.error
     assert METHODS[method].words in [one.value for one in page.caption]
@@ -145,26 +117,26 @@ def test_each_method_says_what_it_is_and_asks_for_what_it_reads(teacher: str, me
 
 
 def test_the_terms_are_explained_as_they_are_set(teacher: str) -> None:
-    page = opened(teacher=teacher, attribution_steps=8, map_norm="l1", map_distance="l1")
+    page = open_distill(teacher=teacher, attribution_steps=8, map_norm="l1", map_distance="l1")
     (words,) = (one.value for one in page.caption if one.value.startswith("As set"))
     assert "8 points, all dimensions, maps scaled by L1, absolute differences" in words
 
 
 def test_a_method_s_own_page_can_be_read(teacher: str) -> None:
-    page = opened(teacher=teacher, method="gkd")
+    page = open_distill(teacher=teacher, method="gkd")
     page.button(key="distill.more_about").click().run()
     assert not page.exception
     assert any("Gradient Knowledge Distillation for Pre-trained" in one.value for one in page.markdown)
 
 
 def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) -> None:
-    assert "A guess from two CPU cores" in html(opened(teacher=teacher, device="cpu"))
-    run, recorder = running(store, evaluated(0, 0.5), teacher=teacher, steps=20)
+    assert "A guess from two CPU cores" in all_html(open_distill(teacher=teacher, device="cpu"))
+    run, recorder = active_run(store, evaluated(0, 0.5), teacher=teacher, steps=20)
     for step in range(1, 21):
         recorder.record(Measured(step, {"examples_per_second": 32.0}))
     recorder.flush()
     store.end(run.id, FAKE_TOKEN, "finished")
-    shown = html(opened(teacher=teacher, device="cpu", steps=60))
+    shown = all_html(open_distill(teacher=teacher, device="cpu", steps=60))
     assert "the last run of AD-KD on CPU did 32 examples a second" in shown
     assert "About 70 s on CPU" in shown  # 60 steps of one second, and the loading
 
@@ -180,14 +152,14 @@ def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) ->
 def test_a_setting_that_cannot_be_used_is_refused(
     store: Store, teacher: str, name: str, value: str, words: str
 ) -> None:
-    page = opened(**{"teacher": teacher, name: value})
+    page = open_distill(**{"teacher": teacher, name: value})
     assert words in page.error[0].value.replace("\\", "")
     assert page.button(key="distill.start").disabled
     assert store.runs() == []
 
 
 def test_a_number_beyond_its_range_makes_no_run(store: Store, teacher: str) -> None:
-    page = opened(teacher=teacher)
+    page = open_distill(teacher=teacher)
     page.number_input(key="distill.steps").set_value(-5)
     page.button(key="distill.start").click().run()
     assert all(run.config.steps > 0 for run in store.runs())
@@ -199,7 +171,7 @@ def test_a_number_beyond_its_range_makes_no_run(store: Store, teacher: str) -> N
 
 @pytest.mark.usefixtures("fake_worker")
 def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
-    page = opened(teacher=teacher, steps=30, name="short", method="kd")
+    page = open_distill(teacher=teacher, steps=30, name="short", method="kd")
     page.button(key="distill.start").click().run()
     (run,) = store.runs()
     assert (run.config.steps, run.config.name, run.config.method) == (30, "short", "kd")
@@ -209,7 +181,7 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
         time.sleep(0.2)
     page.run()
     assert not page.exception
-    shown = html(page)
+    shown = all_html(page)
     assert "dl-finished" in shown
     assert "Validation accuracy went from .50 to .90" in shown
     assert "narrowed from 1.0 to .60" in shown
@@ -224,7 +196,7 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
 
 
 def test_a_live_view_fetches_only_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, recorder = running(store, evaluated(0, 0.5), Phase("training", "200 steps"))
+    run, recorder = active_run(store, evaluated(0, 0.5), Phase("training", "200 steps"))
     asked: list[int] = []
     read = Store.metrics
 
@@ -234,7 +206,7 @@ def test_a_live_view_fetches_only_what_is_new(store: Store, monkeypatch: pytest.
         return read(self, run_id, after, names)
 
     monkeypatch.setattr(Store, "metrics", spy)
-    page = opened(run.id)
+    page = open_distill(run.id)
     recorder.record(Measured(40, {"loss": 0.625, "weighted/ce": 0.125, "ce": 0.625, "seconds_left": 90.0}))
     recorder.flush()
     page.run()
@@ -242,24 +214,24 @@ def test_a_live_view_fetches_only_what_is_new(store: Store, monkeypatch: pytest.
     assert asked[0] == 0
     assert asked[-1] > 0
     assert "step 40 of 200, about 2 min left" in page.get("progress")[0].proto.text.replace("\\", "")
-    assert "0.625" in html(page)
+    assert "0.625" in all_html(page)
 
 
 @pytest.mark.parametrize(("last", "told"), [(7, True), (9, False)])
 def test_a_student_that_was_not_measured_at_its_end_says_so(store: Store, last: int, told: bool) -> None:
-    run, _ = running(store, evaluated(last, 0.7), Measured(9, {"loss": 1.0}))
+    run, _ = active_run(store, evaluated(last, 0.7), Measured(9, {"loss": 1.0}))
     folder = run_folder(run.id) / "student"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
     store.set_model(run.id, FAKE_TOKEN, folder)
     store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
-    shown = html(opened(run.id))
+    shown = all_html(open_distill(run.id))
     assert ("is of step 9; it was last measured at step 7" in shown) is told
 
 
 def test_the_end_of_a_watched_run_is_told(store: Store) -> None:
-    run, _ = running(store, Measured(3, {"loss": 1.0}), name="watched")
-    page = opened(run.id)
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}), name="watched")
+    page = open_distill(run.id)
     assert not page.toast
     store.end(run.id, FAKE_TOKEN, "failed", "Out of memory.")
     page.session_state["distill.ended"] = run.id  # what the live view leaves when it finds the run ended
@@ -270,11 +242,11 @@ def test_the_end_of_a_watched_run_is_told(store: Store) -> None:
 
 
 def test_a_failed_run_says_why_and_shows_its_log(store: Store) -> None:
-    run, _ = running(store, Measured(16, {"loss": 1.0}))
+    run, _ = active_run(store, Measured(16, {"loss": 1.0}))
     run_folder(run.id).mkdir(parents=True)
     (run_folder(run.id) / "log.txt").write_text("the last line\n")
     store.end(run.id, FAKE_TOKEN, "failed", "Step 17: the ad_kd term is not finite (nan).")
-    page = opened(run.id)
+    page = open_distill(run.id)
     assert "Step 17" in page.error[0].value
     assert "not finite" in page.error[0].value
     assert page.code[0].value == "the last line"
@@ -282,8 +254,8 @@ def test_a_failed_run_says_why_and_shows_its_log(store: Store) -> None:
 
 
 def test_an_unknown_run_is_named_with_the_valid_ones(store: Store) -> None:
-    run, _ = running(store)
-    page = opened("no-such-run")
+    run, _ = active_run(store)
+    page = open_distill("no-such-run")
     assert not page.exception
     message = page.error[0].value.replace("\\", "")
     assert "Unknown run 'no-such-run'" in message
@@ -295,39 +267,39 @@ def test_a_damaged_store_is_set_aside_and_said(store: Store) -> None:
     for path in store.path.parent.glob("runs.sqlite*"):
         path.unlink()
     store.path.write_text("not a database" * 100)
-    page = opened()
+    page = open_distill()
     assert not page.exception
     assert not page.error
     (aside,) = store.damaged
     assert aside.name in page.warning[0].value.replace("\\", "")
     assert aside.read_text().startswith("not a database")
     aside.unlink()
-    assert not opened().warning
+    assert not open_distill().warning
 
 
 def test_a_name_is_shown_as_the_text_it_is(store: Store) -> None:
-    run, _ = running(store, Measured(1, {"loss": 1.0}), name=NASTY)
-    page = opened(run.id)
-    assert "<script" not in html(page)
-    assert "&lt;script&gt;" in html(page)
+    run, _ = active_run(store, Measured(1, {"loss": 1.0}), name=NASTY)
+    page = open_distill(run.id)
+    assert "<script" not in all_html(page)
+    assert "&lt;script&gt;" in all_html(page)
     assert NASTY in {label.replace("\\", "").replace("**", "") for label in links(page)}
 
 
 def test_the_list_leads_to_every_run(store: Store) -> None:
-    first, _ = running(store, evaluated(5, 0.75), name="first")
+    first, _ = active_run(store, evaluated(5, 0.75), name="first")
     second = scheduler.submit(store, RunConfig(device="cpu", name="second"))
-    page = opened()
+    page = open_distill()
     assert {links(page)["first"], links(page)["second"]} == {f"run={first.id}", f"run={second}"}
-    assert "accuracy .75" in html(page)
-    assert "SST-2 · AD-KD" in html(page)
+    assert "accuracy .75" in all_html(page)
+    assert "SST-2 · AD-KD" in all_html(page)
 
 
 def test_the_list_shows_the_latest_and_leads_to_all(store: Store) -> None:
-    running(store)  # so that the others wait
+    active_run(store)  # so that the others wait
     for number in range(detail.LATEST):
         scheduler.submit(store, RunConfig(device="cpu", name=f"waits {number}"))
-    page = opened()
-    assert html(page).count("dl-row") - html(page).count(".dl-row") == detail.LATEST
+    page = open_distill()
+    assert all_html(page).count("dl-row") - all_html(page).count(".dl-row") == detail.LATEST
     assert "All runs, side by side" in links(page)
 
 
@@ -336,26 +308,26 @@ def test_the_list_shows_the_latest_and_leads_to_all(store: Store) -> None:
 
 def test_a_student_that_guesses_while_its_maps_agree_is_called_out(store: Store) -> None:
     guess = Measured(0, {"constant/accuracy": 0.5})
-    run, recorder = running(store, guess, evaluated(0, 0.5, unsigned=0.885), evaluated(100, 0.51, unsigned=0.96))
-    assert "such agreement says little" in html(opened(run.id))
+    run, recorder = active_run(store, guess, evaluated(0, 0.5, unsigned=0.885), evaluated(100, 0.51, unsigned=0.96))
+    assert "such agreement says little" in all_html(open_distill(run.id))
     recorder.record(evaluated(120, 0.8, unsigned=0.96))
     recorder.flush()
-    assert "such agreement says little" not in html(opened(run.id))
+    assert "such agreement says little" not in all_html(open_distill(run.id))
 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_teacher_near_chance_is_called_out(store: Store, ended: bool) -> None:
     known = Measured(0, {"constant/accuracy": 0.5, "teacher/accuracy": 0.512})
-    run, _ = running(store, known, evaluated(0, 0.5), evaluated(100, 0.5, unsigned=0.96))
+    run, _ = active_run(store, known, evaluated(0, 0.5), evaluated(100, 0.5, unsigned=0.96))
     if ended:
         store.end(run.id, FAKE_TOKEN, "finished")
-    shown = html(opened(run.id))
+    shown = all_html(open_distill(run.id))
     assert "accuracy is 0.512; one answer for all: 0.500" in shown
     assert "likely cause is the teacher" in shown
 
 
 def test_explain_opens_beside_what_was_looked_at(store: Store) -> None:
-    run, _ = running(store)
+    run, _ = active_run(store)
     state = {
         "explain.text": "A fine film.",
         "explain.students": ["bundled/a", f"run/{run.id}", "bundled/b", "bundled/c"],

@@ -12,13 +12,13 @@ from distill_core.errors import StoreError
 from distill_core.runs.scheduler import pump, stop, submit, wait
 from distill_core.runs.store import Store
 from pages.components import resources
-from tests.conftest import FAKE_TOKEN, PROMISE, until
-from tests.end_to_end.test_end_to_end import small_run
-from tests.end_to_end.test_faults import SERVER
-from tests.runs.test_store import python
 from tests.support.opening import html_of, open_page
+from tests.support.processes import SERVER, start_python
+from tests.support.small_run import small_run
 from tests.support.small_worker import training, worker_command
+from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.tiny import tiny_folder
+from tests.support.waiting import PROMISE, until
 
 
 def explained(folders: list[Path], text: str) -> AppTest:
@@ -70,7 +70,9 @@ def test_home_does_not_show_a_dead_run_as_training(store: Store, tmp_path: Path)
     folder = store.path.parent / "runs" / "teacher" / "student"
     folder.parent.mkdir(parents=True)
     tiny_folder(folder)
-    python(SERVER.format(command=tuple(worker_command(tmp_path, "plain")))).wait(timeout=60)  # killed: it sees no end
+    start_python(SERVER.format(command=tuple(worker_command(tmp_path, "plain")))).wait(
+        timeout=60
+    )  # killed: it sees no end
     (run,) = store.runs(("running",))
     assert run.pid is not None
     os.kill(run.pid, signal.SIGKILL)

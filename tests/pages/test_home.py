@@ -8,21 +8,13 @@ from streamlit.testing.v1 import AppTest
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
-from tests.support.tiny import tiny_folder
+from tests.support.opening import open_home
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def opened(home: Path) -> AppTest:
-    """Open the app in a folder that has at least one model."""
-    folder = home / "runs" / "teacher" / "student"
-    folder.parent.mkdir(parents=True)
-    tiny_folder(folder)
-    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
-
-
 def test_an_explained_example_and_where_to_go(own_home: Path) -> None:
-    page = opened(own_home)
+    page = open_home(own_home)
     assert not page.exception
     assert not page.error
     html = "".join(block.value for block in page.html)
@@ -40,7 +32,7 @@ def test_an_explained_example_and_where_to_go(own_home: Path) -> None:
 def test_a_waiting_run_is_listed(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "claim", lambda *_: None)  # no device is free
     submit(Store(), RunConfig(name="my <b>run</b>", steps=200))
-    page = opened(own_home)
+    page = open_home(own_home)
     assert not page.exception
     (bar,) = page.get("progress")
     assert bar.proto.text.replace("\\", "") == "my <b>run</b>: queued, step 0 of 200"

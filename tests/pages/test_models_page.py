@@ -14,10 +14,10 @@ from distill_core.catalog.user_models import list_added
 from distill_core.settings import read_settings
 from distill_core.storage.model_folder import WEIGHTS
 from pages.components.models.add_model import FOLDER, imports
-from tests.conftest import until
 from tests.support.opening import open_page
 from tests.support.small_hub import SmallHub, serving
 from tests.support.tiny import tiny_folder
+from tests.support.waiting import until
 
 ADDING_SECONDS = 60.0
 

@@ -17,8 +17,8 @@ from distill_core.runs.events import DataUsed
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from pages.components.run import markup
-from tests.conftest import FAKE_TOKEN
 from tests.support.opening import ROOT, open_page
+from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.tiny import tiny_folder
 
 REVIEWS = "id,review,stars\n" + "".join(f"{at},film number {at},{('pos', 'neg')[at % 2]}\n" for at in range(10))

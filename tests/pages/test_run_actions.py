@@ -14,39 +14,38 @@ from distill_core.runs.events import DataUsed, Measured
 from distill_core.runs.run import RunState
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, keep_as_best, settle_checkpoints
-from tests.conftest import FAKE_TOKEN
-from tests.end_to_end.test_run_names import as_read
-from tests.pages.test_distill_page import NASTY, html, opened, running
+from tests.support.opening import NASTY, all_html, as_read, open_distill
+from tests.support.stored_runs import FAKE_TOKEN, active_run
 from tests.support.tiny import tiny_network, tiny_tokenizer
 
 EXPLAIN = "Explain with this student"
 
 
 def test_stop_shows_at_once(store: Store) -> None:
-    run, _ = running(store, Measured(3, {"loss": 1.0}))
-    page = opened(run.id)
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}))
+    page = open_distill(run.id)
     page.button(key="distill.stop").click().run()
     assert store.get(run.id).stop_requested is not None
     assert page.button(key="distill.stop").disabled
     assert "Stopping" in page.button(key="distill.stop").label
-    assert "dl-stopping" in html(page)
+    assert "dl-stopping" in all_html(page)
 
 
 def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) -> None:
-    running(store, name="the first")
+    active_run(store, name="the first")
     waiting = [scheduler.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
-    page = opened(waiting)
+    page = open_distill(waiting)
     assert "number 2 in the queue on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
     assert page.button(key="distill.stop").label == "Cancel"
     page.button(key="distill.stop").click().run()
     assert store.get(waiting).state == "stopped"
-    assert "Cancelled while it waited" in html(page)
+    assert "Cancelled while it waited" in all_html(page)
 
 
 def test_a_queued_run_can_be_moved(store: Store) -> None:
-    running(store, name="the first")
+    active_run(store, name="the first")
     first, second = (scheduler.submit(store, RunConfig(device="cpu")) for _ in range(2))
-    page = opened(second)
+    page = open_distill(second)
     page.button(key="distill.earlier").click().run()
     assert "next on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
     assert store.get(second).position < store.get(first).position
@@ -55,8 +54,8 @@ def test_a_queued_run_can_be_moved(store: Store) -> None:
 
 
 def test_a_move_that_the_store_refuses_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    running(store, name="holds the device")
-    page = opened(scheduler.submit(store, RunConfig(device="cpu")))
+    active_run(store, name="holds the device")
+    page = open_distill(scheduler.submit(store, RunConfig(device="cpu")))
 
     def busy(*_: object) -> bool:
         raise StoreError("The store is busy; try again.")
@@ -68,30 +67,30 @@ def test_a_move_that_the_store_refuses_is_said(store: Store, monkeypatch: pytest
 
 
 def test_a_pause_shows_at_once_and_what_is_paused_can_go_on(store: Store) -> None:
-    run, _ = running(store, Measured(3, {"loss": 1.0}), Measured(9, {"ce": 0.875}))
-    page = opened(run.id)
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}), Measured(9, {"ce": 0.875}))
+    page = open_distill(run.id)
     page.button(key="distill.pause").click().run()
     assert store.get(run.id).status == "pausing"
     assert page.button(key="distill.pause").disabled
     assert not page.button(key="distill.stop").disabled
-    assert "dl-pausing" in html(page)
+    assert "dl-pausing" in all_html(page)
     folder = run_folder(run.id) / "student"
     folder.mkdir(parents=True)
     (folder / STATE_FILE).touch()
     store.set_model(run.id, FAKE_TOKEN, folder)
     store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 9.")
-    page = opened(run.id)
-    assert "0.875" in html(page)
-    running(store, name="another")  # so that it waits
+    page = open_distill(run.id)
+    assert "0.875" in all_html(page)
+    active_run(store, name="another")  # so that it waits
     page.button(key="distill.resume").click().run()
     assert store.get(run.id).state == "queued"
 
 
 def test_a_second_click_on_resume_says_no_error(store: Store) -> None:
-    run, _ = running(store, Measured(3, {"loss": 1.0}))
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}))
     store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 3.")
-    page = opened(run.id)
-    running(store, name="another")  # so that it waits
+    page = open_distill(run.id)
+    active_run(store, name="another")  # so that it waits
     scheduler.resume(store, run.id)  # by the first click, or in another window
     page.button(key="distill.resume").click().run()
     assert not page.error
@@ -99,13 +98,13 @@ def test_a_second_click_on_resume_says_no_error(store: Store) -> None:
 
 
 def test_a_resume_that_is_refused_is_said(store: Store) -> None:
-    run, _ = running(store, Measured(3, {"loss": 1.0}))
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}))
     state = run_folder(run.id) / LAST / STATE_FILE
     state.parent.mkdir(parents=True)
     state.touch()
     store.set_model(run.id, FAKE_TOKEN, state.parent)
     store.end(run.id, FAKE_TOKEN, "paused", "Paused on request at step 3.")
-    page = opened(run.id)
+    page = open_distill(run.id)
     state.unlink()  # freed in another window
     page.button(key="distill.resume").click().run()
     assert any("cannot go on" in said.value for said in page.error)
@@ -113,8 +112,8 @@ def test_a_resume_that_is_refused_is_said(store: Store) -> None:
 
 
 def test_a_run_watched_while_it_goes_on_has_no_point_twice(store: Store) -> None:
-    run, _ = running(store, *(Measured(step, {"ce": 1.0}) for step in range(1, 8)))
-    page = opened(run.id)
+    run, _ = active_run(store, *(Measured(step, {"ce": 1.0}) for step in range(1, 8)))
+    page = open_distill(run.id)
     store.end(run.id, FAKE_TOKEN, "lost")
     store.requeue(run.id)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN) is not None
@@ -130,20 +129,20 @@ def test_a_run_watched_while_it_goes_on_has_no_point_twice(store: Store) -> None
 
 
 def test_points_that_a_run_has_taken_back_are_not_shown(store: Store) -> None:
-    run, _ = running(store, Measured(3, {"ce": 0.625}), Measured(9, {"ce": 0.875}))
-    page = opened(run.id)
-    assert "0.875" in html(page)
+    run, _ = active_run(store, Measured(3, {"ce": 0.625}), Measured(9, {"ce": 0.875}))
+    page = open_distill(run.id)
+    assert "0.875" in all_html(page)
     store.end(run.id, FAKE_TOKEN, "lost")
     store.requeue(run.id)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN) is not None
     store.rewind(run.id, FAKE_TOKEN, 3)
     page.run()
-    assert "0.875" not in html(page)
-    assert "0.625" in html(page)
+    assert "0.875" not in all_html(page)
+    assert "0.625" in all_html(page)
 
 
 def ended(store: Store, **settings: str) -> str:
-    run, _ = running(store, Measured(3, {"loss": 1.0}), **settings)
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}), **settings)
     store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
     return run.id
 
@@ -160,11 +159,11 @@ def window(run_id: str) -> AppTest:
 
 
 def test_a_run_that_has_ended_has_a_window(store: Store) -> None:
-    page = opened(ended(store, name="first"))
+    page = open_distill(ended(store, name="first"))
     page.button(key="distill.manage").click().run()
     assert page.text_input(key="distill.new_name").value == "first"
-    run, _ = running(store, Measured(3, {"loss": 1.0}))
-    assert "distill.manage" not in {button.key for button in opened(run.id).button}
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}))
+    assert "distill.manage" not in {button.key for button in open_distill(run.id).button}
 
 
 def test_a_run_is_named_noted_and_tagged_in_its_window(store: Store) -> None:
@@ -176,7 +175,7 @@ def test_a_run_is_named_noted_and_tagged_in_its_window(store: Store) -> None:
     page.button(key="distill.save").click().run()
     found = store.get(run_id)
     assert (found.title, found.tags, found.note) == (NASTY, ("a", "<i>b</i>"), "one\n<script>two</script>")
-    shown = html(opened(run_id))
+    shown = all_html(open_distill(run_id))
     assert "&lt;script&gt;two" in shown
     assert "&lt;i&gt;b" in shown
     assert "<script>two" not in shown
@@ -192,7 +191,7 @@ def test_a_runs_numbers_and_settings_can_be_downloaded(store: Store) -> None:
 
 def with_students(store: Store, state: RunState = "finished", **settings: str) -> str:
     """Return an ended run that has a last student, of step 3, and a best one, of step 2."""
-    run, _ = running(store, Measured(3, {"loss": 1.0}), **settings)
+    run, _ = active_run(store, Measured(3, {"loss": 1.0}), **settings)
     folder = run_folder(run.id)
     for step in (2, 3):
         save_model(tiny_network(), tiny_tokenizer(), folder / LAST, {"task": "sst2", "step": step, "best": 2})
@@ -230,19 +229,19 @@ def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -
     assert not page.exception
     assert deletion.freeable(run_id) == 0
     assert "distill.free" not in {button.key for button in window(run_id).button}
-    page = opened(run_id)
-    assert "Its student has been deleted" in html(page)
+    page = open_distill(run_id)
+    assert "Its student has been deleted" in all_html(page)
     assert EXPLAIN not in links(page)
 
 
 def test_a_run_says_what_repeats_it(store: Store) -> None:
-    run, _ = running(store, Measured(1, {"loss": 1.0}), seed=7)
+    run, _ = active_run(store, Measured(1, {"loss": 1.0}), seed=7)
     store.write(run.id, FAKE_TOKEN, [], None, [DataUsed("train", "somewhere", 20, "0123456789abcdef")])
     versions = {"torch": "9.9<b>", "transformers": "1"}
     save_model(tiny_network(), tiny_tokenizer(), run_folder(run.id) / LAST, {"task": "sst2", "versions": versions})
     store.set_model(run.id, FAKE_TOKEN, run_folder(run.id) / LAST)
     store.end(run.id, FAKE_TOKEN, "finished")
-    page = opened(run.id)
+    page = open_distill(run.id)
     assert any("--seed=7" in code.value for code in page.code)
     said = [as_read(caption.value) for caption in page.caption]
     assert "Made with torch 9.9<b>, transformers 1; seed 7; data: train 01234567." in said
@@ -251,9 +250,9 @@ def test_a_run_says_what_repeats_it(store: Store) -> None:
 def test_a_run_that_keeps_only_its_best_says_so(store: Store) -> None:
     both, best = with_students(store), with_students(store, keep="best")
     settle_checkpoints(run_folder(best), keep="best")
-    assert "only the best is kept, of step 2 of 3" in html(opened(best))
-    assert "only the best is kept" not in html(opened(both))
-    assert EXPLAIN in links(opened(best))
+    assert "only the best is kept, of step 2 of 3" in all_html(open_distill(best))
+    assert "only the best is kept" not in all_html(open_distill(both))
+    assert EXPLAIN in links(open_distill(best))
 
 
 def test_deleting_asks_first(store: Store) -> None:
@@ -278,12 +277,12 @@ def test_a_run_whose_student_is_used_cannot_be_deleted(store: Store) -> None:
 
 
 def test_a_log_can_be_searched(store: Store) -> None:
-    run, _ = running(store, Measured(1, {"loss": 1.0}))
+    run, _ = active_run(store, Measured(1, {"loss": 1.0}))
     run_folder(run.id).mkdir(parents=True)
     lines = [f"step {step}: accuracy .5" for step in range(300)]
     (run_folder(run.id) / "log.txt").write_text("\n".join(["Out of <b>memory</b> once", *lines]) + "\n")
     store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
-    page = opened(run.id)
+    page = open_distill(run.id)
     assert "memory" not in page.code[0].value
     page.text_input(key=f"distill.find.{run.id}").set_value("MEMORY").run()
     assert page.code[0].value == "Out of <b>memory</b> once"
@@ -292,11 +291,11 @@ def test_a_log_can_be_searched(store: Store) -> None:
 
 
 def test_the_log_of_a_run_that_works_can_be_searched(store: Store) -> None:
-    run, _ = running(store, Measured(1, {"loss": 1.0}))
+    run, _ = active_run(store, Measured(1, {"loss": 1.0}))
     folder = run_folder(run.id)
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text("loading libraries\n" + "a step\n" * 300)
-    page = opened(run.id)
+    page = open_distill(run.id)
     page.text_input(key=f"distill.find.{run.id}").set_value("libraries").run()
     assert page.code[0].value == "loading libraries"
     with (folder / "log.txt").open("a") as log:

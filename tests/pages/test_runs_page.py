@@ -18,16 +18,8 @@ from distill_core.runs.summary import overview
 from pages.components.run.launch import Launch
 from pages.components.runs import bulk_actions, comparison, overlay
 from pages.components.runs import table as runs_table
-from tests.conftest import FAKE_TOKEN
-from tests.pages.test_distill_page import NASTY, running
-from tests.support.opening import html_of, open_page
-
-
-def ended(store: Store, **settings: str) -> str:
-    values = {"validation/accuracy": 0.75, "agreement/signed_cosine": 0.25}
-    run, _ = running(store, Measured(0, values), Measured(9, values | {"loss": 1.0}), **settings)
-    store.end(run.id, FAKE_TOKEN, "finished")
-    return run.id
+from tests.support.opening import NASTY, html_of, open_page
+from tests.support.stored_runs import FAKE_TOKEN, active_run, ended_run
 
 
 def opened(picked: Sequence[str] = ()) -> AppTest:
@@ -45,8 +37,8 @@ def test_without_runs_it_says_where_to_begin() -> None:
 
 
 def test_all_runs_with_what_they_reached(store: Store) -> None:
-    ended(store, name=NASTY)
-    running(store, task="cola")
+    ended_run(store, name=NASTY)
+    active_run(store, task="cola")
     page = opened()
     table = page.dataframe[0].value
     assert list(table["Name"])[1] == NASTY
@@ -58,8 +50,8 @@ def test_all_runs_with_what_they_reached(store: Store) -> None:
 
 
 def test_filters_narrow_the_table(store: Store) -> None:
-    ended(store, name="first")
-    ended(store, name="second", method="kd")
+    ended_run(store, name="first")
+    ended_run(store, name="second", method="kd")
     page = opened()
     page.text_input(key="runs.words").set_value("sec").run()
     assert list(page.dataframe[0].value["Name"]) == ["second"]
@@ -71,7 +63,7 @@ def test_filters_narrow_the_table(store: Store) -> None:
 
 
 def test_picked_runs_are_compared_and_escaped(store: Store) -> None:
-    one, other = ended(store, name=NASTY, method="kd"), ended(store, name="other", method="gkd")
+    one, other = ended_run(store, name=NASTY, method="kd"), ended_run(store, name="other", method="gkd")
     page = opened([one, other])
     shown = html_of(page)
     assert NASTY not in shown
@@ -83,14 +75,14 @@ def test_picked_runs_are_compared_and_escaped(store: Store) -> None:
 
 
 def test_a_picked_run_that_is_gone_is_said(store: Store) -> None:
-    page = opened([ended(store), "20200101-000000-gone"])
+    page = opened([ended_run(store), "20200101-000000-gone"])
     html_of(page)
     assert "1 of the picked runs is not there any more" in texts(page)
 
 
 def test_a_run_keeps_its_colour_while_others_come_and_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison.st, "session_state", {})
-    runs = [store.get(ended(store)) for _ in range(3)]
+    runs = [store.get(ended_run(store)) for _ in range(3)]
     first = comparison.colors_of(runs)
     assert len(set(first.values())) == 3
     assert comparison.colors_of(runs[1:]) == {run.id: first[run.id] for run in runs[1:]}
@@ -103,7 +95,7 @@ def test_settings_of_a_method_that_another_does_not_read_are_a_dash() -> None:
 
 
 def test_runs_are_begun_again_with_their_settings(store: Store) -> None:
-    running(store, name="holds the device")
+    active_run(store, name="holds the device")
     run_id = ended_beside(store)
     page = opened([run_id])
     page.button(key=f"runs.again.{run_id}").click().run()
@@ -116,7 +108,7 @@ def test_runs_are_begun_again_with_their_settings(store: Store) -> None:
 def test_curves_stand_beside_the_teacher_that_all_runs_share(store: Store) -> None:
     def measured(task: str, teacher: float) -> str:
         known = {"teacher/accuracy": teacher, "constant/accuracy": 0.5}
-        run, _ = running(store, Measured(0, known | {"validation/accuracy": 0.6}), task=task)
+        run, _ = active_run(store, Measured(0, known | {"validation/accuracy": 0.6}), task=task)
         store.end(run.id, FAKE_TOKEN, "finished")
         return run.id
 
@@ -133,7 +125,7 @@ def test_curves_stand_beside_the_teacher_that_all_runs_share(store: Store) -> No
 
 
 def test_one_drawn_button_starts_runs_again_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    running(store, name="holds the device")
+    active_run(store, name="holds the device")
     run = store.get(ended_beside(store))
     picked: list[str] = []
     monkeypatch.setattr(runs_table, "pick", lambda runs: picked.extend(runs))
@@ -167,7 +159,7 @@ def ended_beside(store: Store) -> str:
 
 
 def test_picked_runs_are_tagged_together(store: Store) -> None:
-    one, other = ended(store), ended(store)
+    one, other = ended_run(store), ended_run(store)
     store.annotate(one, tags=["old", "both"])
     store.annotate(other, tags=["both"])
     page = opened([one, other])
@@ -179,10 +171,10 @@ def test_picked_runs_are_tagged_together(store: Store) -> None:
 
 
 def test_deleting_asks_and_leaves_what_is_used(store: Store) -> None:
-    used, free = ended(store, name="used"), ended(store)
+    used, free = ended_run(store, name="used"), ended_run(store)
     run_folder(free).mkdir(parents=True)
     (run_folder(free) / "log.txt").write_text("x" * 2_000_000)
-    holder, _ = running(store, name="holds the device")
+    holder, _ = active_run(store, name="holds the device")
     store.add("user", RunConfig(device="cpu", teacher=f"run/{used}", name="the user"))
     page = opened([used, free])
     page.button(key="runs.delete").click().run()
@@ -198,7 +190,7 @@ def test_deleting_asks_and_leaves_what_is_used(store: Store) -> None:
 
 
 def test_tables_of_runs_run_as_no_formula(store: Store) -> None:
-    ended(store, name="=1+1")
+    ended_run(store, name="=1+1")
     store.annotate(store.runs()[0].id, tags=["@a", "b"])
     rows = list(csv.DictReader(io.StringIO(bulk_actions.table_csv(overview(store)))))
     assert rows[0]["Name"] == "'=1+1"

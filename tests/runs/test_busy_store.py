@@ -18,9 +18,9 @@ from distill_core.runs.events import Event, Measured
 from distill_core.runs.recorder import patiently
 from distill_core.runs.scheduler import pump, submit
 from distill_core.runs.store import Store
-from tests.conftest import until
+from tests.support.scripted_session import ScriptedSession, done_run
 from tests.support.small_worker import worker_command
-from tests.test_worker import Scripted, done
+from tests.support.waiting import until
 
 
 def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,15 +34,15 @@ def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.M
             waits.append(threading.Timer(0.5, other.execute, ("ROLLBACK",)))
             waits[-1].start()
 
-    session = Scripted(
+    session = ScriptedSession(
         [Measured(1, {"loss": 1.0}), Measured(2, {"validation/accuracy": 0.5}), Measured(3, {"loss": 0})]
     )
-    run = done(store, monkeypatch, session, held)
+    run = done_run(store, monkeypatch, session, held)
     assert len(waits) == 2
     assert (run.state, session.saves) == ("finished", [2, 3])
     assert [point.step for point in store.metrics(run.id, names=["loss", "validation/accuracy"])] == [1, 2, 3]
-    failing = Scripted([Measured(1, {"loss": 1.0}), Measured(2, {"loss": 0.5}), RunError("as its session says")])
-    failed = done(store, monkeypatch, failing, held)
+    failing = ScriptedSession([Measured(1, {"loss": 1.0}), Measured(2, {"loss": 0.5}), RunError("as its session says")])
+    failed = done_run(store, monkeypatch, failing, held)
     assert (failed.state, failed.reason) == ("failed", "as its session says")
     assert [point.step for point in store.metrics(failed.id)] == [1, 2]
     monkeypatch.setattr("distill_core.runs.recorder.PATIENCE_SECONDS", 0.1)
@@ -67,7 +67,7 @@ def test_a_signal_while_the_end_is_written_changes_no_end(
 
     asked: list[int] = []
     monkeypatch.setattr(Store, "end", interrupted)
-    run = done(store, monkeypatch, Scripted([Measured(1, {"loss": 1.0})]))
+    run = done_run(store, monkeypatch, ScriptedSession([Measured(1, {"loss": 1.0})]))
     assert (run.state, run.reason, len(asked)) == ("finished", "", signals)
 
 
@@ -86,7 +86,7 @@ def test_a_busy_store_keeps_no_run_from_beginning(
         return attach(*given)
 
     monkeypatch.setattr(Store, "attach", held)
-    assert done(store, monkeypatch, Scripted([Measured(1, {"loss": 1.0})])).state == "finished"
+    assert done_run(store, monkeypatch, ScriptedSession([Measured(1, {"loss": 1.0})])).state == "finished"
     timers.clear()
     run_id = submit(store, RunConfig(device="cpu", steps=2, evaluate_every=2))
     assert pump(store, worker_command(tmp_path, "plain")) == [run_id]  # its worker notes itself

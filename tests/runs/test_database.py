@@ -12,7 +12,8 @@ import pytest
 from distill_core.errors import StoreError
 from distill_core.runs.database import RESERVE_BYTES, BusyError, FullError
 from distill_core.runs.store import Store
-from tests.runs.test_store import TOKEN, python, started
+from tests.support.processes import start_python
+from tests.support.stored_runs import TOKEN, claimed_run
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def overwrite_tables(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [overwrite_all, cut, overwrite_tables])
 def test_a_damaged_store_is_set_aside_whole_and_a_new_one_begun(store: Store, damage: Callable[[Path], None]) -> None:
-    started(store)
+    claimed_run(store)
     for beside in store.path.parent.glob("runs.sqlite-*"):
         beside.unlink()
     damage(store.path)
@@ -46,13 +47,13 @@ def test_a_damaged_store_is_set_aside_whole_and_a_new_one_begun(store: Store, da
     assert again.runs() == []
     (aside,) = again.damaged
     assert aside.read_bytes() == content
-    assert started(again, "two")
+    assert claimed_run(again, "two")
     assert [run.id for run in Store().runs()] == ["two"]
     assert Store().damaged == [aside]
 
 
 def test_damage_that_only_a_look_at_the_points_meets_is_said_and_then_set_aside(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     store.write(run_id, TOKEN, [(step, "loss", 0.5) for step in range(5000)], None)
     with sqlite3.connect(store.path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -68,14 +69,14 @@ def test_damage_that_only_a_look_at_the_points_meets_is_said_and_then_set_aside(
 
 
 def test_a_worker_whose_store_was_set_aside_ends(store: Store) -> None:
-    started(store)
+    claimed_run(store)
     overwrite_all(store.path)
     Store()
     assert store.write("one", TOKEN, [(1, "loss", 0.5)], None) is None
 
 
 def test_a_sound_store_that_was_marked_is_kept(store: Store) -> None:
-    started(store)
+    claimed_run(store)
     store.path.with_name("runs.sqlite.damaged").touch()
     assert [run.id for run in Store().runs()] == ["one"]
     assert Store().damaged == []
@@ -88,7 +89,7 @@ def test_many_processes_set_a_damaged_store_aside_once(store: Store) -> None:
         "from distill_core.config.run_config import RunConfig; from distill_core.runs.store import Store\n"
         "Store().add('run', RunConfig())"
     )
-    for process in [python(code) for _ in range(6)]:
+    for process in [start_python(code) for _ in range(6)]:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     assert len(Store().damaged) == 1
@@ -157,7 +158,7 @@ def test_a_store_whose_file_vanished_says_so(store: Store) -> None:
 
 
 def test_the_end_of_a_run_is_written_from_the_space_held_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id, write, reserve = started(store), Store._end, store.path.with_name("runs.sqlite.reserve")
+    run_id, write, reserve = claimed_run(store), Store._end, store.path.with_name("runs.sqlite.reserve")
     assert reserve.stat().st_size == RESERVE_BYTES
 
     def full(self: Store, *given: Any) -> bool:
@@ -179,7 +180,7 @@ def test_the_end_of_a_run_is_written_from_the_space_held_back(store: Store, monk
 def test_an_end_that_a_quota_refuses_is_written_from_the_space_held_back(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id, write, reserve = started(store), Store._end, store.path.with_name("runs.sqlite.reserve")
+    run_id, write, reserve = claimed_run(store), Store._end, store.path.with_name("runs.sqlite.reserve")
 
     def refused(self: Store, *given: Any) -> bool:
         with self.connection():

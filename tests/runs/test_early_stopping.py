@@ -32,9 +32,9 @@ from distill_core.storage.checkpoints import (
 )
 from distill_core.training.session import prepare
 from distill_core.training.state import TrainingState
-from tests.end_to_end.test_end_to_end import small_run
+from tests.support.scripted_session import ScriptedSession, done_run
+from tests.support.small_run import small_run
 from tests.support.tiny import tiny_folder, tiny_network, tiny_tokenizer
-from tests.test_worker import Scripted, done
 
 
 def seen(values: list[float], patience: int | None = None) -> Stopping:
@@ -126,8 +126,8 @@ def test_a_run_keeps_its_best_checkpoint_beside_the_last(tmp_path: Path) -> None
 
 
 def test_the_reason_of_an_early_end_is_the_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Scripted([Measured(1, {"validation/accuracy": 0.5}), Ended("Stopped early at step 1.")])
-    run = done(store, monkeypatch, session)
+    session = ScriptedSession([Measured(1, {"validation/accuracy": 0.5}), Ended("Stopped early at step 1.")])
+    run = done_run(store, monkeypatch, session)
     assert (run.state, run.reason) == ("finished", "Stopped early at step 1.")
     assert any("Stopped early" in line for line in store.log_tail(run.id))
 
@@ -184,7 +184,7 @@ def test_a_worker_killed_after_its_run_was_finished_leaves_no_more_than_it_shoul
 ) -> None:
     for what in ("tidy", "pump"):  # killed just before
         monkeypatch.setattr(worker, what, lambda *_: None)
-    run = done(store, monkeypatch, Scripted([Measured(1, {"validation/accuracy": 0.5})]))
+    run = done_run(store, monkeypatch, ScriptedSession([Measured(1, {"validation/accuracy": 0.5})]))
     assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
     (run_folder(run.id) / LAST / STATE_FILE).touch()
     assert scheduler.pump(store) == []  # whoever looks next
@@ -203,7 +203,7 @@ def test_a_worker_killed_between_two_renames_of_the_only_student_leaves_one(
 ) -> None:
     for what in ("tidy", "pump"):  # killed in the middle of them
         monkeypatch.setattr(worker, what, lambda *_: None)
-    session = Scripted([Measured(step, {"validation/accuracy": 1 / step}) for step in (1, 2)])
+    session = ScriptedSession([Measured(step, {"validation/accuracy": 1 / step}) for step in (1, 2)])
     session.best = 1
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
     run = worker.run_in_foreground(store, submit(store, RunConfig(device="cpu", keep="best")), lambda _: None)
@@ -229,7 +229,7 @@ def test_a_finished_run_keeps_what_it_was_told_to_and_no_training_state(
     """Its best evaluation is its first; while it works both students are there."""
     seen = []
 
-    class Saving(Scripted):
+    class Saving(ScriptedSession):
         def save(self, path: Path, record: dict[str, object]) -> None:
             state = TrainingState(1, {}, {"a": torch.zeros(1)})
             save_model(tiny_network(), tiny_tokenizer(), path, {"at": record["step"], **record}, state)

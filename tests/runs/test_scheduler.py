@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
 import pytest
 
 from distill_core.config.run_config import RunConfig
@@ -18,18 +17,11 @@ from distill_core.runs import scheduler
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pump, stop, submit, wait, worker_process
 from distill_core.runs.store import Store
-from tests.conftest import FAKE_TOKEN, PROMISE, until
+from tests.support.processes import OPENING, ROOT, gone, start_worker
 from tests.support.small_worker import script_command
+from tests.support.stored_runs import FAKE_TOKEN
+from tests.support.waiting import PROMISE, until
 
-ROOT = Path(__file__).resolve().parents[2]
-
-OPENING = """
-import os, signal, subprocess, sys, time
-from pathlib import Path
-from distill_core.paths import home
-from distill_core.runs.store import Store
-store, run_id, token = Store(), sys.argv[1], os.environ["DISTILL_RUN_TOKEN"]
-"""
 WORKERS = {
     # works until it is asked to stop
     "obedient": """
@@ -69,22 +61,6 @@ def command(tmp_path: Path) -> Commands:
     """Return what gives the command of a fake worker by name."""
 
     return lambda name: script_command(tmp_path / f"{name}.py", OPENING + WORKERS[name])
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def running(store: Store, command: Sequence[str]) -> Run:
-    """Submit a run, start it, and return it once its worker has written something."""
-    run_id = submit(store, RunConfig(device="cpu"))
-    began = store.get(run_id).created
-    assert pump(store, command) == [run_id]
-    assert until(lambda: (store.get(run_id).heartbeat or 0) > (store.get(run_id).started or began))
-    return store.get(run_id)
 
 
 # submitting ------------------------------------------------------------------------------------
@@ -166,7 +142,7 @@ def test_several_devices_work_at_the_same_time(
 
 
 def test_a_killed_worker_is_lost_with_a_cause_and_the_queue_goes_on(store: Store, command: Commands) -> None:
-    run = running(store, command("obedient"))
+    run = start_worker(store, command("obedient"))
     following = submit(store, RunConfig(device="cpu"))
     assert run.pid is not None
     os.kill(run.pid, signal.SIGKILL)
@@ -224,7 +200,7 @@ def test_a_worker_that_cannot_be_started_fails_with_the_reason(store: Store) -> 
 
 
 def test_a_checkpoint_set_aside_by_a_killed_save_is_put_back(store: Store, command: Commands) -> None:
-    run = running(store, command("obedient"))
+    run = start_worker(store, command("obedient"))
     folder = run_folder(run.id)
     for name in (f"student.{run.pid}.old", f"student.{run.pid}.part"):
         (folder / name).mkdir()
@@ -303,14 +279,14 @@ def test_a_queued_run_is_stopped_at_once_and_an_ended_one_stays(store: Store) ->
 
 
 def test_a_stop_shows_at_once_and_the_worker_ends(store: Store, command: Commands) -> None:
-    run = running(store, command("obedient"))
+    run = start_worker(store, command("obedient"))
     assert stop(store, run.id).status == "stopping"
     ended = wait(store, run.id, PROMISE)
     assert (ended.state, ended.reason) == ("stopped", "as asked")
 
 
 def test_a_stubborn_worker_and_its_child_are_gone_within_the_promise(store: Store, command: Commands) -> None:
-    run = running(store, command("stubborn"))
+    run = start_worker(store, command("stubborn"))
     child = store.path.parent / "child"
     assert until(child.exists)
     began = time.monotonic()
@@ -324,7 +300,7 @@ def test_a_stubborn_worker_and_its_child_are_gone_within_the_promise(store: Stor
 
 
 def test_what_a_dead_worker_left_behind_is_killed(store: Store, command: Commands) -> None:
-    run = running(store, command("stubborn"))
+    run = start_worker(store, command("stubborn"))
     child = store.path.parent / "child"
     assert until(child.exists)
     assert run.pid is not None

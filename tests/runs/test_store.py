@@ -1,10 +1,7 @@
 """The store: guarded states, cursors, batches, many processes at once, and files that are not as they should be."""
 
 import math
-import os
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,33 +14,16 @@ from distill_core.runs.events import Measured, Note, Phase
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.recorder import Recorder
 from distill_core.runs.store import Store
+from tests.support.processes import start_python
+from tests.support.stored_runs import TOKEN, claimed_run, on_cpu
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKEN = "token"
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
     return Store()
-
-
-def on_cpu(_: str) -> tuple[str, ...]:
-    return ("cpu",)
-
-
-def started(store: Store, run_id: str = "one") -> str:
-    """Add a run and claim it with TOKEN."""
-    assert store.add(run_id, RunConfig())
-    claimed = store.claim(on_cpu, TOKEN, only=run_id)
-    assert claimed is not None
-    return run_id
-
-
-def python(code: str) -> subprocess.Popen[str]:
-    """Start another Python process on the same store."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
 
 
 # states ----------------------------------------------------------------------------------------
@@ -65,7 +45,7 @@ def test_a_run_goes_from_queued_through_running_to_its_end(store: Store) -> None
 
 def test_a_lost_run_ended_when_it_was_last_heard_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.time()
-    run_id = started(store)
+    run_id = claimed_run(store)
     for later, do in (
         (600.0, lambda: store.write(run_id, TOKEN, [(1, "loss", 1.0)], None)),
         (3 * 86_400.0, lambda: store.end(run_id, TOKEN, "lost")),
@@ -81,7 +61,7 @@ def test_a_lost_run_ended_when_it_was_last_heard_of(store: Store, monkeypatch: p
 
 def test_an_ended_run_is_changed_by_nothing(store: Store) -> None:
     for state in ("finished", "failed", "stopped", "lost"):
-        run_id = started(store, state)
+        run_id = claimed_run(store, state)
         assert store.end(run_id, TOKEN, state, "because")
         before = store.get(run_id)
         assert not store.end(run_id, TOKEN, "finished")
@@ -105,7 +85,7 @@ def test_a_queued_run_can_be_cancelled_but_not_ended_or_written(store: Store) ->
 
 
 def test_a_worker_with_another_token_writes_nothing(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     assert store.write(run_id, "older token", [(1, "loss", 1.0)], None) is None
     assert not store.end(run_id, "older token", "failed")
     assert store.get(run_id).state == "running"
@@ -113,7 +93,7 @@ def test_a_worker_with_another_token_writes_nothing(store: Store) -> None:
 
 
 def test_a_requested_stop_shows_at_once_and_is_noted_once(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     assert store.get(run_id).status == "running"
     assert store.request(run_id, "stop")
     assert store.get(run_id).status == "stopping"
@@ -200,7 +180,7 @@ def test_runs_come_newest_first_by_state(store: Store) -> None:
 
 
 def test_reading_by_cursor_gives_only_what_is_new(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     store.write(run_id, TOKEN, [(1, "loss", 0.5), (1, "ce", 0.25)], None)
     first = store.metrics(run_id)
     assert [(point.step, point.name, point.value) for point in first] == [(1, "loss", 0.5), (1, "ce", 0.25)]
@@ -213,7 +193,7 @@ def test_reading_by_cursor_gives_only_what_is_new(store: Store) -> None:
 
 
 def test_undefined_and_infinite_values_come_back_as_they_went(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     store.write(run_id, TOKEN, [(1, "a", math.nan), (1, "b", math.inf)], None)
     values = store.latest(run_id)
     assert math.isnan(values["a"])
@@ -221,7 +201,7 @@ def test_undefined_and_infinite_values_come_back_as_they_went(store: Store) -> N
 
 
 def test_points_are_written_in_batches_and_phases_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     recorder = Recorder(store, run_id, TOKEN)
     writes: list[int] = []
     write = store.write
@@ -244,7 +224,7 @@ def test_points_are_written_in_batches_and_phases_at_once(store: Store, monkeypa
 
 
 def test_points_that_could_not_be_written_are_written_next_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     recorder = Recorder(store, run_id, TOKEN)
 
     def full(*_: object) -> None:
@@ -263,7 +243,7 @@ def test_points_that_could_not_be_written_are_written_next_time(store: Store, mo
 
 def test_a_store_that_is_busy_ends_no_training(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.0)
-    recorder = Recorder(store, started(store), TOKEN)
+    recorder = Recorder(store, claimed_run(store), TOKEN)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     recorder.record(Measured(1, {"loss": 1.0}))
@@ -278,7 +258,7 @@ def test_a_store_that_is_busy_ends_no_training(store: Store, monkeypatch: pytest
 
 
 def test_every_flush_is_a_heartbeat(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     before = store.get(run_id).heartbeat
     Recorder(store, run_id, TOKEN).flush()
     after = store.get(run_id).heartbeat
@@ -291,7 +271,7 @@ def test_every_flush_is_a_heartbeat(store: Store) -> None:
 
 
 def test_words_are_found_in_the_whole_log_whatever_its_lines(store: Store) -> None:
-    path = run_folder(started(store)) / LOG_NAME
+    path = run_folder(claimed_run(store)) / LOG_NAME
     path.parent.mkdir(parents=True)
     assert store.log_found("one", "x", 5) == []
     long = b"y" * 200_000
@@ -303,7 +283,7 @@ def test_words_are_found_in_the_whole_log_whatever_its_lines(store: Store) -> No
 
 
 def test_the_tail_of_the_log(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     assert store.log_tail(run_id) == []
     run_folder(run_id).mkdir(parents=True)
     path = run_folder(run_id) / LOG_NAME
@@ -321,7 +301,7 @@ def test_a_log_outside_the_runs_cannot_be_named(store: Store, tmp_path: Path) ->
 
 
 def test_eight_readers_and_a_writer_lose_nothing_and_never_find_it_locked(store: Store) -> None:
-    run_id = started(store)
+    run_id = claimed_run(store)
     writing = f"""
 from distill_core.runs.store import Store
 store = Store()
@@ -340,7 +320,7 @@ while len(seen) < 800 and time.monotonic() < deadline:
     store.runs(limit=5), store.get("{run_id}")
 assert seen == [(step, name) for step in range(1, 401) for name in ("loss", "ce")], len(seen)
 """
-    processes = [python(reading) for _ in range(8)] + [python(writing)]
+    processes = [start_python(reading) for _ in range(8)] + [start_python(writing)]
     errors = [process.communicate(timeout=90)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 9, "\n".join(errors)
 
@@ -353,7 +333,7 @@ from distill_core.runs.store import Store
 import os
 Store().add(str(os.getpid()), RunConfig())
 """
-    processes = [python(code) for _ in range(5)]
+    processes = [start_python(code) for _ in range(5)]
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 5, "\n".join(errors)
     assert {run.id for run in Store().runs()} == {str(process.pid) for process in processes}
@@ -388,4 +368,4 @@ def test_a_locked_store_says_that_it_was_in_use(store: Store, monkeypatch: pytes
 
 def test_reading_runs_needs_no_torch() -> None:
     code = "import sys, distill_core.runs.scheduler, distill_core.worker; sys.exit('torch' in sys.modules)"
-    assert python(code).wait(timeout=60) == 0
+    assert start_python(code).wait(timeout=60) == 0

@@ -6,7 +6,7 @@ from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.runs.events import DataUsed
 from distill_core.runs.store import BEST_EVALUATIONS, LAST_EVALUATIONS, Store
 from distill_core.runs.summary import data_words, differences, matching, overview, tags_of
-from tests.conftest import FAKE_TOKEN as TOKEN
+from tests.support.stored_runs import FAKE_TOKEN as TOKEN
 
 
 def measured(store: Store, run_id: str, config: RunConfig, *points: tuple[int, str, float]) -> str:

@@ -11,7 +11,8 @@ from distill_core.config.run_config import RunConfig
 from distill_core.runs import scheduler
 from distill_core.runs.scheduler import process_start, pump, stop, submit, worker_process
 from distill_core.runs.store import Store
-from tests.conftest import FAKE_TOKEN, until
+from tests.support.stored_runs import FAKE_TOKEN
+from tests.support.waiting import until
 
 
 def claimed(

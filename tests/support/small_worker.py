@@ -11,7 +11,7 @@ from distill_core.paths import run_folder
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import pump, submit
 from distill_core.runs.store import Store
-from tests.conftest import until
+from tests.support.waiting import until
 
 # A session that does `config.steps` steps, evaluates every `evaluate_every`, and saves a text file as its student.
 SESSION = """

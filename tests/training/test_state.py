@@ -20,14 +20,11 @@ from distill_core.runs.events import Event, Measured, Note
 from distill_core.training.state import TrainingState
 from distill_core.training.teacher_cache import TeacherCache
 from distill_core.training.trainer import Training
+from tests.support.small_run import MACHINE_METRICS
 from tests.support.tiny import tiny_model
-from tests.training.test_trainer import training_set
+from tests.support.training_sets import training_set
 
 STEPS, EVERY = 9, 4
-TIMES = (
-    "step_seconds", "examples_per_second", "seconds_left", "seconds_left_low", "seconds_left_high", "memory_mb",
-    "memory_free_mb", "cpu_percent",
-)  # fmt: skip
 
 
 class Process:
@@ -60,7 +57,7 @@ def _fail(too_many: bool) -> None:
 
 def numbers(events: list[Event]) -> list[tuple[int, dict[str, float]]]:
     measured = [event for event in events if isinstance(event, Measured)]
-    return [(event.step, {k: v for k, v in event.values.items() if k not in TIMES}) for event in measured]
+    return [(event.step, {k: v for k, v in event.values.items() if k not in MACHINE_METRICS}) for event in measured]
 
 
 def interrupted(folder: Path, key: str, after: int, **settings: object) -> tuple[Mapping[str, Tensor], list[Event]]:

@@ -12,29 +12,15 @@ from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.layers import keep_layers
-from distill_core.models.tokenization import Encoded, collate, encode, length_batches
+from distill_core.models.tokenization import collate, length_batches
 from distill_core.objectives import make_loss
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Event, Measured, Note, Phase
 from distill_core.training.eta import Forecast, Remaining
 from distill_core.training.teacher_cache import TeacherCache
 from distill_core.training.trainer import Training, TrainingSet
-from tests.support.tiny import tiny_model, tiny_network, tiny_tokenizer
-
-TEXTS = [
-    "a good film",
-    "the story is great, very funny",
-    "awful acting",
-    "boring and dull plot",
-    "love the music",
-    "hate",
-]
-LABELS = [1, 1, 0, 0, 1, 0]
-
-
-def training_set(copies: int = 4) -> TrainingSet:
-    rows: list[Encoded] = [encode(tiny_tokenizer(), text) for text in TEXTS] * copies
-    return TrainingSet(rows, torch.tensor(LABELS * copies), pad_id=0, mask_id=4)
+from tests.support.tiny import tiny_model, tiny_network
+from tests.support.training_sets import training_set
 
 
 def run(

@@ -10,7 +10,7 @@ from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from pages.components.live_html import Parts, split
 from pages.components.run import detail, markup
-from tests.conftest import FAKE_TOKEN
+from tests.support.stored_runs import FAKE_TOKEN
 
 ROW = '<div class="dl"><b>{}</b><p>of <i style="--dot:#fff;clip-path:polygon(0% 1%)">{}</i></p><td></td></div>'
 

@@ -9,12 +9,12 @@ from distill_core.runs.run import Run, RunState
 from distill_core.runs.store import Store
 from pages.components.palette import TERMS
 from pages.components.run import curves
-from tests.pages.test_distill_page import running
+from tests.support.stored_runs import active_run
 
 
 @pytest.fixture
 def run(store: Store) -> Run:
-    return running(store, steps=200, batch_size=8)[0]
+    return active_run(store, steps=200, batch_size=8)[0]
 
 
 def test_the_charts_are_made_of_the_terms_the_metric_and_the_agreement(run: Run) -> None:

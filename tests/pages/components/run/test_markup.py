@@ -11,8 +11,7 @@ from distill_core.runs.events import DataUsed, Measured
 from distill_core.runs.store import Store
 from distill_core.training import session, trainer
 from pages.components.run import estimate, markup
-from tests.conftest import FAKE_TOKEN
-from tests.pages.test_distill_page import running
+from tests.support.stored_runs import FAKE_TOKEN, active_run
 
 
 @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ def test_a_guess_counts_how_often_a_method_s_part_is_computed() -> None:
 
 
 def paced(store: Store, speed: float, **settings: Any) -> None:
-    run, recorder = running(store, Measured(0, {"validation/accuracy": 0.5}), steps=20, **settings)
+    run, recorder = active_run(store, Measured(0, {"validation/accuracy": 0.5}), steps=20, **settings)
     for step in range(1, 21):
         recorder.record(Measured(step, {"examples_per_second": speed}))
     recorder.flush()
@@ -164,7 +163,7 @@ def test_the_time_left_is_said_from_which_to_which(low: float, high: float, word
 
 
 def test_what_a_run_takes_of_the_machine_is_said_as_far_as_it_is_known(store: Store) -> None:
-    run, _ = running(store)
+    run, _ = active_run(store)
 
     def said(**last: float) -> dict[str, str]:
         series = {name: [(1, value)] for name, value in last.items()}
