@@ -1,6 +1,7 @@
-"""Where the application keeps its own things, and where its bundled assets lie.
+"""The folders of the application: its code, the parts that come with it, and what it writes.
 
-One folder holds everything the application writes: `DISTILL_HOME` if that environment variable is
+`CODE` holds the package `distill_core`. `APP` holds app.py, pages, assets, docs and .streamlit: the repository in a
+checkout, `distill_core/_app` where the package was installed (pyproject.toml puts them there). One folder holds everything the application writes: `DISTILL_HOME` if that environment variable is
 set, else `distillation-lens` in the user's cache folder. Deleting it loses runs and caches, nothing else.
 """
 
@@ -11,7 +12,10 @@ import platformdirs
 
 from distill_core.errors import ConfigError
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+CODE = Path(__file__).resolve().parent.parent
+_INSTALLED_APP = CODE / "distill_core" / "_app"
+APP = _INSTALLED_APP if _INSTALLED_APP.is_dir() else CODE
+ASSETS = APP / "assets"
 STATE_FILE = "training_state.safetensors"  # in a checkpoint's folder: what the training goes on from
 
 

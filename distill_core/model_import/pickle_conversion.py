@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_core.errors import ModelError
-from distill_core.paths import ASSETS
+from distill_core.paths import CODE
 from distill_core.runs.events import Step
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def convert(source: Path, target: Path) -> Generator[Step, None, None]:
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(
             (*COMMAND, str(source.resolve()), str(target.resolve())),
-            cwd=ASSETS.parent, stdin=subprocess.PIPE, stdout=told, stderr=subprocess.STDOUT,
+            cwd=CODE, stdin=subprocess.PIPE, stdout=told, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
             deadline = time.monotonic() + SECONDS

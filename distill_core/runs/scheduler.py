@@ -32,7 +32,7 @@ from distill_core.data.datasets import pinned_source
 from distill_core.data.user_datasets import PREFIX, remove_own
 from distill_core.devices import devices_for
 from distill_core.errors import DataError, RunError, StoreError
-from distill_core.paths import ASSETS, STATE_FILE, home, run_folder
+from distill_core.paths import CODE, STATE_FILE, home, run_folder
 from distill_core.runs.database import BusyError
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, Wish
@@ -284,7 +284,6 @@ def _carriers(run: Run) -> list[psutil.Process]:
 def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
     """Start the worker of a claimed run in a session of its own, its output going to the run's log."""
     token = str(run.token)
-    code = str(ASSETS.parent)
     # Threads that wait must sleep: spinning, they starve the web server that shares the cores.
     environment = (
         {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -292,7 +291,7 @@ def _start(store: Store, run: Run, command: tuple[str, ...]) -> None:
         | {
             TOKEN_VARIABLE: token,
             "DISTILL_HOME": str(home().resolve()),
-            "PYTHONPATH": os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(CODE), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             "PYTHONUTF8": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # in a log they would push out the lines that matter

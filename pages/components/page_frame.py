@@ -13,7 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from distill_core.errors import ConfigError, DistillError
-from distill_core.paths import ASSETS, home
+from distill_core.paths import APP, ASSETS, home
 from distill_core.storage.filesystems import network_warning
 
 NAME = "Distillation Lens"
@@ -25,7 +25,6 @@ PAGES = {  # script -> label; a page that is not there yet gets no link
 }
 _KEEPING_RUNS = ("Home", "Distill", "Runs")  # the pages that show what the run store has
 _WINDOW = "window_open"
-_ROOT = ASSETS.parent
 _IMPORTS = threading.Lock()
 
 
@@ -81,7 +80,7 @@ def warn_of_damage(damaged: Sequence[Path]) -> None:
 
 def page_link(script: str, label: str, icon: str | None = None, **parameters: str | list[str]) -> None:
     """Draw a link to a page of this app, with query parameters; nothing while the page does not exist."""
-    if (_ROOT / script).is_file():
+    if (APP / script).is_file():
         st.page_link(script, label=label, icon=icon, query_params=parameters or None)
 
 

@@ -9,11 +9,11 @@ import streamlit as st
 from distill_core.config.methods import METHODS, Term, as_set, terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
-from distill_core.paths import ASSETS
+from distill_core.paths import APP
 from pages.components.palette import metric_color
 
 ON_A_LINE = 3  # terms of the formula
-DOCUMENTS = ASSETS.parent / "docs" / "methods"
+DOCUMENTS = APP / "docs" / "methods"
 
 
 def draw_loss(config: RunConfig) -> None:
