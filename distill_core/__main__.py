@@ -1,4 +1,4 @@
-"""`python -m distill_core`: the command line."""
+"""`python -m distill_core`: the command line, the same as the installed command `distillation-lens`."""
 
 from distill_core.cli import main
 

@@ -1,8 +1,9 @@
 """The folders of the application: its code, the parts that come with it, and what it writes.
 
 `CODE` holds the package `distill_core`. `APP` holds app.py, pages, assets, docs and .streamlit: the repository in a
-checkout, `distill_core/_app` where the package was installed (pyproject.toml puts them there). One folder holds everything the application writes: `DISTILL_HOME` if that environment variable is
-set, else `distillation-lens` in the user's cache folder. Deleting it loses runs and caches, nothing else.
+checkout, `distill_core/_app` where the package was installed (pyproject.toml puts them there). One folder holds
+everything the application writes: `DISTILL_HOME` if that environment variable is set, else `distillation-lens` in the
+user's cache folder. Deleting it loses runs and caches, nothing else.
 """
 
 import os

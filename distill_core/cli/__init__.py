@@ -1,7 +1,7 @@
-"""The command line: the functions the pages call, for scripts and people without a browser.
+"""The command line: the functions that the pages call, for scripts and for work without a browser.
 
-Commands that show or measure print a table, or with `--json` one JSON document on standard output.
-Progress and messages go to standard error. A DistillError ends with its message and exit code 2.
+A command that shows or measures something prints a table or, with `--json`, one JSON document to standard output.
+Progress and messages go to standard error. A DistillError is printed as a message and ends with exit code 2.
 """
 
 import sys
@@ -15,10 +15,11 @@ from distill_core.cli.export import export
 from distill_core.cli.models import models_app
 from distill_core.cli.output import error_console
 from distill_core.cli.runs import distill, runs_app
+from distill_core.cli.serve import serve
 from distill_core.errors import DistillError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (explain, evaluate, distill, compare, examples):
+for command in (explain, evaluate, distill, compare, examples, serve):
     app.command()(command)
 runs_app.command()(export)
 app.add_typer(models_app, name="models")
@@ -27,7 +28,7 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line; a DistillError becomes one line on standard error and exit code 2."""
+    """Run the command line; print a DistillError as one line to standard error and exit with code 2."""
     try:
         app()
     except DistillError as error:
