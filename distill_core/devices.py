@@ -55,6 +55,11 @@ def kind_of(device: str) -> str:
     return device.split(":")[0]
 
 
+def device_title(device: str) -> str:
+    """Return a device's name as it is shown: CPU, CUDA, CUDA 1, MPS, or Automatic for `auto`."""
+    return "Automatic" if device == "auto" else device.upper().replace(":", " ")
+
+
 def _torch_has_cuda() -> bool:
     """Say whether the installed torch was built for CUDA, by its version file."""
     spec = find_spec("torch")

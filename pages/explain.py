@@ -11,6 +11,7 @@ frame("Explain")
 with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.catalog.catalog import find_model
     from distill_core.data.datasets import splits_of
+    from distill_core.devices import device_title
     from distill_core.errors import DataError, DistillError, TokensDifferError
     from distill_core.explanation.result import Explanation
     from distill_core.models.tokenization import legible
@@ -36,7 +37,6 @@ with loading("Loading PyTorch and the attribution methods …"):
         task_in,
         to_address,
     )
-    from pages.components.run.setting_labels import device_title
 
 BY_WORDS = "explain.by_words"  # set when words were shown though pieces were asked
 NAMED = 8  # words listed of those a model cannot read

@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalog.catalog import student_of, student_record
 from distill_core.data.tasks import get_task
+from distill_core.devices import device_title
 from distill_core.runs.diagnostics import Series, alarms, constant_score
 from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import main_metric, task_metric_title
@@ -28,7 +29,7 @@ from pages.components.run.actions import best_folder, draw_actions
 from pages.components.run.curves import charted, draw_agreement, draw_loss, feed_of, notes
 from pages.components.run.estimate import exactly, time_left
 from pages.components.run.manage_dialog import shown_notes
-from pages.components.run.setting_labels import device_title, devices_of, used_settings
+from pages.components.run.setting_labels import devices_of, used_settings
 from pages.components.streaming_chart import begun, send
 
 SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second

@@ -14,16 +14,17 @@ from distill_core.config.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_wo
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.datasets import describe_source, load_split
 from distill_core.data.tasks import TASKS, get_task
-from distill_core.devices import devices_for, kind_of, usable_devices
+from distill_core.devices import device_title, devices_for, kind_of, usable_devices
 from distill_core.errors import DistillError, ModelError
+from distill_core.runs.duration_estimate import estimate_duration
 from distill_core.runs.run import ACTIVE
 from distill_core.runs.store import Store
 from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, source_titles
 from pages.components.page_frame import plain, show_error
-from pages.components.run.estimate import about, estimate
+from pages.components.run.estimate import about, estimate_basis
 from pages.components.run.loss_formula import draw_loss
 from pages.components.run.markup import time_estimate
-from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, device_title, devices_of, unread
+from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, devices_of, unread
 
 WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
 MORE = (
@@ -188,13 +189,14 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
         data.caption(plain(data_words(config)))
         will_do = devices_for(config.device)
         device = kind_of(will_do[0])
-        expected = estimate(store, config, device, _words(config))
+        expected = estimate_duration(store, config, device, _words(config))
     except DistillError as error:
         show_error(error)
         return False
     words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
+    basis = estimate_basis(expected, config, device)
     chosen = " Device chosen automatically." if config.device == "auto" else ""
-    st.html(time_estimate(f"{words} on {device_title(device)}", expected.basis + chosen + _waits(store, will_do)))
+    st.html(time_estimate(f"{words} on {device_title(device)}", basis + chosen + _waits(store, will_do)))
     return True
 
 

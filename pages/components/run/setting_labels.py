@@ -4,7 +4,7 @@ from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import METHODS, readers
 from distill_core.config.run_config import FIELDS, WATCHED, RunConfig
 from distill_core.data.tasks import TASKS
-from distill_core.devices import devices_for, kind_of
+from distill_core.devices import device_title, devices_for, kind_of
 from distill_core.errors import ConfigError, ModelError
 from distill_core.runs.run import Run
 from distill_core.storage.checkpoints import KEPT
@@ -35,11 +35,6 @@ EMPTY = {  # what a setting that was left empty means
     "patience": "Never",
     "max_minutes": "Any",
 }
-
-
-def device_title(device: str) -> str:
-    """Return a device's name as it is shown: CPU, CUDA, CUDA 1, MPS; what `auto` comes to is not known yet."""
-    return "Automatic" if device == "auto" else device.upper().replace(":", " ")
 
 
 def devices_of(run: Run) -> set[str]:

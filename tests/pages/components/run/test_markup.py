@@ -1,17 +1,15 @@
 """What is said of a run: spans of time, missing numbers, and whether a change can be told."""
 
-from typing import Any
-
 import pytest
 
-from distill_core.config.methods import METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
-from distill_core.runs.events import DataUsed, Measured
+from distill_core.runs.duration_estimate import DurationEstimate
+from distill_core.runs.events import DataUsed
 from distill_core.runs.store import Store
 from distill_core.training import session, trainer
 from pages.components.run import estimate, markup
-from tests.support.stored_runs import FAKE_TOKEN, active_run
+from tests.support.stored_runs import active_run
 
 
 @pytest.mark.parametrize(
@@ -87,63 +85,23 @@ def test_a_share_too_small_to_matter_is_said_to_be() -> None:
     assert table.count("&lt; 1 %") == 3
 
 
-def test_a_guess_grows_with_method_layers_and_length(store: Store) -> None:
-    def seconds(words: float | None = None, **settings: Any) -> float:
-        found = estimate.estimate(store, RunConfig(**{"method": "kd", "steps": 2000, **settings}), "cpu", words)
-        assert "guess" in found.basis
-        assert found.seconds is not None
-        return found.seconds
-
-    plain = seconds()
-    for method, info in METHODS.items():
-        assert (seconds(method=method) > 1.5 * plain) is (info.cost > 1.5)
-    assert seconds(student_layers=6) > 1.5 * plain
-    assert seconds(40.0) > 2 * plain
-    assert estimate.estimate(store, RunConfig(student="roberta"), "cpu").seconds is None
-
-
-def test_a_guess_counts_how_often_a_method_s_part_is_computed() -> None:
-    def cost(**settings: Any) -> float:
-        return estimate.step_cost(RunConfig(**settings))
-
-    extra = METHODS["ad_kd"].cost - 1
-    assert cost(method="ad_kd") == pytest.approx(1 + extra)
-    assert cost(method="ad_kd", attribution_steps=8) == pytest.approx(1 + 8 * extra)
-    assert cost(method="ad_kd", attribution_steps=8, method_every=4) == pytest.approx(1 + 2 * extra)
-    assert cost(method="kd", attribution_steps=8, method_every=4, erasures_each_step=3) == 1.0
-    assert cost(method="gkd", attribution_steps=8) == METHODS["gkd"].cost
-    erasing = METHODS["egkd_perturbation"].cost - 1
-    assert cost(method="egkd_perturbation", erasures=2, erasures_each_step=9) == pytest.approx(1 + 2 * erasing)
-
-
-def paced(store: Store, speed: float, **settings: Any) -> None:
-    run, recorder = active_run(store, Measured(0, {"validation/accuracy": 0.5}), steps=20, **settings)
-    for step in range(1, 21):
-        recorder.record(Measured(step, {"examples_per_second": speed}))
-    recorder.flush()
-    store.end(run.id, FAKE_TOKEN, "finished")
-
-
-def test_runs_of_the_same_batch_size_tell_the_pace_if_there_are_any(store: Store) -> None:
-    def basis(batch_size: int) -> str:
-        return estimate.estimate(store, RunConfig(batch_size=batch_size), "cpu").basis
-
-    paced(store, 64.0, batch_size=32)
-    paced(store, 8.0, batch_size=1)
-    assert "the last run of AD-KD on CPU did 8 examples a second" in basis(1)
-    assert "the last run of AD-KD on CPU did 64 examples a second" in basis(32)
-    assert "the last 2 runs of AD-KD on CPU, with other batch sizes, did 36 examples a second" in basis(4)
-
-
-def test_only_runs_that_compute_as_much_are_of_one_kind(store: Store) -> None:
-    paced(store, 32.0)
-
-    def measured(**settings: Any) -> bool:
-        return bool(estimate.measured_paces(store, RunConfig(**settings), "cpu"))
-
-    assert measured(steps=500)
-    assert not measured(attribution_steps=8)
-    assert not measured(method_every=5)
+@pytest.mark.parametrize(
+    ("estimated", "words"),
+    [
+        (DurationEstimate(None), "No run of AD-KD on CPU yet to tell from; the first one will."),
+        (
+            DurationEstimate(9.0, 145.2),
+            "A guess from two CPU cores (145 examples a second); the first run of AD-KD on this task corrects it.",
+        ),
+        (DurationEstimate(9.0, 8.1, 1), "Measured: the last run of AD-KD on CPU did 8 examples a second."),
+        (
+            DurationEstimate(9.0, 36.0, 2, same_batch_size=False),
+            "Measured: the last 2 runs of AD-KD on CPU, with other batch sizes, did 36 examples a second.",
+        ),
+    ],
+)
+def test_an_estimate_says_what_it_is_based_on(estimated: DurationEstimate, words: str) -> None:
+    assert estimate.estimate_basis(estimated, RunConfig(), "cpu") == words
 
 
 @pytest.mark.parametrize(
