@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.method_comparison import WORDS, Difference, Outcome, Row, Spread, summarise
 
 LEFT_OUT = ("step_seconds",)
@@ -42,7 +42,7 @@ def tables(documents: list[dict[str, Any]]) -> list[str]:
     outcomes = [_outcome(run) for document in documents for run in document["runs"]]
     if len(set(weights)) > len(dict(weights)) or len({(run.method, run.seed) for run in outcomes}) < len(outcomes):
         raise ValueError("The documents have one method at two weights, or a run twice; they cannot be put together.")
-    order = list(METHODS)
+    order = list(DISTILLATION_METHODS)
     rows = sorted(summarise(outcomes), key=lambda row: order.index(row.method))
     names = [name for name in rows[0].numbers if name not in LEFT_OUT]
     ordered = sorted(names, key=lambda name: [*WORDS].index(name) if name in WORDS else -1)
@@ -52,13 +52,13 @@ def tables(documents: list[dict[str, Any]]) -> list[str]:
     return [
         f"### {config['task']}: {config['steps']} steps of {config['batch_size']}, seeds {', '.join(map(str, seeds))}",
         "",
-        *_table("method", columns, {METHODS[row.method].title: _spreads(row, ordered) for row in rows}),
+        *_table("method", columns, {DISTILLATION_METHODS[row.method].title: _spreads(row, ordered) for row in rows}),
         "",
         *_table(
             "minus plain KD",
             [word for word, name in zip(columns, ordered, strict=True) if name != "memory_mb"],
             {
-                METHODS[row.method].title: [
+                DISTILLATION_METHODS[row.method].title: [
                     _difference(row.differences[name]) for name in ordered if name != "memory_mb"
                 ]
                 for row in rows

@@ -14,7 +14,7 @@ from typing import Annotated
 import torch
 import typer
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.models.bundle import open_model
@@ -24,7 +24,7 @@ from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import encode_all, length_batches
 from distill_core.objectives import make_loss
 from distill_core.training.teacher_cache import TeacherCache
-from distill_core.training.trainer import Objective, TrainingSet
+from distill_core.training.trainer import TrainingLoss, TrainingSet
 
 BATCH = 32
 
@@ -39,7 +39,7 @@ class Timed:
         self.student = make_trainable(keep_layers(teacher.network, 3))
         trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=5e-5)
-        self.cache = TeacherCache(teacher, self.loss.method, train.rows, train.labels)
+        self.cache = TeacherCache(teacher, self.loss.objective, train.rows, train.labels)
         self.cache._numbers, self.cache._store._folder = {}, folder / method  # never those at home
         self.seconds: list[float] = []
 
@@ -47,7 +47,7 @@ class Timed:
         """Do one optimizer step, its time kept."""
         self.student.train(self.dropout)
         began = time.perf_counter()
-        (terms,) = Objective(self.student, self.train, self.cache, self.loss, 1).terms(1, rows, BATCH)
+        (terms,) = TrainingLoss(self.student, self.train, self.cache, self.loss, 1).terms(1, rows, BATCH)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack([raw * weight for raw, weight in terms.values()]).sum().backward()
         self.optimizer.step()
@@ -67,7 +67,7 @@ def main(
     train = TrainingSet(rows, labels, teacher.pad_id, teacher.mask_id)
     batches = length_batches([len(row.ids) for row in rows], BATCH, torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as folder:
-        timed = {method: Timed(method, teacher, train, Path(folder)) for method in METHODS}
+        timed = {method: Timed(method, teacher, train, Path(folder)) for method in DISTILLATION_METHODS}
         for _ in ("first epoch", "numbers at hand"):
             for batch in batches:
                 for one in timed.values():

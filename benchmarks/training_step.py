@@ -30,7 +30,7 @@ from distill_core.models.tokenization import Encoded, Inputs, collate, encode_al
 from distill_core.objectives import make_loss
 from distill_core.objectives.kd import label_loss, soft_cross_entropy
 from distill_core.training.teacher_cache import TeacherCache
-from distill_core.training.trainer import Objective, TrainingSet
+from distill_core.training.trainer import TrainingLoss, TrainingSet
 
 CONFIG = RunConfig(method="ad_kd", alpha=0.8, temperature=2.0, method_weight=1.0)
 PUBLISHED_LENGTH = 128
@@ -104,7 +104,7 @@ def main(
         train, loss = TrainingSet(rows, labels, teacher.pad_id), make_loss(CONFIG, 3, 6)
 
         def empty_cache() -> TeacherCache:
-            found = TeacherCache(teacher, loss.method, rows, labels)
+            found = TeacherCache(teacher, loss.objective, rows, labels)
             found._numbers, found._store._folder = {}, Path(folder) / "numbers"  # never read or keep those at home
             return found
 
@@ -113,7 +113,7 @@ def main(
         student = fresh_student(teacher)
 
         def ours(chosen: list[int]) -> Tensor:
-            (terms,) = Objective(student, train, caches[-1], loss, 1).terms(1, chosen, BATCH)
+            (terms,) = TrainingLoss(student, train, caches[-1], loss, 1).terms(1, chosen, BATCH)
             return torch.stack([raw * weight for raw, weight in terms.values()]).sum()
 
         def published(chosen: list[int]) -> Tensor:

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student_t
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
@@ -101,12 +101,16 @@ def plan(
 
     `weights`: the method weight of some methods, in place of the one in `base`.
     """
-    unknown = [method for method in methods if method not in METHODS]
+    unknown = [method for method in methods if method not in DISTILLATION_METHODS]
     if unknown or not methods or seeds < 1:
         wrong = f"method {unknown[0][:40]!r}" if unknown else f"{seeds} seeds of {len(methods)} methods"
-        raise ConfigError(f"A comparison cannot have {wrong}; methods are: {', '.join(METHODS)}.")
+        raise ConfigError(f"A comparison cannot have {wrong}; methods are: {', '.join(DISTILLATION_METHODS)}.")
     own = weights or {}
-    unread = [method for method in own if method not in methods or "method_weight" not in METHODS[method].settings]
+    unread = [
+        method
+        for method in own
+        if method not in methods or "method_weight" not in DISTILLATION_METHODS[method].settings
+    ]
     if unread:
         raise ConfigError(f"A weight is given for {unread[0][:40]!r}, which is not compared or has no method weight.")
     ordered = [BASE] * (BASE in methods) + [method for method in dict.fromkeys(methods) if method != BASE]

@@ -57,9 +57,11 @@ def test_readme_names_every_method() -> None:
     from distill_core.config import methods
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [key for key in (*attribution.ATTRIBUTION_METHODS, *methods.METHODS) if f"`{key}`" not in readme] == []
+    assert [
+        key for key in (*attribution.ATTRIBUTION_METHODS, *methods.DISTILLATION_METHODS) if f"`{key}`" not in readme
+    ] == []
     pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")}
-    assert pages == {*methods.METHODS, "README"}
+    assert pages == {*methods.DISTILLATION_METHODS, "README"}
 
 
 def test_the_scripts_run_as_they_say() -> None:

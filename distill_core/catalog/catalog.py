@@ -12,7 +12,7 @@ from typing import Any
 from distill_core.catalog.deletion import student_titles
 from distill_core.catalog.user_models import Added, list_added
 from distill_core.config.layer_mapping import layer_pairs
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, ModelError
@@ -207,15 +207,15 @@ def find_teacher(config: RunConfig) -> ModelInfo:
     """
     teacher = find_model(config.teacher)
     if not config.made_from_teacher:
-        _check_student(find_model(config.student), teacher, config)
+        _check_student(find_model(config.student_init), teacher, config)
     elif config.student_layers > teacher.layers > 0:  # 0: its config does not say
         raise ModelError(
             f"Layers (student_layers) is {config.student_layers}; "
             f"the teacher {teacher.id} has {teacher.layers} layers: wanted 1 to {teacher.layers}."
         )
     _check_ranges(teacher, config)
-    if "matching" in METHODS[config.method].settings:
-        layers = config.student_layers if config.made_from_teacher else find_model(config.student).layers
+    if "matching" in DISTILLATION_METHODS[config.method].settings:
+        layers = config.student_layers if config.made_from_teacher else find_model(config.student_init).layers
         if layers and teacher.layers:  # 0: a config does not say
             layer_pairs(layers, teacher.layers, config.matching)
     return teacher
@@ -223,7 +223,7 @@ def find_teacher(config: RunConfig) -> ModelInfo:
 
 def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
     """Refuse settings that are out of a range which other settings decide."""
-    read = METHODS[config.method].settings
+    read = DISTILLATION_METHODS[config.method].settings
     if "top_k" in read and (config.top_k or 0) > teacher.hidden_size > 0:
         raise ConfigError(
             f"{FIELDS['top_k'].label} (top_k) is {config.top_k}; the teacher {teacher.id} is {teacher.hidden_size} "
@@ -240,9 +240,9 @@ def _check_student(student: ModelInfo, teacher: ModelInfo, config: RunConfig) ->
     """Refuse a student that cannot learn this task, or not by this method; what only its weights tell comes later."""
     if student.task not in ("", config.task):
         raise ModelError(f"The student {student.id} was trained for task {student.task}, not for {config.task}.")
-    method = METHODS[config.method]
+    method = DISTILLATION_METHODS[config.method]
     if method.same_width and 0 < student.hidden_size != teacher.hidden_size > 0:
-        free = ", ".join(info.title for info in METHODS.values() if not info.same_width)
+        free = ", ".join(info.title for info in DISTILLATION_METHODS.values() if not info.same_width)
         raise ModelError(
             f"{method.title} compares vectors of the two models, and the student {student.id} is {student.hidden_size} "
             f"wide, its teacher {teacher.hidden_size}: choose a student of one width with it, or one of: {free}."

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distill_core.catalog.user_models import list_added
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
 from distill_core.runs.run import ACTIVE, Run
@@ -38,7 +38,7 @@ def student_titles(run_id: str | None = None) -> dict[str, str]:
 
 def _student_title(run: Run) -> str:
     mark = run.id[-4:]  # two runs may have one name
-    return f"{run.name} ({mark})" if run.name else f"{METHODS[run.config.method].title} run {mark}"
+    return f"{run.name} ({mark})" if run.name else f"{DISTILLATION_METHODS[run.config.method].title} run {mark}"
 
 
 def size(run_id: str) -> int:
@@ -75,7 +75,7 @@ def users(store: Store, run_id: str) -> list[str]:
     """
     folders = {str(run_folder(run_id).resolve() / kept) for kept in (LAST, BEST)}
     own = {f"run/{run_id}", f"run/{run_id}/{BEST}", *(str(run_folder(run_id) / kept) for kept in (LAST, BEST))}
-    runs = [run.title for run in store.runs((*ACTIVE, "paused")) if own & {run.config.teacher, run.config.student}]
+    runs = [run.title for run in store.runs((*ACTIVE, "paused")) if own & {run.config.teacher, run.config.student_init}]
     return runs + [f"the model {entry.id}" for entry in list_added() if entry.path in own | folders]
 
 

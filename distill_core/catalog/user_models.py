@@ -91,7 +91,7 @@ def forget(model_id: str) -> Added:
             known = ", ".join(one.id for one in entries) or "none"
             raise ModelError(f"Model {model_id[:200]!r} was not added by you; those that were: {known}.")
         own = {entry.id, entry.path}
-        users = [run.title for run in Store().runs(ACTIVE) if own & {run.config.teacher, run.config.student}]
+        users = [run.title for run in Store().runs(ACTIVE) if own & {run.config.teacher, run.config.student_init}]
         if users:
             raise ModelError(
                 f"Model {entry.id} is used by {', '.join(users)}; stop the run first, or wait for its end."

@@ -41,7 +41,7 @@ def compare(
     for config in configs:  # before anything is trained
         find_teacher(config)
     store = settled_store()
-    models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student})
+    models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student_init})
     prints = {name: open_model(model, task=base.task).fingerprint for name, model in models.items()}
     try:
         runs = [_done(store, config, prints, f"{at} of {len(configs)}") for at, config in enumerate(configs, start=1)]

@@ -6,20 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.config.methods import METHODS, readers
-from distill_core.config.run_config import FieldSpec
+from distill_core.config.methods import DISTILLATION_METHODS, readers
+from distill_core.config.run_config import RENAMED, FieldSpec
 
 
 def take_options(command: Any, specs: Iterable[FieldSpec]) -> None:
     """Let a function of any keyword take settings as options, before its own; those left out are None."""
     own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
-    options = [*map(_option, specs), *(one.replace(kind=one.KEYWORD_ONLY) for one in own)]
+    specs = list(specs)
+    aliases = [_option(spec, old) for spec in specs for old, new in RENAMED.items() if new == spec.name]
+    options = [*map(_option, specs), *(one.replace(kind=one.KEYWORD_ONLY) for one in own), *aliases]
     command.__signature__ = inspect.Signature(options)
     command.__annotations__ = {option.name: option.annotation for option in options}
 
 
-def _option(spec: FieldSpec) -> inspect.Parameter:
-    """Return a setting as an option of the command line."""
+def _option(spec: FieldSpec, alias: str = "") -> inspect.Parameter:
+    """Return a setting as an option of the command line; under an `alias` the help does not list it."""
     kind: Any = {"int": int, "float": float}.get(spec.kind, str)
     words = spec.help + (f" One of: {', '.join(spec.choices)}." if spec.choices else "")
     default: str | bool = str(spec.default) if spec.default not in (None, "") else False
@@ -28,7 +30,7 @@ def _option(spec: FieldSpec) -> inspect.Parameter:
     if spec.name == "source":
         words = f"{words[:-1]}: auto, bundled, hub, own/ID (see `data list`), or a GLUE folder."
     if read := readers(spec.name):
-        others = [name for name in METHODS if name not in read]
+        others = [name for name in DISTILLATION_METHODS if name not in read]
         words += f" For {', '.join(read)}." if len(read) <= len(others) else f" Not for {', '.join(others)}."
-    hint = Annotated[kind | None, typer.Option(help=words, show_default=default)]
-    return inspect.Parameter(spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+    hint = Annotated[kind | None, typer.Option(help=words, show_default=default, hidden=bool(alias))]
+    return inspect.Parameter(alias or spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)

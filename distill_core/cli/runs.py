@@ -10,7 +10,7 @@ from distill_core.catalog.catalog import find_model, find_teacher, student_of, s
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
-from distill_core.config.run_config import FIELDS, RunConfig
+from distill_core.config.run_config import FIELDS, RunConfig, current_names
 from distill_core.data.datasets import load_split
 from distill_core.errors import ConfigError, RunError
 from distill_core.export.run_export import run_document
@@ -55,6 +55,7 @@ def distill(
 
 def config_of(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
     """Return a run's settings: what was given, over its recipe's, over the defaults; says what the recipe is."""
+    given = current_names(given)
     published = None if recipe is None else get_recipe(recipe)
     task = given.get("task") or (published.task if published else RunConfig().task)
     values = {"task": task, "teacher": f"bundled/{task}-teacher", **given}

@@ -32,7 +32,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class MethodInfo:
+class DistillationMethod:
     """A method: its name, what is taught in a sentence or two, and the terms it adds to the two of plain KD.
 
     `settings`: those only some methods read. `dropout`: whether its authors leave the student's dropout on.
@@ -116,7 +116,7 @@ _STATES = Term(
     r"\tfrac1{LD} \textstyle\sum_l \lVert \bar h_t(l) - \bar h_s(l) \rVert_2^2",
     "Mean squared difference of the [CLS] states *h* after each matched layer, each scaled to length 1 (Sun et al. "
     "2019).",
-    weight="patience_weight",
+    weight="pkd_weight",
 )
 _CLS_GRADIENTS = Term(
     "gkd_cls",
@@ -169,14 +169,14 @@ _RATIONALES = Term(
     r" \\ & \Delta s = s(x \setminus R) - s(x)",
 )
 _WARM_UP = ("method_delay", "method_ramp", "method_every")
-METHODS: dict[str, MethodInfo] = {
-    "kd": MethodInfo(
+DISTILLATION_METHODS: dict[str, DistillationMethod] = {
+    "kd": DistillationMethod(
         "Plain KD",
         "The student learns the labels and, more so, the teacher’s softened answers, which also tell how sure the "
         "teacher is. What the teacher looks at is not taught.",
         "The student learns the gold scores and, more so, the teacher’s. What the teacher looks at is not taught.",
     ),
-    "ad_kd": MethodInfo(
+    "ad_kd": DistillationMethod(
         "AD-KD",
         "The student learns the labels, the teacher’s softened answers, and to weigh the same tokens: its attribution "
         "map is pulled towards the teacher’s.",
@@ -187,7 +187,7 @@ METHODS: dict[str, MethodInfo] = {
         cost=1.9,
         compared_weight=1.0,
     ),
-    "gkd": MethodInfo(
+    "gkd": DistillationMethod(
         "GKD",
         "The student learns the labels, the teacher’s softened answers, and to be moved the same way: the direction in "
         "which a change of a token changes the answer is pulled towards the teacher’s.",
@@ -201,31 +201,31 @@ METHODS: dict[str, MethodInfo] = {
         cost=1.9,
         compared_weight=0.1,
     ),
-    "gkd_cls": MethodInfo(
+    "gkd_cls": DistillationMethod(
         "GKD-CLS",
         "As GKD, and inside the models too: after each matched layer the state at [CLS] and the direction in which it "
         "moves the answer are pulled towards the teacher’s.",
         "As GKD, and inside the models too: after each matched layer the state at [CLS] and the direction in which it "
         "moves the score are pulled towards the teacher’s.",
         (_GRADIENTS, _CLS_GRADIENTS, _STATES),
-        ("method_weight", "patience_weight", "matching", *_WARM_UP),
+        ("method_weight", "pkd_weight", "matching", *_WARM_UP),
         dropout=False,
         same_width=True,
         compares_embeddings=True,
         cost=1.9,
         compared_weight=0.05,
     ),
-    "pkd": MethodInfo(
+    "pkd": DistillationMethod(
         "PKD",
         "The student learns the labels, the teacher’s softened answers, and to think in the same steps: its [CLS] "
         "state after each inner layer is pulled towards a matched layer’s of the teacher.",
         "The student learns the gold scores, the teacher’s, and to think in the same steps: its [CLS] state after each "
         "inner layer is pulled towards a matched layer’s of the teacher.",
         (_STATES,),
-        ("patience_weight", "matching", *_WARM_UP),
+        ("pkd_weight", "matching", *_WARM_UP),
         same_width=True,
     ),
-    "egkd_gradient": MethodInfo(
+    "egkd_gradient": DistillationMethod(
         "EGKD (gradient)",
         "The student learns the labels, the teacher’s softened answers, and which tokens speak for and against: its "
         "signed map of the teacher’s answer is pulled towards the teacher’s.",
@@ -236,7 +236,7 @@ METHODS: dict[str, MethodInfo] = {
         cost=2.0,
         compared_weight=0.3,
     ),
-    "egkd_perturbation": MethodInfo(
+    "egkd_perturbation": DistillationMethod(
         "EGKD (perturbation)",
         "The student learns the labels, the teacher’s softened answers, and to change its mind as the teacher does "
         "when tokens are taken away.",
@@ -248,7 +248,7 @@ METHODS: dict[str, MethodInfo] = {
         cost=1.9,
         compared_weight=1.0,
     ),
-    "egkd_feature_selection": MethodInfo(
+    "egkd_feature_selection": DistillationMethod(
         "EGKD (selection)",
         "The student learns the labels, the teacher’s softened answers, and to answer as the teacher does from its few "
         "deciding tokens alone, and without them.",
@@ -265,21 +265,21 @@ METHODS: dict[str, MethodInfo] = {
 
 def readers(setting: str) -> tuple[str, ...]:
     """Return the methods that read a setting which is only some methods' own; none for one that all may read."""
-    return tuple(name for name, method in METHODS.items() if setting in method.settings)
+    return tuple(name for name, method in DISTILLATION_METHODS.items() if setting in method.settings)
 
 
 def terms_of(method: str, scores: bool = False, kd_form: str = "cross_entropy") -> tuple[Term, ...]:
     """Return all terms of a method's loss; `scores`: as a regression has them, `kd_form`: as a run sets it."""
-    found = (LABELS, _DIVERGENCE if kd_form == "kl" else ANSWERS, *METHODS[method].terms)
+    found = (LABELS, _DIVERGENCE if kd_form == "kl" else ANSWERS, *DISTILLATION_METHODS[method].terms)
     return tuple(term.of_scores() for term in found) if scores else found
 
 
 def as_set(method: str, settings: Mapping[str, object], classes: int) -> str:
     """Say how a run sets what the formula of its method leaves open; empty where it leaves nothing open.
 
-    `settings`: by the names in `MethodInfo.settings`; `classes`: of the task, 1 for a regression.
+    `settings`: by the names in `DistillationMethod.settings`; `classes`: of the task, 1 for a regression.
     """
-    read, parts = METHODS[method].settings, []
+    read, parts = DISTILLATION_METHODS[method].settings, []
     if "attribution_steps" in read:
         points, kept = settings["attribution_steps"], settings["top_k"]
         parts += [f"*m* = {points} point{'s' * (points != 1)}"]

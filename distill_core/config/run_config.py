@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.devices import DEVICES
 from distill_core.errors import ConfigError
@@ -27,9 +27,15 @@ DISTANCES = ("l2", "l1", "smooth_l1")
 WEAK = ("stop", "go_on")
 DROPOUT = ("published", "on", "off")
 PRECISIONS = ("auto", "float32", "bfloat16")
-WATCHED = ("metric", "agreement/signed_cosine", "agreement/cosine", "agreement/spearman")
+MONITORS = ("metric", "agreement/signed_cosine", "agreement/cosine", "agreement/spearman")
 
-_RENAMED = {"attribution_weight": "method_weight"}  # what runs of earlier versions call a setting
+RENAMED = {  # names of settings in earlier versions: stored runs and command lines may still use them
+    "attribution_weight": "method_weight",
+    "patience_weight": "pkd_weight",
+    "student": "student_init",
+    "watched": "monitor",
+    "patience": "early_stopping_patience",
+}
 Kind = Literal["int", "float", "text", "choice"]
 Value = int | float | str | None
 
@@ -129,8 +135,10 @@ class RunConfig:
     teacher: str = _setting(
         "bundled/sst2-teacher", "text", "Teacher", "The fine-tuned model the student learns from.", (1, 4096)
     )
-    method: str = _setting("ad_kd", "choice", "Method", "How the student learns from the teacher.", tuple(METHODS))
-    student: str = _setting(
+    method: str = _setting(
+        "ad_kd", "choice", "Method", "How the student learns from the teacher.", tuple(DISTILLATION_METHODS)
+    )
+    student_init: str = _setting(
         "first",
         "text",
         "Student begins as",
@@ -175,7 +183,7 @@ class RunConfig:
     method_weight: float = _setting(
         1.0, "float", "Method weight w", "Weight of what the method adds to plain KD.", (0.0, 10_000)
     )
-    patience_weight: float = _setting(
+    pkd_weight: float = _setting(
         100.0, "float", "Patience weight β", "Weight of the [CLS] states that PKD and GKD-CLS match.", (0.0, 100_000)
     )
     matching: str = _setting(
@@ -222,10 +230,10 @@ class RunConfig:
     evaluate_every: int = _setting(
         20, "int", "Evaluate every", "Steps between two evaluations, each of which saves a checkpoint.", (1, 1_000_000)
     )
-    watched: str = _setting(
-        "metric", "choice", "Best by", "What tells the best checkpoint, and whether to stop early.", WATCHED
+    monitor: str = _setting(
+        "metric", "choice", "Best by", "What tells the best checkpoint, and whether to stop early.", MONITORS
     )
-    patience: int | None = _setting(
+    early_stopping_patience: int | None = _setting(
         None,
         "int",
         "Patience",
@@ -291,17 +299,17 @@ class RunConfig:
     def weights(self) -> dict[str, float]:
         """The weight of every term of the loss, by the term's name."""
         common = {"ce": 1.0 - self.alpha, "kd": self.alpha}
-        return common | {term.name: getattr(self, term.weight) for term in METHODS[self.method].terms}
+        return common | {term.name: getattr(self, term.weight) for term in DISTILLATION_METHODS[self.method].terms}
 
     @property
     def made_from_teacher(self) -> bool:
         """Whether the student is made from its teacher, and is no model of its own."""
-        return self.student in FROM_TEACHER
+        return self.student_init in FROM_TEACHER
 
     @property
     def uses_dropout(self) -> bool:
         """Whether the student's dropout is on in training."""
-        return METHODS[self.method].dropout if self.dropout == "published" else self.dropout == "on"
+        return DISTILLATION_METHODS[self.method].dropout if self.dropout == "published" else self.dropout == "on"
 
     @property
     def command(self) -> str:
@@ -320,13 +328,13 @@ class RunConfig:
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> "RunConfig":
         """Build a config from named values, defaults for the rest; ConfigError for a name that is no field."""
-        values = {_RENAMED.get(name, name): value for name, value in values.items()}
+        values = current_names(values)
         unknown = [name for name in values if name not in FIELDS]
         if unknown:
             raise ConfigError(
                 f"Unknown setting {', '.join(_shortened(name) for name in unknown)}; choose among: {', '.join(FIELDS)}."
             )
-        return cls(**cast(dict[str, Any], values))
+        return cls(**values)
 
     @classmethod
     def from_json(cls, text: str) -> "RunConfig":
@@ -338,6 +346,14 @@ class RunConfig:
         if not isinstance(values, dict):
             raise ConfigError(f"The settings of a run are {_shortened(values)}; wanted a JSON object.")
         return cls.from_values(values)
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings under the names of this version; ConfigError where one is set under its old and new name."""
+    both = [f"{old} and {new}" for old, new in RENAMED.items() if old in values and new in values]
+    if both:
+        raise ConfigError(f"The settings contain {', '.join(both)}, two names of one setting; use the second one only.")
+    return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 FIELDS: dict[str, FieldSpec] = {item.name: replace(item.metadata["spec"], name=item.name) for item in fields(RunConfig)}

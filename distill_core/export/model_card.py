@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_core.catalog.catalog import ModelInfo
-from distill_core.config.methods import METHODS, as_set, terms_of
+from distill_core.config.methods import DISTILLATION_METHODS, as_set, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.glue import HUB_ID
 from distill_core.data.tasks import Task, get_task
@@ -154,13 +154,13 @@ def _what(run: Run, info: ModelInfo, task: Task, step: int, best: int) -> str:
 
 def _method(config: RunConfig, task: Task) -> list[str]:
     """Return the method in words: what it teaches, the terms of its loss, how they are set, and the papers."""
-    method, scores = METHODS[config.method], task.span is not None
-    begins = _BEGINNINGS.get(config.student, f"the model {plain(config.student)}")
+    method, scores = DISTILLATION_METHODS[config.method], task.span is not None
+    begins = _BEGINNINGS.get(config.student_init, f"the model {plain(config.student_init)}")
     terms = terms_of(config.method, scores, config.kd_form)
     lines = [f"- {term.title}, weight {config.weights[term.name]:.6g}. {term.words}" for term in terms]
     settings = {name: getattr(config, name) for name in method.settings}
-    teacher, layers = plain(config.teacher), f", {config.student_layers} of them" * (config.student in _BEGINNINGS)
-    if config.student == "random":
+    teacher, layers = plain(config.teacher), f", {config.student_layers} of them" * (config.student_init in _BEGINNINGS)
+    if config.student_init == "random":
         layers = f" in {config.student_layers} layer{'s' * (config.student_layers != 1)}"
     parts = [
         f"Method: **{method.title}** (`{config.method}`). {method.score_words if scores else method.words}",

@@ -1,10 +1,10 @@
 """The distillation methods: one file each; what a run sets for them makes its loss."""
 
 from distill_core.config.layer_mapping import Pairs, layer_pairs
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.objectives.ad_kd import AdKd
-from distill_core.objectives.base import ForwardPass, Method, Signal, forward_pass
+from distill_core.objectives.base import ForwardPass, Objective, TeacherTargets, forward_pass
 from distill_core.objectives.egkd_feature_selection import EgkdFeatureSelection
 from distill_core.objectives.egkd_gradient import EgkdGradient
 from distill_core.objectives.egkd_perturbation import EgkdPerturbation
@@ -15,9 +15,23 @@ from distill_core.objectives.loss import Loss, Part, Terms
 from distill_core.objectives.pkd import Pkd
 
 __all__ = [
-    "AdKd", "EgkdFeatureSelection", "EgkdGradient", "EgkdPerturbation", "ForwardPass", "Gkd", "GkdCls", "Loss",
-    "Method", "Part", "Pkd", "Signal", "SoftTargets", "Terms", "forward_pass", "make_loss",
-    "make_method",
+    "AdKd",
+    "EgkdFeatureSelection",
+    "EgkdGradient",
+    "EgkdPerturbation",
+    "ForwardPass",
+    "Gkd",
+    "GkdCls",
+    "Loss",
+    "Objective",
+    "Part",
+    "Pkd",
+    "SoftTargets",
+    "TeacherTargets",
+    "Terms",
+    "forward_pass",
+    "make_loss",
+    "make_objective",
 ]  # fmt: skip
 
 
@@ -25,7 +39,7 @@ def make_loss(config: RunConfig, student_layers: int, teacher_layers: int) -> Lo
     """Return the loss of a run; ConfigError where a student and a teacher of so many layers do not fit the method."""
     return Loss(
         weights=config.weights,
-        method=make_method(config, student_layers, teacher_layers),
+        objective=make_objective(config, student_layers, teacher_layers),
         soft=SoftTargets(config.temperature, config.kd_form, config.temperature_schedule == "annealed"),
         delay=config.method_delay,
         ramp=config.method_ramp,
@@ -34,12 +48,12 @@ def make_loss(config: RunConfig, student_layers: int, teacher_layers: int) -> Lo
     )
 
 
-def make_method(config: RunConfig, student_layers: int, teacher_layers: int) -> Method | None:
+def make_objective(config: RunConfig, student_layers: int, teacher_layers: int) -> Objective | None:
     """Return what a run's method adds to plain KD, None for plain KD itself; ConfigError as `make_loss`."""
     pairs: Pairs = ()
-    if "matching" in METHODS[config.method].settings:
+    if "matching" in DISTILLATION_METHODS[config.method].settings:
         pairs = layer_pairs(student_layers, teacher_layers, config.matching)
-    built: dict[str, Method | None] = {
+    built: dict[str, Objective | None] = {
         "kd": None,
         "ad_kd": AdKd(config.top_k, config.attribution_steps, config.map_norm, config.map_distance),
         "gkd": Gkd(),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill_core.attribution.reduce import l2_norm
-from distill_core.objectives.base import Counts, ForwardPass, Signal, per_count
+from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, per_count
 from distill_core.objectives.views import every_view, losses_of_views
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {"l2": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
@@ -35,22 +35,22 @@ class AdKd:
     key: str = "ad_kd"
     by_token: frozenset[str] = frozenset({"maps"})
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `maps` (batch, token, view), each of norm 1 over its tokens."""
         return {"maps": self._maps(teacher, self.top_k, create_graph=False).detach()}
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of nonzero entries of each view's maps."""
-        return {self.key: signal["maps"].count_nonzero(dim=(0, 1))}
+        return {self.key: targets["maps"].count_nonzero(dim=(0, 1))}
 
     def losses(
-        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+        self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ_views Σ d(a_teacher, a_student) / number of nonzero teacher entries.
 
         Differentiable in the student's parameters (second order); 0 when the maps are equal.
         """
-        wanted, own = signal["maps"], self._maps(student, None, create_graph=True)
+        wanted, own = targets["maps"], self._maps(student, None, create_graph=True)
         apart = DISTANCES[self.distance](own, wanted, reduction="none")
         return {self.key: per_count(apart.sum(dim=(0, 1)), counts[self.key])}
 

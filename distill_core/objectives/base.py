@@ -14,7 +14,7 @@ from distill_core.errors import ConfigError
 from distill_core.models.encoder import embed, logits_and_states, logits_from_embeddings
 from distill_core.models.tokenization import Inputs
 
-Signal = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
+TeacherTargets = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
 Counts = dict[str, Tensor]  # what the sums of each term are divided by, one number or one for each sum
 
 
@@ -110,8 +110,8 @@ def forward_pass(
     return ForwardPass(embeddings, full_precision(logits), inputs, labels, states, run, blank)
 
 
-class Method(Protocol):
-    """What is learned beside plain KD. Its repr names every setting that changes the signal."""
+class Objective(Protocol):
+    """What is learned beside plain KD. Its repr names every setting that changes the targets."""
 
     @property
     def key(self) -> str:
@@ -120,19 +120,19 @@ class Method(Protocol):
 
     @property
     def by_token(self) -> frozenset[str]:
-        """The parts of the signal whose second axis is the token; they are 0 on padding."""
+        """The parts of the targets whose second axis is the token; they are 0 on padding."""
         ...
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return what the student must match, computed from the teacher alone; carries no graph."""
         ...
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return what each term's sums are divided by; the counts of a batch's parts add up to the batch's."""
         ...
 
     def losses(
-        self, student: ForwardPass, signal: Signal, draw: torch.Generator, counts: Counts, /
+        self, student: ForwardPass, targets: TeacherTargets, draw: torch.Generator, counts: Counts, /
     ) -> dict[str, Float[Tensor, ""]]:
         """Return the method's terms by name for a batch or a part of one; those of the parts add up to the batch's.
 

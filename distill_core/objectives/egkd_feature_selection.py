@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from distill_core.objectives.base import Counts, ForwardPass, Signal, number_of, per_count
+from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, number_of, per_count
 from distill_core.objectives.egkd_gradient import signed_map
 
 
@@ -27,26 +27,26 @@ class EgkdFeatureSelection:
     key: str = "egkd_feature_selection"
     by_token: frozenset[str] = frozenset({"rationale"})
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `rationale` (batch, token), 1 where a token is of it, `alone` and `change` (batch, class)."""
         rationale = self._rationale(teacher)
         with torch.no_grad():
             alone, change = self._answers(teacher, rationale)
         return {"rationale": rationale, "alone": alone.detach(), "change": change.detach()}
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of examples."""
-        return {self.key: number_of(signal["change"])}
+        return {self.key: number_of(targets["change"])}
 
     def losses(
-        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+        self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ_c of the squared differences from the rationale alone and of the changes without it.
 
         Averaged over the batch; no gradient of a gradient is needed.
         """
-        alone, change = self._answers(student, signal["rationale"].bool())
-        gaps = (signal["alone"] - alone).square() + (signal["change"] - change).square()
+        alone, change = self._answers(student, targets["rationale"].bool())
+        gaps = (targets["alone"] - alone).square() + (targets["change"] - change).square()
         return {self.key: per_count(gaps.sum(), counts[self.key])}
 
     def _rationale(self, teacher: ForwardPass) -> Bool[Tensor, "batch token"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill_core.attribution.reduce import signed_sum, unit_norm
-from distill_core.objectives.base import Counts, ForwardPass, Signal, per_count
+from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, per_count
 from distill_core.objectives.views import log_odds
 
 
@@ -22,21 +22,21 @@ class EgkdGradient:
     key: str = "egkd_gradient"
     by_token: frozenset[str] = frozenset({"map"})
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `map` (batch, token) and `predicted` (batch), the teacher's class."""
         predicted = teacher.logits.argmax(dim=1)
         return {"map": signed_map(teacher, predicted, create_graph=False).detach(), "predicted": predicted}
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of nonzero entries of the maps."""
-        return {self.key: signal["map"].count_nonzero()}
+        return {self.key: targets["map"].count_nonzero()}
 
     def losses(
-        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+        self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ (a_teacher − a_student)² / number of nonzero teacher entries; 0 when the maps are equal."""
-        own = signed_map(student, signal["predicted"].long(), create_graph=True)
-        return {self.key: per_count((signal["map"] - own).square().sum(), counts[self.key])}
+        own = signed_map(student, targets["predicted"].long(), create_graph=True)
+        return {self.key: per_count((targets["map"] - own).square().sum(), counts[self.key])}
 
 
 def signed_map(forward: ForwardPass, index: Tensor, *, create_graph: bool) -> Float[Tensor, "batch token"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from distill_core.objectives.base import Counts, ForwardPass, Signal, number_of, per_count
+from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, number_of, per_count
 
 SHARE = 0.25  # of the tokens that an erasure takes out, on average (ours)
 
@@ -29,24 +29,24 @@ class EgkdPerturbation:
     key: str = "egkd_perturbation"
     by_token: frozenset[str] = frozenset({"erased"})
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `erased` (batch, token, erasure), 1 where a token is out, and `change` (batch, erasure, class)."""
         erased = drawn_erasures(teacher, self.erasures)
         with torch.no_grad():
             change = teacher.answers_without(erased) - teacher.answers[:, None]
         return {"erased": erased, "change": change.detach()}
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of examples."""
-        return {self.key: number_of(signal["change"])}
+        return {self.key: number_of(targets["change"])}
 
     def losses(
-        self, student: ForwardPass, signal: Signal, draw: torch.Generator, counts: Counts
+        self, student: ForwardPass, targets: TeacherTargets, draw: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ_c (Δp_teacher(c) − Δp_student(c))², averaged over the batch and the erasures looked at."""
         chosen = torch.randperm(self.erasures, generator=draw)[: self.each_step].to(student.logits.device)
-        own = student.answers_without(signal["erased"][:, :, chosen].bool()) - student.answers[:, None]
-        apart = (signal["change"][:, chosen] - own).square().sum(dim=2).mean(dim=1)
+        own = student.answers_without(targets["erased"][:, :, chosen].bool()) - student.answers[:, None]
+        apart = (targets["change"][:, chosen] - own).square().sum(dim=2).mean(dim=1)
         return {self.key: per_count(apart.sum(), counts[self.key])}
 
 

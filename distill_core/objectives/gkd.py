@@ -1,7 +1,7 @@
 """GKD: the student matches the direction of the teacher's gradient at every token.
 
 Source: Wang, Li, Sun, *Gradient Knowledge Distillation for Pre-trained Language Models*, 2022, arXiv 2211.01071, and
-its authors' code: the signal is each model's own highest probability; a student's embeddings are its teacher's and
+its authors' code: the targets is each model's own highest probability; a student's embeddings are its teacher's and
 stay as they are, and its dropout is 0.
 """
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
-from distill_core.objectives.base import Counts, ForwardPass, Signal, per_count
+from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, per_count
 from distill_core.objectives.views import predicted_view
 
 
@@ -26,23 +26,23 @@ class Gkd:
     key: str = "gkd"
     by_token: frozenset[str] = frozenset({"gradient"})
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `gradient` (batch, token, width), of L2 norm 1 at every token that has one."""
         return {"gradient": _directions(teacher, create_graph=False).detach()}
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of tokens with a teacher gradient."""
-        return {self.key: wanted_directions(signal["gradient"])}
+        return {self.key: wanted_directions(targets["gradient"])}
 
     def losses(
-        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+        self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ ‖g_teacher − g_student‖² / number of tokens with a teacher gradient; at most 4.
 
         Differentiable in the student's parameters (second order); 0 when the directions are equal. Both models must
         be of one width.
         """
-        apart = (signal["gradient"] - _directions(student, create_graph=True)).square().sum()
+        apart = (targets["gradient"] - _directions(student, create_graph=True)).square().sum()
         return {self.key: per_count(apart, counts[self.key])}
 
 

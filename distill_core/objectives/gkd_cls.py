@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
 from distill_core.config.layer_mapping import Pairs
-from distill_core.objectives.base import Counts, ForwardPass, Signal, full_precision, per_count
+from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, full_precision, per_count
 from distill_core.objectives.gkd import masked, wanted_directions
 from distill_core.objectives.pkd import Pkd
 from distill_core.objectives.views import predicted_view
@@ -26,27 +26,27 @@ class GkdCls:
     key: str = "gkd_cls"
     by_token: frozenset[str] = frozenset({"gradient"})
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `gradient` (batch, token, width), `cls_gradient` and `states` (batch, layer, width), of length 1."""
         found = self._directions(teacher, [wanted for _, wanted in self.pairs], create_graph=False)
-        return {name: values.detach() for name, values in found.items()} | dict(Pkd(self.pairs).signal(teacher))
+        return {name: values.detach() for name, values in found.items()} | dict(Pkd(self.pairs).targets(teacher))
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return the numbers of tokens, and of examples for each layer, with a teacher gradient; PKD's."""
-        at_cls = (signal["cls_gradient"] != 0).any(dim=-1).sum(dim=0)
-        return {"gkd": wanted_directions(signal["gradient"]), "gkd_cls": at_cls} | Pkd(self.pairs).counts(signal)
+        at_cls = (targets["cls_gradient"] != 0).any(dim=-1).sum(dim=0)
+        return {"gkd": wanted_directions(targets["gradient"]), "gkd_cls": at_cls} | Pkd(self.pairs).counts(targets)
 
     def losses(
-        self, student: ForwardPass, signal: Signal, draw: torch.Generator, counts: Counts
+        self, student: ForwardPass, targets: TeacherTargets, draw: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return `gkd` as GKD has it, `gkd_cls`: the same at [CLS], added up over the layers, and `pkd`."""
         own = self._directions(student, [own for own, _ in self.pairs], create_graph=True)
-        apart = {name: (signal[name] - own[name]).square() for name in own}
+        apart = {name: (targets[name] - own[name]).square() for name in own}
         terms = {
             "gkd": per_count(apart["gradient"].sum(), counts["gkd"]),
             "gkd_cls": per_count(apart["cls_gradient"].sum(dim=(0, 2)), counts["gkd_cls"]),
         }
-        return terms | Pkd(self.pairs).losses(student, signal, draw, counts)
+        return terms | Pkd(self.pairs).losses(student, targets, draw, counts)
 
     @staticmethod
     def _directions(forward: ForwardPass, layers: list[int], *, create_graph: bool) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from distill_core.objectives.base import Counts, ForwardPass, Method, Signal
+from distill_core.objectives.base import Counts, ForwardPass, Objective, TeacherTargets
 from distill_core.objectives.kd import SoftTargets, label_loss
 
 Terms = dict[str, tuple[Float[Tensor, ""], float]]  # by name: the raw value and its weight
@@ -37,24 +37,26 @@ class Loss:
     """
 
     weights: Mapping[str, float]
-    method: Method | None = None
+    objective: Objective | None = None
     soft: SoftTargets = field(default_factory=SoftTargets)
     delay: int = 0
     ramp: int = 0
     every: int = 1
     seed: int = 0
 
-    def counts(self, signals: Sequence[Signal]) -> Counts:
-        """Return what the method's terms are divided by, for a batch given as the signals of its parts."""
+    def counts(self, batch_targets: Sequence[TeacherTargets]) -> Counts:
+        """Return what the method's terms are divided by, for a batch given as the batch_targets of its parts."""
         total: Counts = {}
-        method = self.method
-        for counts in [] if method is None else [method.counts(signal) for signal in signals]:
+        objective = self.objective
+        for counts in [] if objective is None else [objective.counts(targets) for targets in batch_targets]:
             for name, count in counts.items():
                 total[name] = total[name] + count if name in total else count
         return total
 
-    def terms(self, student: ForwardPass, teacher: Float[Tensor, "batch class"], signal: Signal, part: Part) -> Terms:
-        """Return every term for a batch or a part of it; `teacher`: its logits, `signal`: the method's.
+    def terms(
+        self, student: ForwardPass, teacher: Float[Tensor, "batch class"], targets: TeacherTargets, part: Part
+    ) -> Terms:
+        """Return every term for a batch or a part of it; `teacher`: its logits, `targets`: the method's.
 
         The terms of a batch's parts add up to the batch's. The method draws no random number from those that the rest
         of the training uses.
@@ -65,14 +67,14 @@ class Loss:
             "ce": (part_of_batch * label_loss(student.logits, student.labels), self.weights["ce"]),
             "kd": (part_of_batch * soft, self.weights["kd"]),
         }
-        if self.method is None or (step - 1) % self.every:
+        if self.objective is None or (step - 1) % self.every:
             return found
         share = self.share_at(step)
         devices = [student.logits.device] if student.logits.is_cuda else []
         own = self.seed * 1_000_003 + step
         with torch.random.fork_rng(devices):
             torch.manual_seed(own + 500_000 * (1 + part.index))  # else its passes had the dropout of the next step
-            more = self.method.losses(student, signal, torch.Generator().manual_seed(own), part.counts)
+            more = self.objective.losses(student, targets, torch.Generator().manual_seed(own), part.counts)
         return found | {name: (raw, share * self.weights[name]) for name, raw in more.items()}
 
     def share_at(self, step: int) -> float:

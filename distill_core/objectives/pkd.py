@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
 from distill_core.config.layer_mapping import Pairs
-from distill_core.objectives.base import Counts, ForwardPass, Signal, full_precision, number_of, per_count
+from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, full_precision, number_of, per_count
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,23 @@ class Pkd:
     key: str = "pkd"
     by_token: frozenset[str] = frozenset()
 
-    def signal(self, teacher: ForwardPass) -> Signal:
+    def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `states` (batch, layer, width), of L2 norm 1."""
         return {"states": cls_states(teacher, [wanted for _, wanted in self.pairs]).detach()}
 
-    def counts(self, signal: Signal) -> Counts:
+    def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of examples."""
-        return {self.key: number_of(signal["states"])}
+        return {self.key: number_of(targets["states"])}
 
     def losses(
-        self, student: ForwardPass, signal: Signal, _: torch.Generator, counts: Counts
+        self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return the squared difference, averaged over batch, layers and width (as GKD's code has it); at most 4 / D.
 
         Sun et al. add up over layers and width: the same but for a factor, which the weight carries.
         """
         own = cls_states(student, [own for own, _ in self.pairs])
-        apart = (signal["states"] - own).square().mean(dim=(1, 2))
+        apart = (targets["states"] - own).square().mean(dim=(1, 2))
         return {self.key: per_count(apart.sum(), counts[self.key])}
 
 

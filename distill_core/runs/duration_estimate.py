@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import median
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.devices import kind_of
@@ -91,7 +91,7 @@ def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
 
 def step_cost(config: RunConfig) -> float:
     """Return the mean cost of a step relative to a step of plain KD."""
-    method = METHODS[config.method]
+    method = DISTILLATION_METHODS[config.method]
     times = config.attribution_steps if "attribution_steps" in method.settings else 1
     if "erasures_each_step" in method.settings:
         times = min(config.erasures_each_step, config.erasures)
@@ -100,8 +100,8 @@ def step_cost(config: RunConfig) -> float:
 
 
 def _kind(config: RunConfig) -> tuple[object, ...]:
-    made = (config.student, config.student_layers if config.made_from_teacher else None)
-    pacing = (getattr(config, name) for name in PACE_SETTINGS if name in METHODS[config.method].settings)
+    made = (config.student_init, config.student_layers if config.made_from_teacher else None)
+    pacing = (getattr(config, name) for name in PACE_SETTINGS if name in DISTILLATION_METHODS[config.method].settings)
     return config.task, config.teacher, config.method, *made, *pacing
 
 

@@ -69,9 +69,12 @@ def pinned(config: RunConfig) -> RunConfig:
 
     Relative folders become absolute, and `auto` data what it means now.
     """
-    student = config.student if config.made_from_teacher else _absolute(config.student)
+    student = config.student_init if config.made_from_teacher else _absolute(config.student_init)
     return replace(
-        config, teacher=_absolute(config.teacher), student=student, source=pinned_source(config.task, config.source)
+        config,
+        teacher=_absolute(config.teacher),
+        student_init=student,
+        source=pinned_source(config.task, config.source),
     )
 
 

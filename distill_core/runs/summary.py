@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import FIELDS, RunConfig, Value
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.runs.events import DataUsed
@@ -99,5 +99,11 @@ def _outcome(run: Run, last: Evaluated, best: Evaluated, now: float) -> Outcome:
 
 def _searched(run: Run) -> str:
     config = run.config
-    named = (METHODS[config.method].title, TASKS[config.task].title, config.teacher, config.student, config.source)
+    named = (
+        DISTILLATION_METHODS[config.method].title,
+        TASKS[config.task].title,
+        config.teacher,
+        config.student_init,
+        config.source,
+    )
     return "\n".join((run.id, run.name, run.note, *run.tags, run.reason, config.task, config.method, *named)).casefold()

@@ -32,7 +32,7 @@ class Forecast:
         return Forecast(*(min(limit, seconds) for seconds in (self.likely, self.low, self.high)))
 
 
-class Remaining:
+class EtaEstimator:
     """The times of a training's steps and evaluations, in seconds, and what follows for those to come."""
 
     def __init__(self, evaluations: Iterable[float] = ()) -> None:

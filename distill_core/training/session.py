@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import Dataset, load_split
 from distill_core.data.tasks import Answer, constant_metrics, get_task, task_metrics
@@ -45,9 +45,11 @@ class Session:
         if checkpoint and not _sound(self._record):
             raise RunError(f"{checkpoint / RECORD} is missing or damaged: it says where the run is. {START_ANEW}")
         self.begin = int(self._record.get("step", 0))
-        watched = config.watched if "/" in config.watched else metric_names.main_metric(get_task(config.task))
+        monitor = config.monitor if "/" in config.monitor else metric_names.main_metric(get_task(config.task))
         minutes = None if config.max_minutes is None else 60 * config.max_minutes
-        self._stopping = Stopping(watched, config.patience, minutes, best_step=int(self._record.get("best", 0)))
+        self._stopping = Stopping(
+            monitor, config.early_stopping_patience, minutes, best_step=int(self._record.get("best", 0))
+        )
         self._training: Training | None = None
         self._teacher: LoadedModel | None = None
         self._student: PreTrainedModel | None = None
@@ -85,7 +87,7 @@ class Session:
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher, held_out[:PROBE_EXAMPLES])
         loss = make_loss(config, layer_count(student), layer_count(teacher.network))
-        cache = TeacherCache(teacher, loss.method, rows, training.labels)
+        cache = TeacherCache(teacher, loss.objective, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
         task = get_task(config.task)
         if not self.begin:
@@ -123,7 +125,7 @@ class Session:
         """
         if self._student is None or self._teacher is None:
             raise RunError("There is no student yet: the run ended while it was loading.")
-        method = METHODS[self.config.method].title
+        method = DISTILLATION_METHODS[self.config.method].title
         about = {
             "task": self.config.task,
             "description": f"{layer_count(self._student)} layers, {method}, {self.config.teacher}",
@@ -185,19 +187,19 @@ class Session:
         One made of the teacher's layers keeps the teacher's embeddings as they are; any other trains its own.
         """
         config = self.config
-        method = METHODS[config.method]
+        method = DISTILLATION_METHODS[config.method]
         if method.erases and teacher.mask_id is None:
             raise ModelError(
                 f"{method.title} erases tokens with [MASK], and the tokenizer of {teacher.id} has none: choose another "
                 "method or teacher."
             )
         length = min(config.max_length, teacher.max_length)
-        if config.student == "random":
+        if config.student_init == "random":
             fresh = without_weights(teacher.network, config.student_layers, config.seed)
             return make_trainable(fresh, embeddings=True), length
         if config.made_from_teacher:
-            return make_trainable(keep_layers(teacher.network, config.student_layers, config.student)), length
-        student = open_model(config.student, config.device, config.task)
+            return make_trainable(keep_layers(teacher.network, config.student_layers, config.student_init)), length
+        student = open_model(config.student_init, config.device, config.task)
         if not same_tokens(student, teacher):
             raise ModelError(
                 f"The student {student.id} and the teacher {teacher.id} cut text into different tokens, so one cannot "

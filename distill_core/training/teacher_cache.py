@@ -1,4 +1,4 @@
-"""The teacher's logits and signals for a training set: each example computed once, kept over epochs and runs.
+"""The teacher's logits and batch_targets for a training set: each example computed once, kept over epochs and runs.
 
 A batch whose examples are all known costs no teacher call. How a number is rounded depends on the shape of the batch it
 is computed in. On the CPU, where a run's weights are to be the same whichever runs came before, an example is therefore
@@ -17,12 +17,12 @@ from distill_core.errors import RunError, StoreError
 from distill_core.models.encoder import LoadedModel, embed
 from distill_core.models.micro_batches import in_parts
 from distill_core.models.tokenization import Encoded, Inputs, collate
-from distill_core.objectives import ForwardPass, Method, Signal, forward_pass
+from distill_core.objectives import ForwardPass, Objective, TeacherTargets, forward_pass
 from distill_core.training.teacher_store import TeacherStore
 
 BATCH = 64  # examples of which the teacher's logits alone are computed at once
 GROUP, WIDTH = 8, 16  # on the CPU: examples in a batch, and what its tokens are a multiple of
-_LOGITS = "logits"  # beside the parts of the method's signal
+_LOGITS = "logits"  # beside the parts of the method's targets
 
 
 class TeacherCache:
@@ -34,7 +34,7 @@ class TeacherCache:
     def __init__(
         self,
         teacher: LoadedModel,
-        method: Method | None,
+        objective: Objective | None,
         rows: Sequence[Encoded],
         labels: Shaped[Tensor, " example"],
         *,
@@ -42,10 +42,10 @@ class TeacherCache:
     ) -> None:
         self._teacher, self._rows, self._labels = teacher, rows, labels
         self._grouped = teacher.device.type == "cpu" and not batched
-        self._method = method
-        self._by_token = method.by_token if method is not None else frozenset()
+        self._objective = objective
+        self._by_token = objective.by_token if objective is not None else frozenset()
         kind = " batched" * batched
-        self._store = TeacherStore(f"{teacher.fingerprint} {method!r}{kind}", self._by_token)
+        self._store = TeacherStore(f"{teacher.fingerprint} {objective!r}{kind}", self._by_token)
         self._lengths = [len(row.ids) for row in rows]
         self._digests = [example_digest(row, label) for row, label in zip(rows, labels.tolist(), strict=True)]
         wanted, names = set(self._digests), {_LOGITS, *self._by_token}
@@ -62,8 +62,8 @@ class TeacherCache:
 
     def batch(
         self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch class"], Signal]:
-        """Return the teacher's logits and the method's signal for the examples `rows`, padded as `inputs` is."""
+    ) -> tuple[Float[Tensor, "batch class"], TeacherTargets]:
+        """Return the teacher's logits and the method's targets for the examples `rows`, padded as `inputs` is."""
         missing = [row for row in rows if self._digests[row] not in self._numbers]
         if missing and self._grouped:
             for group, width in self._groups(missing):
@@ -104,8 +104,11 @@ class TeacherCache:
 
     def _compute(self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> None:
         self.calls += 1
-        forward = teacher_pass(self._teacher, inputs, labels, needs_graph=self._method is not None)
-        found = {_LOGITS: forward.logits.detach(), **(self._method.signal(forward) if self._method is not None else {})}
+        forward = teacher_pass(self._teacher, inputs, labels, needs_graph=self._objective is not None)
+        found = {
+            _LOGITS: forward.logits.detach(),
+            **(self._objective.targets(forward) if self._objective is not None else {}),
+        }
         numbers = {name: values.float().cpu() for name, values in found.items()}
         if not all(values.isfinite().all() for values in numbers.values()):
             raise RunError(

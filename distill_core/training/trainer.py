@@ -26,7 +26,7 @@ from distill_core.objectives.kd import label_loss
 from distill_core.runs import metric_names
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Ended, Event, Measured, Note, Phase
-from distill_core.training.eta import Remaining
+from distill_core.training.eta import EtaEstimator
 from distill_core.training.resource_usage import Usage, memory_mb
 from distill_core.training.state import TrainingState, random_states, set_random_states
 from distill_core.training.teacher_cache import TeacherCache
@@ -80,11 +80,11 @@ class Training:
         self._student, self._teacher, self._dropout, self._seed = student, teacher, dropout, seed
         self._steps, self._evaluate, self._every = steps, evaluate, evaluate_every
         self._update = _Update(student, learning_rate, steps, min(micro_batch or batch_size, batch_size))
-        self._objective = Objective(student, train, teacher, loss, steps, mixed)
+        self._loss = TrainingLoss(student, train, teacher, loss, steps, mixed)
         self._batches = _endless_batches(train, batch_size, torch.Generator().manual_seed(seed))
         self._step, self._evaluated = 0, -1  # the steps taken, and how many they were at the latest evaluation
         self._seconds = 0.0  # of training, in earlier processes
-        self._remaining = Remaining()
+        self._remaining = EtaEstimator()
         self._random: Mapping[str, Tensor] | None = None
         self._stopping = stopping or Stopping("")
 
@@ -105,7 +105,9 @@ class Training:
             self._update.set(state.numbers["update"], state.tensors)
             self._stopping.set(state.numbers["stopping"])
             self._evaluated, self._seconds = int(state.numbers["evaluated"]), float(state.numbers["seconds"])
-            self._remaining = Remaining(map(float, state.numbers.get("evaluations", ())))  # earlier versions kept none
+            self._remaining = EtaEstimator(
+                map(float, state.numbers.get("evaluations", ()))
+            )  # earlier versions kept none
             self._random = {name: state.tensors[name] for name in state.tensors if name.startswith("random/")}
             if not 0 < state.step <= self._steps or "random/cpu" not in self._random:
                 raise ValueError(f"step {state.step} of {self._steps}")
@@ -161,7 +163,7 @@ class Training:
         """Take the next step and return the examples in it and its numbers."""
         self._student.train(self._dropout)
         step, rows, update = self._step + 1, next(self._batches), self._update
-        work = partial(update.gradients, step, self._objective, rows)
+        work = partial(update.gradients, step, self._loss, rows)
         while (values := tried(work, self._student.device)) is None:
             yield Note(update.halve(step, len(rows)))
         values |= update.step(step)
@@ -207,7 +209,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Objective:
+class TrainingLoss:
     """The loss of a run on its training set: the terms of any batch; `steps`: of the whole run."""
 
     student: PreTrainedModel
@@ -226,10 +228,10 @@ class Objective:
                 yield {"ce": (len(batch[1]) / len(rows) * raw, 1.0)}
             return
         known = [self.teacher.batch(chosen, *batch) for chosen, batch in zip(parts(rows, size), batches, strict=True)]
-        counts = self.loss.counts([signal for _, signal in known])
-        for index, (batch, (logits, signal)) in enumerate(zip(batches, known, strict=True)):
+        counts = self.loss.counts([targets for _, targets in known])
+        for index, (batch, (logits, targets)) in enumerate(zip(batches, known, strict=True)):
             part = Part(step, self.steps, len(rows), counts, index)
-            yield self.loss.terms(self._forward(*batch), logits, signal, part)
+            yield self.loss.terms(self._forward(*batch), logits, targets, part)
 
     def _batch(self, rows: Sequence[int]) -> tuple[Inputs, Tensor]:
         device = self.student.device
@@ -286,12 +288,12 @@ class _Update:
         self._size = halved(before)
         return f"Step {step}: {before} examples at once are too many for memory, from here on {self._size} are."
 
-    def gradients(self, step: int, objective: Objective, rows: Sequence[int]) -> dict[str, float]:
+    def gradients(self, step: int, training_loss: TrainingLoss, rows: Sequence[int]) -> dict[str, float]:
         """Take the gradient of the weighted sum of the terms and return its numbers; RunError if one is not finite."""
         self._optimizer.zero_grad(set_to_none=True)
         values: dict[str, float] = {}
         shares: dict[str, float] = {}
-        for terms in objective.terms(step, rows, self._size):
+        for terms in training_loss.terms(step, rows, self._size):
             for name, (raw, _) in terms.items():
                 _check_finite(step, f"{name} term", raw)
             if not values:

@@ -122,7 +122,7 @@ def test_a_deleted_run_is_gone_with_all_it_had(store: Store) -> None:
         delete(store, run_id)
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student"])
+@pytest.mark.parametrize("kind", ["teacher", "student_init"])
 def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None:
     run_id = add_run_with_student(store)
     user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", kind: f"run/{run_id}"}))

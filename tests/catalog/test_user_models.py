@@ -33,7 +33,7 @@ def test_one_that_is_there_for_another_task_is_not_lost() -> None:
     assert [one.task for one in list_added()] == ["sst2"]
 
 
-@pytest.mark.parametrize("use", [{"teacher": "a"}, {"teacher": "/m"}, {"student": "a"}, {"student": "/m"}])
+@pytest.mark.parametrize("use", [{"teacher": "a"}, {"teacher": "/m"}, {"student_init": "a"}, {"student_init": "/m"}])
 def test_a_model_that_a_run_that_waits_uses_cannot_be_removed(use: dict[str, str], store: Store) -> None:
     remember(entry("a"))
     store.add("one", RunConfig(**use))

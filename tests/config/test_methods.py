@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from distill_core.config.methods import METHODS, as_set, terms_of
+from distill_core.config.methods import DISTILLATION_METHODS, as_set, terms_of
 from distill_core.config.run_config import RunConfig
 
 
@@ -32,7 +32,7 @@ def test_only_what_a_method_leaves_open_is_said() -> None:
 
 @pytest.mark.parametrize("scores", [False, True])
 def test_formulas_are_whole(scores: bool) -> None:
-    for method in METHODS:
+    for method in DISTILLATION_METHODS:
         for term in terms_of(method, scores):
             assert term.formula.count("{") == term.formula.count("}")
             assert term.formula.count(r"\left") - term.formula.count(r"\leftarrow") == term.formula.count(r"\right")

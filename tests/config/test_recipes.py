@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distill_core.cli import app
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.recipes import GLUE_SIZES, RECIPES, YOURS, changes_in_words, get_recipe, recipes_for
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
@@ -26,8 +26,12 @@ def test_a_recipe_is_a_run(name: str) -> None:
     assert changes_in_words(recipe, config, 1000) == f"Settings as published. {YOURS}"
     assert recipe.changes(config, 1000) == {}
     assert recipe in recipes_for(recipe.task, recipe.method)
-    read = {setting for setting in recipe.settings if any(setting in info.settings for info in METHODS.values())}
-    assert read <= set(METHODS[recipe.method].settings)
+    read = {
+        setting
+        for setting in recipe.settings
+        if any(setting in info.settings for info in DISTILLATION_METHODS.values())
+    }
+    assert read <= set(DISTILLATION_METHODS[recipe.method].settings)
 
 
 PUBLISHED = {  # task: epochs, batch, learning rate, α, τ, w, K, schedule of τ; Wu et al. 2023, the authors' scripts

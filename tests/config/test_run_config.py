@@ -1,13 +1,14 @@
 """RunConfig: every bad value is refused by name, range and value, and a config survives JSON."""
 
 import json
+import re
 import shlex
 
 import pytest
 from typer.testing import CliRunner
 
 from distill_core.cli import app
-from distill_core.config.run_config import FIELDS, RunConfig
+from distill_core.config.run_config import FIELDS, RENAMED, RunConfig
 from distill_core.errors import ConfigError
 
 
@@ -95,8 +96,30 @@ def test_a_missing_key_takes_its_default_and_an_unknown_one_is_refused() -> None
         RunConfig.from_json('{"stepz": 5}')
 
 
-def test_a_record_of_an_earlier_version_is_read() -> None:
-    assert RunConfig.from_json('{"attribution_weight": 7.0}').method_weight == 7.0
+OLD_SETTINGS = {
+    "attribution_weight": 7.0, "patience_weight": 5.0, "student": "even", "watched": "agreement/cosine", "patience": 3
+}  # fmt: skip
+CURRENT = RunConfig(
+    method_weight=7.0, pkd_weight=5.0, student_init="even", monitor="agreement/cosine", early_stopping_patience=3
+)
+
+
+def test_settings_of_an_earlier_version_are_read_under_their_old_names() -> None:
+    assert RENAMED.keys() == OLD_SETTINGS.keys()
+    assert RunConfig.from_json(json.dumps(OLD_SETTINGS)) == CURRENT
+    assert set(RENAMED.values()) <= set(FIELDS)
+    with pytest.raises(ConfigError, match="contain patience and early_stopping_patience, two names of one setting"):
+        RunConfig.from_values({"patience": 3, "early_stopping_patience": 3})
+
+
+def test_options_of_an_earlier_version_are_accepted_and_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = taken_by_submit(monkeypatch)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in OLD_SETTINGS.items()]
+    CliRunner().invoke(app, ["distill", *options])
+    assert taken == [CURRENT]
+    help_text = CliRunner().invoke(app, ["distill", "--help"]).output
+    for name in OLD_SETTINGS:
+        assert not re.search(rf"--{name.replace('_', '-')}\s", help_text)
 
 
 def test_a_record_without_a_word_on_what_is_kept_keeps_best_and_last() -> None:
@@ -108,7 +131,7 @@ def test_a_record_without_a_word_on_what_is_kept_keeps_best_and_last() -> None:
 
 
 def test_every_term_has_its_weight() -> None:
-    config = RunConfig(method="gkd_cls", alpha=0.75, method_weight=3.0, patience_weight=20.0)
+    config = RunConfig(method="gkd_cls", alpha=0.75, method_weight=3.0, pkd_weight=20.0)
     assert config.weights == {"ce": 0.25, "kd": 0.75, "gkd": 3.0, "gkd_cls": 3.0, "pkd": 20.0}
     assert RunConfig(method="kd", alpha=1.0).weights == {"ce": 0.0, "kd": 1.0}
 
@@ -142,6 +165,18 @@ def test_every_field_explains_itself_in_one_sentence() -> None:
         assert len(spec.help) <= 100
 
 
+def taken_by_submit(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """Return the list that the settings of submitted runs are put into, in place of running them."""
+    taken: list[RunConfig] = []
+
+    def submit(_: object, config: RunConfig) -> str:
+        taken.append(config)
+        raise ConfigError("submitted")
+
+    monkeypatch.setattr("distill_core.runs.scheduler.submit", submit)
+    return taken
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -152,13 +187,7 @@ def test_every_field_explains_itself_in_one_sentence() -> None:
 )
 def test_a_runs_command_line_is_that_run(values: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     config = RunConfig.from_values(values)
-    taken: list[RunConfig] = []
-
-    def instead(_: object, given: RunConfig) -> str:
-        taken.append(given)
-        raise ConfigError("enough")
-
-    monkeypatch.setattr("distill_core.runs.scheduler.submit", instead)
+    taken = taken_by_submit(monkeypatch)
     words = shlex.split(config.command)
     assert words[:4] == ["python", "-m", "distill_core", "distill"]
     CliRunner().invoke(app, words[3:])

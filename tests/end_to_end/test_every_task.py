@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from distill_core.catalog.catalog import bundled_models
 from distill_core.cli import app
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
 from distill_core.runs.store import Store
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 def turns(first: int) -> list[tuple[str, str]]:
     """Return tasks and methods to run: each task with the next method, or all with all."""
-    methods = list(METHODS)
+    methods = list(DISTILLATION_METHODS)
     if os.environ.get("EVERY_METHOD") == "1":
         return [(task, method) for task in SHIPPED for method in methods]
     return [(task, methods[(first + at) % len(methods)]) for at, task in enumerate(SHIPPED)]
@@ -40,7 +40,7 @@ def call(*arguments: str) -> Any:
 
 
 def names_of(method: str) -> set[str]:
-    return {term.name for term in METHODS[method].terms}
+    return {term.name for term in DISTILLATION_METHODS[method].terms}
 
 
 @pytest.mark.parametrize("task", SHIPPED)

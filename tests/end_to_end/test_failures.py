@@ -185,7 +185,7 @@ def test_a_teacher_damaged_while_its_run_waits_is_the_reason(
 
 def test_a_student_of_another_task_is_the_reason(store: Store, tmp_path: Path) -> None:
     teacher, student = tiny_folder(tmp_path / "teacher"), tiny_folder(tmp_path / "student", task="mnli")
-    assert "mnli" in failed(store, small_run(teacher, student=str(student))).reason
+    assert "mnli" in failed(store, small_run(teacher, student_init=str(student))).reason
 
 
 # data ------------------------------------------------------------------------------------------

@@ -250,9 +250,9 @@ def test_a_session_goes_on_to_the_very_weights(tmp_path: Path, student: str, met
     config = replace(small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=7, method=method, student_layers=2))
     if student == "a model":
         save_model(tiny_network(seed=9), tiny_tokenizer(), tmp_path / "start", {"task": "sst2"})
-        config = replace(config, student=str(tmp_path / "start"))
+        config = replace(config, student_init=str(tmp_path / "start"))
     elif student == "random":
-        config = replace(config, student="random")
+        config = replace(config, student_init="random")
     whole = drive(prepare(config), tmp_path / "whole")
     shutil.rmtree(home() / "teacher")
     parts = drive(prepare(config), tmp_path / "part", until_step=2)

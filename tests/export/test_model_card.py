@@ -13,7 +13,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from distill_core.catalog.catalog import ModelInfo
-from distill_core.config.methods import METHODS, terms_of
+from distill_core.config.methods import DISTILLATION_METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
@@ -132,7 +132,7 @@ def test_a_card_of_any_names_is_well_formed(text: str) -> None:
     line = text.replace("\u0085", "")  # no setting holds a control character
     data = (DataUsed("train", text, 7, text), DataUsed(text, text, 8, "b"))
     record: dict[str, Any] = {"step": 1, "versions": {text: text}, "fingerprints": {"teacher": text}}
-    card = card_of(record, data, name=line, teacher=line, student=line, source=line)
+    card = card_of(record, data, name=line, teacher=line, student_init=line, source=line)
     assert header(card)["teacher"] == line
     page = _Page(card)
     assert page.tags <= set("h1 h2 p strong em code pre ul li table thead tbody tr th td".split())
@@ -148,11 +148,11 @@ def test_a_fence_is_longer_than_any_in_its_code() -> None:
     assert code_block("a", "sh") == "```sh\na\n```"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 @pytest.mark.parametrize("task", ["sst2", "stsb"])
 def test_every_method_is_told_with_its_terms_and_papers(method: str, task: str) -> None:
     card = card_of(method=method, task=task, alpha=0.8, kd_form="kl")
-    info = METHODS[method]
+    info = DISTILLATION_METHODS[method]
     assert f"**{info.title}** (`{method}`)" in card
     for term in terms_of(method, task == "stsb", "kl"):
         assert term.words in card
@@ -164,7 +164,7 @@ def test_every_method_is_told_with_its_terms_and_papers(method: str, task: str) 
 def test_papers_are_those_of_the_methods_pages() -> None:
     root = Path(__file__).parents[2] / "docs" / "methods"
     pages = {path.stem: path.read_text(encoding="utf-8") for path in root.glob("*.md")}
-    assert set(PAPERS) == set(METHODS)
+    assert set(PAPERS) == set(DISTILLATION_METHODS)
     everything = " ".join(pages.values())
     for method, papers in PAPERS.items():
         for paper in papers:
@@ -237,7 +237,7 @@ def test_the_state_of_the_run_is_told() -> None:
 @pytest.mark.parametrize("student", ["first", "even", "last", "random", "org/model"])
 def test_what_the_student_began_as_is_told(student: str) -> None:
     words = {"random": "random weights in 2 layers,", "org/model": "the model org/model,"}
-    card = card_of(student=student, student_layers=2)
+    card = card_of(student_init=student, student_layers=2)
     assert f"The student began as {words.get(student, '')}" in card
     assert ("2 of them" in card) == (student in ("first", "even", "last"))
 

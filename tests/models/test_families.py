@@ -15,7 +15,7 @@ from distill_core.attribution.baselines import BASELINES, baseline_embeddings
 from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.attribution.reduce import word_numbers
 from distill_core.catalog.catalog import find_model
-from distill_core.config.methods import METHODS as TAUGHT
+from distill_core.config.methods import DISTILLATION_METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.explanation.explain import explain
@@ -33,7 +33,7 @@ from distill_core.models.encoder import (
 )
 from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import Inputs, collate, encode
-from distill_core.objectives import make_method
+from distill_core.objectives import make_objective
 from distill_core.runs.events import Measured
 from distill_core.training.session import prepare
 from distill_core.training.trainer import student_pass
@@ -234,11 +234,11 @@ def test_every_method_teaches_every_family(name: str, method: str) -> None:
     teacher = family_model(name, layers=3)
     student = make_trainable(keep_layers(teacher.network, 2))
     inputs, labels = family_inputs(teacher), torch.zeros(len(family_rows(teacher)), dtype=torch.long)
-    found = make_method(RunConfig(method=method), 2, 3)
+    found = make_objective(RunConfig(method=method), 2, 3)
     assert found is not None
-    signal = found.signal(student_pass(teacher.network, inputs, labels, teacher.mask_id))
+    targets = found.targets(student_pass(teacher.network, inputs, labels, teacher.mask_id))
     forward = student_pass(student, inputs, labels, teacher.mask_id)
-    terms = found.losses(forward, signal, torch.Generator().manual_seed(0), found.counts(signal))
+    terms = found.losses(forward, targets, torch.Generator().manual_seed(0), found.counts(targets))
     assert all(term > 0 for term in terms.values())
     sum(terms.values()).backward()
     moved = [p for p in student.parameters() if p.grad is not None and p.grad.abs().max() > 0]

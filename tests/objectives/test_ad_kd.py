@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import AdKd, ForwardPass, GkdCls, make_method
+from distill_core.objectives import AdKd, ForwardPass, GkdCls, make_objective
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import assert_equal, gradients_of, passed, rest
 from tests.support.tiny import random_inputs, tiny_network
@@ -102,8 +102,8 @@ def test_value_and_gradients_equal_the_formula(classes: int, pair: bool, method:
 def test_a_student_equal_to_its_teacher_has_no_loss(steps: int) -> None:
     network, inputs, labels = tiny_network(), random_inputs((6, 4)), torch.tensor([1, 0])
     method, forward = AdKd(steps=steps), student_pass(network, inputs, labels)
-    signal = method.signal(student_pass(network, inputs, labels))
-    assert method.losses(forward, signal, DRAW, method.counts(signal))["ad_kd"].item() == 0.0
+    targets = method.targets(student_pass(network, inputs, labels))
+    assert method.losses(forward, targets, DRAW, method.counts(targets))["ad_kd"].item() == 0.0
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -119,7 +119,7 @@ def test_a_teacher_that_is_sure_everywhere_has_its_map_in_float32(classes: int, 
     with torch.no_grad():
         network.classifier.bias[0] = gap  # sure of the first class at every point of the path
     both = (network, copy.deepcopy(network).double())
-    maps = [AdKd(steps=steps).signal(student_pass(one, inputs, labels))["maps"] for one in both]
+    maps = [AdKd(steps=steps).targets(student_pass(one, inputs, labels))["maps"] for one in both]
     assert (maps[0].dtype, maps[1].dtype) == (torch.float32, torch.float64)
     assert maps[1].isfinite().all()
     assert maps[1].abs().sum() > 0
@@ -141,9 +141,9 @@ def test_a_linear_toy_by_hand() -> None:
         )
 
     method = AdKd()
-    signal = method.signal(forward(3.0, 4.0))
-    torch.testing.assert_close(signal["maps"], torch.tensor([[[0.6], [0.8]]], dtype=torch.float64))
-    loss = method.losses(forward(1.0, 1.0), signal, DRAW, method.counts(signal))["ad_kd"]
+    targets = method.targets(forward(3.0, 4.0))
+    torch.testing.assert_close(targets["maps"], torch.tensor([[[0.6], [0.8]]], dtype=torch.float64))
+    loss = method.losses(forward(1.0, 1.0), targets, DRAW, method.counts(targets))["ad_kd"]
     by_hand = ((0.6 - 0.5**0.5) ** 2 + (0.8 - 0.5**0.5) ** 2) / 2
     assert loss.item() == pytest.approx(by_hand, abs=1e-12)
 
@@ -159,17 +159,17 @@ def test_padding_is_left_out() -> None:
         Inputs(*(t.clone() for t in (wide.input_ids, wide.attention_mask, wide.token_type_ids, wide.special))),
     ):
         inputs.input_ids[0, :5] = short.input_ids[0]
-        signal = method.signal(student_pass(teacher, inputs, labels))
+        targets = method.targets(student_pass(teacher, inputs, labels))
         losses.append(
-            method.losses(student_pass(student, inputs, labels), signal, DRAW, method.counts(signal))["ad_kd"]
+            method.losses(student_pass(student, inputs, labels), targets, DRAW, method.counts(targets))["ad_kd"]
         )
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-9)
 
 
 def test_the_settings_of_a_run_make_the_method() -> None:
     config = RunConfig(top_k=3, attribution_steps=4, map_norm="l1", map_distance="smooth_l1")
-    assert make_method(config, 3, 6) == AdKd(3, 4, "l1", "smooth_l1")
-    assert make_method(RunConfig(method="kd"), 3, 6) is None
-    assert make_method(RunConfig(method="gkd_cls", matching="last"), 3, 6) == GkdCls(((1, 4), (2, 5)))
+    assert make_objective(config, 3, 6) == AdKd(3, 4, "l1", "smooth_l1")
+    assert make_objective(RunConfig(method="kd"), 3, 6) is None
+    assert make_objective(RunConfig(method="gkd_cls", matching="last"), 3, 6) == GkdCls(((1, 4), (2, 5)))
     assert repr(AdKd()) == repr(AdKd(distance="l1"))  # the teacher's maps are the same
     assert len({repr(one) for one in (AdKd(), AdKd(steps=2), AdKd(norm="l1"), AdKd(top_k=2))}) == 4

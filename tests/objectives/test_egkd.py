@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import EgkdFeatureSelection, EgkdGradient, EgkdPerturbation, Method
+from distill_core.objectives import EgkdFeatureSelection, EgkdGradient, EgkdPerturbation, Objective
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import DRAWN, MASK, assert_equal, losses_and_gradients, passed, rest
 from tests.support.tiny import random_inputs, tiny_network
@@ -60,7 +60,7 @@ def change(network: nn.Module, inputs: Inputs, row: int, erased: list[int]) -> T
 
 
 def plain_perturbation(student: nn.Module, teacher: nn.Module, inputs: Inputs, method: EgkdPerturbation) -> Tensor:
-    sets = method.signal(student_pass(teacher, inputs, torch.zeros(len(inputs.input_ids)), MASK))["erased"]
+    sets = method.targets(student_pass(teacher, inputs, torch.zeros(len(inputs.input_ids)), MASK))["erased"]
     chosen = torch.randperm(3, generator=torch.Generator().manual_seed(DRAWN))[:2].tolist()
     gaps = []
     for row in range(len(inputs.input_ids)):
@@ -105,7 +105,7 @@ def test_values_and_gradients_equal_the_formulas(classes: int, pair: bool, lengt
 
 @each_method
 @pytest.mark.parametrize("classes", [1, 2, 3])
-def test_a_student_equal_to_its_teacher_has_no_loss(method: Method, classes: int) -> None:
+def test_a_student_equal_to_its_teacher_has_no_loss(method: Objective, classes: int) -> None:
     network, inputs, labels = tiny_network(classes=classes), random_inputs((6, 4)), torch.tensor([1, 0])
     terms, _ = losses_and_gradients(method, network.requires_grad_(True), network, inputs, labels)
     assert terms[method.key].item() == 0.0
@@ -114,26 +114,26 @@ def test_a_student_equal_to_its_teacher_has_no_loss(method: Method, classes: int
 def test_what_is_erased_depends_on_the_example_alone() -> None:
     network, wide = tiny_network(), random_inputs((30, 12, 20))
     method = EgkdPerturbation(erasures=8)
-    together = method.signal(student_pass(network, wide, torch.zeros(3), MASK))["erased"]
+    together = method.targets(student_pass(network, wide, torch.zeros(3), MASK))["erased"]
     for row, length in enumerate((30, 12, 20)):
         inputs = wide.select(torch.tensor([row]))
-        alone = method.signal(student_pass(network, inputs, torch.zeros(1), MASK))["erased"]
+        alone = method.targets(student_pass(network, inputs, torch.zeros(1), MASK))["erased"]
         assert torch.equal(alone[0], together[row, :length])
     assert not together[wide.special].any()
     assert together.any(dim=1).all()  # one token at least, each time
     assert len({tuple(one.tolist()) for one in together[0].T}) == 8
     assert 0.15 < together[0].float().mean() < 0.4
-    shortest = method.signal(student_pass(network, random_inputs((3,)), torch.zeros(1), MASK))["erased"]
+    shortest = method.targets(student_pass(network, random_inputs((3,)), torch.zeros(1), MASK))["erased"]
     assert shortest[0, 1].all()
 
 
 def test_a_step_looks_at_erasures_of_its_own() -> None:
     teacher, student, inputs = tiny_network(seed=1), tiny_network(seed=2), random_inputs((9, 7))
     method = EgkdPerturbation(erasures=8, each_step=1)
-    signal = method.signal(student_pass(teacher, inputs, torch.zeros(2), MASK))
+    targets = method.targets(student_pass(teacher, inputs, torch.zeros(2), MASK))
     forward = student_pass(student, inputs, torch.zeros(2), MASK)
-    draws, counts = [torch.Generator().manual_seed(step) for step in range(20)], method.counts(signal)
-    found = {method.losses(forward, signal, draw, counts)[method.key].item() for draw in draws}
+    draws, counts = [torch.Generator().manual_seed(step) for step in range(20)], method.counts(targets)
+    found = {method.losses(forward, targets, draw, counts)[method.key].item() for draw in draws}
     assert len(found) > 4
     assert repr(method) == repr(EgkdPerturbation(erasures=8, each_step=3))  # the teacher's part is the same
 
@@ -141,4 +141,4 @@ def test_a_step_looks_at_erasures_of_its_own() -> None:
 def test_a_tokenizer_without_a_mask_is_refused() -> None:
     network, inputs = tiny_network(), random_inputs((6,))
     with pytest.raises(ConfigError, match=r"has no \[MASK\], which this method erases with"):
-        EgkdPerturbation().signal(student_pass(network, inputs, torch.zeros(1)))
+        EgkdPerturbation().targets(student_pass(network, inputs, torch.zeros(1)))

@@ -29,13 +29,13 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
 
 
 def test_opposite_directions_are_4_and_orthogonal_ones_2() -> None:
-    signal = {"gradient": torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])}  # the last is padding
-    assert Gkd().counts(signal)["gkd"].item() == 2
+    targets = {"gradient": torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])}  # the last is padding
+    assert Gkd().counts(targets)["gkd"].item() == 2
     x = torch.zeros(1, 3, 2, requires_grad=True)
     inputs = Inputs(torch.ones(1, 3), torch.tensor([[1, 1, 0]]), None, torch.zeros(1, 3, dtype=torch.bool))
     against = torch.tensor([[[-5.0, 0.0], [3.0, 0.0], [7.0, 7.0]]])  # its own gradient at padding does not count
     forward = ForwardPass(x, (against * x).sum(dim=(1, 2))[:, None], inputs, torch.zeros(1), (), lambda p: p, lambda: x)
-    loss = Gkd().losses(forward, signal, torch.Generator(), Gkd().counts(signal))["gkd"]
+    loss = Gkd().losses(forward, targets, torch.Generator(), Gkd().counts(targets))["gkd"]
     assert loss.item() == pytest.approx((4.0 + 2.0) / 2)
 
 
@@ -45,8 +45,8 @@ def test_a_teacher_that_is_sure_still_has_a_direction(sure: float) -> None:
     teacher, inputs, labels = tiny_network(classes=3, seed=1), random_inputs((6,)), torch.tensor([1])
     with torch.no_grad():
         teacher.classifier.weight.mul_(sure)
-    found = Gkd().signal(student_pass(teacher, inputs, labels))["gradient"]
-    exact = Gkd().signal(student_pass(teacher.double(), inputs, labels))["gradient"]
+    found = Gkd().targets(student_pass(teacher, inputs, labels))["gradient"]
+    exact = Gkd().targets(student_pass(teacher.double(), inputs, labels))["gradient"]
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
     torch.testing.assert_close(exact.norm(dim=-1), torch.ones(1, 6, dtype=torch.float64))
 

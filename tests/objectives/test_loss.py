@@ -9,7 +9,7 @@ from torch import Tensor
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import AdKd, EgkdPerturbation, Loss, Method, Part, make_loss
+from distill_core.objectives import AdKd, EgkdPerturbation, Loss, Objective, Part, make_loss
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import MASK
 from tests.support.tiny import random_inputs, tiny_network
@@ -22,14 +22,14 @@ def value(loss: Loss, part: Part, dropout: float = 0.0) -> Tensor | None:
     student = make_trainable(tiny_network(seed=1, dropout=dropout))
     student.train(dropout > 0)
     inputs, labels = random_inputs((9, 7, 8)), torch.tensor([1, 0, 1])
-    assert loss.method is not None
-    signal = loss.method.signal(student_pass(tiny_network(seed=2), inputs, labels, MASK))
+    assert loss.objective is not None
+    targets = loss.objective.targets(student_pass(tiny_network(seed=2), inputs, labels, MASK))
     torch.manual_seed(3)
     forward = student_pass(student, inputs, labels, MASK)
     teacher = tiny_network(seed=2)(inputs_embeds=None, input_ids=inputs.input_ids).logits.detach()
-    whole = replace(part, counts=loss.counts([signal]))
-    terms = loss.terms(forward, teacher, signal, whole)
-    return terms[loss.method.key][0].detach() if loss.method.key in terms else None
+    whole = replace(part, counts=loss.counts([targets]))
+    terms = loss.terms(forward, teacher, targets, whole)
+    return terms[loss.objective.key][0].detach() if loss.objective.key in terms else None
 
 
 def test_every_step_and_every_seed_looks_at_erasures_of_its_own() -> None:
@@ -56,12 +56,12 @@ def test_each_part_of_a_batch_has_dropout_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("method", [AdKd(steps=2), EgkdPerturbation(4, 2)], ids=lambda method: method.key)
-def test_a_batch_wider_than_any_of_its_examples_is_the_same(method: Method) -> None:
+def test_a_batch_wider_than_any_of_its_examples_is_the_same(method: Objective) -> None:
     network, labels, whole = tiny_network(), torch.tensor([1]), random_inputs((5, 9))
     assert whole.token_type_ids is not None
     row = Inputs(whole.input_ids[:1], whole.attention_mask[:1], whole.token_type_ids[:1], whole.special[:1])
     assert row.input_ids.shape[1] == 9  # the first has 5 tokens
     both = (row, row.select(torch.tensor([0])))
-    padded, tight = (method.signal(student_pass(network, one, labels, MASK)) for one in both)
+    padded, tight = (method.targets(student_pass(network, one, labels, MASK)) for one in both)
     for name, values in tight.items():
         torch.testing.assert_close(padded[name][:, : values.shape[1]], values, rtol=1e-4, atol=1e-6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
@@ -19,19 +19,19 @@ from tests.support.tiny import random_inputs, tiny_network
 def summed(loss: Loss, student: nn.Module, teacher: nn.Module, parts: list[tuple[Inputs, Tensor]]) -> Tensor:
     """Return the weighted sum of all terms of a batch that is computed in these parts."""
     known = [student_pass(teacher, *part, MASK) for part in parts]
-    signals = [{} if loss.method is None else loss.method.signal(one) for one in known]
-    examples, counts = sum(len(labels) for _, labels in parts), loss.counts(signals)
+    batch_targets = [{} if loss.objective is None else loss.objective.targets(one) for one in known]
+    examples, counts = sum(len(labels) for _, labels in parts), loss.counts(batch_targets)
     total = torch.zeros((), dtype=torch.float64)
-    for index, (part, one, signal) in enumerate(zip(parts, known, signals, strict=True)):
+    for index, (part, one, targets) in enumerate(zip(parts, known, batch_targets, strict=True)):
         terms = loss.terms(
-            student_pass(student, *part, MASK), one.logits.detach(), signal, Part(1, 1, examples, counts, index)
+            student_pass(student, *part, MASK), one.logits.detach(), targets, Part(1, 1, examples, counts, index)
         )
         total = total + sum(raw * weight for raw, weight in terms.values())
     return total
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 def test_parts_add_up(method: str, classes: int) -> None:
     settings: dict[str, Any] = {"method": method, "attribution_steps": 2}
     for form in ("cross_entropy", "kl"):

@@ -8,7 +8,7 @@ from distill_core.config.layer_mapping import layer_pairs
 from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import GkdCls, Method, Pkd
+from distill_core.objectives import GkdCls, Objective, Pkd
 from tests.support.reference_losses import assert_equal, confidence, gkd_loss, losses_and_gradients, passed
 from tests.support.tiny import random_inputs, tiny_network
 
@@ -55,7 +55,7 @@ def test_values_and_gradients_equal_the_formulas(classes: int, pair: bool, lengt
 
 
 @pytest.mark.parametrize("method", [Pkd(((1, 1), (2, 2))), GkdCls(((1, 1), (2, 2)))], ids=lambda method: method.key)
-def test_a_student_equal_to_its_teacher_has_no_loss(method: Method) -> None:
+def test_a_student_equal_to_its_teacher_has_no_loss(method: Objective) -> None:
     network, inputs, labels = tiny_network(layers=3, classes=3), random_inputs((6, 4)), torch.tensor([1, 0])
     terms, _ = losses_and_gradients(method, network.requires_grad_(True), network, inputs, labels)
     assert {name: term.item() for name, term in terms.items()} == dict.fromkeys(terms, 0.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core.config.methods import METHODS, terms_of
+from distill_core.config.methods import DISTILLATION_METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.paths import run_folder
 from distill_core.runs import scheduler
@@ -89,7 +89,7 @@ def evaluated(step: int, accuracy: float, signed: float = 0.1, unsigned: float =
 
 def test_the_form_offers_every_setting_with_its_label_and_range(teacher: str) -> None:
     widgets = {}
-    for method in METHODS:  # each has its own
+    for method in DISTILLATION_METHODS:  # each has its own
         page = open_distill(teacher=teacher, method=method)
         assert not page.exception
         for widget in (*page.number_input, *page.selectbox, *page.text_input, *page.get("button_group")):
@@ -103,17 +103,17 @@ def test_the_form_offers_every_setting_with_its_label_and_range(teacher: str) ->
             assert range_words in widget.help.replace("\\", "")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 def test_each_method_says_what_it_is_and_asks_for_what_it_reads(teacher: str, method: str) -> None:
     page = open_distill(teacher=teacher, method=method, device="cpu")
     assert not page.exception
     assert not page.error
-    assert METHODS[method].words in [one.value for one in page.caption]
+    assert DISTILLATION_METHODS[method].words in [one.value for one in page.caption]
     formula = page.latex[0].value
     assert all(term.symbol in formula for term in terms_of(method))
     shown = {str(widget.key).removeprefix("distill.") for widget in (*page.number_input, *page.selectbox)}
-    own = {setting for info in METHODS.values() for setting in info.settings}
-    assert shown & own == set(METHODS[method].settings)
+    own = {setting for info in DISTILLATION_METHODS.values() for setting in info.settings}
+    assert shown & own == set(DISTILLATION_METHODS[method].settings)
 
 
 def test_the_terms_are_explained_as_they_are_set(teacher: str) -> None:

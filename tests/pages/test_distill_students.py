@@ -20,7 +20,7 @@ def teacher(own_home: Path) -> str:
 def test_a_student_is_chosen_and_where_it_does_not_fit_the_form_says_so(teacher: str, store: Store) -> None:
     page = open_page("distill.py", {})
     page.selectbox(key="distill.teacher").set_value(teacher).run()
-    student = page.selectbox(key="distill.student")
+    student = page.selectbox(key="distill.student_init")
     assert student.options[:4] == [
         "Teacher’s first layers", "Teacher’s even layers", "Teacher’s last layers", "Random weights",
     ]  # fmt: skip
@@ -31,7 +31,7 @@ def test_a_student_is_chosen_and_where_it_does_not_fit_the_form_says_so(teacher:
     page.selectbox(key="distill.method").set_value("gkd").run()
     assert "is 8 wide, its teacher 16: choose a student of one width" in page.error[0].value.replace("\\", "")
     assert page.button(key="distill.start").disabled
-    page.selectbox(key="distill.student").set_value("even").run()
+    page.selectbox(key="distill.student_init").set_value("even").run()
     assert not page.error
     page.number_input(key="distill.student_layers").set_value(5).run()
     assert "has 4 layers: wanted 1 to 4" in page.error[0].value.replace("\\", "")

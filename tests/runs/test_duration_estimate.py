@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.duration_estimate import estimate_duration, measured_paces, step_cost
 from distill_core.runs.events import Measured
@@ -20,24 +20,24 @@ def test_a_guess_grows_with_method_layers_and_length(store: Store) -> None:
         return found.seconds
 
     plain = seconds()
-    for method, info in METHODS.items():
+    for method, info in DISTILLATION_METHODS.items():
         assert (seconds(method=method) > 1.5 * plain) is (info.cost > 1.5)
     assert seconds(student_layers=6) > 1.5 * plain
     assert seconds(40.0) > 2 * plain
-    assert estimate_duration(store, RunConfig(student="roberta"), "cpu").seconds is None
+    assert estimate_duration(store, RunConfig(student_init="roberta"), "cpu").seconds is None
 
 
 def test_a_guess_counts_how_often_a_method_s_part_is_computed() -> None:
     def cost(**settings: Any) -> float:
         return step_cost(RunConfig(**settings))
 
-    extra = METHODS["ad_kd"].cost - 1
+    extra = DISTILLATION_METHODS["ad_kd"].cost - 1
     assert cost(method="ad_kd") == pytest.approx(1 + extra)
     assert cost(method="ad_kd", attribution_steps=8) == pytest.approx(1 + 8 * extra)
     assert cost(method="ad_kd", attribution_steps=8, method_every=4) == pytest.approx(1 + 2 * extra)
     assert cost(method="kd", attribution_steps=8, method_every=4, erasures_each_step=3) == 1.0
-    assert cost(method="gkd", attribution_steps=8) == METHODS["gkd"].cost
-    erasing = METHODS["egkd_perturbation"].cost - 1
+    assert cost(method="gkd", attribution_steps=8) == DISTILLATION_METHODS["gkd"].cost
+    erasing = DISTILLATION_METHODS["egkd_perturbation"].cost - 1
     assert cost(method="egkd_perturbation", erasures=2, erasures_each_step=9) == pytest.approx(1 + 2 * erasing)
 
 

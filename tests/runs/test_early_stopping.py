@@ -73,7 +73,9 @@ def measured_until_the_end(config: RunConfig) -> Iterator[Event]:
 
 
 def test_a_run_ends_after_its_patience_with_its_last_evaluation(tmp_path: Path) -> None:
-    given = small_run(tiny_folder(tmp_path / "teacher"), steps=60, evaluate_every=2, patience=2, learning_rate=1e-8)
+    given = small_run(
+        tiny_folder(tmp_path / "teacher"), steps=60, evaluate_every=2, early_stopping_patience=2, learning_rate=1e-8
+    )
     events = list(measured_until_the_end(given))
     assert isinstance(events[-1], Ended)
     assert "Stopped early at step 6: 2 evaluations without a better validation/accuracy" in events[-1].text
@@ -93,7 +95,7 @@ def test_a_run_whose_time_is_over_is_evaluated_and_ends(tmp_path: Path) -> None:
 
 def test_agreement_can_be_what_is_watched(tmp_path: Path) -> None:
     teacher = tiny_folder(tmp_path / "teacher")
-    session = prepare(replace(small_run(teacher, watched="agreement/signed_cosine"), steps=4, evaluate_every=1))
+    session = prepare(replace(small_run(teacher, monitor="agreement/signed_cosine"), steps=4, evaluate_every=1))
     found = {e.step: e.values["agreement/signed_cosine"] for e in session.events() if is_look(e)}
     del found[0]
     assert session.best == max(found, key=lambda step: found[step])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.config.methods import METHODS, terms_of
-from distill_core.config.run_config import WATCHED
+from distill_core.config.methods import DISTILLATION_METHODS, terms_of
+from distill_core.config.run_config import MONITORS
 from distill_core.data.tasks import TASKS
 from distill_core.runs import metric_names
 from distill_core.runs.metric_names import METRICS, color_key, evaluated_names, metric_title, sort_key
@@ -39,7 +39,7 @@ def test_a_term_has_one_colour_key_in_all_its_forms() -> None:
 
 
 def test_every_term_of_every_method_has_a_title_of_its_own() -> None:
-    terms = {term.name for method in METHODS for term in terms_of(method)}
+    terms = {term.name for method in DISTILLATION_METHODS for term in terms_of(method)}
     assert len({metric_title(name) for name in terms | set(METRICS)}) == len(terms | set(METRICS))
 
 
@@ -60,7 +60,7 @@ def test_results_come_first() -> None:
 
 
 def test_a_run_is_monitored_by_a_name_that_is_measured() -> None:
-    assert set(WATCHED) - {"metric"} <= set(METRICS)
+    assert set(MONITORS) - {"metric"} <= set(METRICS)
 
 
 def test_the_store_s_index_holds_what_every_evaluation_measures(tmp_path: Path) -> None:

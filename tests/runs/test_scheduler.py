@@ -90,8 +90,8 @@ def test_what_another_process_would_read_differently_is_pinned(
     (tmp_path / "my-model").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLUE_DIR", "glue")
-    config = store.get(submit(store, RunConfig(teacher="my-model", student="./my-model"))).config
-    assert {config.teacher, config.student} == {str(tmp_path / "my-model")}
+    config = store.get(submit(store, RunConfig(teacher="my-model", student_init="./my-model"))).config
+    assert {config.teacher, config.student_init} == {str(tmp_path / "my-model")}
     assert config.source == str(tmp_path / "glue")
     monkeypatch.delenv("GLUE_DIR")
     config = store.get(submit(store, RunConfig())).config
@@ -101,7 +101,7 @@ def test_what_another_process_would_read_differently_is_pinned(
         assert store.get(submit(store, RunConfig())).config.source == "auto"
     (tmp_path / "first").mkdir()
     for student in ("first", "bundled/sst2-kd", "hub/org/m@1"):
-        assert store.get(submit(store, RunConfig(student=student))).config.student == student
+        assert store.get(submit(store, RunConfig(student_init=student))).config.student_init == student
 
 
 # one at a time ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import ForwardPass, Method
+from distill_core.objectives import ForwardPass, Objective
 from distill_core.training.trainer import student_pass
 
 MASK = 4  # id of the tiny tokenizer's [MASK]
@@ -46,12 +46,12 @@ def rest(network: nn.Module, x: Tensor, states: list[Tensor] | None = None) -> T
 
 
 def losses_and_gradients(
-    method: Method, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor
+    method: Objective, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """Return the library's terms by name, and the gradient of each by parameter."""
-    signal = method.signal(student_pass(teacher, inputs, labels, MASK))
+    targets = method.targets(student_pass(teacher, inputs, labels, MASK))
     forward: ForwardPass = student_pass(student, inputs, labels, MASK)
-    terms = method.losses(forward, signal, torch.Generator().manual_seed(DRAWN), method.counts(signal))
+    terms = method.losses(forward, targets, torch.Generator().manual_seed(DRAWN), method.counts(targets))
     return terms, {name: gradients_of(term, student) for name, term in terms.items()}
 
 
@@ -63,7 +63,7 @@ def gradients_of(loss: Tensor, network: nn.Module) -> dict[str, Tensor]:
 
 
 def assert_equal(
-    method: Method, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor, wanted: dict[str, Tensor]
+    method: Objective, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor, wanted: dict[str, Tensor]
 ) -> None:
     """Assert that each term equals the plain one, in value and in every parameter's gradient."""
     terms, gradients = losses_and_gradients(method, student, teacher, inputs, labels)

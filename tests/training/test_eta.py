@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from distill_core.training.eta import Forecast, Remaining
+from distill_core.training.eta import EtaEstimator, Forecast
 
 EVERY, STEPS = 20, 400  # of a simulated run
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)  # of its steps, after which it is asked how long it will still take
 
 
-def seen(steps: list[float], evaluations: list[float]) -> Remaining:
-    remaining = Remaining(evaluations)
+def seen(steps: list[float], evaluations: list[float]) -> EtaEstimator:
+    remaining = EtaEstimator(evaluations)
     for seconds in steps:
         remaining.step(seconds)
     return remaining

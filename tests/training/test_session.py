@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distill_core.catalog.catalog import find_teacher
-from distill_core.config.methods import METHODS, terms_of
+from distill_core.config.methods import DISTILLATION_METHODS, terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.column_mapping import guess_mapping
 from distill_core.data.datasets import load_split
@@ -37,10 +37,10 @@ def config(tmp_path: Path, *, task: str = "sst2", **changes: object) -> RunConfi
 
 def layers(method: str) -> int:
     """Return how many layers a student needs at least: matched layers lie between others."""
-    return 2 if "matching" in METHODS[method].settings else 1
+    return 2 if "matching" in DISTILLATION_METHODS[method].settings else 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 def test_a_run_measures_trains_and_saves_a_plain_folder(tmp_path: Path, method: str) -> None:
     session = prepare(config(tmp_path, method=method, student_layers=layers(method)))
     events = list(session.events())
@@ -76,7 +76,7 @@ def test_runs_of_all_seeds_learn_from_the_same_examples() -> None:
     assert len(chosen[0].examples) == 16 < len(load_split("sst2", "train", "bundled").examples)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 @pytest.mark.parametrize("task", ["mnli", "stsb", "cola"])
 def test_pairs_three_classes_and_scores_are_learned_alike(tmp_path: Path, task: str, method: str) -> None:
     session = prepare(config(tmp_path, task=task, method=method, student_layers=layers(method)))
@@ -116,9 +116,9 @@ def test_the_settings_of_matched_layers_reach_the_training(tmp_path: Path) -> No
         return [event.values["loss"] for event in events if isinstance(event, Measured) and "loss" in event.values][-1]
 
     plain = last_loss()
-    assert last_loss(patience_weight=5.0) != plain
+    assert last_loss(pkd_weight=5.0) != plain
     assert last_loss(matching="last") != plain
-    assert last_loss(patience_weight=0.0) == last_loss(matching="last", patience_weight=0.0)
+    assert last_loss(pkd_weight=0.0) == last_loss(matching="last", pkd_weight=0.0)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_student_without_inner_layers_is_refused_before_it_trains(tmp_path: Pa
 @pytest.mark.parametrize("begins", ["first", "even", "last", "random"])
 def test_a_student_begins_as_it_is_said(tmp_path: Path, begins: str) -> None:
     teacher = tiny_folder(tmp_path / "deep", layers=4, task="sst2")
-    given = replace(config(tmp_path, student=begins, learning_rate=1e-8), teacher=str(teacher), student_layers=2)
+    given = replace(config(tmp_path, student_init=begins, learning_rate=1e-8), teacher=str(teacher), student_layers=2)
     session = prepare(given)
     list(session.events())
     session.save(tmp_path / "student", {"run": "r"})
@@ -165,17 +165,17 @@ def test_a_student_begins_as_it_is_said(tmp_path: Path, begins: str) -> None:
 
 def test_a_random_student_depends_on_the_seed_alone(tmp_path: Path) -> None:
     def first_loss(seed: int) -> float:
-        events = prepare(config(tmp_path, student="random", seed=seed, dropout="off")).events()
+        events = prepare(config(tmp_path, student_init="random", seed=seed, dropout="off")).events()
         return next(event.values["loss"] for event in events if isinstance(event, Measured) and "loss" in event.values)
 
     assert first_loss(1) == first_loss(1) != first_loss(2)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 def test_a_narrower_student_learns_where_the_method_allows_it(tmp_path: Path, method: str) -> None:
     narrow = tiny_folder(tmp_path / "narrow", layers=2, task="sst2", width=8)
-    given = config(tmp_path, method=method, student=str(narrow))
-    if METHODS[method].same_width:
+    given = config(tmp_path, method=method, student_init=str(narrow))
+    if DISTILLATION_METHODS[method].same_width:
         with pytest.raises(ModelError, match=r"is 8 wide, its teacher 16: choose a student of one width"):
             find_teacher(given)
         return
@@ -193,15 +193,15 @@ def test_a_narrower_student_learns_where_the_method_allows_it(tmp_path: Path, me
 def test_a_student_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     other = tiny_folder(tmp_path / "other", layers=1, task="cola")
     with pytest.raises(ModelError, match="was trained for task cola, not for sst2"):
-        find_teacher(config(tmp_path, student=str(other)))
+        find_teacher(config(tmp_path, student_init=str(other)))
     with pytest.raises(ModelError, match="Unknown model"):
         find_teacher(config(tmp_path, student="nowhere"))
     cut = sentiment_folder(tmp_path / "roberta", "roberta")
     with pytest.raises(ModelError, match="cut text into different tokens"):
-        list(prepare(config(tmp_path, student=str(cut))).events())
+        list(prepare(config(tmp_path, student_init=str(cut))).events())
 
 
-@pytest.mark.parametrize("method", [name for name, info in METHODS.items() if info.erases])
+@pytest.mark.parametrize("method", [name for name, info in DISTILLATION_METHODS.items() if info.erases])
 def test_a_teacher_without_a_mask_is_refused_before_anything_is_computed(tmp_path: Path, method: str) -> None:
     given = config(tmp_path, method=method)
     file = tmp_path / "teacher" / "tokenizer_config.json"
@@ -214,11 +214,11 @@ def test_a_teacher_without_a_mask_is_refused_before_anything_is_computed(tmp_pat
         next(events)
 
 
-@pytest.mark.parametrize("method", [name for name, info in METHODS.items() if info.compares_embeddings])
+@pytest.mark.parametrize("method", [name for name, info in DISTILLATION_METHODS.items() if info.compares_embeddings])
 def test_embeddings_of_other_widths_are_refused_by_name(tmp_path: Path, method: str) -> None:
     narrow = tiny_folder(tmp_path / "narrow", layers=layers(method), width=8)
     with pytest.raises(ModelError, match=r"compares gradients at the embeddings; those of .* are 8 wide"):
-        list(prepare(config(tmp_path, method=method, student=str(narrow))).events())
+        list(prepare(config(tmp_path, method=method, student_init=str(narrow))).events())
 
 
 def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:

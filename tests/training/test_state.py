@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
 from distill_core.models.encoder import make_trainable
@@ -32,7 +32,7 @@ class Process:
 
     def __init__(self, folder: Path, key: str = "kd", memory: int = 1000, **settings: object) -> None:
         teacher = tiny_model(folder / "teacher", layers=2, seed=3)
-        layers = 2 if "matching" in METHODS[key].settings else 1
+        layers = 2 if "matching" in DISTILLATION_METHODS[key].settings else 1
         config = RunConfig.from_values({"method": key, "student_layers": layers, "dropout": "on", **settings})
         self.student = make_trainable(keep_layers(teacher.network, layers))
         for module in self.student.modules():
@@ -40,7 +40,7 @@ class Process:
                 module.p = 0.3
         self.student.classifier.register_forward_pre_hook(lambda _, given: _fail(len(given[0]) > memory))
         train, loss = training_set(), make_loss(config, layers, 2)
-        cache = TeacherCache(teacher, loss.method, train.rows, train.labels)
+        cache = TeacherCache(teacher, loss.objective, train.rows, train.labels)
         self.training = Training(
             student=self.student, train=train, teacher=cache, loss=loss, steps=STEPS, batch_size=4,
             learning_rate=1e-2, seed=5, evaluate=lambda: {"validation/accuracy": 0.5}, evaluate_every=EVERY,
@@ -77,7 +77,7 @@ def interrupted(folder: Path, key: str, after: int, **settings: object) -> tuple
     return second.weights(), told
 
 
-@pytest.mark.parametrize("key", METHODS)
+@pytest.mark.parametrize("key", DISTILLATION_METHODS)
 @pytest.mark.parametrize("after", [2, 5, 6, 8])  # a step, just before an evaluation, at it, in the second epoch
 def test_every_method_goes_on_as_if_nothing_had_been(tmp_path: Path, key: str, after: int) -> None:
     whole = Process(tmp_path, key)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from distill_core.errors import RunError
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode
-from distill_core.objectives import AdKd, ForwardPass, GkdCls, Method
+from distill_core.objectives import AdKd, ForwardPass, GkdCls, Objective
 from distill_core.training import teacher_cache, teacher_store
 from distill_core.training.state import tensors_sha256
 from distill_core.training.teacher_cache import TeacherCache
@@ -27,7 +27,7 @@ def teacher(tmp_path: Path) -> LoadedModel:
     return tiny_model(tmp_path / "teacher", seed=1)
 
 
-def filled(teacher: LoadedModel, method: Method | None) -> TeacherCache:
+def filled(teacher: LoadedModel, method: Objective | None) -> TeacherCache:
     cache = TeacherCache(teacher, method, ROWS, LABELS)
     cache.batch([0, 1, 2], collate(ROWS, 0), LABELS)
     cache.save()
@@ -54,17 +54,17 @@ def test_what_an_example_is_computed_with_has_one_shape(
 
 
 @pytest.mark.parametrize("method", [AdKd(), GkdCls(((1, 1),))], ids=lambda method: method.key)
-def test_the_same_question_is_answered_from_disk(teacher: LoadedModel, method: Method) -> None:
+def test_the_same_question_is_answered_from_disk(teacher: LoadedModel, method: Objective) -> None:
     first = filled(teacher, method)
     again = TeacherCache(teacher, method, ROWS, LABELS)
     assert (again.known, again.calls) == (3, 0)
     for row in range(3):  # alone as in the batch it was computed in, without its padding
         inputs = collate([ROWS[row]], 0)
-        (logits, signal), (wanted, wanted_signal) = (cache.batch([row], inputs, LABELS) for cache in (again, first))
+        (logits, targets), (wanted, wanted_targets) = (cache.batch([row], inputs, LABELS) for cache in (again, first))
         assert torch.equal(logits, wanted)
-        assert signal.keys() == wanted_signal.keys() != set()
-        for name, values in wanted_signal.items():
-            assert torch.equal(signal[name], values)
+        assert targets.keys() == wanted_targets.keys() != set()
+        for name, values in wanted_targets.items():
+            assert torch.equal(targets[name], values)
     assert again.calls == 0
 
 

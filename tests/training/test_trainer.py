@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
 from distill_core.models.encoder import make_trainable
@@ -16,7 +16,7 @@ from distill_core.models.tokenization import collate, length_batches
 from distill_core.objectives import make_loss
 from distill_core.runs.early_stopping import Stopping
 from distill_core.runs.events import Event, Measured, Note, Phase
-from distill_core.training.eta import Forecast, Remaining
+from distill_core.training.eta import EtaEstimator, Forecast
 from distill_core.training.teacher_cache import TeacherCache
 from distill_core.training.trainer import Training, TrainingSet
 from tests.support.tiny import tiny_model, tiny_network
@@ -35,7 +35,11 @@ def run(
     memory: int = 1000,
 ) -> tuple[dict[str, Tensor], list[Event], TeacherCache]:
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
-    given = {"method": key, "student_layers": 2 if "matching" in METHODS[key].settings else 1, **(settings or {})}
+    given = {
+        "method": key,
+        "student_layers": 2 if "matching" in DISTILLATION_METHODS[key].settings else 1,
+        **(settings or {}),
+    }
     config = RunConfig.from_values(given)
     student = make_trainable(keep_layers(teacher.network, config.student_layers))
     for module in student.modules():
@@ -44,7 +48,7 @@ def run(
     if memory < 1000:
         _too_little_memory(student, memory)
     train = train or training_set()
-    cache = TeacherCache(teacher, make_loss(config, config.student_layers, 2).method, train.rows, train.labels)
+    cache = TeacherCache(teacher, make_loss(config, config.student_layers, 2).objective, train.rows, train.labels)
     events = list(_events(student, train, cache, config, steps, rate))
     return {name: p.detach().clone() for name, p in student.named_parameters()}, events, cache
 
@@ -80,7 +84,7 @@ def values(events: list[Event], name: str) -> list[float]:
     return [event.values[name] for event in events if isinstance(event, Measured) and name in event.values]
 
 
-@pytest.mark.parametrize("key", METHODS)
+@pytest.mark.parametrize("key", DISTILLATION_METHODS)
 def test_the_same_run_twice_gives_the_same_weights(tmp_path: Path, key: str) -> None:
     first, _, _ = run(tmp_path, key)
     second, _, _ = run(tmp_path, key)
@@ -156,15 +160,15 @@ def test_the_total_is_the_sum_of_its_weighted_terms(tmp_path: Path) -> None:
             assert v["loss"] == pytest.approx(v["weighted/ce"] + v["weighted/kd"] + v["weighted/ad_kd"], rel=1e-5)
 
 
-@pytest.mark.parametrize("key", [key for key in METHODS if key != "kd"])
-@pytest.mark.parametrize("settings", [{"method_weight": 0.0, "patience_weight": 0.0}, {"method_delay": 100}])
+@pytest.mark.parametrize("key", [key for key in DISTILLATION_METHODS if key != "kd"])
+@pytest.mark.parametrize("settings", [{"method_weight": 0.0, "pkd_weight": 0.0}, {"method_delay": 100}])
 def test_a_method_that_weighs_nothing_is_plain_kd_bit_for_bit(
     tmp_path: Path, key: str, settings: dict[str, float]
 ) -> None:
     common = {"dropout": "on", "student_layers": 2}
     plain, _, _ = run(tmp_path, "kd", settings=common, dropout=0.3)
     weighed, events, _ = run(tmp_path, key, settings=common | settings, dropout=0.3)
-    assert values(events, METHODS[key].terms[0].name)[-1] > 0  # and yet it is measured
+    assert values(events, DISTILLATION_METHODS[key].terms[0].name)[-1] > 0  # and yet it is measured
     assert all(torch.equal(plain[name], weighed[name]) for name in plain)
 
 
@@ -233,7 +237,7 @@ def test_stored_teacher_numbers_equal_fresh_ones(tmp_path: Path) -> None:
 
 
 def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> None:
-    train, method = training_set(), make_loss(RunConfig(), 3, 6).method
+    train, method = training_set(), make_loss(RunConfig(), 3, 6).objective
     teacher = tiny_model(tmp_path / "teacher", layers=2, seed=3)
     cache = TeacherCache(teacher, method, train.rows, train.labels)
     for row in range(len(train.rows)):
@@ -256,11 +260,11 @@ def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_pa
     assert not student.training
 
 
-@pytest.mark.parametrize("key", METHODS)
+@pytest.mark.parametrize("key", DISTILLATION_METHODS)
 def test_a_batch_in_parts_trains_as_a_whole_one_does(tmp_path: Path, key: str) -> None:
     whole, known, _ = run(tmp_path, key)
     parted, events, _ = run(tmp_path, key, settings={"micro_batch": 3})  # of 4: two parts, not equally large
-    for name in ("loss", "gradient_norm", *(term.name for term in METHODS[key].terms)):
+    for name in ("loss", "gradient_norm", *(term.name for term in DISTILLATION_METHODS[key].terms)):
         assert values(events, name) == pytest.approx(values(known, name), rel=2e-3), name
     for name, weights in whole.items():
         if name.endswith("key.bias"):
@@ -284,12 +288,12 @@ def test_one_example_too_large_for_memory_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_bfloat16_learns_and_keeps_weights_and_losses_in_float32(tmp_path: Path) -> None:
-    for key in METHODS:
+    for key in DISTILLATION_METHODS:
         exact, known, _ = run(tmp_path, key)
         rounded, events, _ = run(tmp_path, key, settings={"precision": "bfloat16"})
         assert all(weights.dtype == torch.float32 for weights in rounded.values())
         assert any(not torch.equal(rounded[name], exact[name]) for name in exact)
-        for name in ("ce", "kd", *(term.name for term in METHODS[key].terms)):
+        for name in ("ce", "kd", *(term.name for term in DISTILLATION_METHODS[key].terms)):
             assert values(events, name)[0] == pytest.approx(values(known, name)[0], rel=0.05, abs=1e-3), (key, name)
 
 
@@ -312,11 +316,11 @@ def test_every_evaluation_to_come_is_foreseen(monkeypatch: pytest.MonkeyPatch) -
     """Evaluations after steps 3, 6 and 8 of 8; each look at the time left says how many of them it counts."""
     counted = []
 
-    def forecast(_: Remaining, steps: int, evaluations: int) -> Forecast:
+    def forecast(_: EtaEstimator, steps: int, evaluations: int) -> Forecast:
         counted.append((steps, evaluations))
         return Forecast(1.0, 1.0, 1.0)
 
-    monkeypatch.setattr(Remaining, "forecast", forecast)
+    monkeypatch.setattr(EtaEstimator, "forecast", forecast)
     monkeypatch.setattr("distill_core.training.resource_usage.EVERY_SECONDS", 0.0)
     student = make_trainable(tiny_network(seed=1))
     list(_events(student, training_set(), None, RunConfig(), 8, 1e-3))

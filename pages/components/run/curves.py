@@ -89,8 +89,8 @@ def charted(run: Run, series: Series) -> Series:
 def notes(run: Run, series: Series) -> dict[str, Notes]:
     """Return what is marked on a run's charts: its best checkpoint, and what its teacher and one answer for all get."""
     task = get_task(run.config.task)
-    watched = run.config.watched if "/" in run.config.watched else main_metric(task)
-    best = best_step(series.get(watched, ()))
+    monitor = run.config.monitor if "/" in run.config.monitor else main_metric(task)
+    best = best_step(series.get(monitor, ()))
     marks = [Mark(best, "best checkpoint")] if best else []
     known = {task.chance_words: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
     levels = [Level(value, title) for title, value in known.items() if value is not None and isfinite(value)]

@@ -2,7 +2,7 @@
 
 from math import isfinite, nan
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.devices import device_title
 from distill_core.runs import metric_names
@@ -12,7 +12,7 @@ from distill_core.runs.duration_estimate import DurationEstimate
 
 def estimate_basis(estimate: DurationEstimate, config: RunConfig, device: str) -> str:
     """Return in a sentence what an estimate was computed from."""
-    method, where = METHODS[config.method].title, device_title(device)
+    method, where = DISTILLATION_METHODS[config.method].title, device_title(device)
     if estimate.examples_per_second is None:
         return f"No run of {method} on {where} yet to tell from; the first one will."
     speed = f"{estimate.examples_per_second:.0f} examples a second"

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalog.catalog import find_model, find_teacher, list_models
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.datasets import describe_source, load_split
@@ -26,11 +26,11 @@ from pages.components.run.loss_formula import draw_loss
 from pages.components.run.markup import time_estimate
 from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, devices_of, unread
 
-WEIGHING = ("alpha", "temperature", "method_weight", "patience_weight")
+WEIGHING = ("alpha", "temperature", "method_weight", "pkd_weight")
 MORE = (
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
-    ("watched", "patience", "max_minutes", "keep"),
+    ("monitor", "early_stopping_patience", "max_minutes", "keep"),
     ("micro_batch", "precision"),
     ("method_delay", "method_ramp", "method_every"),
     ("matching", "erasures", "erasures_each_step", "rationale_share"),
@@ -43,7 +43,7 @@ FORMATS = {
     "alpha": "%.2f",
     "temperature": "%.1f",
     "method_weight": "%.2f",
-    "patience_weight": "%.1f",
+    "pkd_weight": "%.1f",
     "rationale_share": "%.2f",
 }
 
@@ -80,9 +80,9 @@ def draw_settings() -> None:
         _choice("teacher", {model.id: model.title for model in models.values()}, typed=True)
     with student:
         others = {name: info.title for name, info in models.items() if name != st.session_state[key("teacher")]}
-        _choice("student", BEGINNINGS | others, typed=True)
+        _choice("student_init", BEGINNINGS | others, typed=True)
     with layers:
-        own = st.session_state[key("student")] not in BEGINNINGS
+        own = st.session_state[key("student_init")] not in BEGINNINGS
         _number("student_layers", _teacher_layers(), disabled=own)
     source, examples, seed = st.columns((1.5, 1.5, 1), gap="small")
     with source:
@@ -117,9 +117,9 @@ def draw_name() -> None:
 
 def draw_method() -> None:
     """Draw the choice of the method and how its terms are weighed."""
-    _choice("method", {name: info.title for name, info in METHODS.items()})
+    _choice("method", {name: info.title for name, info in DISTILLATION_METHODS.items()})
     _recipe()
-    method = METHODS[st.session_state[key("method")]]
+    method = DISTILLATION_METHODS[st.session_state[key("method")]]
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
     _numbers(*WEIGHING[:2])
     _numbers(*(name for name in WEIGHING[2:] if not _unread(name)))

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import streamlit as st
 
-from distill_core.config.methods import METHODS, Term, as_set, terms_of
+from distill_core.config.methods import DISTILLATION_METHODS, Term, as_set, terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.paths import APP
@@ -45,7 +45,7 @@ def _more_about(method: str) -> None:
     if not (DOCUMENTS / f"{method}.md").is_file():
         return
     if st.button("More about this method", icon=":material/menu_book:", type="tertiary", key="distill.more_about"):
-        st.dialog(METHODS[method].title, width="large")(_document)(method)
+        st.dialog(DISTILLATION_METHODS[method].title, width="large")(_document)(method)
 
 
 def _document(method: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import TASKS, Task
 from distill_core.runs.diagnostics import COLLAPSED, IDLE, Points, Series, constant_score
@@ -65,7 +65,7 @@ def chip(status: str) -> str:
 
 def name(run: Run) -> str:
     """Return what a run is called: its name, else its method and the end of its id."""
-    return run.name or f"{METHODS[run.config.method].title} run {run.id[-4:]}"
+    return run.name or f"{DISTILLATION_METHODS[run.config.method].title} run {run.id[-4:]}"
 
 
 def head(run: Run) -> str:
@@ -82,7 +82,7 @@ def summary(run: Run) -> str:
     sources = {"auto": "", "bundled": "bundled sample", "hub": "GLUE from the hub"}
     parts = [
         TASKS[config.task].short_title,
-        METHODS[config.method].title,
+        DISTILLATION_METHODS[config.method].title,
         begins(config),
         f"{config.steps:,} steps of {config.batch_size}",
         sources.get(config.source, Path(config.source).name),  # what `auto` found is said below
@@ -101,9 +101,9 @@ def begins(config: RunConfig) -> str:
     """Say what the student begins as, and whose it is."""
     teacher = Path(config.teacher).name
     words = {"first": "layers of", "even": "even layers of", "last": "last layers of", "random": "random layers like"}
-    if config.student in words:
-        return f"{config.student_layers} {words[config.student]} {teacher}"
-    return f"{Path(config.student).name} taught by {teacher}"
+    if config.student_init in words:
+        return f"{config.student_layers} {words[config.student_init]} {teacher}"
+    return f"{Path(config.student_init).name} taught by {teacher}"
 
 
 def data_line(used: Sequence[DataUsed]) -> str:
@@ -206,7 +206,7 @@ def row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str
         score = f"{escape(metric)} {_plain(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
     cells = (
         chip(run.status),
-        f"{escape(TASKS[run.config.task].short_title)} · {escape(METHODS[run.config.method].title)}",
+        f"{escape(TASKS[run.config.task].short_title)} · {escape(DISTILLATION_METHODS[run.config.method].title)}",
         f"step {run.step:,} of {run.config.steps:,}",
         score,
         escape(when),

@@ -1,8 +1,8 @@
 """A run's settings in words: as the form offers them, and as a run's page says what was used."""
 
 from distill_core.catalog.catalog import find_model
-from distill_core.config.methods import METHODS, readers
-from distill_core.config.run_config import FIELDS, WATCHED, RunConfig
+from distill_core.config.methods import DISTILLATION_METHODS, readers
+from distill_core.config.run_config import FIELDS, MONITORS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.devices import device_title, devices_for, kind_of
 from distill_core.errors import ConfigError, ModelError
@@ -19,7 +19,7 @@ BEGINNINGS = {
 CHOICES = {
     "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
     "dropout": {"published": "As published", "on": "On", "off": "Off"},
-    "watched": dict(zip(WATCHED, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
+    "monitor": dict(zip(MONITORS, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
     "keep": dict(zip(KEPT, ("Best and last", "Last", "Best"), strict=True)),
     "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
     "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²/C"},
@@ -32,7 +32,7 @@ EMPTY = {  # what a setting that was left empty means
     "train_examples": "All",
     "micro_batch": "What memory allows",
     "top_k": "All",
-    "patience": "Never",
+    "early_stopping_patience": "Never",
     "max_minutes": "Any",
 }
 
@@ -66,11 +66,15 @@ def _used(run: Run, name: str) -> str:
     if name == "task":
         return TASKS[config.task].short_title
     if name == "method":
-        return METHODS[config.method].title
+        return DISTILLATION_METHODS[config.method].title
     if name == "source":
         return source_titles(config.task, config.source)[config.source]
-    if name in ("teacher", "student"):
-        return BEGINNINGS[config.student] if name == "student" and config.made_from_teacher else _model(str(value))
+    if name in ("teacher", "student_init"):
+        return (
+            BEGINNINGS[config.student_init]
+            if name == "student_init" and config.made_from_teacher
+            else _model(str(value))
+        )
     if name == "device":
         if run.device is None:  # not chosen yet
             return device_title(config.device)

@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from distill_core.catalog import deletion
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.paths import run_folder
 from distill_core.runs.metric_names import task_metric_title
@@ -63,7 +63,9 @@ def choose_filter(outcomes: Sequence[Outcome]) -> Filter:
         states = _several("State", [state for state in (*ACTIVE, *ENDED) if state in {run.status for run in runs}])
         tasks = {name: task.short_title for name, task in TASKS.items() if name in {run.config.task for run in runs}}
         methods = {
-            name: method.title for name, method in METHODS.items() if name in {run.config.method for run in runs}
+            name: method.title
+            for name, method in DISTILLATION_METHODS.items()
+            if name in {run.config.method for run in runs}
         }
         chosen = _several("Task", list(tasks), tasks), _several("Method", list(methods), methods)
         known = tags_of(outcomes)
@@ -104,7 +106,7 @@ def columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
         "Name": [markup.name(run) for run in runs],
         "State": [run.status for run in runs],
         "Task": [TASKS[run.config.task].short_title for run in runs],
-        "Method": [METHODS[run.config.method].title for run in runs],
+        "Method": [DISTILLATION_METHODS[run.config.method].title for run in runs],
         "Student": [markup.begins(run.config) for run in runs],
         "Metric": [_known(outcome.score) for outcome in outcomes],
         "Best": [_known(outcome.best) for outcome in outcomes],

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from distill_core.config.methods import METHODS, terms_of
+from distill_core.config.methods import DISTILLATION_METHODS, terms_of
 from pages.components.palette import RUNS, TEACHER, TERMS, contrast
 
 PAPERS = ("#ffffff", "#fdfcfa", "#16171a")
@@ -35,12 +35,12 @@ def test_every_colour_is_seen_on_every_paper(color: str) -> None:
 
 
 def test_every_term_has_a_colour_of_its_own() -> None:
-    assert set(TERMS) == {"loss"} | {term.name for method in METHODS for term in terms_of(method)}
+    assert set(TERMS) == {"loss"} | {term.name for method in DISTILLATION_METHODS for term in terms_of(method)}
     for one, other in combinations(TERMS, 2):
         assert apart(TERMS[one], TERMS[other]) >= 0.07, (one, other)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 def test_the_terms_of_one_run_are_far_apart(method: str) -> None:
     shown = ["loss", *(term.name for term in terms_of(method))]
     for one, other in combinations(shown, 2):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from pages.components.run.loss_formula import document
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTILLATION_METHODS)
 def test_a_method_s_page_has_its_formula_and_no_dead_link(method: str) -> None:
     text = document(method)
     assert not text.startswith("#")

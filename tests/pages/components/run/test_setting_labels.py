@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from distill_core.config.methods import METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.runs.store import Store
 from pages.components.run.setting_labels import CHOICES, EMPTY, used_settings
@@ -16,9 +16,9 @@ def used(store: Store, device: str | None = "cpu", **settings: Any) -> dict[str,
 
 
 def test_no_value_is_said_as_its_key(store: Store) -> None:
-    for method in METHODS:
+    for method in DISTILLATION_METHODS:
         shown = used(store, method=method)
-        assert shown["Method"] == METHODS[method].title
+        assert shown["Method"] == DISTILLATION_METHODS[method].title
         keys = {choice for spec in FIELDS.values() for choice in spec.choices} - {"1", "bfloat16", "float32"}
         assert not keys & set(shown.values())
         assert shown["Student begins as"] == "Teacher’s first layers"
@@ -32,8 +32,8 @@ def test_what_the_method_does_not_read_is_left_out(store: Store) -> None:
     assert used(store, method="ad_kd", attribution_steps=8)["Attribution steps m"] == "8"
     assert "Attribution steps m" not in used(store, method="kd")
     assert "Patience weight β" not in used(store, method="ad_kd")
-    assert "Layers" not in used(store, student="bundled/sst2-kd")
-    assert used(store, student="bundled/sst2-kd")["Student begins as"].endswith("(bundled/sst2-kd)")
+    assert "Layers" not in used(store, student_init="bundled/sst2-kd")
+    assert used(store, student_init="bundled/sst2-kd")["Student begins as"].endswith("(bundled/sst2-kd)")
     assert used(store, teacher="no longer there")["Teacher"] == "no longer there"
 
 
