@@ -50,21 +50,22 @@ class Preset:
     words: str
 
 
-_BY_TASK = {  # as GLUE writes the tasks' names, and so do the teachers
+_STUDENTS_BY_TASK = {  # the names of GLUE, which the published models carry; AD-KD has no student for WNLI
     "sst2": "SST-2", "cola": "CoLA", "mrpc": "MRPC", "qqp": "QQP", "stsb": "STS-B", "mnli": "MNLI", "qnli": "QNLI",
-    "rte": "RTE", "wnli": "WNLI",
+    "rte": "RTE",
 }  # fmt: skip
+_TEACHERS_BY_TASK = _STUDENTS_BY_TASK | {"wnli": "WNLI"}
 PRESETS: tuple[Preset, ...] = (
     *(
         Preset(f"textattack/bert-base-uncased-{name}", task, "teacher", "BERT-base, 12 layers, by TextAttack")
-        for task, name in _BY_TASK.items()
+        for task, name in _TEACHERS_BY_TASK.items()
     ),
-    *(  # "task name with lower case", says https://github.com/brucewsy/AD-KD; there is none for WNLI
+    *(  # "task name with lower case", says https://github.com/brucewsy/AD-KD
         Preset(
             f"Brucewsy/AD-KD_bert_uncased_L-6_H-768_A-12_{name.lower()}", task, "student",
             "AD-KD, 6 layers, by its authors",
         )
-        for task, name in _BY_TASK.items() if task != "wnli"
+        for task, name in _STUDENTS_BY_TASK.items()
     ),
 )  # fmt: skip
 
