@@ -8,7 +8,7 @@ frame("Home")
 with loading("Loading PyTorch and the models …"):
     from distill_core.runs import scheduler
     from pages.components import resources
-    from pages.components.explain import figure
+    from pages.components.explain import compute, figure
     from pages.components.explain.controls import model_names
     from pages.components.explain.view_state import FIRST_TASK, first_view, to_address
 
@@ -17,7 +17,7 @@ def example() -> None:
     """Explain the first sentence a newcomer sees, for real; the second time from the cache."""
     dataset, models = resources.examples(FIRST_TASK), resources.models_of(FIRST_TASK)
     view = first_view(dataset, models)
-    explanation = resources.explained(view)
+    explanation = compute.explained(view)
     names = model_names(models)
     labels = [names[model.id] for model in explanation.models]
     with st.container(key="example", border=True):

@@ -17,7 +17,7 @@ with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.models.tokenization import legible
     from pages.components import resources
     from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, split_title
-    from pages.components.explain import downloads, figure, score_bars
+    from pages.components.explain import compute, downloads, figure, score_bars
     from pages.components.explain.controls import (
         HUB_ALLOWED,
         asked,
@@ -62,7 +62,7 @@ def main() -> None:
         raise DataError("Choose one to three students to lay beside the teacher.")
     began = time.perf_counter()
     try:
-        explanation = resources.explained(view)
+        explanation = compute.explained(view)
     except TokensDifferError:
         st.session_state[BY_WORDS] = True
         go_to(replace(view, units="words"))

@@ -24,10 +24,8 @@ from pages.components.page_frame import plain
 if TYPE_CHECKING:
     from distill_core.explanation.cache import ExplanationCache
     from distill_core.explanation.lazy_model import ModelSource
-    from distill_core.explanation.result import Explanation
     from distill_core.models.encoder import LoadedModel
     from distill_core.models.model_cache import OpenModels
-    from pages.components.explain.view_state import View
 
 
 def run_store() -> Store:
@@ -73,37 +71,6 @@ def predicted(model_id: str, dataset: Dataset, progress: Callable[[int, int], No
     from distill_core.explanation.explain import predict_all
 
     return predict_all(model_source(find_model(model_id)), dataset, cache=explanation_cache(), progress=progress)
-
-
-def explained(view: View) -> Explanation:
-    """Explain a view's text through its models; nothing is computed that was looked at before."""
-    from distill_core.explanation.explain import explain
-    from pages.components.explain.view_state import DEFAULT
-
-    sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]
-    wait = st.empty()
-
-    def progress(done: int, total: int) -> None:
-        who = "the teacher" if done == 0 else f"student {done}"
-        wait.caption(f"Computing the map of {who}, {done + 1} of {total} …")
-
-    with st.spinner("Computing the maps of teacher and students …", show_time=True):
-        explanation = explain(
-            view.task,
-            view.text,
-            view.text_pair,
-            teacher=sources[0],
-            students=sources[1:],
-            method=view.method,
-            target=view.target,
-            baseline=None if view.baseline == DEFAULT else view.baseline,
-            output=view.output,
-            units=view.units,
-            cache=explanation_cache(),
-            progress=progress,
-        )
-    wait.empty()
-    return explanation
 
 
 def explanation_cache() -> ExplanationCache:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from distill_core.explanation.result import Explanation
 from pages.components.explain.heatmap import normalised
+from pages.components.formatting import spreadsheet_text
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take a cell for a formula by
 COLUMNS = ("position", "token", "shown", "word", "text", "special", "model", "target", "score", "normalised")
 
 
@@ -28,17 +28,20 @@ def to_csv(explanation: Explanation) -> str:
             shares = normalised(token_map.scores, explanation.special)
             for at, (token, score, share) in enumerate(zip(explanation.tokens, token_map.scores, shares, strict=True)):
                 word = explanation.words[at]
-                reads = map(inert, (token, explanation.shown[at]))
+                reads = map(spreadsheet_text, (token, explanation.shown[at]))
                 segment, special = explanation.segments[at], int(explanation.special[at])
                 text = "" if segment is None else segment + 1
                 about = (at, *reads, "" if word is None else word, text, special)
-                writer.writerow((*about, inert(model.id), inert(token_map.target), repr(score), f"{share:.6f}"))
+                writer.writerow(
+                    (
+                        *about,
+                        spreadsheet_text(model.id),
+                        spreadsheet_text(token_map.target),
+                        repr(score),
+                        f"{share:.6f}",
+                    )
+                )
     return lines.getvalue()
-
-
-def inert(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
 
 def to_json(explanation: Explanation, view: Mapping[str, object]) -> str:

@@ -42,7 +42,7 @@ def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str 
         color = model_color(position)
         span = get_task(explanation.task).span
         about = (label, color, model.id, model.prediction, shares, gold, remark, warning, span)
-        cards.append(scorecards.Prediction(*about))
+        cards.append(scorecards.PredictionCard(*about))
     return scorecards.predictions(cards)
 
 
@@ -107,7 +107,7 @@ def _agreement(
     named = dict(zip((model.id for model in explanation.models[1:]), labels[1:], strict=True))
     colors = {model.id: model_color(position) for position, model in enumerate(explanation.models) if position}
     students = [
-        scorecards.Agreement(named[row.student], colors[row.student], row.values, row.undefined) for row in rows
+        scorecards.AgreementCard(named[row.student], colors[row.student], row.values, row.undefined) for row in rows
     ]
     return scorecards.agreement(students, METRICS if explained else dict.fromkeys(METRICS, ""))
 

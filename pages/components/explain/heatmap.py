@@ -12,13 +12,13 @@ one line a word, so the sentence reads, and copies, as it was written; the hover
 Words follow each other in the direction of the sentence, pieces in that of their word.
 """
 
-import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
 from distill_core.attribution.reduce import word_groups
+from pages.components.formatting import format_number
 from pages.components.palette import shade
 
 PRINTED_FROM = 0.05  # smaller scores show their colour only
@@ -99,17 +99,6 @@ def legend(target: str, signed: bool, title: str) -> str:
     )
 
 
-def number(value: float) -> str:
-    """Return a value with two decimals, a true minus sign and no leading zero: 0.5 is ".50", -1 is "−1.0".
-
-    What is nearly 1 gets a third decimal, cut off and not rounded: only 1 itself may be shown as 1.
-    """
-    nearly = 0.995 <= abs(value) < 1.0
-    text = f"{math.floor(1000 * abs(value)) / 1000:.3f}" if nearly else f"{abs(value):.2f}"
-    short = text.removeprefix("0") if text.startswith("0.") else f"{abs(value):.1f}"
-    return f"−{short}" if value < 0 and float(text) != 0 else short
-
-
 def _word(
     group: Sequence[int],
     tokens: Sequence[str],
@@ -138,7 +127,7 @@ def _cell(token: str, row: MapRow, at: int) -> str:
         f'<span class="{kind}" role="img" aria-label="{escape(hover, quote=True)}"'
         f' data-row="{escape(row.label, quote=True)}"'
         f' style="background:{background};color:{ink};--dots:{dots}">'
-        f"{number(value) if abs(value) >= PRINTED_FROM else ''}</span>"
+        f"{format_number(value) if abs(value) >= PRINTED_FROM else ''}</span>"
     )
 
 

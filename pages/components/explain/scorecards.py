@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pages.components.explain.heatmap import number
+from pages.components.formatting import format_number, format_percent
 
 _COMPLETENESS = (
     "A complete map sums to how much the output changes from the baseline to the text. The gap is what is missing, "
@@ -14,7 +14,7 @@ SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a nu
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictionCard:
     """One model's answer: its class names with their probabilities, and what is to be said of its map.
 
     `span`: lowest and highest score of a regression, whose `prediction` is the score and which has no classes.
@@ -32,7 +32,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class AgreementCard:
     """One student's agreement numbers with the teacher, None where `undefined` gives the reason."""
 
     label: str
@@ -41,12 +41,12 @@ class Agreement:
     undefined: Mapping[str, str]
 
 
-def predictions(cards: Sequence[Prediction]) -> str:
+def predictions(cards: Sequence[PredictionCard]) -> str:
     """Return the models' predictions side by side."""
     return f'<div class="dl-models">{"".join(_prediction(card) for card in cards)}</div>'
 
 
-def agreement(students: Sequence[Agreement], explained: Mapping[str, str]) -> str:
+def agreement(students: Sequence[AgreementCard], explained: Mapping[str, str]) -> str:
     """Return one block a number: its name, a mark on its span for each student, and what it says.
 
     `explained`: one plain sentence a number, in the order to show; an empty one is left out.
@@ -55,16 +55,7 @@ def agreement(students: Sequence[Agreement], explained: Mapping[str, str]) -> st
     return f'<div class="dl-agreement">{"".join(blocks)}</div>'
 
 
-def percent(share: float) -> str:
-    """Return a probability as a percentage that never rounds to a certainty it is not."""
-    if 0.9995 <= share < 1.0:
-        return "> 99.9 %"
-    if 0.0 < share < 0.0005:
-        return "< 0.1 %"
-    return f"{100 * share:.1f} %"
-
-
-def _prediction(card: Prediction) -> str:
+def _prediction(card: PredictionCard) -> str:
     bar, verdict = _score(card) if card.span else _classes(card)
     notes = f'<span class="dl-remark" title="{_COMPLETENESS}">{escape(card.remark)}</span>' if card.remark else ""
     notes += f'<span class="dl-warning" title="{_COMPLETENESS}">{escape(card.warning)}</span>' if card.warning else ""
@@ -75,7 +66,7 @@ def _prediction(card: Prediction) -> str:
     )
 
 
-def _score(card: Prediction) -> tuple[str, str]:
+def _score(card: PredictionCard) -> tuple[str, str]:
     """Return a score's bar on its span, and the gold score beside it."""
     low, high = card.span or (0.0, 1.0)
     share = min(1.0, max(0.0, (float(card.prediction) - low) / (high - low)))
@@ -85,15 +76,15 @@ def _score(card: Prediction) -> tuple[str, str]:
     return f'<div class="dl-bar">{parts}</div><div class="dl-shares">{ends}</div>', verdict
 
 
-def _classes(card: Prediction) -> tuple[str, str]:
+def _classes(card: PredictionCard) -> tuple[str, str]:
     """Return the classes' probabilities as a bar, and whether the answer is right."""
     parts = "".join(
         f'<i class="{"dl-chosen" if name == card.prediction else ""}" style="flex-grow:{max(share, 0.004):.4f}"'
-        f' title="{escape(name)} {percent(share)}"></i>'
+        f' title="{escape(name)} {format_percent(share)}"></i>'
         for name, share in card.probabilities.items()
     )
     shares = "".join(
-        f"<span><bdi>{escape(name)}</bdi> {percent(share)}{' · label' if name == card.gold else ''}</span>"
+        f"<span><bdi>{escape(name)}</bdi> {format_percent(share)}{' · label' if name == card.gold else ''}</span>"
         for name, share in card.probabilities.items()
     )
     verdict = ""
@@ -102,7 +93,7 @@ def _classes(card: Prediction) -> tuple[str, str]:
     return f'<div class="dl-bar">{parts}</div><div class="dl-shares">{shares}</div>', verdict
 
 
-def _number(name: str, sentence: str, students: Sequence[Agreement]) -> str:
+def _number(name: str, sentence: str, students: Sequence[AgreementCard]) -> str:
     low = SPANS.get(name, 0.0)
     marks = values = ""
     for student in students:
@@ -113,7 +104,7 @@ def _number(name: str, sentence: str, students: Sequence[Agreement]) -> str:
             continue
         place = 100 * (max(low, min(1.0, value)) - low) / (1.0 - low)
         marks += f'<i style="left:{place:.1f}%;--dot:{student.color}"></i>'
-        values += _value(student, f"{student.label}: {value:.6g}", f"<b>{number(value)}</b>")
+        values += _value(student, f"{student.label}: {value:.6g}", f"<b>{format_number(value)}</b>")
     zero = '<u style="left:50%"></u>' if low < 0 else ""
     words = f"<p>{escape(sentence)}</p>" if sentence else ""
     return (
@@ -122,7 +113,7 @@ def _number(name: str, sentence: str, students: Sequence[Agreement]) -> str:
     )
 
 
-def _value(student: Agreement, hover: str, shown: str) -> str:
+def _value(student: AgreementCard, hover: str, shown: str) -> str:
     return f'<div class="dl-value" style="--dot:{student.color}" title="{escape(hover, quote=True)}">{shown}</div>'
 
 

@@ -21,7 +21,7 @@ from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST
 from distill_core.versions import in_words
-from pages.components.explain.heatmap import number
+from pages.components.formatting import format_number
 from pages.components.live_html import Parts
 from pages.components.page_frame import errors_shown, page_link, plain
 from pages.components.run import markup
@@ -198,7 +198,7 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     if best is not None:
         step = student_record(run.id, BEST).get("step", "?")
         score = dict(measured).get(step)
-        score_words = "" if score is None else f" ({task_metric_title(metric)} {number(score)})"
+        score_words = "" if score is None else f" ({task_metric_title(metric)} {format_number(score)})"
         words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
         st.html(markup.line(words))
     step = student_record(run.id).get("step")  # not the last, of keep=best

@@ -31,7 +31,7 @@ from distill_core.runs.metric_names import (
     metric_title,
 )
 from distill_core.runs.run import Run
-from pages.components.explain.heatmap import number
+from pages.components.formatting import format_number
 from pages.components.palette import metric_color
 from pages.components.run.estimate import exactly, time_left
 
@@ -158,8 +158,8 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
 
 def _beside(task: Task, teacher: float, constant: float | None) -> str:
     """Return what a student's metric is to be seen beside, in brackets."""
-    parts = [f"teacher: {number(teacher)}"] if math.isfinite(teacher) else []
-    parts += [] if constant is None else [f"{task.chance_words}: {number(constant)}"]
+    parts = [f"teacher: {format_number(teacher)}"] if math.isfinite(teacher) else []
+    parts += [] if constant is None else [f"{task.chance_words}: {format_number(constant)}"]
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -179,7 +179,7 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     score, signed = ends.get(VALIDATION + metric), ends.get(SIGNED_COSINE)
     if score is None or signed is None:
         return ""
-    before, after = (number(1 - value) for value in signed)
+    before, after = (format_number(1 - value) for value in signed)
     move = "stayed at" if before == after else "narrowed from" if signed[1] > signed[0] else "widened from"
     count = next((data.examples for data in used if data.split != "train"), None)
     where = "" if count is None else f" on {count:,} example{'s' * (count != 1)}"
@@ -187,9 +187,8 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     words = f"{metric_title(VALIDATION + metric)} {_moved(*score)}{where}."
     constant = constant_score(series, metric)
     if constant is not None and score[1] <= constant + COLLAPSED:
-        words += (
-            f" That is {'hardly' if score[1] > constant else 'no'} better than one answer for all ({number(constant)})."
-        )
+        better = "hardly better" if score[1] > constant else "no better"
+        words += f" That is {better} than one answer for all ({format_number(constant)})."
     if LABEL_LOYALTY in ends:  # a regression has no answer to share
         first, last = (f"{100 * share:.0f} %" for share in ends[LABEL_LOYALTY])
         of = "" if count is None else f", {min(PROBES, count)} of the validation examples"
@@ -262,9 +261,9 @@ def _machine(series: Series) -> list[Fact]:
 
 
 def _moved(before: float, after: float) -> str:
-    if number(before) == number(after):
-        return f"stayed at {number(after)}"
-    return f"went from {number(before)} to {number(after)}"
+    if format_number(before) == format_number(after):
+        return f"stayed at {format_number(after)}"
+    return f"went from {format_number(before)} to {format_number(after)}"
 
 
 def _fact(fact: Fact) -> str:
@@ -304,11 +303,11 @@ def _last(series: Series, name: str) -> float:
 
 
 def _plain(value: float) -> str:
-    return number(value) if math.isfinite(value) else "–"
+    return format_number(value) if math.isfinite(value) else "–"
 
 
 def _signed(value: float) -> str:
-    return ("+" if value > 0 else "") + number(value)
+    return ("+" if value > 0 else "") + format_number(value)
 
 
 def _short(value: float) -> str:

@@ -13,7 +13,7 @@ from distill_core.errors import DistillError
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.summary import Outcome
-from pages.components.explain.downloads import inert
+from pages.components.formatting import spreadsheet_text
 from pages.components.page_frame import plain, show_error
 from pages.components.run.form import fill
 from pages.components.run.launch import Launch
@@ -75,7 +75,7 @@ def curves_csv(store: Store, runs: Sequence[Run]) -> str:
     writer = csv.writer(lines)
     writer.writerow(("run", "name", "step", "metric", "value"))
     for run in runs:
-        name = inert(run.name)
+        name = spreadsheet_text(run.name)
         for point in store.metrics(run.id):
             value = "" if point.value != point.value else repr(point.value)
             writer.writerow((run.id, name, point.step, point.name, value))
@@ -85,7 +85,7 @@ def curves_csv(store: Store, runs: Sequence[Run]) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
-    return inert(value) if isinstance(value, str) else value
+    return spreadsheet_text(value) if isinstance(value, str) else value
 
 
 def _start_again(store: Store, runs: Sequence[Run], launch: Launch) -> None:

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pages.components.explain.heatmap import MapRow, difference, heatmap, legend, normalised, number
+from pages.components.explain.heatmap import MapRow, difference, heatmap, legend, normalised
 from pages.components.palette import contrast, shade
 
 VOID = {"meta", "br"}
@@ -138,12 +138,6 @@ def test_difference_is_teacher_minus_student() -> None:
     assert row.values == (0.75, -1.0)
     assert row.raw is None
     assert row.colors == ("#6f7785", "#0f9488")
-
-
-def test_printed_numbers() -> None:
-    assert [number(value) for value in (0.5, -0.35, 1.0, -1.0, 0.9999, -0.997, -0.001, 1.84)] == [
-        ".50", "−.35", "1.0", "−1.0", ".999", "−.997", ".00", "1.8",
-    ]  # fmt: skip
 
 
 def test_numbers_are_readable_on_every_shade_of_both_papers() -> None:

@@ -1,12 +1,14 @@
 """Predictions and agreement numbers say what is known, and why where nothing is."""
 
-from pages.components.explain.scorecards import Agreement, Prediction, agreement, percent, predictions
+from pages.components.explain.scorecards import AgreementCard, PredictionCard, agreement, predictions
 
 EXPLAINED = {"cosine": "How alike the maps point.", "top_k_overlap": "Shared strongest tokens."}
 
 
 def test_an_undefined_number_gives_its_reason() -> None:
-    student = Agreement("KD", "#0f9488", {"cosine": None, "top_k_overlap": 0.5}, {"cosine": "the map is <constant>"})
+    student = AgreementCard(
+        "KD", "#0f9488", {"cosine": None, "top_k_overlap": 0.5}, {"cosine": "the map is <constant>"}
+    )
     html = agreement([student], EXPLAINED)
     assert "undefined: the map is &lt;constant&gt;" in html
     assert ">.50<" in html
@@ -15,14 +17,16 @@ def test_an_undefined_number_gives_its_reason() -> None:
 
 
 def test_marks_stand_on_the_span_of_their_number() -> None:
-    html = agreement([Agreement("KD", "#0f9488", {"cosine": 0.0, "top_k_overlap": 1.0}, {})], EXPLAINED)
+    html = agreement([AgreementCard("KD", "#0f9488", {"cosine": 0.0, "top_k_overlap": 1.0}, {})], EXPLAINED)
     assert "left:50.0%" in html  # a cosine runs from -1
     assert "left:100.0%" in html
 
 
 def test_predictions_escape_names_and_tell_the_label() -> None:
     shares = {"<neg>": 0.25, "pos": 0.75}
-    card = Prediction("<b>Teacher</b>", "#6f7785", 'run/"x"', "pos", shares, "<neg>", warning="Not converged: gap 4 %")
+    card = PredictionCard(
+        "<b>Teacher</b>", "#6f7785", 'run/"x"', "pos", shares, "<neg>", warning="Not converged: gap 4 %"
+    )
     html = predictions([card])
     assert "<b>Teacher" not in html.replace('<b class="dl-name">', "")
     assert "&lt;neg&gt;" in html
@@ -34,11 +38,5 @@ def test_predictions_escape_names_and_tell_the_label() -> None:
 
 
 def test_a_text_without_label_is_neither_right_nor_wrong() -> None:
-    html = predictions([Prediction("Teacher", "#6f7785", "t", "pos", {"neg": 0.1, "pos": 0.9}, None)])
+    html = predictions([PredictionCard("Teacher", "#6f7785", "t", "pos", {"neg": 0.1, "pos": 0.9}, None)])
     assert "label" not in html
-
-
-def test_a_probability_is_never_rounded_to_certainty() -> None:
-    assert [percent(share) for share in (0.5, 0.99991, 0.0001, 1.0, 0.0)] == [
-        "50.0 %", "> 99.9 %", "< 0.1 %", "100.0 %", "0.0 %",
-    ]  # fmt: skip
