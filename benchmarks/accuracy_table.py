@@ -11,7 +11,8 @@ import typer
 
 from distill_core.catalog.catalog import bundled_models
 from distill_core.data.datasets import load_split
-from distill_core.data.tasks import TASKS, constant_metrics
+from distill_core.data.tasks import TASKS
+from distill_core.metrics.task_metrics import constant_metrics
 from distill_core.models.bundle import open_model
 from distill_core.models.evaluation import evaluate, gold_labels
 

@@ -20,7 +20,8 @@ _HOME = {
     "explain": "explanation.explain",
     "find_model": "catalog.catalog",
     "get_task": "data.tasks",
-    "label_order_doubt": "model_import.label_order",
+    "label_order_doubt": "model_import.label_order:label_order_warning",  # the name before version 0.2
+    "label_order_warning": "model_import.label_order",
     "list_models": "catalog.catalog",
     "load_split": "data.datasets",
     "open_model": "models.bundle",
@@ -33,4 +34,5 @@ __all__ = [*sorted(_HOME), "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)

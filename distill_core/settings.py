@@ -9,7 +9,7 @@ import psutil
 from distill_core.errors import ConfigError
 from distill_core.paths import home
 
-SHARE = 0.25  # of the machine's memory that open models may take, where nothing is set
+DEFAULT_MEMORY_SHARE = 0.25  # of the machine's memory that open models may take, where nothing is set
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def read_settings() -> Settings:
         raise ConfigError(f"The settings file {path} cannot be read ({error}); mend or delete it.") from error
 
 
-def model_memory() -> int:
+def model_memory_bytes() -> int:
     """Return the bytes that open models may take: as set, else a quarter of the machine's memory."""
     chosen = read_settings().model_memory_mb
-    return int(psutil.virtual_memory().total * SHARE) if chosen is None else chosen * 1_000_000
+    return int(psutil.virtual_memory().total * DEFAULT_MEMORY_SHARE) if chosen is None else chosen * 1_000_000
 
 
 def write_settings(settings: Settings) -> None:

@@ -12,7 +12,7 @@ def versions() -> dict[str, str]:
     return {"distill_core": __version__} | {name: version(name) for name in _DECIDE}
 
 
-def in_words(record: object) -> str:
+def format_versions(record: object) -> str:
     """Return the versions a student's record has, as a list in words, or that it has none."""
     named = [f"{name} {value}" for name, value in record.items()] if isinstance(record, dict) else []
     return ", ".join(named) or "versions that were not recorded"

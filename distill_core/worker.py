@@ -35,7 +35,7 @@ from distill_core.runs.recorder import Recorder, patiently
 from distill_core.runs.run import Run, RunState
 from distill_core.runs.scheduler import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import LAST, keep_as_best, tidy_checkpoints
+from distill_core.storage.checkpoints import LAST, repair_checkpoints, save_last_as_best
 
 BEAT_SECONDS = 1.0
 
@@ -144,7 +144,7 @@ class _Work:
         RunError where there was one and it is gone: to begin anew would undo all that was measured.
         """
         config = replace(self.run.config, device=str(self.run.device))
-        tidy_checkpoints(self._student.parent)  # what an earlier worker left, which is gone by now
+        repair_checkpoints(self._student.parent)  # what an earlier worker left, which is gone by now
         checkpoint = self._student if (self._student / STATE_FILE).is_file() else None
         if checkpoint is None and self.run.model_path is not None:
             raise RunError(f"The run cannot go on: {self._student / STATE_FILE} is gone. Start a new run.")
@@ -152,7 +152,7 @@ class _Work:
         self._step = session.begin
         patiently(partial(self.store.rewind, self.run.id, self.token, session.begin or None))
         if session.best == session.begin > 0:  # else killed before it could be kept as the best
-            keep_as_best(self._student.parent)
+            save_last_as_best(self._student.parent)
         return session
 
     def _save_last(self, session: Session, unsaved: bool) -> None:
@@ -177,7 +177,7 @@ class _Work:
         session.save(self._student, record)
         patiently(partial(self.store.set_model, self.run.id, self.token, self._student))
         if session.best == self._step > 0:
-            keep_as_best(self._student.parent)
+            save_last_as_best(self._student.parent)
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, Phase):

@@ -10,11 +10,11 @@ from pages.components.page_frame import errors_shown, footer, frame, loading, pl
 frame("Explain")
 with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.catalog.catalog import find_model
-    from distill_core.data.datasets import splits_of
+    from distill_core.data.datasets import list_splits
     from distill_core.devices import device_title
     from distill_core.errors import DataError, DistillError, TokensDifferError
     from distill_core.explanation.result import Explanation
-    from distill_core.models.tokenization import legible
+    from distill_core.models.tokenization import visible_text
     from pages.components import resources
     from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, split_title
     from pages.components.explain import compute, downloads, figure, score_bars
@@ -83,7 +83,7 @@ def known_source() -> tuple[str, str]:
     if "text" not in asked():
         return source, split
     try:
-        splits = splits_of(task, source) if source_for(task, source) == source else ()
+        splits = list_splits(task, source) if source_for(task, source) == source else ()
     except DataError:
         splits = ()
     if split in (FIRST_SPLIT, *splits) and splits:
@@ -153,7 +153,7 @@ def left_out_words(explanation: Explanation) -> str:
 
 def unread_words(models: list[str], words: tuple[str, ...]) -> str:
     """Say which words models cannot read, and what that means."""
-    named = ", ".join(f"“{legible(word)}”" for word in words[:NAMED])
+    named = ", ".join(f"“{visible_text(word)}”" for word in words[:NAMED])
     named += f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
     return (
         f"The vocabulary of {', '.join(models)} lacks pieces of: {named}. In their place stands an unknown token, "

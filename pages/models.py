@@ -11,7 +11,7 @@ with loading("Loading the models …"):
     from distill_core.catalog.catalog import ModelInfo, find_model, list_models
     from distill_core.data.tasks import TASKS
     from distill_core.paths import ASSETS
-    from distill_core.settings import model_memory, read_settings, write_settings
+    from distill_core.settings import model_memory_bytes, read_settings, write_settings
     from pages.components.models.add_model import draw_add
     from pages.components.models.detail import draw_card
     from pages.components.models.markup import facts
@@ -86,7 +86,11 @@ def memory() -> None:
     """Draw the setting of how much memory open models may take."""
     with st.expander("Memory for open models", icon=":material/memory:"):
         settings = read_settings()
-        usual = f"{model_memory() // 1_000_000:,}" if settings.model_memory_mb is None else "A quarter of the machine’s"
+        usual = (
+            f"{model_memory_bytes() // 1_000_000:,}"
+            if settings.model_memory_mb is None
+            else "A quarter of the machine’s"
+        )
         chosen = st.number_input(
             "At most, in MB",
             min_value=1,

@@ -31,10 +31,11 @@ from transformers import (
 
 from distill_core.catalog import catalog
 from distill_core.data.datasets import Dataset, load_split
-from distill_core.data.tasks import get_task, task_metrics
+from distill_core.data.tasks import get_task
+from distill_core.metrics.task_metrics import task_metrics
 from distill_core.models import bundle
 from distill_core.models.encoder import make_trainable
-from distill_core.models.evaluation import answers, evaluate, gold_labels, predict_logits
+from distill_core.models.evaluation import evaluate, gold_labels, predict_logits, predicted_answers
 from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import encode_all
 from distill_core.objectives import AdKd, Loss, SoftTargets
@@ -171,7 +172,9 @@ def build(name: str, glue: Path) -> None:
     rows = encode_all(tokenizer, watched.examples, MAX_LENGTH)
 
     def watch() -> dict[str, float]:
-        return task_metrics(task, answers(predict_logits(student, rows, training.pad_id)), gold_labels(watched))
+        return task_metrics(
+            task, predicted_answers(predict_logits(student, rows, training.pad_id)), gold_labels(watched)
+        )
 
     def train_on(phase: int, steps: int, rate: float, weight: float) -> None:
         mean = MeanWeights(student) if phase else None

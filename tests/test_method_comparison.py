@@ -156,7 +156,7 @@ def test_a_run_begun_with_another_teacher_or_from_a_damaged_checkpoint_does_not_
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     student = run_folder(run_id) / "student"
     record = {"task": "sst2", "step": 1, "fingerprints": {"teacher": "t"}, "versions": versions()}
-    save_model(tiny_network(), tiny_tokenizer(), student, record, TrainingState(1, {}, {}))
+    save_model(tiny_network(), tiny_tokenizer(), student, record, TrainingState(1, {}, {}).write)
     assert begun(store, config, {"teacher": "another"}) is not None  # it works: its worker will see
     store.set_model(run_id, FAKE_TOKEN, student)
     store.end(run_id, FAKE_TOKEN, "paused")

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_core.catalog.user_models import list_added
+from distill_core.catalog.user_models import list_user_models
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
 from distill_core.runs.run import ACTIVE, Run
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import BEST, LAST, RECORD, discard, set_checkpoints_aside
+from distill_core.storage.checkpoints import BEST, LAST, RECORD, delete_folder, set_checkpoints_aside
 
 
-def rename(store: Store, run_id: str, name: str) -> Run:
+def rename_run(store: Store, run_id: str, name: str) -> Run:
     """Give a run another name, its students in the lists of models too, and return it; ConfigError for no name."""
     store.get(run_id)
     store.annotate(run_id, name=name)
@@ -68,7 +68,7 @@ def _size(files: Iterable[Path]) -> int:
     return sum(sizes.values())
 
 
-def users(store: Store, run_id: str) -> list[str]:
+def student_users(store: Store, run_id: str) -> list[str]:
     """Return what uses a run's student, by title: runs that learn from it or begin as it, models added from its folder.
 
     Runs that wait, work or are paused; one that has ended has no need of it any more.
@@ -76,10 +76,10 @@ def users(store: Store, run_id: str) -> list[str]:
     folders = {str(run_folder(run_id).resolve() / kept) for kept in (LAST, BEST)}
     own = {f"run/{run_id}", f"run/{run_id}/{BEST}", *(str(run_folder(run_id) / kept) for kept in (LAST, BEST))}
     runs = [run.title for run in store.runs((*ACTIVE, "paused")) if own & {run.config.teacher, run.config.student_init}]
-    return runs + [f"the model {entry.id}" for entry in list_added() if entry.path in own | folders]
+    return runs + [f"the model {entry.id}" for entry in list_user_models() if entry.path in own | folders]
 
 
-def delete(store: Store, run_id: str) -> int:
+def delete_run(store: Store, run_id: str) -> int:
     """Delete an ended run with its numbers, log and students, and return the bytes that are free again.
 
     RunError while it waits or works, or while something uses its student. What cannot be deleted of its folder
@@ -100,7 +100,7 @@ def delete(store: Store, run_id: str) -> int:
     return freed
 
 
-def free(store: Store, run_id: str) -> int:
+def free_run(store: Store, run_id: str) -> int:
     """Delete an ended run's students and what it would go on from, and return the bytes that are free again.
 
     Curves, settings, log and the record of what made its student stay; it can neither be explained nor go on. RunError
@@ -115,7 +115,7 @@ def free(store: Store, run_id: str) -> int:
             aside = set_checkpoints_aside(run_folder(run_id))
     with _deleting(run_id):
         for rest in aside:  # takes long on a slow disk: no other run is to wait for it
-            discard(rest)
+            delete_folder(rest)
     return freed
 
 
@@ -133,5 +133,5 @@ def _check_unused(store: Store, run_id: str) -> None:
     run = store.get(run_id)
     if run.active:
         raise RunError(f"Run {run_id} is {run.status}; stop it first.")
-    if using := users(store, run_id):
+    if using := student_users(store, run_id):
         raise RunError(f"The student of run {run_id} is used by {', '.join(using)}; stop or remove that first.")

@@ -25,7 +25,7 @@ ORIGINS = ("hub", "folder", "converted")
 
 
 @dataclass(frozen=True)
-class Added:
+class UserModel:
     """One model a user added.
 
     `path`: its absolute folder. `origin`: one of ORIGINS. `repo`: hub id, or the folder that was converted.
@@ -45,12 +45,12 @@ class Added:
             raise ValueError(f"no entry of an added model: {self}")
 
 
-def list_added() -> list[Added]:
+def list_user_models() -> list[UserModel]:
     """Return the models added, newest first; ModelError where the file is damaged."""
     path = _file()
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return [Added(**entry) for entry in stored["models"]]
+        return [UserModel(**entry) for entry in stored["models"]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -59,19 +59,19 @@ def list_added() -> list[Added]:
         ) from error
 
 
-def remember(entry: Added) -> None:
+def add_user_model(entry: UserModel) -> None:
     """Put a model first in the list, in place of one of the same id.
 
     Raises ModelError where it is there for another task, and where the file cannot be used.
     """
     with _writing() as entries:
-        check_task(entry, entries)
+        check_single_task(entry, entries)
         entries[:] = [entry, *(other for other in entries if other.id != entry.id)]
 
 
-def check_task(entry: Added, entries: Sequence[Added] | None = None) -> None:
+def check_single_task(entry: UserModel, entries: Sequence[UserModel] | None = None) -> None:
     """Refuse, with ModelError, a model that is added already for another task: it would lose that one."""
-    for one in list_added() if entries is None else entries:
+    for one in list_user_models() if entries is None else entries:
         if one.id == entry.id and one.task != entry.task:
             raise ModelError(
                 f"Model {entry.id} is added already, for task {one.task}, and is listed for one task only: to have it "
@@ -79,7 +79,7 @@ def check_task(entry: Added, entries: Sequence[Added] | None = None) -> None:
             )
 
 
-def forget(model_id: str) -> Added:
+def remove_user_model(model_id: str) -> UserModel:
     """Take a model off the list, delete its folder where that is the application's own, and return what it was.
 
     Raises ModelError for an id that was not added, naming those that were, and for what a run that waits or works has
@@ -97,7 +97,7 @@ def forget(model_id: str) -> Added:
                 f"Model {entry.id} is used by {', '.join(users)}; stop the run first, or wait for its end."
             )
         entries.remove(entry)
-        if is_own(entry):
+        if is_app_copy(entry):
             place = Path(entry.path)
             if place.exists():  # what a kill leaves of it must not pass for the model
                 place.rename(place.with_name(f"{place.name}.{secrets.token_hex(4)}.old"))
@@ -106,18 +106,18 @@ def forget(model_id: str) -> Added:
     return entry
 
 
-def is_own(entry: Added) -> bool:
+def is_app_copy(entry: UserModel) -> bool:
     """Tell whether a model's folder is a copy in the application's folder, which goes with its entry."""
     return entry.origin != "folder" and home().resolve() / "models" in Path(entry.path).resolve().parents
 
 
 @contextmanager
-def _writing() -> Iterator[list[Added]]:
+def _writing() -> Iterator[list[UserModel]]:
     """Read the list, let it be changed and write it back; no other process does so meanwhile."""
     path = _file()
     try:
         with FileLock(path.with_suffix(".lock")):
-            entries = list_added()
+            entries = list_user_models()
             yield entries
             part = path.with_suffix(f".{os.getpid()}.part")
             part.write_text(json.dumps({"models": [asdict(entry) for entry in entries]}, indent=2), encoding="utf-8")

@@ -31,7 +31,7 @@ def compare(
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
-    from distill_core.catalog.catalog import find_teacher
+    from distill_core.catalog.compatibility import find_teacher
     from distill_core.method_comparison import measure, plan, summarise
     from distill_core.models.bundle import open_model
     from distill_core.runs.scheduler import pinned

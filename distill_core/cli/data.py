@@ -9,10 +9,25 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.cli.output import Json, TaskName, busy, error_console, print_json, print_rows
-from distill_core.data.column_mapping import DataMapping, guess_mapping, labels_of
+from distill_core.data.column_mapping import DataMapping, guess_labels, guess_mapping
 from distill_core.data.tasks import get_task
-from distill_core.data.user_datasets import HELD_OUT, PREFIX, OwnData, add_own, find_own, list_own
-from distill_core.data.user_files import COLUMN, KINDS, MOST_MEGABYTES, check_size, names_columns, printable, read_table
+from distill_core.data.user_datasets import (
+    HELD_OUT,
+    USER_SOURCE_PREFIX,
+    UserDataset,
+    add_user_dataset,
+    find_user_dataset,
+    list_user_datasets,
+)
+from distill_core.data.user_files import (
+    COLUMN,
+    FILE_KINDS,
+    MAX_MEGABYTES,
+    check_size,
+    has_header,
+    printable,
+    read_table,
+)
 from distill_core.errors import ConfigError, DataError
 
 _FIRST_LINE = "The first line was read as a row; say --header if it names the columns."
@@ -21,7 +36,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Add, list or remove data sets
 
 @data_app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help=f"A {', '.join(KINDS)} file of at most {MOST_MEGABYTES} MB.")],
+    file: Annotated[Path, typer.Argument(help=f"A {', '.join(FILE_KINDS)} file of at most {MAX_MEGABYTES} MB.")],
     task: TaskName = "sst2",
     name: Annotated[str, typer.Option(help="What it is called; empty for the file's name.")] = "",
     column: Annotated[
@@ -43,7 +58,7 @@ def add(
     named = [*_pairs("--column", column).values(), *filter(None, (label_column, split_column))]
     if header is None and any(not name.startswith(COLUMN) for name in named):
         header = True  # who names columns says that they have names
-    first_line = "" if header is not None or names_columns(file.name, content) else _FIRST_LINE
+    first_line = "" if header is not None or has_header(file.name, content) else _FIRST_LINE
     with busy(f"Reading {printable(file.name)}"), _added_to_errors(first_line):
         table = read_table(file.name, content, header)
         guessed = guess_mapping(get_task(task), table)
@@ -51,10 +66,10 @@ def add(
         mapping = DataMapping(
             columns={**guessed.columns, **_pairs("--column", column)},
             label=labels_in,
-            labels={**labels_of(get_task(task), table, labels_in), **_pairs("--label", label)},
+            labels={**guess_labels(get_task(task), table, labels_in), **_pairs("--label", label)},
             split=split_column or guessed.split,
         )
-        data = add_own(table, task, mapping, name=name, held_out=held_out)
+        data = add_user_dataset(table, task, mapping, name=name, held_out=held_out)
     _print([data], as_json, single=True)
     for words in filter(None, (first_line, data.no_training, data.too_easy)):
         error_console.print(words)
@@ -63,7 +78,7 @@ def add(
 @data_app.command("list")
 def list_data(as_json: Json = False) -> None:
     """List the data sets, newest first."""
-    _print(list_own(), as_json)
+    _print(list_user_datasets(), as_json)
 
 
 @data_app.command()
@@ -80,7 +95,7 @@ def remove(
         typer.confirm(f"Remove {_called(data)}? It cannot be undone", abort=True, err=True)
     remove_data(Store(), data)
     if as_json:
-        print_json({"id": data.removeprefix(PREFIX)})
+        print_json({"id": data.removeprefix(USER_SOURCE_PREFIX)})
     error_console.print(f"{data} removed")
 
 
@@ -96,7 +111,7 @@ def _added_to_errors(words: str) -> Iterator[None]:
 def _called(data_id: str) -> str:
     """Say what a data set is called; its ID where it is damaged."""
     try:
-        return find_own(data_id).title
+        return find_user_dataset(data_id).title
     except DataError:
         return data_id
 
@@ -121,7 +136,7 @@ def _pairs(option: str, given: Sequence[str] | None) -> Mapping[str, str]:
     return {name.strip(): value.strip() for name, value in halves}
 
 
-def _print(found: Sequence[OwnData], as_json: bool, single: bool = False) -> None:
+def _print(found: Sequence[UserDataset], as_json: bool, single: bool = False) -> None:
     if as_json:
         documents = [{"id": data.id, "source": data.source} | asdict(data) for data in found]
         print_json(documents[0] if single else documents)

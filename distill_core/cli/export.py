@@ -6,9 +6,9 @@ import typer
 
 from distill_core.cli.output import Json, busy, error_console, print_json
 from distill_core.cli.runs import RunId, settled_store
-from distill_core.export.run_export import KINDS, export_run
+from distill_core.export.run_export import EXPORT_KINDS, export_run
 
-KIND_OPTION = typer.Option("--as", help=f"One of: {', '.join(KINDS)}.")
+KIND_OPTION = typer.Option("--as", help=f"One of: {', '.join(EXPORT_KINDS)}.")
 PLACE_OPTION = typer.Option("--to", help="The file to write, or the folder for tensorboard and model; model.zip packs.")
 
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.catalog.catalog import ModelInfo, existing_folder, find_model, list_models
-from distill_core.catalog.user_models import forget, is_own, list_added
+from distill_core.catalog.catalog import ModelInfo, find_model, list_models
+from distill_core.catalog.user_models import is_app_copy, list_user_models, remove_user_model
 from distill_core.cli.output import Json, bar, byte_bar, error_console, print_json, print_rows
 from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, NeedsConversion, NeedsReordering
-from distill_core.runs.events import Finding, Step
+from distill_core.model_import.progress import Finding, ImportStep
+from distill_core.storage.model_folder import find_model_folder
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
 Task = Annotated[str, typer.Option(help="The task it is for.")]
@@ -63,7 +64,7 @@ def add(
     """Add a model for a task after checking it; one on the hub is downloaded. Ctrl-C leaves nothing behind."""
     from distill_core.model_import.importer import add_folder, add_from_hub
 
-    local = existing_folder(model) is not None or model.startswith((".", "/", "~"))
+    local = find_model_folder(model) is not None or model.startswith((".", "/", "~"))
     try:
         added = _follow(
             add_folder(model, task, convert, reorder)
@@ -107,15 +108,15 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Take an added model off the list; its files are deleted only where they are the app's own copy."""
-    folder = existing_folder(model)
+    folder = find_model_folder(model)
     names = {model, str(folder.resolve()) if folder else model}
-    entry = next((one for one in list_added() if one.id in names), None)
-    if entry is not None and is_own(entry) and not yes:
+    entry = next((one for one in list_user_models() if one.id in names), None)
+    if entry is not None and is_app_copy(entry) and not yes:
         typer.confirm(f"Delete {entry.path}?", abort=True, err=True)
-    gone = forget(entry.id if entry else model)
+    gone = remove_user_model(entry.id if entry else model)
     if as_json:
-        print_json({"id": gone.id, "path": str(gone.path), "deleted": is_own(gone)})
-    error_console.print(f"removed {gone.id}" + ("" if is_own(gone) else f"; {gone.path} is left as it is"))
+        print_json({"id": gone.id, "path": str(gone.path), "deleted": is_app_copy(gone)})
+    error_console.print(f"removed {gone.id}" + ("" if is_app_copy(gone) else f"; {gone.path} is left as it is"))
 
 
 @models_app.command()
@@ -130,7 +131,7 @@ def presets(as_json: Json = False) -> None:
 
 
 def _follow(
-    progress: Generator[Step | Finding | ModelInfo, None, None] | Generator[Step | Finding, None, None],
+    progress: Generator[ImportStep | Finding | ModelInfo, None, None] | Generator[ImportStep | Finding, None, None],
     findings: list[Finding] | None = None,
 ) -> ModelInfo | None:
     """Show what an import says, and return the model it ends with; what it finds is added to `findings`."""
@@ -138,7 +139,7 @@ def _follow(
         for event in progress:
             if isinstance(event, Finding) and findings is not None:
                 findings.append(event)
-            if isinstance(event, Step):
+            if isinstance(event, ImportStep):
                 update(event.what, event.done, event.total)
             elif isinstance(event, Finding) and event.passed:  # a failed one is said as the error that follows
                 error_console.print(f"{'warning' if event.warning else 'ok'}: {event.check}: {event.words}")

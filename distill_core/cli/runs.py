@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.catalog.catalog import find_model, find_teacher, student_of, student_record
+from distill_core.catalog.catalog import find_model, student_of, student_record
+from distill_core.catalog.compatibility import find_teacher
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
@@ -21,7 +22,7 @@ from distill_core.runs.run import Run, Wish
 from distill_core.runs.store import Store
 from distill_core.runs.summary import data_words, differences, matching, overview
 from distill_core.storage.filesystems import network_warning
-from distill_core.versions import in_words
+from distill_core.versions import format_versions
 
 LAST_LINES = 5  # of its log that are shown of a run that failed
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, name, free or delete them.")
@@ -135,7 +136,7 @@ def show(run: RunId, as_json: Json = False) -> None:
     else:
         _print_result(store, found, as_json=False)
         error_console.print(f"again: {found.command}")
-        error_console.print(f"made with: {in_words(student_record(found.id).get('versions'))}")
+        error_console.print(f"made with: {format_versions(student_record(found.id).get('versions'))}")
         error_console.print(f"on disk: {deletion.size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
@@ -182,7 +183,7 @@ def rename(run: RunId, name: Annotated[str, typer.Argument(help="Its new name; e
     """Give a run another name."""
     from distill_core.catalog import deletion
 
-    error_console.print(f"{run}: {deletion.rename(settled_store(), run, name).title}")
+    error_console.print(f"{run}: {deletion.rename_run(settled_store(), run, name).title}")
 
 
 @runs_app.command()
@@ -206,7 +207,7 @@ def delete(run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     words = f"Delete {store.get(run).title} with its student, {deletion.size(run) / 1e6:,.0f} MB?"
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
-    error_console.print(f"{run} is deleted, {deletion.delete(store, run) / 1e6:,.0f} MB are free again.")
+    error_console.print(f"{run} is deleted, {deletion.delete_run(store, run) / 1e6:,.0f} MB are free again.")
 
 
 @runs_app.command()
@@ -229,7 +230,7 @@ def free(
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
     for run_id in named:
-        freed = deletion.free(store, run_id)
+        freed = deletion.free_run(store, run_id)
         error_console.print(f"{run_id}: {freed / 1e6:,.0f} MB are free again; its curves, settings and log are kept.")
 
 

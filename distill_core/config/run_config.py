@@ -16,7 +16,7 @@ from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.devices import DEVICES
 from distill_core.errors import ConfigError
-from distill_core.storage.checkpoints import KEPT
+from distill_core.storage.checkpoints import KEEP_CHOICES
 
 FROM_TEACHER = ("first", "even", "last", "random")  # what a student may begin as, if it is no model
 MATCHING = ("skip", "last")
@@ -250,11 +250,11 @@ class RunConfig:
         True,
     )
     keep: str = _setting(
-        KEPT[0],
+        KEEP_CHOICES[0],
         "choice",
         "Keep",
         "Which student stays of a finished run; curves, settings and log do in any case.",
-        KEPT,
+        KEEP_CHOICES,
     )
     weak_teacher: str = _setting(
         "stop",

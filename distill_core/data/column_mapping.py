@@ -42,7 +42,7 @@ class DataMapping:
 
 
 @dataclass(frozen=True)
-class OwnRow:
+class CheckedRow:
     """A checked row: the task's texts, the class index or score (None: unlabelled), the split if the file names it."""
 
     texts: tuple[str, ...]
@@ -58,7 +58,7 @@ def guess_mapping(task: Task, table: Table) -> DataMapping:
     left = list(table.columns)
     label = _taken(left, _LABELS + (_SCORES if task.span else ()))
     split = _taken(left, ("split", "set", "part", "fold"))
-    if split is not None and not says_splits(table, split):
+    if split is not None and not is_split_column(table, split):
         left, split = [*left, split], None
     columns: dict[str, str] = {}
     for at, column in enumerate(task.columns, start=1):
@@ -79,7 +79,7 @@ def guess_mapping(task: Task, table: Table) -> DataMapping:
         free = [name for name in left if name not in columns.values()]
         fitting = [name for name in free if len(value_counts(table, name)) == task.classes]
         label = fitting[0] if len(fitting) == 1 else None
-    return DataMapping(columns, label, labels_of(task, table, label), split)
+    return DataMapping(columns, label, guess_labels(task, table, label), split)
 
 
 def value_counts(table: Table, column: str) -> dict[str, int]:
@@ -88,12 +88,12 @@ def value_counts(table: Table, column: str) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def says_splits(table: Table, column: str) -> bool:
+def is_split_column(table: Table, column: str) -> bool:
     """Tell whether every row says train or validation in a column, in a word of `SPLITS`."""
     return all(_value(row.get(column)).lower() in SPLITS for row in table.rows)
 
 
-def labels_of(task: Task, table: Table, column: str | None) -> dict[str, str]:
+def guess_labels(task: Task, table: Table, column: str | None) -> dict[str, str]:
     """Return the class each value of a column stands for, where it can be told, its beginning being enough."""
     if task.span or column is None:
         return {}
@@ -104,7 +104,7 @@ def labels_of(task: Task, table: Table, column: str | None) -> dict[str, str]:
     return {value: name for value, name in guessed.items() if name is not None}
 
 
-def checked_rows(task: Task, table: Table, mapping: DataMapping) -> tuple[list[OwnRow], DataMapping]:
+def check_rows(task: Task, table: Table, mapping: DataMapping) -> tuple[list[CheckedRow], DataMapping]:
     """Return all rows as the task needs them, and the mapping with what every value found stands for.
 
     DataError naming missing columns, or the rows that cannot be used; ConfigError for a class the task has not.
@@ -130,7 +130,7 @@ def checked_rows(task: Task, table: Table, mapping: DataMapping) -> tuple[list[O
             faults.add(f"{table.place(at)} {fault}")
         if not any(found):
             label = _answer(task, value, settled) if values else None
-            rows.append(OwnRow(tuple(_one_line(str(text)) for text in texts), label, SPLITS.get(split or "")))
+            rows.append(CheckedRow(tuple(_one_line(str(text)) for text in texts), label, SPLITS.get(split or "")))
     faults.refuse()
     return rows, settled
 
@@ -193,7 +193,7 @@ def _wanted(task: Task) -> str:
 
 def _share_known(task: Task, table: Table, column: str) -> float:
     """Return the share of a column's different values that stand for a class."""
-    return len(labels_of(task, table, column)) / max(1, len(value_counts(table, column)))
+    return len(guess_labels(task, table, column)) / max(1, len(value_counts(table, column)))
 
 
 def _taken(left: list[str], names: Sequence[str]) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from distill_core.data.glue import HUB_ID, cached_file, hub_cache_folder, read_folder, read_hub_cache, split_file
 from distill_core.data.tasks import Answer, Task, get_task
-from distill_core.data.user_datasets import PREFIX, OwnData, find_own, read_own
+from distill_core.data.user_datasets import USER_SOURCE_PREFIX, UserDataset, find_user_dataset, read_user_rows
 from distill_core.errors import DataError
 from distill_core.paths import ASSETS
 from distill_core.settings import read_settings
@@ -60,28 +60,28 @@ def glue_folder() -> Path | None:
     return _folder(named) if named else None
 
 
-def pinned_source(task_name: str, source: str) -> str:
+def pin_source(task_name: str, source: str) -> str:
     """Return a source as any process would find it: `auto` as what it means now, a folder with its whole path.
 
     The hub's cache stays `auto`: it has no name of its own, and `hub` would ask the network.
     """
-    kind, folder = ("own", None) if source.startswith(PREFIX) else _resolve(get_task(task_name), source)
+    kind, folder = ("own", None) if source.startswith(USER_SOURCE_PREFIX) else _resolve(get_task(task_name), source)
     return str(folder.resolve()) if kind == "folder" and folder else source if kind != "bundled" else kind
 
 
 def describe_source(task_name: str, source: str = "auto") -> str:
     """Say in a few words where `load_split` would read from; loads no example. DataError for own data not there."""
-    if source.startswith(PREFIX):
-        return find_own(source).title
+    if source.startswith(USER_SOURCE_PREFIX):
+        return find_user_dataset(source).title
     kind, folder = _resolve(get_task(task_name), source)
     return _source_name(kind, folder)
 
 
-def splits_of(task_name: str, source: str = "auto") -> tuple[str, ...]:
+def list_splits(task_name: str, source: str = "auto") -> tuple[str, ...]:
     """Return the splits that a source has, those to evaluate on first; reads no example, asks no network."""
     task = get_task(task_name)
-    if source.startswith(PREFIX):
-        return ("validation",) if find_own(source).no_training else ("validation", "train")
+    if source.startswith(USER_SOURCE_PREFIX):
+        return ("validation",) if find_user_dataset(source).no_training else ("validation", "train")
     kind, folder = _resolve(task, source)
     splits = (*task.evaluations[: 1 if kind == "bundled" else None], "train")
     if folder is None:
@@ -100,8 +100,8 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     task = get_task(task_name)
     if split not in task.splits:
         raise DataError(f"Unknown split {split[:80]!r} of {task.name}; choose one of: {', '.join(task.splits)}.")
-    if source.startswith(PREFIX):
-        return _load_own(task, split, find_own(source))
+    if source.startswith(USER_SOURCE_PREFIX):
+        return _load_own(task, split, find_user_dataset(source))
     if split == "validation":
         split = task.evaluations[0]
     kind, folder = _resolve(task, source)
@@ -123,13 +123,13 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     return _dataset(task.name, split, name, _examples(task, rows, f"{task.name} {split} from {name}"))
 
 
-def _load_own(task: Task, split: str, data: OwnData) -> Dataset:
+def _load_own(task: Task, split: str, data: UserDataset) -> Dataset:
     if data.task != task.name:
         raise DataError(f"{data.title} was added for {data.task}, not for {task.name}; choose that task or other data.")
     if split not in ("train", "validation", task.evaluations[0]):
         raise DataError(f"{data.title} has no {split} split; choose one of: train, validation.")
     split = "train" if split == "train" else "validation"
-    examples = _examples(task, read_own(data, split), f"{data.source} {split}", data.labelled)
+    examples = _examples(task, read_user_rows(data, split), f"{data.source} {split}", data.labelled)
     return _dataset(task.name, split, data.title, examples)
 
 

@@ -1,6 +1,5 @@
 """The tasks: columns, class names in label order, and metrics; data only, never a branch in the mathematics."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill_core.errors import ConfigError
@@ -113,61 +112,3 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"Unknown task {name!r}; choose one of: {', '.join(TASKS)}.")
     return TASKS[name]
-
-
-def task_metrics(task: Task, predictions: Sequence[Answer], labels: Sequence[Answer]) -> dict[str, float]:
-    """Return the task's metrics, by their GLUE names, of predictions against gold: class indices, or scores.
-
-    nan where a metric is not defined (a correlation with answers that are all equal).
-    """
-    return {name: _METRICS[name](labels, predictions) for name in task.metrics}
-
-
-def constant_metrics(task: Task, labels: Sequence[Answer]) -> dict[str, float]:
-    """Return the metrics of giving every example the commonest label; 0 for correlations, which then have no value.
-
-    Of labels that are equally common, the one that makes the first metric highest.
-    """
-    most = max(map(labels.count, set(labels)))
-    each = [task_metrics(task, [label] * len(labels), labels) for label in set(labels) if labels.count(label) == most]
-    found = [{name: value if value == value else 0.0 for name, value in one.items()} for one in each]
-    return max(found, key=lambda one: one[task.metric])
-
-
-def _accuracy(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
-    from sklearn.metrics import accuracy_score  # in here, as below: reading task names must stay fast
-
-    return float(accuracy_score(gold, predicted))
-
-
-def _f1(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(gold, predicted, zero_division=0.0))
-
-
-def _matthews(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(gold, predicted))
-
-
-def _pearson(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
-    from scipy.stats import pearsonr
-
-    return float("nan") if len(set(predicted)) == 1 else float(pearsonr(gold, predicted).statistic)
-
-
-def _spearman(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
-    from scipy.stats import spearmanr
-
-    return float("nan") if len(set(predicted)) == 1 else float(spearmanr(gold, predicted).statistic)
-
-
-_METRICS = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "matthews_correlation": _matthews,
-    "pearson": _pearson,
-    "spearmanr": _spearman,
-}

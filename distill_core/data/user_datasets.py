@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_core.data.column_mapping import DataMapping, OwnRow, checked_rows
+from distill_core.data.column_mapping import CheckedRow, DataMapping, check_rows
 from distill_core.data.tasks import Task, get_task
 from distill_core.data.user_files import Table
 from distill_core.errors import ConfigError, DataError
 from distill_core.paths import home
 
-PREFIX = "own/"
+USER_SOURCE_PREFIX = "own/"
 HELD_OUT = 0.2  # share of the rows, where nothing else is said
 MOST_NAME = 80  # characters
 SPLIT_NAMES = ("train", "validation")
@@ -35,7 +35,7 @@ _LEFT_OVER = 86400  # seconds after which a folder half written or half removed 
 
 
 @dataclass(frozen=True)
-class OwnData:
+class UserDataset:
     """What is known of a data set: the file it is from, how it was read, its rows by split, when it was added.
 
     `held_out`: share of the rows, None where a column said it. `fingerprint`: of content and settings.
@@ -59,7 +59,7 @@ class OwnData:
     @property
     def source(self) -> str:
         """What a run or a page is given to read it."""
-        return PREFIX + self.id
+        return USER_SOURCE_PREFIX + self.id
 
     @property
     def title(self) -> str:
@@ -85,9 +85,9 @@ class OwnData:
         )
 
 
-def add_own(
+def add_user_dataset(
     table: Table, task_name: str, mapping: DataMapping, *, name: str = "", held_out: float = HELD_OUT
-) -> OwnData:
+) -> UserDataset:
     """Check all of a file's rows and keep them; returns the data set that was there before if it is the same.
 
     `held_out`: share of the rows kept for validation, between 0 and 1; a `mapping.split` decides instead. `name`:
@@ -96,14 +96,14 @@ def add_own(
     task = get_task(task_name)
     if not 0.0 < held_out < 1.0:  # nan too
         raise ConfigError(f"The held-out share is {held_out}; wanted a number between 0 and 1, such as {HELD_OUT}.")
-    rows, settled = checked_rows(task, table, mapping)
+    rows, settled = check_rows(task, table, mapping)
     share = None if settled.split is not None else held_out
     shown = "".join(letter for letter in " ".join((name or Path(table.file).stem).split()) if letter.isprintable())
     shown = shown[:MOST_NAME] or "data"
     fingerprint = _digest(json.dumps([table.digest, task.name, asdict(settled), share], sort_keys=True).encode())
     data_id = f"{_slug(shown)}-{fingerprint[:8]}"
     try:
-        return find_own(data_id)
+        return find_user_dataset(data_id)
     except DataError as error:  # not there, or damaged: kept anew
         logging.getLogger(__name__).debug("%s", error)
     labelled = rows[0].label is not None
@@ -112,7 +112,7 @@ def add_own(
         raise DataError(f"Column {settled.split!r} of {table.file} says train in every row; wanted validation in some.")
     trained_on = {_likeness(task, row) for row in parted["train"]} if labelled else set()
     parts = {split: "".join(_line(task.columns, row) for row in found).encode() for split, found in parted.items()}
-    data = OwnData(
+    data = UserDataset(
         id=data_id,
         name=shown,
         task=task.name,
@@ -127,43 +127,44 @@ def add_own(
         repeated=sum(_likeness(task, row) in trained_on for row in parted["validation"]),
     )
     _keep(data, parts)
-    return find_own(data_id)
+    return find_user_dataset(data_id)
 
 
-def find_own(data_id: str) -> OwnData:
+def find_user_dataset(data_id: str) -> UserDataset:
     """Return a data set by its ID, with or without `own/`; DataError where it is not there or damaged."""
-    folder = own_folder(data_id)
+    folder = user_dataset_folder(data_id)
     try:
         values = json.loads((folder / _META).read_text(encoding="utf-8"))
-        return OwnData(**values | {"mapping": DataMapping(**values["mapping"]), "id": folder.name})
+        return UserDataset(**values | {"mapping": DataMapping(**values["mapping"]), "id": folder.name})
     except FileNotFoundError as error:
         if folder.exists():
             raise _damaged(folder, f"it has no {_META}") from error
-        known = ", ".join(data.source for data in list_own()[:5]) or "none"
+        known = ", ".join(data.source for data in list_user_datasets()[:5]) or "none"
         raise DataError(
-            f"There is no own data {PREFIX + folder.name}: it was removed or never added here; there is: {known}."
+            f"There is no data set {USER_SOURCE_PREFIX + folder.name}: it was removed, or never added here. "
+            f"Choose one of: {known}."
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(folder, f"{_META} cannot be read: {error}") from error
 
 
-def list_own(task_name: str | None = None) -> list[OwnData]:
+def list_user_datasets(task_name: str | None = None) -> list[UserDataset]:
     """Return the data sets of a task (all for None), newest first; damaged ones are left out, and logged."""
     found = []
     for file in (home() / "data").glob(f"[!.]*/{_META}"):
         try:
-            found.append(find_own(file.parent.name))
+            found.append(find_user_dataset(file.parent.name))
         except DataError as error:  # one must not take the others from sight
             logging.getLogger(__name__).warning("left out of the list: %s", error)
     chosen = [data for data in found if task_name in (None, data.task)]
     return sorted(chosen, key=lambda data: data.added, reverse=True)
 
 
-def read_own(data: OwnData, split: str) -> list[dict[str, Any]]:
+def read_user_rows(data: UserDataset, split: str) -> list[dict[str, Any]]:
     """Return the rows of `train` or `validation`, as GLUE's; DataError where there is none, or it is damaged."""
     if split == "train" and data.no_training:
         raise DataError(data.no_training)
-    path = own_folder(data.id) / f"{split}.jsonl"
+    path = user_dataset_folder(data.id) / f"{split}.jsonl"
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -173,11 +174,11 @@ def read_own(data: OwnData, split: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content.decode().split("\n") if line]
 
 
-def remove_own(data_id: str) -> None:
+def remove_user_dataset(data_id: str) -> None:
     """Delete a data set, damaged or not; DataError where there is none. Runs keep their record of it."""
-    folder = own_folder(data_id)
+    folder = user_dataset_folder(data_id)
     if not folder.is_dir():
-        find_own(data_id)  # says which there are
+        find_user_dataset(data_id)  # says which there are
     gone = folder.with_name(f".gone-{folder.name}-{os.getpid()}")
     try:
         folder.rename(gone)
@@ -186,15 +187,15 @@ def remove_own(data_id: str) -> None:
     shutil.rmtree(gone, ignore_errors=True)  # what stays of it is swept
 
 
-def own_folder(data_id: str) -> Path:
+def user_dataset_folder(data_id: str) -> Path:
     """Return the folder of a data set, there or not; DataError for what cannot be an ID."""
-    name = data_id.removeprefix(PREFIX)
+    name = data_id.removeprefix(USER_SOURCE_PREFIX)
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,78}[a-z0-9])?", name):
         raise DataError(f"{data_id[:80]!r} is no ID of own data; IDs look like own/film-reviews-1a2b3c4d.")
     return home() / "data" / name
 
 
-def _parted(task: Task, rows: Sequence[OwnRow], share: float | None, labelled: bool) -> dict[str, list[OwnRow]]:
+def _parted(task: Task, rows: Sequence[CheckedRow], share: float | None, labelled: bool) -> dict[str, list[CheckedRow]]:
     """Return the rows of each split, in the file's order; all are for validation where none can be trained on."""
     if share is None:
         return {split: [row for row in rows if row.split == split] for split in SPLIT_NAMES}
@@ -213,15 +214,15 @@ def _parted(task: Task, rows: Sequence[OwnRow], share: float | None, labelled: b
     return {split: [row for row, side in both if side == split] for split in SPLIT_NAMES}
 
 
-def _likeness(task: Task, row: OwnRow) -> str:
+def _likeness(task: Task, row: CheckedRow) -> str:
     """Return a digest that rows share whose texts a model is to be taken to have seen when it has seen one of them."""
     texts = [" ".join(text.casefold().split()) for text in row.texts]
     return _digest(json.dumps(sorted(texts) if task.symmetric else texts).encode())
 
 
-def _keep(data: OwnData, parts: Mapping[str, bytes]) -> None:
+def _keep(data: UserDataset, parts: Mapping[str, bytes]) -> None:
     """Write a data set to a folder beside its place, then rename it there; what is damaged there is replaced."""
-    folder = own_folder(data.id)
+    folder = user_dataset_folder(data.id)
     _sweep(folder.parent)
     part = folder.with_name(f".part-{data.id}-{os.getpid()}-{time.monotonic_ns()}")
     try:
@@ -230,7 +231,7 @@ def _keep(data: OwnData, parts: Mapping[str, bytes]) -> None:
             (part / f"{split}.jsonl").write_bytes(content)
         (part / _META).write_text(json.dumps(asdict(data), ensure_ascii=False, indent=2), encoding="utf-8")
         if folder.is_dir():
-            remove_own(data.id)
+            remove_user_dataset(data.id)
         part.rename(folder)
     except OSError as error:
         if not folder.is_dir():  # else another process was first with the same
@@ -249,13 +250,13 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(rest, ignore_errors=True)
 
 
-def _line(columns: Sequence[str], row: OwnRow) -> str:
+def _line(columns: Sequence[str], row: CheckedRow) -> str:
     return json.dumps(dict(zip(columns, row.texts, strict=True)) | {"label": row.label}, ensure_ascii=False) + "\n"
 
 
 def _damaged(folder: Path, cause: str) -> DataError:
     return DataError(
-        f"The own data {PREFIX + folder.name} is damaged ({cause}). Remove it "
+        f"The own data {USER_SOURCE_PREFIX + folder.name} is damaged ({cause}). Remove it "
         f"(python -m distill_core data remove {folder.name}) and add its file again."
     )
 

@@ -20,16 +20,16 @@ from typing import Any
 from distill_core.data.glue import tsv_lines
 from distill_core.errors import DataError
 
-MOST_MEGABYTES = 50
+MAX_MEGABYTES = 50
 COLUMN = "column "  # and its number: what a column without a name is called
-KINDS = ("csv", "tsv", "jsonl")
+FILE_KINDS = ("csv", "tsv", "jsonl")
 _NAMED = 3  # faults that a message names; the rest it counts
 _MOST_FAULTS = 1_000  # then reading ends: what follows would say nothing new
 _NUMBER = re.compile(r"[+-]?([0-9][0-9.,]*|[.,][0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _LOOKED_AT = 1_000  # records that tell whether the first is a header
 _MOST_NESTED = 50  # lists and objects inside one another in a JSON value
 
-csv.field_size_limit(MOST_MEGABYTES * 2**20)  # a text may be as long as a file
+csv.field_size_limit(MAX_MEGABYTES * 2**20)  # a text may be as long as a file
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_table(file: str, content: bytes, headed: bool | None = None) -> Table:
     return Table(file, columns, found, lines, hashlib.sha256(content).hexdigest(), headed)
 
 
-def names_columns(file: str, content: bytes) -> bool:
+def has_header(file: str, content: bytes) -> bool:
     """Tell by its looks whether a file's first line names the columns; DataError where it cannot be read so far.
 
     It does not where it holds a number, or a value that a row, other than itself again, has in the same column.
@@ -80,8 +80,8 @@ def names_columns(file: str, content: bytes) -> bool:
 
 def check_size(file: str, size: int) -> None:
     """Refuse a file that is too large, before it is read; `size` in bytes."""
-    if size > MOST_MEGABYTES * 2**20:
-        raise DataError(f"{file} has {size / 2**20:,.1f} MB; wanted at most {MOST_MEGABYTES} MB. Use fewer rows.")
+    if size > MAX_MEGABYTES * 2**20:
+        raise DataError(f"{file} has {size / 2**20:,.1f} MB; wanted at most {MAX_MEGABYTES} MB. Use fewer rows.")
 
 
 def printable(file: str) -> str:
@@ -164,7 +164,7 @@ def _opened(file: str, content: bytes) -> tuple[str, str, str]:
     """Return a file's name as it is shown, its kind and its text; DataError for what is none of the kinds."""
     file = printable(file)
     kind = Path(file).suffix.lower().removeprefix(".")
-    if kind not in KINDS:
+    if kind not in FILE_KINDS:
         raise DataError(f"{file} is not called .csv, .tsv or .jsonl; export it as one of these.")
     check_size(file, len(content))
     return file, kind, _decoded(file, content)

@@ -22,10 +22,18 @@ from distill_core.errors import ConfigError, DataError, ModelError, TokensDiffer
 from distill_core.explanation.cache import ExplanationCache, cache_key
 from distill_core.explanation.lazy_model import ModelSource, source_of
 from distill_core.explanation.result import UNITS, Explanation, ModelExplanation, TokenMap, agreements
-from distill_core.models.bundle import named_order
+from distill_core.models.class_order import named_order
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.evaluation import predict_logits
-from distill_core.models.tokenization import Encoded, check_text, collate, encode, encode_all, legible, written_words
+from distill_core.models.tokenization import (
+    Encoded,
+    check_text,
+    collate,
+    encode,
+    encode_all,
+    visible_text,
+    written_words,
+)
 
 ENGINE = 6  # part of every cache key: raise it when the tokens of a text or the numbers of a method change
 
@@ -298,7 +306,7 @@ def _by_words(text: str, text_pair: str | None, readings: Sequence[_Reading]) ->
     tokens = tuple(written[word] for word in words)
     return _Layout(
         tokens=tokens,
-        shown=tuple(map(legible, tokens)),
+        shown=tuple(map(visible_text, tokens)),
         words=tuple(words),
         segments=tuple(int(word >= first) for word in words),
         special=(False,) * len(words),

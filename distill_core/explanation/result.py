@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from distill_core.metrics import agreement
-from distill_core.metrics.agreement import METRICS, Undefined, Value
+from distill_core.metrics.agreement import AGREEMENT_METRICS, Undefined, Value
 
 UNITS = ("pieces", "words")  # what scores can be of
 
@@ -126,7 +126,7 @@ def mean_agreements(explanation: Explanation) -> tuple[Agreement, ...]:
         own = [row for row in explanation.consistency if row.student == model.id]
         values: dict[str, float | None] = {}
         reasons: dict[str, str] = {}
-        for name in METRICS:
+        for name in AGREEMENT_METRICS:
             found = [row.values[name] for row in own]
             known = [value for value in found if value is not None]
             values[name] = sum(known) / len(known) if len(known) == len(found) else None

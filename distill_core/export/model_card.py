@@ -14,13 +14,13 @@ from distill_core.config.methods import DISTILLATION_METHODS, as_set, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.glue import HUB_ID
 from distill_core.data.tasks import Task, get_task
-from distill_core.data.user_datasets import PREFIX
+from distill_core.data.user_datasets import USER_SOURCE_PREFIX
 from distill_core.errors import ModelError
 from distill_core.runs.diagnostics import Series
 from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import AGREEMENT, CONSTANT, TEACHER, VALIDATION
 from distill_core.runs.run import MetricPoint, Run
-from distill_core.versions import in_words
+from distill_core.versions import format_versions
 
 PROBE_SENTENCES = 64  # at most, that the agreement with the teacher is measured on
 _HINTON = "Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network*, 2015, arXiv 1503.02531"
@@ -68,7 +68,7 @@ def model_card(
         series.setdefault(point.name, []).append((point.step, point.value))
     parts = [
         _header(run.config, task, data),
-        f"# {plain(run.title)}",
+        f"# {markdown_text(run.title)}",
         _what(run, info, task, step, _count(record, "best")),
         "## How it was distilled",
         *_method(run.config, task),
@@ -96,7 +96,7 @@ def yaml_text(text: str) -> str:
     return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written) + '"'
 
 
-def plain(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Return a text from outside as Markdown in which it is nothing but text, on one line.
 
     Escapes HTML and what Markdown, tables, formulas, links and mentions are made of; control characters and blanks of
@@ -131,7 +131,7 @@ def _is_glue(config: RunConfig, data: Sequence[DataUsed]) -> bool:
     """Tell whether the examples are known to be GLUE's, and neither one's own nor the bundled ones."""
     if config.source == "hub":
         return True
-    if config.source == "bundled" or config.source.startswith(PREFIX) or not data:
+    if config.source == "bundled" or config.source.startswith(USER_SOURCE_PREFIX) or not data:
         return False
     return all(used.source.startswith(("GLUE folder ", HUB_ID)) for used in data)
 
@@ -139,27 +139,32 @@ def _is_glue(config: RunConfig, data: Sequence[DataUsed]) -> bool:
 def _what(run: Run, info: ModelInfo, task: Task, step: int, best: int) -> str:
     size = [f"{info.layers} layer{'s' * (info.layers != 1)}"] if info.layers else []  # 0: its config does not say
     size += [f"{info.parameters:,} parameters"] if info.parameters else []
-    size += [plain(info.architecture)] if info.architecture else []
+    size += [markdown_text(info.architecture)] if info.architecture else []
     low, high = task.span or (0.0, 0.0)
-    answers = f"a score from {low:g} to {high:g}" if task.span else f"one of: {', '.join(map(plain, task.labels))}"
+    answers = (
+        f"a score from {low:g} to {high:g}" if task.span else f"one of: {', '.join(map(markdown_text, task.labels))}"
+    )
     kept = f"This is its student as it was after step {step:,} of {run.config.steps:,}"
     marked = {step: ", its best evaluation"}.get(best, f"; its best evaluation was after step {best:,}" if best else "")
-    reason = f" ({plain(run.reason)})" if run.reason else ""
+    reason = f" ({markdown_text(run.reason)})" if run.reason else ""
     return (
         f"A small text classifier ({', '.join(size) or 'size unknown'}) for {task.title}, distilled from the teacher "
-        f"{plain(run.config.teacher)} with Distillation Lens. It answers with {answers}.\n\n"
-        f"Run {plain(run.id)}: {run.status}{reason}. {kept}{marked}."
+        f"{markdown_text(run.config.teacher)} with Distillation Lens. It answers with {answers}.\n\n"
+        f"Run {markdown_text(run.id)}: {run.status}{reason}. {kept}{marked}."
     )
 
 
 def _method(config: RunConfig, task: Task) -> list[str]:
     """Return the method in words: what it teaches, the terms of its loss, how they are set, and the papers."""
     method, scores = DISTILLATION_METHODS[config.method], task.span is not None
-    begins = _BEGINNINGS.get(config.student_init, f"the model {plain(config.student_init)}")
+    begins = _BEGINNINGS.get(config.student_init, f"the model {markdown_text(config.student_init)}")
     terms = terms_of(config.method, scores, config.kd_form)
     lines = [f"- {term.title}, weight {config.weights[term.name]:.6g}. {term.words}" for term in terms]
     settings = {name: getattr(config, name) for name in method.settings}
-    teacher, layers = plain(config.teacher), f", {config.student_layers} of them" * (config.student_init in _BEGINNINGS)
+    teacher, layers = (
+        markdown_text(config.teacher),
+        f", {config.student_layers} of them" * (config.student_init in _BEGINNINGS),
+    )
     if config.student_init == "random":
         layers = f" in {config.student_layers} layer{'s' * (config.student_layers != 1)}"
     parts = [
@@ -176,7 +181,7 @@ def _method(config: RunConfig, task: Task) -> list[str]:
 
 def _settings(config: RunConfig) -> str:
     rows = [
-        (f"{spec.label} (`{name}`)", plain(str(getattr(config, name))))
+        (f"{spec.label} (`{name}`)", markdown_text(str(getattr(config, name))))
         for name, spec in FIELDS.items()
         if getattr(config, name) != spec.default
     ]
@@ -186,7 +191,10 @@ def _settings(config: RunConfig) -> str:
 def _data(data: Sequence[DataUsed]) -> str:
     if not data:
         return "What it was trained on was not recorded."
-    rows = [(plain(one.split), plain(one.source), f"{one.examples:,}", plain(one.fingerprint)) for one in data]
+    rows = [
+        (markdown_text(one.split), markdown_text(one.source), f"{one.examples:,}", markdown_text(one.fingerprint))
+        for one in data
+    ]
     return _table(("split", "source", "examples", "fingerprint (SHA-256 of texts and labels in order)"), rows)
 
 
@@ -215,7 +223,7 @@ def _result(series: Series, name: str, step: int) -> tuple[str, ...]:
     best = [max(trained, key=lambda point: point[1])] if trained else []
     known = [series.get(prefix + metric, ())[-1:] for prefix in (TEACHER, CONSTANT)]
     cells = [_cell(found, True) for found in (own, points[-1:], best)]
-    return (plain(metric), *cells, *(_cell(found, False) for found in known))
+    return (markdown_text(metric), *cells, *(_cell(found, False) for found in known))
 
 
 def _cell(points: Sequence[tuple[int, float]], with_step: bool) -> str:
@@ -233,9 +241,11 @@ def _versions(record: Mapping[str, Any]) -> str:
     prints = record.get("fingerprints")
     teacher = prints.get("teacher") if isinstance(prints, dict) else None
     weights = (
-        f" The teacher's fingerprint (SHA-256 of its files): {plain(teacher)}." if isinstance(teacher, str) else ""
+        f" The teacher's fingerprint (SHA-256 of its files): {markdown_text(teacher)}."
+        if isinstance(teacher, str)
+        else ""
     )
-    return f"Made with {plain(in_words(found))}.{weights}"
+    return f"Made with {markdown_text(format_versions(found))}.{weights}"
 
 
 def _limits(config: RunConfig) -> str:

@@ -26,14 +26,14 @@ from distill_core.runs.metric_names import RESULTS, STEP_SECONDS
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store
-from distill_core.storage.atomic_write import placed
+from distill_core.storage.atomic_write import write_atomically
 from distill_core.storage.checkpoints import BEST, RECORD
 from distill_core.versions import versions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KINDS = ("csv", "parquet", "json", "tensorboard", "model")
+EXPORT_KINDS = ("csv", "parquet", "json", "tensorboard", "model")
 COLUMNS = ("step", "metric", "value")
 CARD, WEIGHTS = "README.md", "model.safetensors"
 EVENTS = "events.out.tfevents"  # begins the name of a file that TensorBoard reads
@@ -50,8 +50,8 @@ def export_run(
     ConfigError for another kind, StoreError where `target` cannot be written, RunError without a student, ModelError
     where it is damaged.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"Unknown kind of export {kind[:80]!r}; choose one of: {', '.join(KINDS)}.")
+    if kind not in EXPORT_KINDS:
+        raise ConfigError(f"Unknown kind of export {kind[:80]!r}; choose one of: {', '.join(EXPORT_KINDS)}.")
     if best and kind != "model":
         raise ConfigError("Only a model has a best checkpoint: leave --best out, or export --as model.")
     if kind == "model":
@@ -60,7 +60,7 @@ def export_run(
     if kind == "tensorboard":
         return write_tensorboard(store, run, target, force=force)
     content = {"csv": csv_bytes, "parquet": parquet_bytes, "json": json_bytes}[kind](store, run)
-    with placed(target, force, None) as (path, part):
+    with write_atomically(target, force, None) as (path, part):
         part.write_bytes(content)
     return path
 
@@ -145,7 +145,7 @@ def write_tensorboard(store: Store, run: Run, target: str | Path, *, force: bool
     Values are float32, as the format has it. Times (seconds since the epoch): the store keeps none for a point, so they
     are the run's start and the seconds its steps took up to there; evaluations are not counted. StoreError as above.
     """
-    with placed(target, force, _only_events) as (path, part):
+    with write_atomically(target, force, _only_events) as (path, part):
         part.mkdir()
         _write_events(store, run, part / _events_name(run))
     return path
@@ -198,7 +198,7 @@ def _write_events(store: Store, run: Run, file: Path) -> None:
 
 def write_model(store: Store, run: Run, target: str | Path, *, best: bool = False, force: bool = False) -> Path:
     """Write a run's student as a plain Hugging Face folder with a model card; errors as `export_run` says."""
-    with placed(target, force, _is_model) as (path, part):
+    with write_atomically(target, force, _is_model) as (path, part):
         part.mkdir()
         _write_student(store, run, best, lambda name: (part / name).open("wb"))
     return path
@@ -206,7 +206,7 @@ def write_model(store: Store, run: Run, target: str | Path, *, best: bool = Fals
 
 def write_model_zip(store: Store, run: Run, target: str | Path, *, best: bool = False, force: bool = False) -> Path:
     """Write the same as a zip file, in a folder named by the run; holds one MiB of it in memory at once."""
-    with placed(target, force, None) as (path, part), part.open("wb") as file:
+    with write_atomically(target, force, None) as (path, part), part.open("wb") as file:
         _pack_student(store, run, best, file)
     return path
 

@@ -20,7 +20,7 @@ TOP_SHARE = 0.2  # share of the tokens that "the top tokens" are, at least one (
 EXACT = 1e-12  # a correlation nearer than this to a bound is rounding away from it
 NO_DIVERGENCE = 1e-15  # a divergence below this is rounding; its root would be a visible 1e-8
 
-METRICS: Mapping[str, str] = {
+AGREEMENT_METRICS: Mapping[str, str] = {
     "cosine": "Angle between the maps: 1 the same up to scale, 0 unrelated, −1 opposite.",
     "spearman": "Do both rank the tokens alike, whatever the size of the scores? Rank correlation ρ.",
     "kendall": "Token pairs ranked alike minus pairs ranked the other way round, as a share (τ-b).",

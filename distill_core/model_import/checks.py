@@ -8,15 +8,23 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from distill_core.catalog.catalog import class_names, read_json, weight_shapes
 from distill_core.data.tasks import get_task
 from distill_core.errors import DistillError, ModelError, NeedsConversion, NeedsReordering
-from distill_core.model_import.label_order import reorder, standing
-from distill_core.models.bundle import check_labels, named_order
+from distill_core.model_import.label_order import assess_answers, reorder
+from distill_core.model_import.progress import Finding, ImportStep
+from distill_core.models.class_order import check_labels, named_order
 from distill_core.models.encoder import FAMILIES, load_model
 from distill_core.models.tokenizer_digest import loses_capitals, same_as_bundled
-from distill_core.runs.events import Finding, Step
-from distill_core.storage.model_folder import CONFIG, WEIGHTS, check_no_adapter, check_settings, check_tokenizer_files
+from distill_core.storage.model_folder import (
+    CONFIG,
+    WEIGHTS,
+    check_no_adapter,
+    check_settings,
+    check_tokenizer_files,
+    class_names,
+    read_json,
+    weight_shapes,
+)
 
 Looked = TypeVar("Looked")
 PICKLE = "pytorch_model.bin"
@@ -28,7 +36,7 @@ OTHER_TOKENS = (
 _FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.ckpt.index": "TensorFlow"}
 
 
-def check_folder(folder: Path, task: str, model_id: str) -> Generator[Step | Finding, None, None]:
+def check_folder(folder: Path, task: str, model_id: str) -> Generator[ImportStep | Finding, None, None]:
     """Check the model in a folder for a task; after a failed one an error, mostly ModelError, of its words."""
     yield from check_names(file_names(folder, model_id), model_id)
     yield from check_config(folder, task, model_id)
@@ -76,13 +84,13 @@ def check_config(folder: Path, task: str, model_id: str, reordered: bool = False
         yield Finding("label names", True, words, warning=True)
 
 
-def check_weights(folder: Path, task: str, model_id: str, reordered: bool = False) -> Iterator[Step | Finding]:
+def check_weights(folder: Path, task: str, model_id: str, reordered: bool = False) -> Iterator[ImportStep | Finding]:
     """Check by its weights: a classifier is among them, all of them load, and its answers are in the task's order.
 
     NeedsReordering where its answers are in another order, unless it was `reordered` already.
     """
     yield from _find("classifier", lambda: _classifier_words(folder, model_id))
-    yield Step("Loading the model", 0, 0)
+    yield ImportStep("Loading the model", 0, 0)
     model = yield from _refuse("loads", lambda: load_model(folder, model_id))
     yield Finding("loads", True, f"All its weights and its tokenizer ({len(model.tokenizer)} tokens) are loaded.")
     same = yield from _refuse("tokens", lambda: same_as_bundled(model.tokenizer))
@@ -90,8 +98,8 @@ def check_weights(folder: Path, task: str, model_id: str, reordered: bool = Fals
     if loses_capitals(model.tokenizer):
         words = 'Its tokenizer lowers capitals, which its vocabulary has: put "do_lower_case": false into its '
         yield Finding("casing", True, f"{words}tokenizer_config.json if the model is a cased one.", warning=True)
-    yield Step("Asking it the bundled examples", 0, 0)
-    found = yield from _refuse("answers", lambda: standing(model, task))  # its logits may not be finite
+    yield ImportStep("Asking it the bundled examples", 0, 0)
+    found = yield from _refuse("answers", lambda: assess_answers(model, task))  # its logits may not be finite
     if found.doubt is not None:
         doubt = found.doubt
         if reordered:
@@ -107,10 +115,10 @@ def check_weights(folder: Path, task: str, model_id: str, reordered: bool = Fals
     yield Finding("answers", True, f"{found.words[:1].upper()}{found.words[1:]}{weak}.", warning=found.weak)
 
 
-def put_in_order(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
+def reorder_classes(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
     """Put the classes of the copy in a folder in the task's order: as they are named, else as its answers tell."""
     labels, wanted = _labels(folder), get_task(task).labels
-    order = named_order(labels, task) or standing(load_model(folder, model_id), task).order
+    order = named_order(labels, task) or assess_answers(load_model(folder, model_id), task).order
     if order is not None and order != tuple(range(len(order))):
         reorder(folder, task, order)
         words = f"Its outputs were {', '.join(wanted[label] for label in order)}; in the copy: {', '.join(wanted)}."

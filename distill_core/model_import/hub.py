@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from distill_core.errors import ModelError
-from distill_core.runs.events import Step
+from distill_core.model_import.progress import ImportStep
 
 _MOST_BYTES = 2**50  # of one file
 TIMEOUT = 10.0  # seconds without a byte
@@ -90,7 +90,7 @@ class Listing:
     files: Mapping[str, RemoteFile]
 
 
-def look_up(repo: str, revision: str | None = None, endpoint: str | None = None) -> Listing:
+def fetch_listing(repo: str, revision: str | None = None, endpoint: str | None = None) -> Listing:
     """Ask the hub what a repository holds at a branch, tag or commit, `main` for None.
 
     `endpoint`: the hub's address; None for HF_ENDPOINT, else huggingface.co. Raises ModelError with the next step
@@ -115,7 +115,7 @@ def look_up(repo: str, revision: str | None = None, endpoint: str | None = None)
         return Listing(repo, str(info.sha), endpoint, files)
 
 
-def download(listing: Listing, names: list[str], folder: Path) -> Iterator[Step]:
+def download(listing: Listing, names: list[str], folder: Path) -> Iterator[ImportStep]:
     """Fetch files of a listing into a folder, each compared with its listed checksum; yield progress.
 
     Closing the generator ends the transfer. Raises ModelError with the next step when a file cannot be had or
@@ -132,7 +132,7 @@ def download(listing: Listing, names: list[str], folder: Path) -> Iterator[Step]
         file = listing.files[name]
         with _told(listing.repo, listing.sha, listing.endpoint):
             for received in _fetch(listing, file, folder / name):
-                yield Step(f"Downloading {name}", before + received, total)
+                yield ImportStep(f"Downloading {name}", before + received, total)
         _verify(file, folder / name)
         before += file.size
 

@@ -13,8 +13,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_core.catalog.catalog import UNPACKED, ModelInfo, existing_folder, find_model
-from distill_core.catalog.user_models import Added, check_task, list_added, remember
+from distill_core.catalog.catalog import UNPACKED, ModelInfo, find_model
+from distill_core.catalog.user_models import UserModel, add_user_model, check_single_task, list_user_models
 from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError
 from distill_core.model_import.checks import (
@@ -24,17 +24,25 @@ from distill_core.model_import.checks import (
     check_names,
     check_weights,
     file_names,
-    put_in_order,
+    reorder_classes,
 )
-from distill_core.model_import.hub import Listing, download, look_up
+from distill_core.model_import.hub import Listing, download, fetch_listing
 from distill_core.model_import.pickle_conversion import convert as convert_weights
+from distill_core.model_import.progress import Finding, ImportStep
 from distill_core.models.encoder import remove_folder
 from distill_core.paths import home
-from distill_core.runs.events import Finding, Step
 from distill_core.storage.checkpoints import RECORD
-from distill_core.storage.model_folder import CONFIG, TOKENIZER_FILES, WEIGHTS, file_sha256, fingerprint, has_tokenizer
+from distill_core.storage.model_folder import (
+    CONFIG,
+    TOKENIZER_FILES,
+    WEIGHTS,
+    file_sha256,
+    find_model_folder,
+    fingerprint,
+    has_tokenizer,
+)
 
-Progress = Step | Finding | ModelInfo
+Progress = ImportStep | Finding | ModelInfo
 LEFT_AFTER = 86400.0  # seconds after which what lies in the folder apart is what a killed process left
 
 
@@ -48,7 +56,7 @@ def add_folder(
     failed finding; NeedsConversion or NeedsReordering where one of these two is what is wanted.
     """
     get_task(task)
-    folder = existing_folder(str(path))
+    folder = find_model_folder(str(path))
     if folder is None:
         raise ModelError(
             f"{str(path)[:200]!r} {_why_none(str(path))}; name a folder with a model's {CONFIG}, weights and tokenizer."
@@ -56,20 +64,20 @@ def add_folder(
     folder = folder.resolve()
     names = file_names(folder, str(folder))
     if not reorder and (WEIGHTS in names or not convert):
-        entry = Added(str(folder), str(folder), task, "folder", title=folder.name)
-        check_task(entry)
+        entry = UserModel(str(folder), str(folder), task, "folder", title=folder.name)
+        check_single_task(entry)
         yield from check_folder(folder, task, str(folder))
-        remember(entry)
+        add_user_model(entry)
         yield find_model(entry.id)
         return
     yield from check_names(names, str(folder), convert)
     yield from check_config(folder, task, str(folder), reorder)
     weights = WEIGHTS if WEIGHTS in names else PICKLE
     name = f"{folder.name}-{fingerprint(folder, file_sha256(folder / weights))[:8]}{_reordered(task, reorder)}"
-    entry = Added(
+    entry = UserModel(
         f"converted/{name}", str(_place("converted", name)), task, "converted", title=folder.name, repo=str(folder)
     )
-    check_task(entry)
+    check_single_task(entry)
     with _staging() as staging:
         for file in sorted(names & {CONFIG, *TOKENIZER_FILES} | {weights} - {PICKLE}):
             shutil.copyfile(folder / file, staging / file)
@@ -90,22 +98,22 @@ def add_from_hub(
     """Add a model of the hub for a task: yield steps and findings, and last the ModelInfo of the added model.
 
     `revision`: a branch, tag or commit, `main` for None; what is added is the commit it means now. `convert`: consent
-    to convert a pickle. `reorder`: put its classes in the task's order. `endpoint`: see `hub.look_up`. Closing the
-    generator ends the transfer and leaves nothing. Raises ModelError with the next step; NeedsConversion or
+    to convert a pickle. `reorder`: put its classes in the task's order. `endpoint`: see `hub.fetch_listing`. Closing
+    the generator ends the transfer and leaves nothing. Raises ModelError with the next step; NeedsConversion or
     NeedsReordering where one of these two is what is wanted.
     """
     get_task(task)
-    yield Step(f"Asking for {repo[:200]}", 0, 0)
-    listing = look_up(repo, revision, endpoint)
+    yield ImportStep(f"Asking for {repo[:200]}", 0, 0)
+    listing = fetch_listing(repo, revision, endpoint)
     which = _reordered(task, reorder)
     path = _place("hub", f"{repo.replace('/', '--')}@{listing.sha}{which}")
-    entry = Added(
+    entry = UserModel(
         f"hub/{repo}@{listing.sha[:8]}{which}", str(path), task, "hub", title=repo, repo=repo, revision=listing.sha
     )
-    check_task(entry)
+    check_single_task(entry)
     if path.exists():
         yield from check_folder(path, task, entry.id)
-        remember(entry)
+        add_user_model(entry)
     else:
         with _staging() as staging:
             yield from _fetch(listing, entry, convert, reorder, staging)
@@ -118,7 +126,7 @@ def _reordered(task: str, reorder: bool) -> str:
     return f"-{task}" if reorder else ""
 
 
-def _fetch(listing: Listing, entry: Added, convert: bool, reorder: bool, staging: Path) -> Iterator[Progress]:
+def _fetch(listing: Listing, entry: UserModel, convert: bool, reorder: bool, staging: Path) -> Iterator[Progress]:
     """Fetch config and tokenizer, check them, and only then the weights; convert those where need be."""
     names = set(listing.files)
     yield from check_names(names, entry.id, convert)
@@ -131,10 +139,10 @@ def _fetch(listing: Listing, entry: Added, convert: bool, reorder: bool, staging
         (staging / PICKLE).unlink()
 
 
-def _finish(staging: Path, entry: Added, reorder: bool) -> Iterator[Progress]:
+def _finish(staging: Path, entry: UserModel, reorder: bool) -> Iterator[Progress]:
     """Reorder where that is wanted, check the weights, put the folder in its place and list it."""
     if reorder:
-        yield from put_in_order(staging, entry.task, entry.id)
+        yield from reorder_classes(staging, entry.task, entry.id)
     yield from check_weights(staging, entry.task, entry.id, reorder)
     _complete(staging, entry)
 
@@ -158,7 +166,7 @@ def _why_none(path: str) -> str:
     return f"has the weights ({held[0]}), but lacks {lacking}" if held else f"is a folder without {CONFIG}"
 
 
-def _complete(staging: Path, entry: Added) -> None:
+def _complete(staging: Path, entry: UserModel) -> None:
     """Note the weights' checksum, give the folder its name and list it, both or neither.
 
     A folder that has the name already is as good, and stays.
@@ -176,9 +184,11 @@ def _complete(staging: Path, entry: Added) -> None:
         if not target.exists():
             raise ModelError(f"Model {entry.id} cannot be put at {target} ({error}).") from error
     try:
-        remember(entry)
+        add_user_model(entry)
     except ModelError:
-        if made and all(one.path != entry.path for one in list_added()):  # another process may just have listed it
+        if made and all(
+            one.path != entry.path for one in list_user_models()
+        ):  # another process may just have listed it
             remove_folder(target)
         raise
 

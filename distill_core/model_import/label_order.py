@@ -14,14 +14,13 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest, linregress, pearsonr
 
-from distill_core.catalog.catalog import read_json
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import Answer, get_task
-from distill_core.models.bundle import check_labels
+from distill_core.models.class_order import check_labels
 from distill_core.models.encoder import LoadedModel
-from distill_core.models.evaluation import answers, gold_labels, predict_logits
+from distill_core.models.evaluation import gold_labels, predict_logits, predicted_answers
 from distill_core.models.tokenization import encode_all
-from distill_core.storage.model_folder import CONFIG, WEIGHTS
+from distill_core.storage.model_folder import CONFIG, WEIGHTS, read_json
 
 RARE = 0.001
 SLOPE = 2.5  # between scores on one scale at most
@@ -29,7 +28,7 @@ LIKELY = 0.05  # above it, an accuracy or correlation may well be chance
 
 
 @dataclass(frozen=True)
-class Standing:
+class AnswerAssessment:
     """How a model does on the bundled examples. `words`: its accuracy or correlation, in words.
 
     `weak`: no better than chance. `doubt`: why its outputs seem to be in another order, None where they do not.
@@ -44,27 +43,27 @@ class Standing:
     scale: str | None = None
 
 
-def label_order_doubt(model: LoadedModel, task: str) -> str | None:
+def label_order_warning(model: LoadedModel, task: str) -> str | None:
     """Return why a model's outputs seem not to be in the order of the task's classes, None where they seem right.
 
     72 examples or more are run through it. ModelError where it has another number of outputs than the task.
     """
     check_labels(model.id, model.labels, task)
-    return standing(model, task).doubt
+    return assess_answers(model, task).doubt
 
 
-def standing(model: LoadedModel, task: str) -> Standing:
+def assess_answers(model: LoadedModel, task: str) -> AnswerAssessment:
     """Run a model over the task's bundled examples and judge its answers."""
     data = load_split(task, "validation", "bundled")
     rows = encode_all(model.tokenizer, data.examples, min(128, model.max_length))
-    found = answers(predict_logits(model.network, rows, model.pad_id))
+    found = predicted_answers(predict_logits(model.network, rows, model.pad_id))
     gold = gold_labels(data)
     if get_task(task).span:
         return _judge_scores(model.id, task, gold, found)
     return _judge_classes(model.id, task, [int(label) for label in gold], [int(answer) for answer in found])
 
 
-def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequence[int]) -> Standing:
+def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequence[int]) -> AnswerAssessment:
     labels, count = get_task(task).labels, len(gold)
     right = {order: _right(gold, found, order) for order in permutations(range(len(labels)))}
     chance = {order: _chance(gold, found, order) for order in right}
@@ -85,7 +84,7 @@ def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequenc
             f"would have {len(right[best])} ({len(right[best]) / count:.0%}). Add it with its classes reordered as "
             f"task {task} has them, {wanted}, or choose another model."
         )
-    return Standing(words, weak, doubt, best if doubt else None)
+    return AnswerAssessment(words, weak, doubt, best if doubt else None)
 
 
 def reorder(folder: Path, task: str, order: Sequence[int]) -> None:
@@ -118,10 +117,10 @@ def _chance(gold: Sequence[int], found: Sequence[int], order: tuple[int, ...]) -
     return sum(gold.count(label) * said.count(label) for label in order) / len(gold) ** 2
 
 
-def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], found: Sequence[Answer]) -> Standing:
+def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], found: Sequence[Answer]) -> AnswerAssessment:
     extent = f"its scores go from {min(found):.2f} to {max(found):.2f}"
     if len(set(found)) == 1:
-        return Standing(f"the same score for all {len(gold)} bundled examples", True, None)
+        return AnswerAssessment(f"the same score for all {len(gold)} bundled examples", True, None)
     together = pearsonr(gold, found, alternative="greater")
     words = f"correlation with the {len(gold)} bundled examples' scores {together.statistic:.2f}; {extent}"
     doubt = None
@@ -131,7 +130,7 @@ def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], found: Seque
             "the more alike; turn the sign of its classifier, or choose another model."
         )
     weak = bool(together.pvalue > LIKELY)
-    return Standing(words, weak, doubt, scale=None if weak or doubt else _other_scale(task, gold, found))
+    return AnswerAssessment(words, weak, doubt, scale=None if weak or doubt else _other_scale(task, gold, found))
 
 
 def _other_scale(task: str, gold: Sequence[Answer], found: Sequence[Answer]) -> str | None:

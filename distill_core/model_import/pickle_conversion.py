@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_core.errors import ModelError
+from distill_core.model_import.progress import ImportStep
 from distill_core.paths import CODE
-from distill_core.runs.events import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ TOO_MUCH = "it takes more memory than a file of its size should."
 REFUSED = 3  # exit code of a process that says why it refused
 
 
-def convert(source: Path, target: Path) -> Generator[Step, None, None]:
+def convert(source: Path, target: Path) -> Generator[ImportStep, None, None]:
     """Write a pickled checkpoint's tensors to `target` as safetensors, all or nothing; yield progress.
 
     The process ends when the generator is closed. Raises ModelError with the reason when the file holds anything
@@ -50,7 +50,7 @@ def convert(source: Path, target: Path) -> Generator[Step, None, None]:
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     raise ModelError(f"{source} was not converted within {SECONDS:.0f} seconds; is the machine busy?")
-                yield Step(what, min(_written(part, target), total), total)
+                yield ImportStep(what, min(_written(part, target), total), total)
                 _wait(process)
         finally:
             if process.poll() is None:
@@ -59,7 +59,7 @@ def convert(source: Path, target: Path) -> Generator[Step, None, None]:
             part.unlink(missing_ok=True)
         told.seek(0)
         _tell(source, process.returncode, told.read().decode(errors="replace"))
-    yield Step(what, total, total)
+    yield ImportStep(what, total, total)
 
 
 def _written(*places: Path) -> int:

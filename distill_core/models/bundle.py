@@ -11,7 +11,6 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +23,8 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from distill_core.catalog.catalog import BUNDLE, BundledModel, ModelInfo, bundled_models, find_model
 from distill_core.data.tasks import get_task
-from distill_core.errors import ModelError, NeedsReordering
+from distill_core.errors import ModelError
+from distill_core.models.class_order import check_labels
 from distill_core.models.encoder import LoadedModel, load_model, remove_folder, save_model
 from distill_core.models.layers import keep_layers
 from distill_core.storage.model_folder import file_sha256
@@ -154,26 +154,3 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise ModelError(f"The bundled file {path} cannot be read ({error}); reinstall the app.") from error
-
-
-def check_labels(model_id: str, labels: Sequence[str], task: str) -> None:
-    """Refuse another number of classes than the task's (ModelError), or its classes in another order.
-
-    The latter is NeedsReordering, since a copy can have them in the task's.
-    """
-    wanted = get_task(task).labels
-    if len(labels) != len(wanted):
-        raise ModelError(f"Model {model_id} has {len(labels)} classes; task {task} has {len(wanted)}.")
-    order = named_order(labels, task)
-    if order is not None and order != tuple(range(len(order))):
-        raise NeedsReordering(
-            f"Model {model_id} orders its classes {', '.join(labels)}; task {task} orders them "
-            f"{', '.join(wanted)}. Correct id2label in its config.json if only the names are wrong, else add the model "
-            "with its classes reordered."
-        )
-
-
-def named_order(labels: Sequence[str], task: str) -> tuple[int, ...] | None:
-    """Return which of the task's classes each output is by its name, None where they are not the task's names."""
-    wanted, named = get_task(task).labels, [label.lower() for label in labels]
-    return tuple(map(wanted.index, named)) if sorted(named) == sorted(wanted) else None

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -30,22 +30,23 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from distill_core.catalog.catalog import class_names, read_json, weight_shapes
 from distill_core.errors import ModelError
-from distill_core.models.layers import watched_stack
-from distill_core.models.tokenization import Inputs, tokenizer_blamed
-from distill_core.storage.checkpoints import RECORD, beside, replace_folder
+from distill_core.models.layers import recording_stack
+from distill_core.models.tokenization import Inputs, tokenizer_errors_as
+from distill_core.storage.checkpoints import RECORD, replace_folder, sibling_path
 from distill_core.storage.model_folder import (
     CONFIG,
     WEIGHTS,
     check_no_adapter,
     check_settings,
     check_tokenizer_files,
+    class_names,
     file_sha256,
     fingerprint,
-    only_these,
+    read_json,
+    restricted_view,
+    weight_shapes,
 )
-from distill_core.training.state import TrainingState
 
 transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
 
@@ -156,7 +157,7 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         )
     _check_family(path, name)
     try:
-        with only_these(path) as view:
+        with restricted_view(path) as view:
             _check_size(path, view, name)
             network, info = AutoModelForSequenceClassification.from_pretrained(
                 view,
@@ -170,7 +171,7 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
                 output_hidden_states=False,
                 output_loading_info=True,
             )
-            with tokenizer_blamed(ModelError, f"Model {name}: its tokenizer in {path} cannot be loaded"):
+            with tokenizer_errors_as(ModelError, f"Model {name}: its tokenizer in {path} cannot be loaded"):
                 tokenizer = AutoTokenizer.from_pretrained(view, local_files_only=True, trust_remote_code=False)
     except ModelError:
         raise
@@ -233,23 +234,24 @@ def save_model(
     tokenizer: PreTrainedTokenizerBase,
     path: Path,
     record: dict[str, Any],
-    state: TrainingState | None = None,
+    write_more: Callable[[Path], object] | None = None,
 ) -> None:
     """Write a plain Hugging Face folder at `path`; a kill at any moment leaves the old folder or the new one.
 
-    `state`: what its training goes on from, written beside the weights.
+    `record`: JSON values to store as `distill.json`. `write_more`: called with the folder while it is built, to write
+    the other files that belong in it, such as the state of a training.
 
-    It is built beside `path` and renamed; an older folder of that name is set aside first, deleted last.
-    What an error (a full disk: OSError, SafetensorError) leaves half-built is deleted.
+    The new folder is built beside `path` and renamed; an older folder of that name is set aside first and deleted
+    last. After an error (a full disk: OSError, SafetensorError) the half-built folder is deleted.
     """
-    part = beside(path, "part")
+    part = sibling_path(path, "part")
     remove_folder(part)
     part.mkdir(parents=True)
     try:
         network.save_pretrained(part)
         tokenizer.save_pretrained(part)
-        if state is not None:
-            state.write(part)
+        if write_more is not None:
+            write_more(part)
         complete = {**record, "weights_sha256": file_sha256(part / WEIGHTS)}
         (part / RECORD).write_text(json.dumps(complete, indent=2), encoding="utf-8")
     except BaseException:
@@ -315,7 +317,7 @@ def logits_and_states(
     network: PreTrainedModel, embeddings: Float[Tensor, "batch token width"], inputs: Inputs
 ) -> tuple[Float[Tensor, "batch class"], tuple[Float[Tensor, "batch token width"], ...]]:
     """Return the same logits, and the state after each layer but the last, in order: they are part of one graph."""
-    name, stack, given = watched_stack(_base(network))
+    name, stack, given = recording_stack(_base(network))
     logits = _run(network, inputs, embeddings, {name: stack})
     return logits, tuple(given[1:])
 

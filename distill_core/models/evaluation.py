@@ -8,10 +8,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill_core.data.datasets import Dataset
-from distill_core.data.tasks import Answer, get_task, task_metrics
+from distill_core.data.tasks import Answer, get_task
 from distill_core.errors import DataError, ModelError
+from distill_core.metrics.task_metrics import task_metrics
 from distill_core.models.encoder import LoadedModel, logits
-from distill_core.models.micro_batches import in_parts
+from distill_core.models.micro_batches import map_in_parts
 from distill_core.models.tokenization import Encoded, collate, encode_all
 
 
@@ -41,7 +42,7 @@ def predict_logits(
 
     done = 0
     try:
-        for chosen, found in in_parts(order, batch_size, predict, network.device):
+        for chosen, found in map_in_parts(order, batch_size, predict, network.device):
             parts.append(found)
             done += len(chosen)
             if progress is not None:
@@ -69,10 +70,10 @@ def evaluate(
     task = get_task(data.task)
     rows = encode_all(model.tokenizer, data.examples, min(max_length, model.max_length))
     found = predict_logits(model.network, rows, model.pad_id, progress=progress)
-    return task_metrics(task, answers(found), gold_labels(data))
+    return task_metrics(task, predicted_answers(found), gold_labels(data))
 
 
-def answers(logits: Float[Tensor, "example class"]) -> list[Answer]:
+def predicted_answers(logits: Float[Tensor, "example class"]) -> list[Answer]:
     """Return each row's predicted class, or its score where there is one logit, a regression's."""
     found: list[Answer] = (logits[:, 0] if logits.shape[1] == 1 else logits.argmax(dim=1)).tolist()
     return found

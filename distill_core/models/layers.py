@@ -25,7 +25,7 @@ class _Watched(nn.Module):
         return self._layer(hidden_states, *others, **keywords)
 
 
-def watched_stack(base: nn.Module) -> tuple[str, nn.Module, list[Tensor]]:
+def recording_stack(base: nn.Module) -> tuple[str, nn.Module, list[Tensor]]:
     """Return the name of an encoder's stack, a shallow copy of it, and the list it fills when it is run.
 
     The list holds what each layer was given, in order: the first the embeddings, any other the state after the layer
@@ -71,7 +71,7 @@ def keep_layers(network: PreTrainedModel, layers: int, which: str = "first") -> 
     return student
 
 
-def without_weights(network: PreTrainedModel, layers: int, seed: int) -> PreTrainedModel:
+def build_random_student(network: PreTrainedModel, layers: int, seed: int) -> PreTrainedModel:
     """Return a classifier built as another is, of so many layers, its weights drawn at random.
 
     Raises ModelError as `keep_layers`, whose student has the same shape.

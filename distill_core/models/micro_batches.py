@@ -15,28 +15,28 @@ Result = TypeVar("Result")
 _WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cublas_status_alloc_failed")
 
 
-def parts(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+def split_rows(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     """Yield the rows in their order, `size` at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def in_parts(
+def map_in_parts(
     rows: Sequence[Row], size: int, work: Callable[[Sequence[Row]], Result], device: torch.device
 ) -> Iterator[tuple[Sequence[Row], Result]]:
     """Yield the rows, `size` at a time, with what some work makes of them; fewer at a time once memory has run out."""
     done = 0
     while done < len(rows):
         part = rows[done : done + size]
-        found = tried(partial(work, part), device)
+        found = run_within_memory(partial(work, part), device)
         if found is None:
-            size = halved(len(part))
+            size = halve(len(part))
             continue
         yield part, found
         done += len(part)
 
 
-def tried(work: Callable[[], Result], device: torch.device) -> Result | None:
+def run_within_memory(work: Callable[[], Result], device: torch.device) -> Result | None:
     """Do some work and return its result; None where memory ran out, with the random numbers as they were before.
 
     What the work has changed but for random numbers is the caller's to undo. Other errors are raised.
@@ -46,7 +46,7 @@ def tried(work: Callable[[], Result], device: torch.device) -> Result | None:
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
-        if not ran_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     gc.collect()  # the graph goes with the error, which is gone here
     torch.set_rng_state(drawn)
@@ -56,14 +56,14 @@ def tried(work: Callable[[], Result], device: torch.device) -> Result | None:
     return None
 
 
-def ran_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error of PyTorch means that a device has too little memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
 
 
-def halved(size: int) -> int:
+def halve(size: int) -> int:
     """Return half of a part, one example at least; RunError where it is one already."""
     if size == 1:
         raise RunError(

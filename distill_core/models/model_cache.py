@@ -8,18 +8,18 @@ from itertools import chain
 from pathlib import Path
 
 from distill_core.models.encoder import LoadedModel
-from distill_core.settings import model_memory
+from distill_core.settings import model_memory_bytes
 from distill_core.storage.model_folder import WEIGHTS
 
 
-class OpenModels:
+class ModelCache:
     """Open models by key, shared by threads. `budget()`: bytes of weights, asked anew at each opening.
 
     Weights are counted wherever they are, on the CPU or a GPU. A model that passes the budget by itself is opened all
     the same, alone. One that left while a thread still works with it is freed when that thread is done.
     """
 
-    def __init__(self, budget: Callable[[], int] = model_memory) -> None:
+    def __init__(self, budget: Callable[[], int] = model_memory_bytes) -> None:
         self._budget = budget
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()
         self._turns: dict[Hashable, tuple[threading.Lock, int]] = {}  # key -> its lock, threads that want it
@@ -50,14 +50,14 @@ class OpenModels:
                     del self._loading[key]
                     self._lock.notify_all()
             with self._lock:
-                self._make_room(size(model))
+                self._make_room(weight_bytes(model))
                 self._models[key] = model
             return model
 
     def bytes_held(self) -> int:
         """Return the bytes of weights that are open now."""
         with self._lock:
-            return sum(map(size, self._models.values()))
+            return sum(map(weight_bytes, self._models.values()))
 
     def __len__(self) -> int:
         """Return how many models are open."""
@@ -65,7 +65,7 @@ class OpenModels:
             return len(self._models)
 
     def _make_room(self, wanted: int) -> None:
-        held = {key: size(model) for key, model in self._models.items()}
+        held = {key: weight_bytes(model) for key, model in self._models.items()}
         wanted += sum(self._loading.values())
         while held and sum(held.values()) + wanted > self._budget():
             oldest = next(iter(self._models))
@@ -87,7 +87,7 @@ class OpenModels:
                     self._turns[key] = turn, waiting - 1
 
 
-def size(model: LoadedModel) -> int:
+def weight_bytes(model: LoadedModel) -> int:
     """Return the bytes of a model's weights."""
     network = model.network
     return sum(tensor.nbytes for tensor in chain(network.parameters(), network.buffers()))

@@ -190,7 +190,7 @@ def _typed_marks(tokenizer: PreTrainedTokenizerBase, found: BatchEncoding) -> li
 def _tokenised(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int | None = None
 ) -> BatchEncoding:
-    with tokenizer_blamed(DataError, "The model's tokenizer fails at this text"):
+    with tokenizer_errors_as(DataError, "The model's tokenizer fails at this text"):
         found: BatchEncoding = tokenizer(
             *texts,
             split_special_tokens=True,
@@ -204,7 +204,7 @@ def _tokenised(
 
 
 @contextmanager
-def tokenizer_blamed(kind: type[DistillError], words: str) -> Iterator[None]:
+def tokenizer_errors_as(kind: type[DistillError], words: str) -> Iterator[None]:
     """Raise whatever a tokenizer fails with inside as an error of this kind: `words`, the cause, a next step."""
     try:
         yield
@@ -225,7 +225,7 @@ def written_words(text: str, text_pair: str | None = None) -> tuple[str, ...]:
     return tuple(word for given in (text, text_pair or "") for word in _WORD.findall(given))
 
 
-def legible(text: str) -> str:
+def visible_text(text: str) -> str:
     """Return text without blanks around it; where nothing is left to see, a mark or the characters' numbers."""
     bare = text.strip()
     if any(map(str.isprintable, bare)):
@@ -248,11 +248,11 @@ def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], found: Bat
         if special:
             texts.append(token)
         elif by_bytes and all(letter in _BYTES for letter in token):
-            texts.append(legible(bytes(_BYTES[letter] for letter in token).decode("utf-8", "replace")))
+            texts.append(visible_text(bytes(_BYTES[letter] for letter in token).decode("utf-8", "replace")))
         elif mark:
             texts.append((token.removeprefix(mark) if word == before else token) or token)
         else:
-            texts.append(legible(token.replace("▁", " ")))
+            texts.append(visible_text(token.replace("▁", " ")))
         before = word
     return tuple(texts)
 

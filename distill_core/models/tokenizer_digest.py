@@ -12,7 +12,7 @@ from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
 from distill_core.models.encoder import LoadedModel
-from distill_core.models.tokenization import tokenizer_blamed
+from distill_core.models.tokenization import tokenizer_errors_as
 
 HARD = (  # where tokenizers of the same vocabulary part ways
     "Upper lower CAPITALS camelCase McDonald",
@@ -40,7 +40,7 @@ def token_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     digest = hashlib.sha256()
     texts = [*HARD, *_bundled_texts()]
-    with tokenizer_blamed(ModelError, "The model's tokenizer fails at ordinary texts"):
+    with tokenizer_errors_as(ModelError, "The model's tokenizer fails at ordinary texts"):
         rows = tokenizer(texts, split_special_tokens=True, verbose=False)["input_ids"]
         rows += [tokenizer(HARD[0], HARD[1], split_special_tokens=True)["input_ids"]]
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a training run, or the import of a model, says while it works: plain values, no torch."""
+"""The events a training run reports while it works: plain values, no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,26 +54,3 @@ class Ended:
 
 
 Event = Phase | Measured | Note | DataUsed | Ended
-
-
-@dataclass(frozen=True)
-class Step:
-    """An import is at work on `what`: `done` of `total` bytes, a total of 0 where it is not known."""
-
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check of a model found, in words.
-
-    `passed`: False where the model cannot be used; a ModelError of the same words follows. `warning`: it can be
-    used, but the user should know.
-    """
-
-    check: str
-    passed: bool
-    words: str
-    warning: bool = False

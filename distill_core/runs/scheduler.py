@@ -28,8 +28,8 @@ from pathlib import Path
 import psutil
 
 from distill_core.config.run_config import RunConfig
-from distill_core.data.datasets import pinned_source
-from distill_core.data.user_datasets import PREFIX, remove_own
+from distill_core.data.datasets import pin_source
+from distill_core.data.user_datasets import USER_SOURCE_PREFIX, remove_user_dataset
 from distill_core.devices import devices_for
 from distill_core.errors import DataError, RunError, StoreError
 from distill_core.paths import CODE, STATE_FILE, home, run_folder
@@ -37,7 +37,7 @@ from distill_core.runs.database import BusyError
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, Wish
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import settle_checkpoints, tidy_checkpoints
+from distill_core.storage.checkpoints import delete_obsolete_checkpoints, repair_checkpoints
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # begins the token of a run that works inside the process of its caller
@@ -74,7 +74,7 @@ def pinned(config: RunConfig) -> RunConfig:
         config,
         teacher=_absolute(config.teacher),
         student_init=student,
-        source=pinned_source(config.task, config.source),
+        source=pin_source(config.task, config.source),
     )
 
 
@@ -143,11 +143,11 @@ def remove_data(store: Store, data_id: str) -> None:
 
     Runs that have ended keep their record of it, but cannot be started again.
     """
-    source = PREFIX + data_id.removeprefix(PREFIX)
+    source = USER_SOURCE_PREFIX + data_id.removeprefix(USER_SOURCE_PREFIX)
     readers = [run.title for run in store.runs(ACTIVE) if run.config.source == source]
     if readers:
         raise DataError(f"{source} is read by {', '.join(readers)}; stop the run first, or wait for its end.")
-    remove_own(data_id)
+    remove_user_dataset(data_id)
 
 
 def worker_process(run: Run) -> psutil.Process | None:
@@ -247,10 +247,10 @@ def tidy(store: Store, run_id: str) -> None:
     """
     with store.at_rest(run_id) as rests:
         if rests:
-            tidy_checkpoints(run_folder(run_id))
+            repair_checkpoints(run_folder(run_id))
             run = store.get(run_id)
             if run.state == "finished":
-                settle_checkpoints(run_folder(run_id), run.config.keep)
+                delete_obsolete_checkpoints(run_folder(run_id), run.config.keep)
     if rests:
         store.settle(run_id)
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from distill_core.errors import StoreError
 from distill_core.paths import home
 
-Ours = Callable[[Sequence[Path]], bool]  # whether what is in a folder is of an earlier time, and may be replaced
+IsReplaceable = Callable[
+    [Sequence[Path]], bool
+]  # whether what is in a folder is of an earlier time, and may be replaced
 
 
 @contextmanager
-def placed(target: str | Path, force: bool, ours: Ours | None) -> Iterator[tuple[Path, Path]]:
+def write_atomically(target: str | Path, force: bool, ours: IsReplaceable | None) -> Iterator[tuple[Path, Path]]:
     """Yield where a thing is to be and where to build it; renamed at the end, deleted where anything goes wrong.
 
     `ours`: for a folder, None for a file. Raises StoreError, in words, for a path that cannot be used and for what the
@@ -44,7 +46,7 @@ def placed(target: str | Path, force: bool, ours: Ours | None) -> Iterator[tuple
         _remove(part)
 
 
-def _checked(target: str | Path, force: bool, ours: Ours | None) -> Path:
+def _checked(target: str | Path, force: bool, ours: IsReplaceable | None) -> Path:
     """Return the absolute path of a place that may be written to; StoreError, with what to do, for any other."""
     said = str(target)[:200]
     try:

@@ -14,31 +14,31 @@ from distill_core.paths import STATE_FILE
 
 LAST, BEST = "student", "best"
 RECORD = "distill.json"  # in each: what it is, and what it was made by
-KEPT = ("best_and_last", "last", "best")  # what may stay of a finished run's checkpoints
+KEEP_CHOICES = ("best_and_last", "last", "best")  # what may stay of a finished run's checkpoints
 
 
-def beside(path: Path, kind: str) -> Path:
+def sibling_path(path: Path, kind: str) -> Path:
     """Return the name of a folder of this process beside another: its new content (part) or the old one (old)."""
     return path.with_name(f"{path.name}.{os.getpid()}.{kind}")
 
 
 def replace_folder(part: Path, path: Path) -> None:
     """Put a folder in the place of another, which is set aside first and deleted last."""
-    old = beside(path, "old")
+    old = sibling_path(path, "old")
     if _there(path):
         path.rename(old)
     part.rename(path)
     with contextlib.suppress(OSError):  # it was never there, or the next tidying deletes it
-        discard(old)
+        delete_folder(old)
 
 
-def keep_as_best(folder: Path) -> None:
+def save_last_as_best(folder: Path) -> None:
     """Keep the last checkpoint as the best one, too, sharing its files; without what the training goes on from.
 
     OSError when the disk is full; what was half-built is then deleted.
     """
     last, best = folder / LAST, folder / BEST
-    part = beside(best, "part")
+    part = sibling_path(best, "part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
@@ -51,12 +51,12 @@ def keep_as_best(folder: Path) -> None:
     replace_folder(part, best)
 
 
-def settle_checkpoints(folder: Path, keep: str) -> None:
-    """Delete what a finished run needs no more: what it would go on from, and checkpoints as `keep`, of KEPT, says.
+def delete_obsolete_checkpoints(folder: Path, keep: str) -> None:
+    """Delete what a finished run needs no more: its training state, and the checkpoints that `keep` does not name.
 
-    A best checkpoint that is the last is not kept twice. Where only the best is kept it takes the place of the last, so
-    that a run's student is always there; one without a best, as its metric was never defined, keeps its last, and one
-    whose last is gone its best. May be done again.
+    `keep`: one of KEEP_CHOICES. A best checkpoint that is also the last is stored once. Where only the best is kept, it
+    takes the place of the last, so that a run always has a student. A run without a best checkpoint (its metric was
+    never defined) keeps its last, and one whose last is gone keeps its best. Safe to repeat.
     """
     if not (folder / LAST).exists():
         return
@@ -86,15 +86,15 @@ def set_checkpoints_aside(folder: Path) -> list[Path]:
     return [rest.rename(_unique(folder / rest.name.split(".")[0], "part")) for rest in found]
 
 
-def tidy_checkpoints(folder: Path) -> None:
+def repair_checkpoints(folder: Path) -> None:
     """Undo what a kill in the middle of saving left: put an older checkpoint back, delete a half-written one."""
     _put_back(folder)
     for rest in _leftovers(folder):
         with contextlib.suppress(OSError):
-            discard(rest)
+            delete_folder(rest)
 
 
-def discard(path: Path) -> None:
+def delete_folder(path: Path) -> None:
     """Delete a folder, or a link to one but nothing behind it; OSError where the disk does not let go of something."""
     if path.is_symlink():
         path.unlink()

@@ -6,14 +6,17 @@ loaded from a view of its folder that has only these files, the ones its fingerp
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from distill_core.catalog.catalog import read_json
 from distill_core.errors import ModelError
 
+MAX_CLASSES = 1000  # of a model whose config is read
+_MAX_HEADER_BYTES = 25_000_000  # of a safetensors file: the limit of the hub
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # either is enough
@@ -98,7 +101,7 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def only_these(path: Path) -> Iterator[Path]:
+def restricted_view(path: Path) -> Iterator[Path]:
     """Return a folder, for as long as the block lasts, with only the files of a model's folder that may decide.
 
     Left out are paths in its tokenizer's config, often of the machine it was made on, and its config's wish for an
@@ -116,3 +119,89 @@ def only_these(path: Path) -> Iterator[Path]:
                 (view / part).unlink()
                 (view / part).write_text(json.dumps(kept), encoding="utf-8")
         yield view
+
+
+def find_model_folder(text: str) -> Path | None:
+    """Return the folder a text names, None where it names none that holds a model and can be looked into."""
+    try:
+        folder = Path(text).expanduser()
+        return folder if (folder / "config.json").is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no rights, an unknown ~user, a NUL
+        return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file, empty where the file is missing; ModelError where it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is damaged (not a JSON object).")
+    return content
+
+
+def class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:
+    """Return the classes' names in the order of the outputs, as transformers reads them from a config, or ModelError.
+
+    `file`: where the config is from, for the message.
+    """
+    names = config.get("id2label")
+    count = (whole_number(config, "num_labels", file) or 2) if not isinstance(names, dict) else len(names)
+    if count > MAX_CLASSES:
+        raise ModelError(f"{file} describes {count:,} classes; wanted at most {MAX_CLASSES:,}.")
+    if names is None:
+        return tuple(f"LABEL_{index}" for index in range(count))
+    try:
+        return tuple(str(names[index]) for index in sorted(names, key=int))
+    except (TypeError, ValueError, LookupError) as error:
+        raise ModelError(f"{file} is damaged (id2label is {names!r:.80}).") from error
+
+
+def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return each tensor's type and shape by name from a safetensors file's header; empty where there is no file.
+
+    The format begins with the header's length, 8 bytes little-endian, and the header in JSON. ModelError where it
+    is damaged.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > min(_MAX_HEADER_BYTES, path.stat().st_size):
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(stream.read(length))
+        found = {
+            name: (str(one["dtype"]), tuple(map(_size, one["shape"])))
+            for name, one in header.items()
+            if name != "__metadata__"
+        }
+        numbers = sum(math.prod(shape) for _, shape in found.values())
+        if numbers > path.stat().st_size:
+            raise ValueError("its header names more numbers than the file has bytes")
+        return found
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
+
+
+def _size(value: object) -> int:
+    """Return a tensor's extent; ValueError where it is none."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"an extent of {value!r:.40}")
+    return value
+
+
+def count_parameters(path: Path) -> int:
+    """Return how many weights a safetensors file holds; whole numbers are buffers (positions), not weights."""
+    return sum(math.prod(shape) for kind, shape in weight_shapes(path).values() if "F" in kind)
+
+
+def whole_number(values: dict[str, Any], name: str, folder: Path) -> int:
+    """Return a whole number of a config or record, 0 where it is not given; ModelError where it is none."""
+    value = values.get(name, 0)
+    if type(value) is not int or value < 0:
+        raise ModelError(f"{folder} is damaged ({name} is {value!r:.40}).")
+    return value

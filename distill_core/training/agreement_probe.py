@@ -18,7 +18,7 @@ from distill_core.attribution.gradient import gradient_at_embeddings
 from distill_core.errors import StoreError
 from distill_core.metrics import agreement
 from distill_core.models.encoder import LoadedModel, logits, output_count
-from distill_core.models.micro_batches import in_parts
+from distill_core.models.micro_batches import map_in_parts
 from distill_core.models.tokenization import Encoded, collate
 from distill_core.runs.metric_names import AGREEMENT
 from distill_core.training.teacher_cache import example_digest
@@ -122,7 +122,7 @@ def _maps(network: PreTrainedModel, rows: Sequence[Encoded], pad_id: int, target
         ]
 
     every = range(len(rows))
-    return [one for _, part in in_parts(every, BATCH, compute, network.device) for one in part]
+    return [one for _, part in map_in_parts(every, BATCH, compute, network.device) for one in part]
 
 
 def _add(values: list[float], value: float | agreement.Undefined) -> None:

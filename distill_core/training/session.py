@@ -10,12 +10,13 @@ from transformers import PreTrainedModel
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.datasets import Dataset, load_split
-from distill_core.data.tasks import Answer, constant_metrics, get_task, task_metrics
+from distill_core.data.tasks import Answer, get_task
 from distill_core.errors import ModelError, RunError
+from distill_core.metrics.task_metrics import constant_metrics, task_metrics
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel, embed_width, load_model, make_trainable, read_record, save_model
-from distill_core.models.evaluation import answers, gold_labels, predict_logits
-from distill_core.models.layers import keep_layers, layer_count, without_weights
+from distill_core.models.evaluation import gold_labels, predict_logits, predicted_answers
+from distill_core.models.layers import build_random_student, keep_layers, layer_count
 from distill_core.models.tokenization import Encoded, encode_all
 from distill_core.models.tokenizer_digest import same_tokens
 from distill_core.objectives import make_loss
@@ -94,7 +95,7 @@ class Session:
             yield from self._measure_teacher(teacher, held_out, gold_labels(validation))
 
         def evaluate() -> dict[str, float]:
-            predictions = answers(predict_logits(student, held_out, teacher.pad_id))
+            predictions = predicted_answers(predict_logits(student, held_out, teacher.pad_id))
             metrics = task_metrics(task, predictions, gold_labels(validation))
             return {metric_names.VALIDATION + name: value for name, value in metrics.items()} | probe.measure(student)
 
@@ -134,7 +135,9 @@ class Session:
             "versions": self._record.get("versions", versions()),  # of its beginning, where it went on
         }
         state = None if self._training is None else self._training.state()
-        save_model(self._student, self._teacher.tokenizer, path, about | record, state)
+        save_model(
+            self._student, self._teacher.tokenizer, path, about | record, state.write if state is not None else None
+        )
 
     def _measure_teacher(
         self, teacher: LoadedModel, held_out: Sequence[Encoded], labels: Sequence[Answer]
@@ -144,7 +147,7 @@ class Session:
         constant = constant_metrics(task, labels)
         yield Measured(0, {metric_names.CONSTANT + name: value for name, value in constant.items()})
         yield Phase("evaluating", "the teacher")
-        known = task_metrics(task, answers(teacher_logits(teacher, held_out, torch.tensor(labels))), labels)
+        known = task_metrics(task, predicted_answers(teacher_logits(teacher, held_out, torch.tensor(labels))), labels)
         yield Measured(0, {metric_names.TEACHER + name: value for name, value in known.items()})
         yield from self._judge(known[task.metric], constant[task.metric], len(held_out))
 
@@ -195,7 +198,7 @@ class Session:
             )
         length = min(config.max_length, teacher.max_length)
         if config.student_init == "random":
-            fresh = without_weights(teacher.network, config.student_layers, config.seed)
+            fresh = build_random_student(teacher.network, config.student_layers, config.seed)
             return make_trainable(fresh, embeddings=True), length
         if config.made_from_teacher:
             return make_trainable(keep_layers(teacher.network, config.student_layers, config.student_init)), length

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distill_core.errors import RunError, StoreError
 from distill_core.models.encoder import LoadedModel, embed
-from distill_core.models.micro_batches import in_parts
+from distill_core.models.micro_batches import map_in_parts
 from distill_core.models.tokenization import Encoded, Inputs, collate
 from distill_core.objectives import ForwardPass, Objective, TeacherTargets, forward_pass
 from distill_core.training.teacher_store import TeacherStore
@@ -137,7 +137,7 @@ def teacher_logits(
         inputs = collate([rows[row] for row in chosen], teacher.pad_id).to(teacher.device)
         return cache.batch(chosen, inputs, labels[list(chosen)])[0].cpu()
 
-    for chosen, part in in_parts(order, BATCH, compute, teacher.device):
+    for chosen, part in map_in_parts(order, BATCH, compute, teacher.device):
         found |= dict(zip(chosen, part, strict=True))
     cache.save()
     return torch.stack([found[row] for row in range(len(rows))])

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from distill_core.errors import RunError
 from distill_core.models.encoder import embed
-from distill_core.models.micro_batches import halved, parts, tried
+from distill_core.models.micro_batches import halve, run_within_memory, split_rows
 from distill_core.models.tokenization import Encoded, Inputs, collate, length_batches
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
 from distill_core.objectives.kd import label_loss
@@ -164,7 +164,7 @@ class Training:
         self._student.train(self._dropout)
         step, rows, update = self._step + 1, next(self._batches), self._update
         work = partial(update.gradients, step, self._loss, rows)
-        while (values := tried(work, self._student.device)) is None:
+        while (values := run_within_memory(work, self._student.device)) is None:
             yield Note(update.halve(step, len(rows)))
         values |= update.step(step)
         self._step = step
@@ -221,13 +221,15 @@ class TrainingLoss:
 
     def terms(self, step: int, rows: Sequence[int], size: int) -> Iterator[Terms]:
         """Yield each term with its weight for a batch, `size` examples at a time; those of all parts add up."""
-        batches = [self._batch(chosen) for chosen in parts(rows, size)]
+        batches = [self._batch(chosen) for chosen in split_rows(rows, size)]
         if self.teacher is None or self.loss is None:
             for batch in batches:
                 raw = label_loss(self._forward(*batch).logits, batch[1])
                 yield {"ce": (len(batch[1]) / len(rows) * raw, 1.0)}
             return
-        known = [self.teacher.batch(chosen, *batch) for chosen, batch in zip(parts(rows, size), batches, strict=True)]
+        known = [
+            self.teacher.batch(chosen, *batch) for chosen, batch in zip(split_rows(rows, size), batches, strict=True)
+        ]
         counts = self.loss.counts([targets for _, targets in known])
         for index, (batch, (logits, targets)) in enumerate(zip(batches, known, strict=True)):
             part = Part(step, self.steps, len(rows), counts, index)
@@ -285,7 +287,7 @@ class _Update:
     def halve(self, step: int, examples: int) -> str:
         """Compute half as many of a batch's examples at once from now on and say so; RunError where that is one."""
         before = min(self._size, examples)
-        self._size = halved(before)
+        self._size = halve(before)
         return f"Step {step}: {before} examples at once are too many for memory, from here on {self._size} are."
 
     def gradients(self, step: int, training_loss: TrainingLoss, rows: Sequence[int]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distill_core.data.datasets import glue_folder
-from distill_core.data.user_datasets import PREFIX, list_own
+from distill_core.data.user_datasets import USER_SOURCE_PREFIX, list_user_datasets
 
 FIRST_SOURCE = "auto"
 HUB = "hub"
@@ -16,14 +16,14 @@ def source_titles(task: str, chosen: str) -> dict[str, str]:
     named = glue_folder()
     if named is not None:
         titles[str(named)] = f"GLUE in {named.name}"
-    titles |= {data.source: data.name for data in list_own(task)}
+    titles |= {data.source: data.name for data in list_user_datasets(task)}
     titles.setdefault(chosen, Path(chosen).name or chosen)
     return told_apart(titles)
 
 
 def source_for(task: str, source: str) -> str:
     """Return a source if it may have this task's examples, else the first: own data is of one task."""
-    other = source.startswith(PREFIX) and source not in {data.source for data in list_own(task)}
+    other = source.startswith(USER_SOURCE_PREFIX) and source not in {data.source for data in list_user_datasets(task)}
     return FIRST_SOURCE if other else source
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core.data.column_mapping import DataMapping, guess_mapping, labels_of, says_splits, value_counts
+from distill_core.data.column_mapping import DataMapping, guess_labels, guess_mapping, is_split_column, value_counts
 from distill_core.data.tasks import Task, get_task
-from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, OwnData, add_own, list_own
-from distill_core.data.user_files import KINDS, MOST_MEGABYTES, Table, names_columns, read_table
+from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, UserDataset, add_user_dataset, list_user_datasets
+from distill_core.data.user_files import FILE_KINDS, MAX_MEGABYTES, Table, has_header, read_table
 from distill_core.errors import DataError, DistillError
 from distill_core.runs import scheduler
 from pages.components.page_frame import errors_shown, note_window, plain, show_error, window_closed
@@ -38,16 +38,16 @@ def add_data(task: str, use: Use) -> None:
 def draw(task: Task, use: Use) -> None:
     """Draw the window's content: a file to choose, then how it is read; DistillError for a file that cannot be."""
     file = st.file_uploader(
-        f"A {', '.join(KINDS[:-1]).upper()} or {KINDS[-1].upper()} file for {plain(task.short_title)}",
-        type=list(KINDS),
-        max_upload_size=MOST_MEGABYTES,
+        f"A {', '.join(FILE_KINDS[:-1]).upper()} or {FILE_KINDS[-1].upper()} file for {plain(task.short_title)}",
+        type=list(FILE_KINDS),
+        max_upload_size=MAX_MEGABYTES,
         key="own.file",
     )
     if file is None:
         st.session_state.pop(_TABLE, None)
         columns = " and ".join(task.columns)
         st.caption(
-            f"UTF-8, at most {MOST_MEGABYTES} MB, with a column for {plain(columns)} and, to train on it, one of "
+            f"UTF-8, at most {MAX_MEGABYTES} MB, with a column for {plain(columns)} and, to train on it, one of "
             "labels. The file stays on this machine."
         )
         _kept(task)
@@ -81,7 +81,7 @@ def _first_line(file: Any) -> bool:
         return True
     key = f"own.{file.file_id}.first_line"
     if key not in st.session_state:
-        st.session_state[key] = names_columns(file.name, file.getvalue())
+        st.session_state[key] = has_header(file.name, file.getvalue())
     return st.toggle("The first line names the columns", key=key)
 
 
@@ -126,7 +126,7 @@ def _classes(prefix: str, task: Task, table: Table) -> None:
     values = value_counts(table, column)
     if len(values) > MOST_VALUES:
         raise DataError(f"Column {column!r} has {len(values):,} different values; choose the one that holds labels.")
-    likely = labels_of(task, table, column)
+    likely = guess_labels(task, table, column)
     with st.container(horizontal=True, gap="small"):
         for value, count in values.items():
             key = f"{prefix}.class.{column}.{value}"
@@ -142,7 +142,7 @@ def _share(base: str, prefix: str, table: Table) -> None:
     if not st.session_state[f"{prefix}.label"]:
         held_out.caption("Without labels all rows are to look at; none is trained on.")
         return
-    splits = [column for column in table.columns if says_splits(table, column)]
+    splits = [column for column in table.columns if is_split_column(table, column)]
     with held_out, st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         if splits:
             shown = {"": "A share of the rows"} | {column: f"What {column} says" for column in splits}
@@ -152,7 +152,7 @@ def _share(base: str, prefix: str, table: Table) -> None:
             st.number_input(words, min_value=1, max_value=99, step=5, key=f"{base}.share")
 
 
-def _added(base: str, prefix: str, task: Task, table: Table) -> OwnData:
+def _added(base: str, prefix: str, task: Task, table: Table) -> UserDataset:
     """Keep the file as the form says; DistillError where it cannot be."""
     state = st.session_state
     begin = f"{prefix}.class.{state[f'{prefix}.label']}."
@@ -168,12 +168,12 @@ def _added(base: str, prefix: str, task: Task, table: Table) -> OwnData:
         split=(state[f"{prefix}.label"] and state[f"{prefix}.split"]) or None,
     )
     share = state.get(f"{base}.share", round(100 * HELD_OUT)) / 100
-    return add_own(table, task.name, mapping, name=state[f"{base}.name"], held_out=share)
+    return add_user_dataset(table, task.name, mapping, name=state[f"{base}.name"], held_out=share)
 
 
 def _kept(task: Task) -> None:
     """Draw the task's data sets, each with a way to remove it that asks first."""
-    kept = list_own(task.name)
+    kept = list_user_datasets(task.name)
     if kept:
         st.subheader("Added so far")
     for data in kept:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distill_core.explanation.cache import ExplanationCache
     from distill_core.explanation.lazy_model import ModelSource
     from distill_core.models.encoder import LoadedModel
-    from distill_core.models.model_cache import OpenModels
+    from distill_core.models.model_cache import ModelCache
 
 
 def run_store() -> Store:
@@ -100,11 +100,11 @@ def _open(info: ModelInfo, path: Path, device: str) -> LoadedModel:
 
 
 @st.cache_resource(show_spinner=False)
-def open_models() -> OpenModels:
+def open_models() -> ModelCache:
     """Return the models that are open, for all visitors."""
-    from distill_core.models.model_cache import OpenModels
+    from distill_core.models.model_cache import ModelCache
 
-    return OpenModels()
+    return ModelCache()
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

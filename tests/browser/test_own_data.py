@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page
 
-from distill_core.data.user_datasets import list_own
+from distill_core.data.user_datasets import list_user_datasets
 from tests.support.browser import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -21,7 +21,7 @@ def test_a_file_is_added_and_stays_the_source(app: str, visitor: Visitor, tmp_pa
         page.wait_for_url(f"**&example={number}&**source=own**")
         page.locator(".st-key-explain-step-chevron_right button:visible").first.click()
     page.wait_for_url("**&example=3&**source=own**")
-    (data,) = list_own("sst2")
+    (data,) = list_user_datasets("sst2")
     assert parse_qs(urlsplit(page.url).query)["source"] == [data.source]
     visitor.keep("own_data")
     assert visitor.outside() == []

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from distill_core.catalog import catalog
-from distill_core.catalog.catalog import find_model, find_teacher
+from distill_core.catalog.catalog import find_model
+from distill_core.catalog.compatibility import find_teacher
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError
 from distill_core.models.bundle import unpack

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from distill_core.catalog.catalog import find_model, list_models
-from distill_core.catalog.deletion import delete, free, freeable, rename, size
-from distill_core.catalog.user_models import Added, forget, remember
+from distill_core.catalog.deletion import delete_run, free_run, freeable, rename_run, size
+from distill_core.catalog.user_models import UserModel, add_user_model, remove_user_model
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, ModelError, RunError, StoreError
@@ -19,7 +19,7 @@ from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runs.scheduler import can_resume, submit
 from distill_core.runs.store import Store
 from distill_core.storage import checkpoints
-from distill_core.storage.checkpoints import BEST, LAST, keep_as_best
+from distill_core.storage.checkpoints import BEST, LAST, save_last_as_best
 from tests.support.saved_students import add_run_with_student
 from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.tiny import tiny_network, tiny_tokenizer
@@ -42,30 +42,30 @@ def test_tags_given_in_two_windows_are_all_kept(store: Store) -> None:
 
 def test_a_run_and_its_students_are_renamed(store: Store) -> None:
     run_id = add_run_with_student(store, name="first")
-    keep_as_best(run_folder(run_id))
-    assert rename(store, run_id, f"  {NASTY}  ").title == NASTY
+    save_last_as_best(run_folder(run_id))
+    assert rename_run(store, run_id, f"  {NASTY}  ").title == NASTY
     assert store.get(run_id).config.name == "first"  # what it was started with
     titles = {model.id: model.title for model in list_models()}
     assert titles[f"run/{run_id}"] == f"{NASTY} ({run_id[-4:]})"
     assert titles[f"run/{run_id}/{BEST}"].startswith(NASTY)
-    assert rename(store, run_id, "").title == run_id
+    assert rename_run(store, run_id, "").title == run_id
     assert find_model(f"run/{run_id}").title == f"AD-KD run {run_id[-4:]}"
     assert not list(home().rglob("*passwd*"))
     with pytest.raises(ConfigError, match="wanted a line of 0 to 200 characters"):
-        rename(store, run_id, "x" * 10_000)
+        rename_run(store, run_id, "x" * 10_000)
     with pytest.raises(RunError, match="Unknown run"):
-        rename(store, "nope", "x")
+        rename_run(store, "nope", "x")
 
 
 def test_a_name_is_not_in_the_students_folder(store: Store) -> None:
     run_id = add_run_with_student(store, name="first")
-    keep_as_best(run_folder(run_id))
+    save_last_as_best(run_folder(run_id))
 
     def content() -> dict[Path, bytes]:
         return {file: file.read_bytes() for file in run_folder(run_id).rglob("*") if file.is_file()}
 
     before = content()
-    rename(store, run_id, "second")  # its worker may write there in the same moment
+    rename_run(store, run_id, "second")  # its worker may write there in the same moment
     assert content() == before
     assert find_model(f"run/{run_id}").title == f"second ({run_id[-4:]})"
     save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2", "title": "first"})
@@ -104,7 +104,7 @@ def test_notes_and_tags_are_kept_as_written(store: Store) -> None:
 def test_what_checkpoints_share_is_counted_once(store: Store) -> None:
     run_id = add_run_with_student(store)
     before = size(run_id)
-    keep_as_best(run_folder(run_id))
+    save_last_as_best(run_folder(run_id))
     assert size(run_id) == before > 1000
     assert size("nope") == 0
 
@@ -112,14 +112,14 @@ def test_what_checkpoints_share_is_counted_once(store: Store) -> None:
 def test_a_deleted_run_is_gone_with_all_it_had(store: Store) -> None:
     run_id, other = add_run_with_student(store), add_run_with_student(store)
     taken = size(run_id)
-    assert delete(store, run_id) == taken
+    assert delete_run(store, run_id) == taken
     assert [run.id for run in store.runs()] == [other]
     assert not run_folder(run_id).exists()
     assert store.latest(other) == {"loss": 0.5}
     assert store.metrics(run_id) == []
     find_model(f"run/{other}")
     with pytest.raises(RunError, match="Unknown run"):
-        delete(store, run_id)
+        delete_run(store, run_id)
 
 
 @pytest.mark.parametrize("kind", ["teacher", "student_init"])
@@ -127,9 +127,9 @@ def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None
     run_id = add_run_with_student(store)
     user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", kind: f"run/{run_id}"}))
     with pytest.raises(RunError, match="is used by the user; stop or remove that first"):
-        delete(store, run_id)
+        delete_run(store, run_id)
     with pytest.raises(RunError, match="is queued; stop it first"):
-        delete(store, user)
+        delete_run(store, user)
     assert not store.forget(user)
     assert store.metrics(run_id) != []
 
@@ -137,12 +137,12 @@ def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None
 def test_a_model_added_from_a_runs_folder_protects_it(store: Store) -> None:
     run_id = add_run_with_student(store)
     folder = run_folder(run_id) / LAST
-    remember(Added(str(folder), str(folder.resolve()), "sst2", "folder"))
-    for refused in (delete, free):
+    add_user_model(UserModel(str(folder), str(folder.resolve()), "sst2", "folder"))
+    for refused in (delete_run, free_run):
         with pytest.raises(RunError, match=f"is used by the model {folder}; stop or remove that first"):
             refused(store, run_id)
-    forget(str(folder))
-    assert free(store, run_id) > 1000
+    remove_user_model(str(folder))
+    assert free_run(store, run_id) > 1000
 
 
 def test_a_paused_run_keeps_its_teacher(store: Store) -> None:
@@ -150,23 +150,23 @@ def test_a_paused_run_keeps_its_teacher(store: Store) -> None:
     user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", "teacher": f"run/{run_id}/best"}))
     store.cancel(user, "pause")
     with pytest.raises(RunError, match="is used by the user"):
-        free(store, run_id)
+        free_run(store, run_id)
     store.requeue(user)
     store.cancel(user)
-    assert free(store, run_id) > 1000
+    assert free_run(store, run_id) > 1000
 
 
 def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> None:
     run_id = add_run_with_student(store)
     folder = run_folder(run_id)
-    keep_as_best(folder)
+    save_last_as_best(folder)
     (folder / LAST / STATE_FILE).write_bytes(b"x" * 5000)
     (folder / "student.1.part").mkdir()
     (folder / "student.1.part" / "half").write_bytes(b"x" * 7000)
     (folder / "log.txt").write_text("a line")
     before = size(run_id)
     assert 12_000 < freeable(run_id) < before
-    freed = free(store, run_id)
+    freed = free_run(store, run_id)
     assert freed == before - size(run_id)
     assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()) == [
         "log.txt", "student/distill.json",
@@ -177,13 +177,13 @@ def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> No
         with pytest.raises(ModelError, match="Unknown model"):
             find_model(model)
     assert f"run/{run_id}" not in {model.id for model in list_models()}
-    assert (freeable(run_id), free(store, run_id)) == (0, 0)
+    assert (freeable(run_id), free_run(store, run_id)) == (0, 0)
     assert size(run_id) > 0
 
 
 def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = add_run_with_student(store)
-    other, discard, met = submit(store, RunConfig(device="cpu")), checkpoints.discard, []
+    other, discard, met = submit(store, RunConfig(device="cpu")), checkpoints.delete_folder, []
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=other) is not None
     monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.0)
 
@@ -191,8 +191,8 @@ def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: 
         met.append(store.write(other, FAKE_TOKEN, [(1, "loss", 0.5)], None))
         discard(path)
 
-    monkeypatch.setattr("distill_core.catalog.deletion.discard", meanwhile)
-    assert free(store, run_id) > 1000
+    monkeypatch.setattr("distill_core.catalog.deletion.delete_folder", meanwhile)
+    assert free_run(store, run_id) > 1000
     assert met
     assert store.end(other, FAKE_TOKEN, "stopped")
 
@@ -203,7 +203,7 @@ def test_freeing_that_was_killed_loses_no_record_and_is_done_again(
 ) -> None:
     run_id = add_run_with_student(store)
     folder, rename_path, done = run_folder(run_id), Path.rename, []
-    keep_as_best(folder)
+    save_last_as_best(folder)
     (folder / "best.1.part").mkdir()
 
     def killed(path: Path, target: Path) -> Path:
@@ -217,11 +217,11 @@ def test_freeing_that_was_killed_loses_no_record_and_is_done_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
-        patch.setattr("distill_core.catalog.deletion.discard", interrupted)
+        patch.setattr("distill_core.catalog.deletion.delete_folder", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            free(store, run_id)
+            free_run(store, run_id)
     assert size(run_id) > 1000
-    free(store, run_id)
+    free_run(store, run_id)
     assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["student", "student/distill.json"]
     assert json.loads((folder / LAST / "distill.json").read_text())["task"] == "sst2"
 
@@ -234,7 +234,7 @@ def test_a_student_behind_a_link_is_let_alone(store: Store, tmp_path: Path) -> N
     (folder / BEST).symlink_to(tmp_path / "gone")
     before = {file.name: file.read_bytes() for file in outside.iterdir()}
     for _ in range(2):
-        free(store, run_id)
+        free_run(store, run_id)
         assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["student", "student/distill.json"]
         assert not (folder / LAST).is_symlink()
         assert {file.name: file.read_bytes() for file in outside.iterdir()} == before
@@ -250,12 +250,12 @@ def test_a_checkpoint_takes_the_place_of_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / LAST).is_symlink()
     (tmp_path / "best.1.old").symlink_to(tmp_path / "outside")
     (tmp_path / BEST).mkdir()
-    checkpoints.tidy_checkpoints(tmp_path)
+    checkpoints.repair_checkpoints(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, "outside", LAST]
     assert (tmp_path / "outside" / "weights").exists()
 
 
-@pytest.mark.parametrize("place", ["distill_core.catalog.deletion.discard", "pathlib.Path.rename"])
+@pytest.mark.parametrize("place", ["distill_core.catalog.deletion.delete_folder", "pathlib.Path.rename"])
 def test_what_the_disk_does_not_let_go_of_is_told(store: Store, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     run_id = add_run_with_student(store)
 
@@ -265,8 +265,8 @@ def test_what_the_disk_does_not_let_go_of_is_told(store: Store, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(place, refused)
         with pytest.raises(RunError, match=r"could be deleted \(.*Permission denied.*try again"):
-            free(store, run_id)
-    free(store, run_id)
+            free_run(store, run_id)
+    free_run(store, run_id)
     assert freeable(run_id) == 0
 
 
@@ -274,7 +274,7 @@ def test_a_stopped_run_whose_space_was_freed_cannot_go_on(store: Store) -> None:
     run_id = add_run_with_student(store, state="stopped")
     (run_folder(run_id) / LAST / STATE_FILE).touch()
     assert can_resume(store.get(run_id))
-    free(store, run_id)
+    free_run(store, run_id)
     assert not can_resume(store.get(run_id))
     with pytest.raises(RunError, match="Its files were deleted; start it again"):
         student_folder(store.get(run_id))
@@ -291,7 +291,7 @@ def test_space_of_a_run_that_starts_again_in_that_moment_is_not_freed(
 
     monkeypatch.setattr("distill_core.catalog.deletion.freeable", meanwhile)
     with pytest.raises(RunError, match="has just been started again"):
-        free(store, run_id)
+        free_run(store, run_id)
     assert find_model(f"run/{run_id}")
 
 
@@ -313,7 +313,7 @@ def test_a_folder_that_cannot_be_deleted_is_said(store: Store, monkeypatch: pyte
 
     monkeypatch.setattr("shutil.rmtree", refused)
     with pytest.raises(RunError, match="deleted, but not all of its folder"):
-        delete(store, run_id)
+        delete_run(store, run_id)
     assert store.runs() == []
 
 

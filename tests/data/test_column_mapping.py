@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill_core.data.column_mapping import DataMapping, OwnRow, checked_rows, guess_mapping, value_counts
+from distill_core.data.column_mapping import CheckedRow, DataMapping, check_rows, guess_mapping, value_counts
 from distill_core.data.tasks import TASKS
 from distill_core.data.user_files import Table, read_table
 from distill_core.errors import ConfigError, DataError
@@ -14,10 +14,10 @@ def table(content: str, kind: str = "csv") -> Table:
     return read_table(f"a.{kind}", content.encode())
 
 
-def checked(task: str, content: str, kind: str = "csv", **changes: object) -> list[OwnRow]:
+def checked(task: str, content: str, kind: str = "csv", **changes: object) -> list[CheckedRow]:
     found = table(content, kind)
     mapping = replace(guess_mapping(TASKS[task], found), **changes)
-    return checked_rows(TASKS[task], found, mapping)[0]
+    return check_rows(TASKS[task], found, mapping)[0]
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_labels_are_class_names_indices_beginnings_or_what_is_said() -> None:
 
 def test_json_values_mean_what_they_say() -> None:
     content = '{"text": "a", "label": 1}\n{"text": " b ", "label": 0.0}\n{"text": "c", "label": "negative"}\n'
-    assert checked("sst2", content, "jsonl") == [OwnRow(("a",), 1, None), OwnRow(("b",), 0, None),
-                                                 OwnRow(("c",), 0, None)]  # fmt: skip
+    assert checked("sst2", content, "jsonl") == [CheckedRow(("a",), 1, None), CheckedRow(("b",), 0, None),
+                                                 CheckedRow(("c",), 0, None)]  # fmt: skip
 
 
 def test_scores_are_numbers_within_the_span() -> None:
@@ -74,8 +74,8 @@ def test_line_breaks_inside_a_text_become_spaces() -> None:
 
 
 def test_a_file_without_labels_can_be_read() -> None:
-    assert checked("sst2", "text\na\n") == [OwnRow(("a",), None, None)]
-    assert checked("sst2", "text,label\na,\nb,\n") == [OwnRow(("a",), None, None), OwnRow(("b",), None, None)]
+    assert checked("sst2", "text\na\n") == [CheckedRow(("a",), None, None)]
+    assert checked("sst2", "text,label\na,\nb,\n") == [CheckedRow(("a",), None, None), CheckedRow(("b",), None, None)]
 
 
 def test_a_column_may_say_the_split() -> None:

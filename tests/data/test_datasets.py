@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill_core.data.column_mapping import guess_mapping
-from distill_core.data.datasets import describe_source, load_split, splits_of
+from distill_core.data.datasets import describe_source, list_splits, load_split
 from distill_core.data.tasks import get_task
-from distill_core.data.user_datasets import add_own
+from distill_core.data.user_datasets import add_user_dataset
 from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError
 from distill_core.settings import Settings, read_settings, write_settings
@@ -153,13 +153,13 @@ def test_damaged_settings_are_named(own_home: Path) -> None:
 
 
 def test_the_splits_of_a_source_are_those_it_has(tmp_path: Path) -> None:
-    assert splits_of("mnli") == ("validation_matched", "train")  # the sample has one to look at
-    assert splits_of("mnli", "hub") == ("validation_matched", "validation_mismatched", "train")
+    assert list_splits("mnli") == ("validation_matched", "train")  # the sample has one to look at
+    assert list_splits("mnli", "hub") == ("validation_matched", "validation_mismatched", "train")
     (tmp_path / "MNLI").mkdir()
     for name in ("train.tsv", "dev_mismatched.tsv"):
         (tmp_path / "MNLI" / name).touch()
-    assert splits_of("mnli", str(tmp_path)) == ("validation_mismatched", "train")
-    assert splits_of("sst2", str(tmp_path)) == ()
+    assert list_splits("mnli", str(tmp_path)) == ("validation_mismatched", "train")
+    assert list_splits("sst2", str(tmp_path)) == ()
 
 
 def test_the_splits_of_own_data_and_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,16 +168,16 @@ def test_the_splits_of_own_data_and_of_the_cache(tmp_path: Path, monkeypatch: py
         (b"text\na b\nc d\n", ("validation",)),
     ):
         table = read_table("films.csv", content)
-        own = add_own(table, "sst2", guess_mapping(get_task("sst2"), table))
-        assert splits_of("sst2", own.source) == splits
+        own = add_user_dataset(table, "sst2", guess_mapping(get_task("sst2"), table))
+        assert list_splits("sst2", own.source) == splits
         assert [load_split("sst2", split, own.source).labelled for split in splits] == [len(splits) > 1] * len(splits)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
     folder = tmp_path / "nyu-mll___glue" / "sst2" / "0.0.0" / "abc"
     folder.mkdir(parents=True)
     (folder / "glue-train.arrow").touch()
-    assert splits_of("sst2") == ("train",)
+    assert list_splits("sst2") == ("train",)
     (folder / "glue-validation.arrow").touch()
-    assert splits_of("sst2") == ("validation", "train")
+    assert list_splits("sst2") == ("validation", "train")
 
 
 def test_the_bundled_sample_is_not_called_what_it_is_not() -> None:

@@ -6,8 +6,9 @@ import os
 import pytest
 
 from distill_core.data.datasets import load_split
-from distill_core.data.tasks import TASKS, constant_metrics, get_task, task_metrics
+from distill_core.data.tasks import TASKS, get_task
 from distill_core.errors import ConfigError
+from distill_core.metrics.task_metrics import constant_metrics, task_metrics
 from distill_core.models.evaluation import gold_labels
 
 GLUE_DIR = os.environ.get("TEST_GLUE_DIR")

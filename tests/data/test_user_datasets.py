@@ -10,16 +10,22 @@ import pytest
 from distill_core.data.column_mapping import guess_mapping
 from distill_core.data.datasets import describe_source, load_split
 from distill_core.data.tasks import TASKS
-from distill_core.data.user_datasets import OwnData, add_own, find_own, list_own, remove_own
+from distill_core.data.user_datasets import (
+    UserDataset,
+    add_user_dataset,
+    find_user_dataset,
+    list_user_datasets,
+    remove_user_dataset,
+)
 from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError
 
 REVIEWS = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in range(20))
 
 
-def added(content: str = REVIEWS, task: str = "sst2", file: str = "Reviews.csv", **options: object) -> OwnData:
+def added(content: str = REVIEWS, task: str = "sst2", file: str = "Reviews.csv", **options: object) -> UserDataset:
     table = read_table(file, content.encode())
-    return add_own(table, task, guess_mapping(TASKS[task], table), **options)
+    return add_user_dataset(table, task, guess_mapping(TASKS[task], table), **options)
 
 
 def test_a_data_set_is_read_by_its_id_as_any_other_source() -> None:
@@ -31,9 +37,9 @@ def test_a_data_set_is_read_by_its_id_as_any_other_source() -> None:
     texts = {example.text: example.label for part in (train, look) for example in part.examples}
     assert texts == {f"film number {at}": at % 2 for at in range(20)}
     assert describe_source("sst2", data.source) == train.source == "Film reviews <2> (own data, Reviews.csv)"
-    assert find_own(data.id) == find_own(data.source) == data
-    assert list_own("sst2") == list_own() == [data]
-    assert list_own("cola") == []
+    assert find_user_dataset(data.id) == find_user_dataset(data.source) == data
+    assert list_user_datasets("sst2") == list_user_datasets() == [data]
+    assert list_user_datasets("cola") == []
 
 
 def test_the_same_file_read_the_same_way_is_one_data_set() -> None:
@@ -41,11 +47,11 @@ def test_the_same_file_read_the_same_way_is_one_data_set() -> None:
     assert added() == first
     assert added(held_out=0.5).id != first.id
     assert added(REVIEWS + "one more,1\n").id != first.id
-    assert len(list_own()) == 3
+    assert len(list_user_datasets()) == 3
 
 
 def test_what_is_held_out_depends_on_the_texts_alone() -> None:
-    def held_out(data: OwnData) -> set[str]:
+    def held_out(data: UserDataset) -> set[str]:
         return {example.text for example in load_split("sst2", "validation", data.source).examples}
 
     header, *lines = REVIEWS.splitlines(keepends=True)
@@ -61,7 +67,7 @@ def test_equal_texts_are_on_one_side() -> None:
     assert not sides[0] & sides[1]
 
 
-def sides(data: OwnData) -> list[list[tuple[str, str | None]]]:
+def sides(data: UserDataset) -> list[list[tuple[str, str | None]]]:
     parts = (load_split(data.task, split, data.source).examples for split in ("train", "validation"))
     return [[(example.text, example.text_pair) for example in part] for part in parts]
 
@@ -96,7 +102,7 @@ def test_pairs_the_other_way_round_are_alike_where_the_task_is_symmetric(task: s
 
 def test_a_column_of_splits_that_repeats_texts_is_told() -> None:
     lines = "a,1,train\nA ,1,test\nb,0,train\nb,1,dev\nc,0,dev\n"
-    data = find_own(added("text,label,split\n" + lines).id)
+    data = find_user_dataset(added("text,label,split\n" + lines).id)
     assert data.repeated == 2
     assert data.too_easy.startswith("The texts of 2 of the 3 held-out rows of Reviews (own data, Reviews.csv) are also")
     unlabelled = added("text,split\na,train\na,dev\n")
@@ -147,7 +153,7 @@ def test_other_tasks_and_unknown_ids_are_answered_with_what_there_is() -> None:
     data = added()
     with pytest.raises(DataError, match="was added for sst2, not for cola"):
         load_split("cola", "train", data.source)
-    with pytest.raises(DataError, match=rf"no own data own/gone-12345678.*there is: {data.source}"):
+    with pytest.raises(DataError, match=rf"no data set own/gone-12345678.*Choose one of: {data.source}"):
         describe_source("sst2", "own/gone-12345678")
     for nasty in ("own/../runs", "own/", "own/a/b", "own/.hidden"):
         with pytest.raises(DataError, match="is no ID of own data"):
@@ -179,7 +185,7 @@ def test_what_is_damaged_names_the_cause_and_hides_nothing_else(own_home: Path) 
         load_split("sst2", "train", gone.source)
     with pytest.raises(DataError, match=r"damaged \(meta.json cannot be read"):
         load_split("sst2", "train", broken.source)
-    assert {data.id for data in list_own()} == {whole.id, cut.id, gone.id}
+    assert {data.id for data in list_user_datasets()} == {whole.id, cut.id, gone.id}
     assert added(name="broken").id == broken.id  # added again, it is whole again
     assert len(load_split("sst2", "train", broken.source).examples) == 16
 
@@ -188,9 +194,9 @@ def test_a_folder_half_written_is_none(own_home: Path) -> None:
     data = added()
     (own_home / "data" / data.id).rename(own_home / "data" / ".part-x")
     (own_home / "data" / "empty").mkdir()
-    assert list_own() == []
+    assert list_user_datasets() == []
     with pytest.raises(DataError, match=r"damaged \(it has no meta.json\)"):
-        find_own("empty")
+        find_user_dataset("empty")
 
 
 def test_what_a_kill_left_is_swept_when_it_is_old(own_home: Path) -> None:
@@ -207,15 +213,15 @@ def test_a_record_of_an_earlier_version_is_read(own_home: Path) -> None:
     record = json.loads(path.read_text())
     del record["repeated"]
     path.write_text(json.dumps(record))
-    assert find_own(data.id) == data
+    assert find_user_dataset(data.id) == data
 
 
 def test_removing_leaves_nothing(own_home: Path) -> None:
     data = added()
-    remove_own(data.source)
+    remove_user_dataset(data.source)
     assert list((own_home / "data").iterdir()) == []
-    with pytest.raises(DataError, match="removed or never added"):
-        remove_own(data.id)
+    with pytest.raises(DataError, match="removed, or never added"):
+        remove_user_dataset(data.id)
 
 
 def test_the_record_is_plain_json(own_home: Path) -> None:

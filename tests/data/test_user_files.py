@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from distill_core.data.user_files import MOST_MEGABYTES, check_size, read_table
+from distill_core.data.user_files import MAX_MEGABYTES, check_size, read_table
 from distill_core.errors import DataError
 
 
@@ -117,8 +117,8 @@ def test_lists_in_other_columns_and_file_names_that_are_not_utf_8_are_fine() -> 
 
 def test_a_large_file_is_refused_before_it_is_read() -> None:
     with pytest.raises(DataError, match=r"a\.csv has 50\.0 MB; wanted at most 50 MB"):
-        check_size("a.csv", MOST_MEGABYTES * 2**20 + 1)
-    check_size("a.csv", MOST_MEGABYTES * 2**20)
+        check_size("a.csv", MAX_MEGABYTES * 2**20 + 1)
+    check_size("a.csv", MAX_MEGABYTES * 2**20)
 
 
 @pytest.mark.parametrize(

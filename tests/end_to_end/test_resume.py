@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from distill_core import worker
-from distill_core.catalog.deletion import free
+from distill_core.catalog.deletion import free_run
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
 from distill_core.models.encoder import save_model
@@ -105,7 +105,7 @@ def test_a_run_that_is_freed_just_before_it_is_queued_does_not_go_on(
     run_id, requeue = with_checkpoint(store), Store.requeue
 
     def late(self: Store, *given: Any) -> bool:
-        free(self, run_id)
+        free_run(self, run_id)
         return requeue(self, *given)
 
     monkeypatch.setattr(Store, "requeue", late)

@@ -11,11 +11,11 @@ import yaml
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from distill_core.catalog.deletion import rename
+from distill_core.catalog.deletion import rename_run
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
-from distill_core.export.run_export import KINDS, export_run
+from distill_core.export.run_export import EXPORT_KINDS, export_run
 from distill_core.models.encoder import load_model
 from distill_core.paths import home
 from distill_core.runs.scheduler import submit
@@ -68,7 +68,7 @@ def controls(text: str) -> set[str]:
 def test_no_name_becomes_part_of_a_path(store: Store, named: dict[str, str]) -> None:
     before = set(home().parent.rglob("*"))
     for run_id, name in named.items():
-        assert rename(store, run_id, name).title == name
+        assert rename_run(store, run_id, name).title == name
     assert set(home().parent.rglob("*")) == before
     assert {run.id: run.title for run in store.runs()} == named
 
@@ -136,12 +136,12 @@ def test_the_command_line_prints_names_and_takes_them(store: Store, named: dict[
 def test_exports_of_a_run_of_any_name_are_whole(store: Store, tmp_path: Path) -> None:
     run_id = add_run_with_student(store)
     for name in NAMES:
-        rename(store, run_id, name)
+        rename_run(store, run_id, name)
         folder = tmp_path / "exports"
         folder.mkdir(exist_ok=True)
-        for kind in KINDS:
+        for kind in EXPORT_KINDS:
             export_run(store, store.get(run_id), kind, folder / kind, force=True)
-        assert sorted(path.name for path in folder.iterdir()) == sorted(KINDS)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(EXPORT_KINDS)
         told = json.loads((folder / "json").read_text(encoding="utf-8"))
         assert name in (told["name"], told.get("title"))
         card = (folder / "model" / "README.md").read_text(encoding="utf-8")
@@ -164,5 +164,5 @@ def test_what_is_no_line_of_text_or_too_long_is_refused_with_the_range(store: St
     assert controls(str(refused.value)) == set()
     run_id = submit(store, RunConfig(name="before", device="cpu"))
     with pytest.raises(ConfigError, match=wanted):
-        rename(store, run_id, name)
+        rename_run(store, run_id, name)
     assert store.get(run_id).title == "before"

@@ -17,7 +17,7 @@ from distill_core.explanation.cache import ExplanationCache
 from distill_core.explanation.explain import explain, predict_all
 from distill_core.explanation.lazy_model import ModelSource, source_in
 from distill_core.explanation.result import mean_agreements
-from distill_core.metrics.agreement import METRICS
+from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import collate, encode
 from tests.support.tiny import tiny_model
@@ -94,8 +94,8 @@ def test_the_document_has_the_keys_the_command_line_promises(method: str, models
         ("ad-kd", "positive"),
     ]
     for row in found["consistency"]:
-        assert set(METRICS) <= set(row)
-        assert {name for name in METRICS if row[name] is None} == set(row["undefined"])
+        assert set(AGREEMENT_METRICS) <= set(row)
+        assert {name for name in AGREEMENT_METRICS if row[name] is None} == set(row["undefined"])
 
 
 def test_the_numbers_are_those_of_the_models_alone(models: list[Counted]) -> None:
@@ -131,7 +131,7 @@ def test_the_document_has_the_agreement_of_each_class_and_their_mean(models: lis
     assert isinstance(means, list)
     assert [(row["student"], row["target"]) for row in means] == [("kd", "mean"), ("ad-kd", "mean")]
     for row in means:
-        for name in METRICS:
+        for name in AGREEMENT_METRICS:
             own = [one[name] for one in classes if one["student"] == row["student"]]
             assert row[name] == pytest.approx(sum(own) / 2)
 

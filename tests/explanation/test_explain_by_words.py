@@ -14,7 +14,7 @@ from distill_core.data.tasks import TASKS, Task, get_task
 from distill_core.errors import DataError, ModelError, TokensDifferError
 from distill_core.explanation.cache import ExplanationCache
 from distill_core.explanation.explain import explain
-from distill_core.metrics.agreement import METRICS
+from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Inputs, collate, encode, written_words
 from tests.support.tiny_architectures import BERT_MARKS, FAMILIES, family_model
@@ -56,7 +56,7 @@ def test_two_tokenizers_that_cut_alike_agree_exactly(method: str) -> None:
             explain("sst2", text, teacher=model, students=[other], method=method)
     found = explain("sst2", text, teacher=model, students=[other], method=method, units="words")
     (row,) = found.consistency
-    assert {row.values[name] for name in METRICS if name not in row.undefined} == {1.0}
+    assert {row.values[name] for name in AGREEMENT_METRICS if name not in row.undefined} == {1.0}
     assert set(row.undefined) == (set() if ATTRIBUTION_METHODS[method].signed else {"sign_agreement"})
     alone = explain("sst2", text, teacher=model, method=method, units="words")
     assert [one.attributions[0].scores for one in found.models] == [alone.models[0].attributions[0].scores] * 2

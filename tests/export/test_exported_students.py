@@ -19,7 +19,7 @@ from distill_core.export.run_export import export_run, model_zip_bytes
 from distill_core.models.encoder import load_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import BEST, LAST, keep_as_best, replace_folder
+from distill_core.storage.checkpoints import BEST, LAST, replace_folder, save_last_as_best
 from tests.support.exported_files import add_run, names
 from tests.support.saved_students import save_student
 
@@ -111,7 +111,7 @@ def test_the_weights_are_never_in_memory_as_a_whole(
 def test_the_best_checkpoint_is_exported_on_request(store: Store, tmp_path: Path) -> None:
     run = add_run(store, state="stopped")
     save_student(step=1, best=1, seed=1)
-    keep_as_best(run_folder("one"))
+    save_last_as_best(run_folder("one"))
     save_student(step=2, best=1, seed=2)
     folder = export_run(store, run, "model", tmp_path / "best", best=True)
     assert (folder / "model.safetensors").read_bytes() == (run_folder("one") / BEST / "model.safetensors").read_bytes()

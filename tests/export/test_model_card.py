@@ -17,7 +17,7 @@ from distill_core.config.methods import DISTILLATION_METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError
-from distill_core.export.model_card import PAPERS, PROBE_SENTENCES, code_block, model_card, plain, yaml_text
+from distill_core.export.model_card import PAPERS, PROBE_SENTENCES, code_block, markdown_text, model_card, yaml_text
 from distill_core.runs.events import DataUsed
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
@@ -114,17 +114,19 @@ def test_any_text_is_a_yaml_string(text: str) -> None:
 
 @pytest.mark.parametrize("text", [*NASTY, "line\nbreak\r\n\n# head", "\t    indented", "1. one", "=== "])
 def test_any_text_is_nothing_but_text_in_markdown(text: str) -> None:
-    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(f"Name: {plain(text)}")
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(f"Name: {markdown_text(text)}")
     assert set(re.findall(r"</?(\w+)", html)) == {"p"}
     shown = unescape(re.sub(r"</?p>", "", html)).strip()
     assert shown == " ".join(f"Name: {text}".split())
-    row = MarkdownIt("gfm-like", {"linkify": False}).render(f"| a | b |\n| --- | --- |\n| {plain(text)} | end |")
+    row = MarkdownIt("gfm-like", {"linkify": False}).render(
+        f"| a | b |\n| --- | --- |\n| {markdown_text(text)} | end |"
+    )
     assert row.count("<td>") == 2
 
 
 def test_links_and_mentions_are_broken() -> None:
     for text in ("https://evil.org", "www.evil.org", "WWW.evil.org", "me@evil.org"):
-        assert text not in plain(text)
+        assert text not in markdown_text(text)
 
 
 @pytest.mark.parametrize("text", NASTY)

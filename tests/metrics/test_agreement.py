@@ -26,7 +26,7 @@ def test_numbers_by_hand() -> None:
     middle = (p + q) / 2
     divergence = sum(x * math.log2(x / m) / 2 for part in (p, q) for x, m in zip(part, middle, strict=True) if x)
     assert found["saliency_loyalty"] == pytest.approx(1 - math.sqrt(divergence))
-    assert set(found) | {"label_loyalty", "probability_loyalty"} == set(agreement.METRICS)
+    assert set(found) | {"label_loyalty", "probability_loyalty"} == set(agreement.AGREEMENT_METRICS)
 
 
 def test_rank_measures_equal_scipys() -> None:

@@ -14,14 +14,14 @@ import pytest
 from huggingface_hub.utils import validate_repo_id
 
 from distill_core.catalog.catalog import ModelInfo, find_model, list_models
-from distill_core.catalog.user_models import list_added
+from distill_core.catalog.user_models import list_user_models
 from distill_core.data.tasks import TASKS
 from distill_core.errors import ModelError, NeedsConversion, NeedsReordering
 from distill_core.model_import import hub as hub_module
 from distill_core.model_import.hub import PRESETS
 from distill_core.model_import.importer import Progress, add_from_hub
+from distill_core.model_import.progress import Finding, ImportStep
 from distill_core.models.bundle import open_model
-from distill_core.runs.events import Finding, Step
 from tests.support.pickles import as_pickle
 from tests.support.small_hub import SmallHub, serving
 from tests.support.tiny import tiny_folder
@@ -50,7 +50,7 @@ def add(hub: SmallHub, **options: object) -> list[Progress]:
 def nothing_is_left(home: Path) -> bool:
     """Tell whether there is no added model and no half of one."""
     models = home / "models"
-    return list_added() == [] and not any((models / "hub").glob("*")) and not any((models / "staging").glob("*"))
+    return list_user_models() == [] and not any((models / "hub").glob("*")) and not any((models / "staging").glob("*"))
 
 
 def test_a_model_is_fetched_checked_and_listed(hub: SmallHub, own_home: Path) -> None:
@@ -75,7 +75,9 @@ def test_a_model_is_fetched_checked_and_listed(hub: SmallHub, own_home: Path) ->
 
 def test_progress_counts_bytes_up_to_the_file(hub: SmallHub) -> None:
     hub.pause = 0.002
-    steps = [event for event in add(hub) if isinstance(event, Step) and event.what == "Downloading model.safetensors"]
+    steps = [
+        event for event in add(hub) if isinstance(event, ImportStep) and event.what == "Downloading model.safetensors"
+    ]
     done = [step.done for step in steps]
     assert len(done) > 3
     assert done == sorted(done)
@@ -87,7 +89,7 @@ def test_a_model_that_is_there_is_not_fetched_again(hub: SmallHub) -> None:
     hub.sent.clear()
     assert isinstance(add(hub)[-1], ModelInfo)
     assert hub.sent == []
-    assert len(list_added()) == 1
+    assert len(list_user_models()) == 1
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -173,7 +175,7 @@ def test_cancelling_in_the_middle_ends_the_transfer_and_leaves_nothing(hub: Smal
     hub.files["model.safetensors"] += b"\0" * 50_000_000
     progress = add_from_hub(REPO, "sst2", endpoint=hub.endpoint)
     for event in progress:
-        if isinstance(event, Step) and event.what == "Downloading model.safetensors" and event.done:
+        if isinstance(event, ImportStep) and event.what == "Downloading model.safetensors" and event.done:
             break
     assert event.done < event.total / 2
     progress.close()

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distill_core.catalog import catalog
-from distill_core.catalog.catalog import ModelInfo, find_model, list_models, read_json
-from distill_core.catalog.user_models import forget, list_added
+from distill_core.catalog.catalog import ModelInfo, find_model, list_models
+from distill_core.catalog.user_models import list_user_models, remove_user_model
 from distill_core.errors import ConfigError, ModelError, NeedsConversion
 from distill_core.model_import.importer import add_folder
+from distill_core.model_import.progress import Finding
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import load_model
-from distill_core.runs.events import Finding
+from distill_core.storage.model_folder import read_json
 from tests.support.pickles import RunsCommand, as_pickle
 from tests.support.tiny import WORDS, tiny_folder
 
@@ -66,7 +67,7 @@ def test_a_folder_is_used_where_it_lies(folder: Path, own_home: Path) -> None:
     assert info in list_models()
     assert find_model(info.id) == info == find_model(f"{folder}/../{folder.name}")
     assert open_model(info.id).labels == ("negative", "positive")
-    forget(info.id)
+    remove_user_model(info.id)
     assert sorted(file.name for file in folder.iterdir()) == before
     assert find_model(str(folder)).task == ""
     assert not (own_home / "models" / "converted").exists()
@@ -172,7 +173,7 @@ def test_each_fault_is_the_last_finding_and_named(
     findings: list[Finding] = []
     with pytest.raises(ModelError, match=words) as told:
         findings.extend(event for event in add_folder(folder, "sst2") if isinstance(event, Finding))
-    assert list_added() == []
+    assert list_user_models() == []
     assert isinstance(told.value, NeedsConversion) == (spoil is as_pickle)
     last = findings[-1]
     assert (last.check, last.passed, last.words) == (check, False, str(told.value))
@@ -204,7 +205,7 @@ def test_what_can_be_used_with_a_warning(
 def test_a_regression_takes_one_output(tmp_path: Path) -> None:
     *_, info = add_folder(tiny_folder(tmp_path / "m", task="stsb"), "stsb")
     assert isinstance(info, ModelInfo)
-    forget(info.id)
+    remove_user_model(info.id)
     with pytest.raises(ModelError, match="has 1 classes; task rte has 2"):
         list(add_folder(tmp_path / "m", "rte"))
 
@@ -250,7 +251,7 @@ def test_a_pickle_becomes_a_copy_of_the_apps_own(folder: Path, own_home: Path) -
     for name, tensor in before.network.state_dict().items():
         assert torch.equal(tensor, after.network.state_dict()[name])
     assert not any((own_home / "models" / "staging").iterdir())
-    forget(info.id)
+    remove_user_model(info.id)
     assert not info.path.exists()
     assert (folder / "pytorch_model.bin").exists()
 
@@ -272,7 +273,7 @@ def test_a_copy_that_cannot_be_listed_is_not_kept(
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(ModelError, match=r"added\.json cannot be written .*No space left"):
         list(add_folder(folder, "sst2", convert=True))
-    assert len(list((own_home / "models" / "converted").iterdir())) == len(list_added()) == there
+    assert len(list((own_home / "models" / "converted").iterdir())) == len(list_user_models()) == there
 
 
 def test_a_mended_config_makes_another_copy(folder: Path) -> None:
@@ -293,7 +294,7 @@ def test_the_same_model_for_a_second_task_is_refused_before_it_is_looked_at(fold
     with pytest.raises(ModelError, match="is added already, for task sst2"):
         next(add_folder(folder, "rte"))
     list(add_folder(folder, "sst2"))
-    assert [one.task for one in list_added()] == ["sst2"]
+    assert [one.task for one in list_user_models()] == ["sst2"]
 
 
 def test_what_kills_left_is_swept_up_and_hinders_nothing(folder: Path, own_home: Path) -> None:
@@ -314,7 +315,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_leaves_nothing(folder:
     torch.save({"classifier.weight": RunsCommand(f"touch {own_home / 'ran'}")}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"asks for posix\.system"):
         list(add_folder(folder, "sst2", convert=True))
-    assert list_added() == []
+    assert list_user_models() == []
     assert [file.name for file in own_home.rglob("*") if file.is_file()] == []
 
 

@@ -14,11 +14,11 @@ from distill_core.data.datasets import Dataset, Example
 from distill_core.errors import ModelError, NeedsReordering
 from distill_core.model_import import label_order
 from distill_core.model_import.importer import add_folder
-from distill_core.model_import.label_order import label_order_doubt, standing
+from distill_core.model_import.label_order import assess_answers, label_order_warning
+from distill_core.model_import.progress import Finding
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel, load_model, logits, save_model
 from distill_core.models.tokenization import collate, encode
-from distill_core.runs.events import Finding
 from tests.support.tiny import tiny_folder, tiny_model
 from tests.support.tiny_architectures import FAMILIES, family_network
 
@@ -39,7 +39,7 @@ def without_names(model_id: str, folder: Path, rows: tuple[int, ...]) -> Path:
 
 def test_two_swapped_classes_are_noticed_and_refused(tmp_path: Path) -> None:
     swapped = without_names("bundled/sst2-teacher", tmp_path / "swapped", (1, 0))
-    doubt = label_order_doubt(load_model(swapped), "sst2")
+    doubt = label_order_warning(load_model(swapped), "sst2")
     assert doubt is not None
     assert "were its outputs positive, negative, it would have 119 (74%)" in doubt
     with pytest.raises(NeedsReordering, match="its labels seem to be in another order"):
@@ -54,7 +54,7 @@ def test_two_swapped_classes_are_noticed_and_refused(tmp_path: Path) -> None:
     assert copy.labels == original.labels
     assert torch.equal(copy.network.classifier.weight, original.network.classifier.weight)
     right = without_names("bundled/sst2-teacher", tmp_path / "right", (0, 1))
-    assert label_order_doubt(load_model(right), "sst2") is None
+    assert label_order_warning(load_model(right), "sst2") is None
 
 
 def test_names_that_contradict_the_answers_are_told_and_not_asked_about_again(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def knowing(folder: Path, rows: tuple[int, int, int], monkeypatch: pytest.Monkey
 def test_three_classes_in_any_order(
     rows: tuple[int, int, int], order: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    doubt = label_order_doubt(knowing(tmp_path / "m", rows, monkeypatch), "mnli")
+    doubt = label_order_warning(knowing(tmp_path / "m", rows, monkeypatch), "mnli")
     if order is None:
         assert doubt is None
     else:
@@ -124,10 +124,10 @@ def test_classes_named_in_another_order_are_put_right_in_a_copy(family: str, tmp
 
 def test_a_score_that_runs_the_other_way_is_noticed(tmp_path: Path) -> None:
     model = load_model(without_names("bundled/stsb-teacher", tmp_path / "m", (0,)))
-    assert label_order_doubt(model, "stsb") is None
+    assert label_order_warning(model, "stsb") is None
     with torch.no_grad():
         model.network.classifier.weight.neg_()
-    assert "its score seems to run the other way: correlation" in str(label_order_doubt(model, "stsb"))
+    assert "its score seems to run the other way: correlation" in str(label_order_warning(model, "stsb"))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_scores_on_another_scale_are_told(factor: float, shift: float, words: st
 
 @pytest.mark.parametrize("model", ["stsb-teacher", "stsb-kd", "stsb-ad-kd"])
 def test_the_bundled_scores_are_on_the_tasks_scale(model: str) -> None:
-    assert standing(open_model(f"bundled/{model}"), "stsb").scale is None
+    assert assess_answers(open_model(f"bundled/{model}"), "stsb").scale is None
 
 
 @pytest.mark.parametrize("task", ["sst2", "mnli", "stsb"])
@@ -162,14 +162,14 @@ def test_a_model_that_knows_nothing_is_weak_and_not_refused(task: str, same: boo
     if same:
         with torch.no_grad():
             model.network.classifier.weight.zero_()
-    found = standing(model, task)
+    found = assess_answers(model, task)
     assert found.weak
     assert found.doubt is None
 
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has 2 classes; task mnli has 3"):
-        label_order_doubt(load_model(tiny_folder(tmp_path / "m")), "mnli")
+        label_order_warning(load_model(tiny_folder(tmp_path / "m")), "mnli")
 
 
 @pytest.mark.parametrize(("right", "doubtful"), [(36, False), (30, False), (24, False), (22, True), (0, True)])

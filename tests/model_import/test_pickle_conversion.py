@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from distill_core.errors import ModelError
 from distill_core.model_import import pickle_conversion
 from distill_core.model_import.pickle_conversion import convert
-from distill_core.runs.events import Step
+from distill_core.model_import.progress import ImportStep
 from tests.support.pickles import RunsCommand
 from tests.support.processes import ROOT, gone
 from tests.support.waiting import until
@@ -28,7 +28,7 @@ def test_tensors_become_safetensors_bit_by_bit(zipped: bool, tmp_path: Path) -> 
     content = OrderedDict(a=whole, part=whole[:, 1:3], turned=whole.T, half=whole.half(), count=torch.tensor([1, 2]))
     torch.save(content, tmp_path / "m.bin", _use_new_zipfile_serialization=zipped)
     events = list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
-    assert events[-1] == Step("Converting m.bin", *[(tmp_path / "m.bin").stat().st_size] * 2)
+    assert events[-1] == ImportStep("Converting m.bin", *[(tmp_path / "m.bin").stat().st_size] * 2)
     found = load_file(tmp_path / "m.safetensors")
     assert found.keys() == content.keys()
     for name, tensor in found.items():

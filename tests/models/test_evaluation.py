@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from distill_core.data.datasets import Dataset, Example
-from distill_core.data.tasks import get_task, task_metrics
+from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, DataError
+from distill_core.metrics.task_metrics import task_metrics
 from distill_core.models.encoder import logits
 from distill_core.models.evaluation import evaluate, gold_labels, predict_logits
 from distill_core.models.tokenization import encode

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from distill_core.errors import RunError
-from distill_core.models.micro_batches import halved, in_parts, parts, ran_out_of_memory
+from distill_core.models.micro_batches import halve, is_out_of_memory, map_in_parts, split_rows
 
 CPU = torch.device("cpu")
 
 
 def test_rows_come_in_order_and_all() -> None:
-    assert list(parts(range(7), 3)) == [range(3), range(3, 6), range(6, 7)]
-    assert [list(part) for part, _ in in_parts(range(7), 3, len, CPU)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(split_rows(range(7), 3)) == [range(3), range(3, 6), range(6, 7)]
+    assert [list(part) for part, _ in map_in_parts(range(7), 3, len, CPU)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @pytest.mark.parametrize(("memory", "wanted"), [(1, [1] * 7), (2, [2, 2, 2, 1]), (4, [3, 3, 1]), (9, [5, 2])])
@@ -23,19 +23,19 @@ def test_what_memory_is_too_small_for_is_halved_and_nothing_is_lost(memory: int,
             raise MemoryError
         return [row * row for row in rows]
 
-    found = list(in_parts(range(7), 5, work, CPU))
+    found = list(map_in_parts(range(7), 5, work, CPU))
     assert [len(part) for part, _ in found] == wanted
     assert [square for _, squares in found for square in squares] == [row * row for row in range(7)]
 
 
 @pytest.mark.parametrize(("size", "half"), [(2, 1), (3, 2), (5, 3), (32, 16)])
 def test_half_of_a_part(size: int, half: int) -> None:
-    assert halved(size) == half
+    assert halve(size) == half
 
 
 def test_one_example_that_is_too_large_is_said() -> None:
     with pytest.raises(RunError, match="too little memory for a single example"):
-        list(in_parts([1], 1, lambda _: too_large(), CPU))
+        list(map_in_parts([1], 1, lambda _: too_large(), CPU))
 
 
 def too_large() -> int:
@@ -53,6 +53,6 @@ def too_large() -> int:
     ],
 )
 def test_what_devices_say_of_too_little_memory(words: str) -> None:
-    assert ran_out_of_memory(RuntimeError(words))
-    assert not ran_out_of_memory(RuntimeError("shapes cannot be multiplied"))
-    assert not ran_out_of_memory(ValueError(words))
+    assert is_out_of_memory(RuntimeError(words))
+    assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError(words))

@@ -13,9 +13,9 @@ import pytest
 
 from distill_core.errors import ConfigError, ModelError
 from distill_core.models.encoder import LoadedModel, load_model
-from distill_core.models.model_cache import OpenModels, size
+from distill_core.models.model_cache import ModelCache, weight_bytes
 from distill_core.paths import home
-from distill_core.settings import Settings, model_memory, write_settings
+from distill_core.settings import Settings, model_memory_bytes, write_settings
 from distill_core.storage.model_folder import WEIGHTS
 from tests.support.tiny import tiny_folder
 
@@ -42,7 +42,7 @@ def folders(tmp_path: Path) -> list[Folder]:
 def test_the_least_recently_used_leaves_first(folders: list[Folder]) -> None:
     first, second, third = folders
     room = int(2.5 * (first.path / WEIGHTS).stat().st_size)
-    models = OpenModels(lambda: room)
+    models = ModelCache(lambda: room)
     for one in (first, second, first, third):  # the second is now the one not asked for longest
         models.get(one.path, one.path, one.load)
     assert (len(models), models.bytes_held() <= room) == (2, True)
@@ -54,21 +54,21 @@ def test_the_least_recently_used_leaves_first(folders: list[Folder]) -> None:
 
 
 def test_a_model_larger_than_the_budget_is_open_alone(folders: list[Folder]) -> None:
-    models = OpenModels(lambda: 1)
+    models = ModelCache(lambda: 1)
     for one in folders:
         assert models.get(one.path, one.path, one.load).path == one.path
         assert len(models) == 1
 
 
 def test_the_bytes_are_those_of_the_weights(folders: list[Folder]) -> None:
-    models = OpenModels()
+    models = ModelCache()
     model = models.get(1, folders[0].path, folders[0].load)
     weights = (folders[0].path / WEIGHTS).stat().st_size
-    assert models.bytes_held() == size(model) == pytest.approx(weights, rel=0.2)  # the file has a header
+    assert models.bytes_held() == weight_bytes(model) == pytest.approx(weights, rel=0.2)  # the file has a header
 
 
 def test_two_threads_that_want_one_model_open_it_once(folders: list[Folder]) -> None:
-    models, one, found = OpenModels(), folders[0], []
+    models, one, found = ModelCache(), folders[0], []
     both_ask = threading.Barrier(2)
 
     def ask() -> None:
@@ -86,8 +86,8 @@ def test_two_threads_that_want_one_model_open_it_once(folders: list[Folder]) -> 
 
 def test_models_on_their_way_count(folders: list[Folder]) -> None:
     first, second, third = folders
-    one = size(load_model(first.path))
-    models = OpenModels(lambda: int(2.5 * one))
+    one = weight_bytes(load_model(first.path))
+    models = ModelCache(lambda: int(2.5 * one))
     models.get(first.path, first.path, first.load)
     both, held = threading.Barrier(2, timeout=60), []
 
@@ -106,7 +106,7 @@ def test_models_on_their_way_count(folders: list[Folder]) -> None:
 
 
 def test_what_the_budget_does_not_hold_together_is_loaded_one_after_another(folders: list[Folder]) -> None:
-    models, under_way, most = OpenModels(lambda: 1), [], []
+    models, under_way, most = ModelCache(lambda: 1), [], []
 
     def load(folder: Folder) -> LoadedModel:
         under_way.append(folder)
@@ -124,7 +124,7 @@ def test_what_the_budget_does_not_hold_together_is_loaded_one_after_another(fold
 
 
 def test_a_model_that_cannot_be_opened_leaves_no_lock_behind(folders: list[Folder]) -> None:
-    models, one = OpenModels(), folders[0]
+    models, one = ModelCache(), folders[0]
 
     def fail() -> LoadedModel:
         raise ModelError("damaged")
@@ -136,12 +136,12 @@ def test_a_model_that_cannot_be_opened_leaves_no_lock_behind(folders: list[Folde
 
 
 def test_the_budget_can_be_set() -> None:
-    assert model_memory() > 100_000_000
+    assert model_memory_bytes() > 100_000_000
     write_settings(Settings(model_memory_mb=300))
-    assert model_memory() == 300_000_000
+    assert model_memory_bytes() == 300_000_000
     (home() / "settings.json").write_text('{"model_memory_mb": -1}', encoding="utf-8")
     with pytest.raises(ConfigError, match="model_memory_mb"):
-        model_memory()
+        model_memory_bytes()
 
 
 EXPLAIN_MANY = """
@@ -150,10 +150,10 @@ from pathlib import Path
 import psutil
 from distill_core.explanation.explain import explain
 from distill_core.models.encoder import load_model
-from distill_core.models.model_cache import OpenModels
+from distill_core.models.model_cache import ModelCache
 
 folders = [Path(one) for one in sys.argv[1:]]
-models = OpenModels(lambda: 60_000_000)
+models = ModelCache(lambda: 60_000_000)
 resident = []
 for number in range(200):
     path = folders[number % len(folders)]

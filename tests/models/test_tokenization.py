@@ -19,9 +19,9 @@ from distill_core.models.tokenization import (
     collate,
     encode,
     encode_all,
-    legible,
     length_batches,
-    tokenizer_blamed,
+    tokenizer_errors_as,
+    visible_text,
     written_words,
 )
 from tests.support.tiny import tiny_tokenizer
@@ -112,7 +112,7 @@ def test_a_typed_mark_is_text() -> None:
 
 
 def test_what_cannot_be_seen_is_named() -> None:
-    assert [legible(text) for text in (" good ", " ", "\n", "\u200b", "\u200b\u202e", "a\u200b")] == [
+    assert [visible_text(text) for text in (" good ", " ", "\n", "\u200b", "\u200b\u202e", "a\u200b")] == [
         "good", "␣", "␣", "U+200B", "U+200B U+202E", "a\u200b",
     ]  # fmt: skip
 
@@ -208,7 +208,7 @@ def test_a_tokenizer_that_fails_or_panics_at_a_text_is_named_as_the_cause() -> N
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, GeneratorExit, StopException])
 def test_what_ends_a_program_or_a_page_is_no_fault_of_a_tokenizer(ending: type[BaseException]) -> None:
-    with pytest.raises(ending), tokenizer_blamed(DataError, "It fails"):
+    with pytest.raises(ending), tokenizer_errors_as(DataError, "It fails"):
         raise ending
 
 

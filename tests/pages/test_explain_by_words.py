@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.explanation.explain import explain
-from distill_core.metrics.agreement import METRICS
+from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.models.encoder import load_model
 from pages.components.explain import downloads, figure
 from tests.support.opening import html_of as shown
@@ -40,7 +40,7 @@ def test_what_cannot_be_shown_by_pieces_is_shown_by_words(folders: list[str]) ->
         assert html.count(f'data-row="{row}"') == len(WORDS)
     assert "[CLS]" not in html
     assert "<s>" not in html
-    assert html.count("<h4>") == len(METRICS)
+    assert html.count("<h4>") == len(AGREEMENT_METRICS)
     assert "undefined" not in html
     assert len(page.get("plotly_chart")) == 1
     assert len(page.download_button) == 3

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from streamlit.testing.v1 import AppTest
 
 from distill_core.catalog.catalog import bundled_models
-from distill_core.catalog.user_models import list_added
+from distill_core.catalog.user_models import list_user_models
 from distill_core.settings import read_settings
 from distill_core.storage.model_folder import WEIGHTS
 from pages.components.models.add_model import FOLDER, imports
@@ -82,12 +82,12 @@ def test_a_folder_is_checked_added_and_removed(tmp_path: Path) -> None:
     for check in ("weights", "architecture", "loads", "answers"):
         assert f"<b>{check}</b>" in html(page)
     assert str(folder) in list(page.dataframe[0].value["Id"])
-    assert [one.id for one in list_added()] == [str(folder)]
+    assert [one.id for one in list_user_models()] == [str(folder)]
     page.button(key="models.dismiss").click().run()
     assert not page.success
     page = opened(str(folder))
     page.button(key="models.remove").click().run()
-    assert list_added() == []
+    assert list_user_models() == []
     assert str(folder) not in list(sound(page).dataframe[0].value["Id"])
     assert (folder / WEIGHTS).is_file(), "a folder of one's own is never deleted"
 
@@ -95,7 +95,7 @@ def test_a_folder_is_checked_added_and_removed(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_says_what_is_wanted(tmp_path: Path) -> None:
     page = add_folder(opened(), tmp_path)
     assert "is a folder without config" in page.error[0].value
-    assert list_added() == []
+    assert list_user_models() == []
 
 
 def test_a_pickle_is_converted_after_consent_only(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_a_pickle_is_converted_after_consent_only(tmp_path: Path) -> None:
     (folder / "distill.json").unlink()
     page = add_folder(opened(), folder)
     assert "pytorch" in page.warning[0].value
-    assert list_added() == []
+    assert list_user_models() == []
     page.button(key="models.convert").click().run()
     page = ended(page)
     assert page.success, [one.value for one in page.error]
-    assert list_added()[0].id.startswith("converted/old-")
+    assert list_user_models()[0].id.startswith("converted/old-")
 
 
 @pytest.fixture
@@ -135,12 +135,12 @@ def test_a_model_of_the_hub_is_fetched_with_progress_cancelled_and_fetched_again
     page.button(key="models.cancel").click().run()
     page = ended(page)
     assert "Cancelled" in page.info[0].value
-    assert list_added() == []
+    assert list_user_models() == []
     hub.pause = 0.0
     page.button(key="models.add").click().run()
     page = ended(page)
     assert page.success, [one.value for one in page.error]
-    assert list_added()[0].id.startswith("hub/org/tiny@")
+    assert list_user_models()[0].id.startswith("hub/org/tiny@")
 
 
 def test_a_model_the_hub_does_not_have_is_told(hub: SmallHub) -> None:

@@ -11,8 +11,8 @@ from distill_core.config.run_config import RunConfig
 from distill_core.data.column_mapping import guess_mapping
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import TASKS
-from distill_core.data.user_datasets import OwnData, add_own, list_own
-from distill_core.data.user_files import MOST_MEGABYTES, read_table
+from distill_core.data.user_datasets import UserDataset, add_user_dataset, list_user_datasets
+from distill_core.data.user_files import MAX_MEGABYTES, read_table
 from distill_core.runs.events import DataUsed
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
@@ -52,9 +52,9 @@ def box(page: AppTest, label: str) -> Any:
     return next(one for one in page.selectbox if one.label.replace("\\", "") == label)
 
 
-def kept(content: str = REVIEWS, name: str = "Films", task: str = "sst2") -> OwnData:
+def kept(content: str = REVIEWS, name: str = "Films", task: str = "sst2") -> UserDataset:
     table = read_table("films.csv", content.encode())
-    return add_own(table, task, guess_mapping(TASKS[task], table), name=name)
+    return add_user_dataset(table, task, guess_mapping(TASKS[task], table), name=name)
 
 
 # the window ------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def test_the_common_case_is_one_click() -> None:
     assert box(page, "“pos” (5) means").value == "positive"
     page.button(key="own.add").click().run()
     assert not page.exception
-    (data,) = list_own("sst2")
+    (data,) = list_user_datasets("sst2")
     assert page.session_state["chosen"] == data.source
     assert (data.name, data.rows) == ("films", {"train": 8, "validation": 2})
 
@@ -77,12 +77,12 @@ def test_what_was_told_is_what_is_kept() -> None:
     assert box(page, "“meh” (5) means").value is None
     page.button(key="own.add").click().run()
     assert "Choose above which class “meh” means" in messages(page)
-    assert list_own() == []
+    assert list_user_datasets() == []
     box(page, "“meh” (5) means").set_value("negative")
     page.text_input[0].set_value("<b>Mine</b>")
     page.number_input[0].set_value(50)
     page.button(key="own.add").click().run()
-    (data,) = list_own()
+    (data,) = list_user_datasets()
     assert data.name == "<b>Mine</b>"
     assert data.rows == {"train": 5, "validation": 5}
     assert dict(data.mapping.labels) == {"pos": "positive", "meh": "negative"}
@@ -100,7 +100,7 @@ def test_a_file_without_column_names_is_read_from_its_first_line() -> None:
     box(page, "“good” (2) means").set_value("positive")
     box(page, "“bad” (1) means").set_value("negative")
     page.button(key="own.add").click().run()
-    assert sum(list_own()[0].rows.values()) == 3
+    assert sum(list_user_datasets()[0].rows.values()) == 3
 
 
 def test_the_first_line_can_be_said_to_be_a_row_where_it_cannot_name_columns() -> None:
@@ -119,7 +119,7 @@ def test_pairs_scores_and_a_column_of_splits() -> None:
     assert box(page, "Similarity, 0 to 5").value == "score"
     assert box(page, "Held out for validation").value == "part"
     page.button(key="own.add").click().run()
-    assert list_own("stsb")[0].rows == {"train": 1, "validation": 1}
+    assert list_user_datasets("stsb")[0].rows == {"train": 1, "validation": 1}
 
 
 def test_texts_on_both_sides_of_a_split_column_are_told() -> None:
@@ -134,7 +134,7 @@ def test_nothing_is_held_out_of_what_has_no_labels() -> None:
     assert page.number_input.len == 0
     assert [one.label for one in page.selectbox] == ["Sentence", "Label"]
     page.button(key="own.add").click().run()
-    assert list_own()[0].rows == {"train": 0, "validation": 2}
+    assert list_user_datasets()[0].rows == {"train": 0, "validation": 2}
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_what_was_added_can_be_removed_after_a_question(store: Store) -> None:
     store.cancel(run_id)
     page.button(key=f"own.ask.{data.id}").click().run()
     page.button(key="own.remove").click().run()
-    assert list_own() == []
+    assert list_user_datasets() == []
     assert not page.subheader
 
 
 def test_the_browser_refuses_what_the_core_would() -> None:
-    assert f"maxUploadSize = {MOST_MEGABYTES} " in (ROOT / ".streamlit" / "config.toml").read_text()
+    assert f"maxUploadSize = {MAX_MEGABYTES} " in (ROOT / ".streamlit" / "config.toml").read_text()
 
 
 # the explain page ------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_a_source_that_is_gone_says_so_and_offers_the_defaults(own_home: Path) -
     data = kept()
     shutil.rmtree(own_home / "data" / data.id)
     page = explain(source=data.source)
-    assert f"no own data {data.source}: it was removed or never added here" in messages(page)
+    assert f"no data set {data.source}: it was removed, or never added here" in messages(page)
     page.button[0].click().run()
     assert not page.error
     assert page.selectbox(key="explain.source.auto").value == "auto"

@@ -13,7 +13,7 @@ from distill_core.runs import scheduler
 from distill_core.runs.events import DataUsed, Measured
 from distill_core.runs.run import RunState
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import LAST, keep_as_best, settle_checkpoints
+from distill_core.storage.checkpoints import LAST, delete_obsolete_checkpoints, save_last_as_best
 from tests.support.opening import NASTY, all_html, as_read, open_distill
 from tests.support.stored_runs import FAKE_TOKEN, active_run
 from tests.support.tiny import tiny_network, tiny_tokenizer
@@ -196,7 +196,7 @@ def with_students(store: Store, state: RunState = "finished", **settings: str) -
     for step in (2, 3):
         save_model(tiny_network(), tiny_tokenizer(), folder / LAST, {"task": "sst2", "step": step, "best": 2})
         if step == 2:
-            keep_as_best(folder)
+            save_last_as_best(folder)
     store.set_model(run.id, FAKE_TOKEN, folder / LAST)
     store.end(run.id, FAKE_TOKEN, state)
     return run.id
@@ -210,7 +210,7 @@ def test_its_students_can_be_downloaded_where_they_are(store: Store) -> None:
     run_id = with_students(store)
     labels = {part.proto.label for part in window(run_id).get("download_button")}
     assert {"Model (zip)", "Best model (zip)"} <= labels
-    deletion.free(store, run_id)
+    deletion.free_run(store, run_id)
     page = window(run_id)
     assert not page.exception
     labels = {part.proto.label for part in page.get("download_button")}
@@ -249,7 +249,7 @@ def test_a_run_says_what_repeats_it(store: Store) -> None:
 
 def test_a_run_that_keeps_only_its_best_says_so(store: Store) -> None:
     both, best = with_students(store), with_students(store, keep="best")
-    settle_checkpoints(run_folder(best), keep="best")
+    delete_obsolete_checkpoints(run_folder(best), keep="best")
     assert "only the best is kept, of step 2 of 3" in all_html(open_distill(best))
     assert "only the best is kept" not in all_html(open_distill(both))
     assert EXPLAIN in links(open_distill(best))

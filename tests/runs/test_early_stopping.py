@@ -23,12 +23,12 @@ from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import (
     BEST,
-    KEPT,
+    KEEP_CHOICES,
     LAST,
     RECORD,
-    keep_as_best,
-    settle_checkpoints,
-    tidy_checkpoints,
+    delete_obsolete_checkpoints,
+    repair_checkpoints,
+    save_last_as_best,
 )
 from distill_core.training.session import prepare
 from distill_core.training.state import TrainingState
@@ -139,30 +139,30 @@ def test_the_best_shares_its_files_and_survives_a_kill(tmp_path: Path) -> None:
     last.mkdir()
     (last / "weights").write_text("first")
     (last / STATE_FILE).touch()
-    keep_as_best(tmp_path)
+    save_last_as_best(tmp_path)
     assert {file.name for file in (tmp_path / BEST).iterdir()} == {"weights"}
     assert (tmp_path / BEST / "weights").stat().st_ino == (last / "weights").stat().st_ino
     (tmp_path / BEST).rename(tmp_path / f"{BEST}.1.old")  # killed between two renames
     (tmp_path / f"{BEST}.1.part").mkdir()
-    tidy_checkpoints(tmp_path)
+    repair_checkpoints(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
 
 
-@pytest.mark.parametrize("keep", KEPT)
+@pytest.mark.parametrize("keep", KEEP_CHOICES)
 @pytest.mark.parametrize("last_is_best", [True, False])
 def test_what_stays_of_a_finished_runs_students(tmp_path: Path, keep: str, last_is_best: bool) -> None:
     last = tmp_path / LAST
     last.mkdir()
     (last / "weights").write_text("first")
-    keep_as_best(tmp_path)
+    save_last_as_best(tmp_path)
     (last / "weights").unlink()
     (last / "weights").write_text("second")
     (last / RECORD).write_text(json.dumps({"step": 2, "best": 2 if last_is_best else 1}))
     (last / STATE_FILE).touch()
     if last_is_best:
-        keep_as_best(tmp_path)
+        save_last_as_best(tmp_path)
     for _ in range(2):  # the worker, and whoever sees it off
-        settle_checkpoints(tmp_path, keep)
+        delete_obsolete_checkpoints(tmp_path, keep)
     found = {file.relative_to(tmp_path).as_posix(): file.read_text() for file in tmp_path.glob("*/weights")}
     best = "second" if last_is_best else "first"
     assert found == {
@@ -175,9 +175,9 @@ def test_what_stays_of_a_finished_runs_students(tmp_path: Path, keep: str, last_
 @pytest.mark.parametrize("record", ["", "[1]", "{}", '{"step": 2}'])
 def test_a_damaged_record_makes_no_student_the_best(tmp_path: Path, record: str) -> None:
     (tmp_path / LAST).mkdir()
-    keep_as_best(tmp_path)
+    save_last_as_best(tmp_path)
     (tmp_path / LAST / RECORD).write_text(record)
-    settle_checkpoints(tmp_path, "best_and_last")
+    delete_obsolete_checkpoints(tmp_path, "best_and_last")
     assert (tmp_path / BEST).is_dir()
 
 
@@ -196,7 +196,7 @@ def test_a_worker_killed_after_its_run_was_finished_leaves_no_more_than_it_shoul
 
 def test_a_run_whose_last_is_gone_keeps_its_best(tmp_path: Path) -> None:
     (tmp_path / BEST).mkdir()
-    settle_checkpoints(tmp_path, "last")
+    delete_obsolete_checkpoints(tmp_path, "last")
     assert (tmp_path / BEST).is_dir()
 
 
@@ -220,7 +220,7 @@ def test_a_worker_killed_between_two_renames_of_the_only_student_leaves_one(
 def test_a_run_without_a_best_keeps_its_last(tmp_path: Path) -> None:
     (tmp_path / LAST).mkdir()
     (tmp_path / LAST / "weights").write_text("only")
-    settle_checkpoints(tmp_path, "best")
+    delete_obsolete_checkpoints(tmp_path, "best")
     assert (tmp_path / LAST / "weights").read_text() == "only"
 
 
@@ -234,7 +234,13 @@ def test_a_finished_run_keeps_what_it_was_told_to_and_no_training_state(
     class Saving(ScriptedSession):
         def save(self, path: Path, record: dict[str, object]) -> None:
             state = TrainingState(1, {}, {"a": torch.zeros(1)})
-            save_model(tiny_network(), tiny_tokenizer(), path, {"at": record["step"], **record}, state)
+            save_model(
+                tiny_network(),
+                tiny_tokenizer(),
+                path,
+                {"at": record["step"], **record},
+                state.write if state is not None else None,
+            )
             seen.append(sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir()))
 
     events = [Measured(step, {"validation/accuracy": 1 / step}) for step in (1, 2, 3)]
@@ -259,7 +265,7 @@ def test_a_finished_run_keeps_what_it_was_told_to_and_no_training_state(
 def test_a_disk_that_fills_up_leaves_the_older_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / LAST).mkdir()
     (tmp_path / LAST / "weights").write_text("first")
-    keep_as_best(tmp_path)
+    save_last_as_best(tmp_path)
     (tmp_path / LAST / "weights").unlink()
     (tmp_path / LAST / "weights").write_text("second")
 
@@ -269,6 +275,6 @@ def test_a_disk_that_fills_up_leaves_the_older_best(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("os.link", full)
     monkeypatch.setattr("shutil.copy2", full)
     with pytest.raises(OSError, match="No space"):
-        keep_as_best(tmp_path)
+        save_last_as_best(tmp_path)
     assert (tmp_path / BEST / "weights").read_text() == "first"
     assert not list(tmp_path.glob("*.part"))

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from distill_core.errors import StoreError
-from distill_core.storage.atomic_write import Ours, placed
+from distill_core.storage.atomic_write import IsReplaceable, write_atomically
 
 
 def put(target: Path | str, content: str, force: bool = False) -> Path:
-    with placed(target, force, None) as (path, part):
+    with write_atomically(target, force, None) as (path, part):
         part.write_text(content)
     return path
 
 
-def put_folder(target: Path | str, force: bool = False, ours: Ours = lambda _: True) -> Path:
-    with placed(target, force, ours) as (path, part):
+def put_folder(target: Path | str, force: bool = False, ours: IsReplaceable = lambda _: True) -> Path:
+    with write_atomically(target, force, ours) as (path, part):
         part.mkdir()
         (part / "new").write_text("new")
     return path
@@ -106,8 +106,8 @@ def test_the_folder_one_stands_in_is_not_replaced(tmp_path: Path, monkeypatch: p
     assert names(tmp_path) == ["a"]
 
 
-def _fail(target: Path, ours: Ours | None, code: int) -> None:
-    with placed(target, True, ours) as (_, part):
+def _fail(target: Path, ours: IsReplaceable | None, code: int) -> None:
+    with write_atomically(target, True, ours) as (_, part):
         if ours is not None:
             part.mkdir()
         (part if ours is None else part / "half").write_text("half")

@@ -9,8 +9,8 @@ import torch
 
 from distill_core.errors import ModelError
 from distill_core.model_import.importer import add_folder
+from distill_core.model_import.progress import Finding
 from distill_core.models.encoder import load_model, logits
-from distill_core.runs.events import Finding
 from tests.support.tiny import random_inputs, tiny_folder
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_core.catalog.catalog import find_teacher
+from distill_core.catalog.compatibility import find_teacher
 from distill_core.config.methods import DISTILLATION_METHODS, terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.column_mapping import guess_mapping
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
-from distill_core.data.user_datasets import add_own
+from distill_core.data.user_datasets import add_user_dataset
 from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.models.bundle import open_model
@@ -224,7 +224,7 @@ def test_embeddings_of_other_widths_are_refused_by_name(tmp_path: Path, method: 
 def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:
     content = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in range(20))
     table = read_table("reviews.csv", content.encode())
-    own = add_own(table, "sst2", guess_mapping(get_task("sst2"), table))
+    own = add_user_dataset(table, "sst2", guess_mapping(get_task("sst2"), table))
     events = list(prepare(config(tmp_path, source=own.source)).events())
     used = [event for event in events if isinstance(event, DataUsed)]
     assert [(event.split, event.examples) for event in used] == [("train", 16), ("validation", 4)]
@@ -251,7 +251,7 @@ def test_data_of_one_class_is_noted(tmp_path: Path) -> None:
         "text,label,split\n" + "".join(f"film number {at},1,train\n" for at in range(6)) + "one,0,dev\ntwo,1,dev\n"
     )
     table = read_table("reviews.csv", content.encode())
-    own = add_own(table, "sst2", guess_mapping(get_task("sst2"), table))
+    own = add_user_dataset(table, "sst2", guess_mapping(get_task("sst2"), table))
     given = config(tmp_path, source=own.source)
     events = list(prepare(given).events())
     assert any(

@@ -14,7 +14,7 @@ import streamlit as st
 
 from distill_core.attribution import ATTRIBUTION_METHODS, BASELINES
 from distill_core.catalog.catalog import ModelInfo, find_model
-from distill_core.data.datasets import Dataset, splits_of
+from distill_core.data.datasets import Dataset, list_splits
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.explanation.result import UNITS
 from pages.components.data_sources import HUB, source_for, source_titles, split_title, told_apart
@@ -175,7 +175,7 @@ def _sources(dataset: Dataset, source: str, split: str) -> None:
         on_change=_change_source,
         args=(key,),
     )
-    splits = splits_of(dataset.task, source)
+    splits = list_splits(dataset.task, source)
     key = f"explain.split.{source}.{split}"
     st.segmented_control(
         "Split",

@@ -6,7 +6,7 @@ from html import escape
 from distill_core.attribution import ATTRIBUTION_METHODS
 from distill_core.data.tasks import get_task
 from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, mean_agreements
-from distill_core.metrics.agreement import METRICS
+from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.paths import ASSETS
 from pages.components.explain import scorecards
 from pages.components.explain.heatmap import MapRow, difference, heatmap, legend, normalised
@@ -109,7 +109,7 @@ def _agreement(
     students = [
         scorecards.AgreementCard(named[row.student], colors[row.student], row.values, row.undefined) for row in rows
     ]
-    return scorecards.agreement(students, METRICS if explained else dict.fromkeys(METRICS, ""))
+    return scorecards.agreement(students, AGREEMENT_METRICS if explained else dict.fromkeys(AGREEMENT_METRICS, ""))
 
 
 def method_words(explanation: Explanation) -> str:

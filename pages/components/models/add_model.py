@@ -10,7 +10,7 @@ import streamlit as st
 from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.tasks import TASKS
 from distill_core.errors import NeedsConversion, NeedsReordering
-from distill_core.runs.events import Finding, Step
+from distill_core.model_import.progress import Finding, ImportStep
 from pages.components.background_job import Job
 from pages.components.models.detail import explain_address
 from pages.components.models.markup import findings, megabytes
@@ -19,7 +19,7 @@ from pages.components.page_frame import page_link, plain, show_error
 WATCH_SECONDS = 0.5
 HUB, FOLDER = "From the Hugging Face hub", "From a folder"
 OWN = "Another model"
-Progress = Step | Finding | ModelInfo
+Progress = ImportStep | Finding | ModelInfo
 Work = Callable[[frozenset[str]], Iterator[Progress]]  # given what the user has agreed to: "convert", "reorder"
 
 
@@ -131,12 +131,12 @@ def _hub_work(repo: str, task: str, revision: str | None) -> Work:
     commit = ""
 
     def work(agreed: frozenset[str]) -> Iterator[Progress]:
-        from distill_core.model_import.hub import look_up
+        from distill_core.model_import.hub import fetch_listing
         from distill_core.model_import.importer import add_from_hub
 
         nonlocal commit
-        yield Step(f"Asking for {repo}", 0, 0)
-        commit = commit or look_up(repo, revision).sha
+        yield ImportStep(f"Asking for {repo}", 0, 0)
+        commit = commit or fetch_listing(repo, revision).sha
         yield from add_from_hub(repo, task, commit, convert="convert" in agreed, reorder="reorder" in agreed)
 
     return work
@@ -163,14 +163,14 @@ def _progress(drawn_under_way: bool) -> None:
         if job.over:
             _outcome(job)
             return
-        steps = [event for event in events if isinstance(event, Step)]
+        steps = [event for event in events if isinstance(event, ImportStep)]
         words = "Cancelling …" if job.cancelled else _words(steps[-1]) if steps else "Working …"
         share = min(1.0, steps[-1].done / steps[-1].total) if steps and steps[-1].total else 0.0
         st.progress(share, text=plain(words))
         st.button("Cancel", icon=":material/close:", key="models.cancel", disabled=job.cancelled, on_click=job.cancel)
 
 
-def _words(step: Step) -> str:
+def _words(step: ImportStep) -> str:
     return f"{step.what}: {megabytes(step.done)} of {megabytes(step.total)}" if step.total else f"{step.what} …"
 
 

@@ -44,10 +44,10 @@ def _remove(info: ModelInfo) -> None:
 
 
 def _forget(info: ModelInfo) -> None:
-    from distill_core.catalog.user_models import forget
+    from distill_core.catalog.user_models import remove_user_model
 
     try:
-        forget(info.id)
+        remove_user_model(info.id)
         st.query_params.pop("model", None)
         st.toast(plain(f"{info.title} is removed."), icon=":material/delete:")
     except DistillError as error:

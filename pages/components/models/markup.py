@@ -5,7 +5,7 @@ from html import escape
 
 from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.tasks import TASKS
-from distill_core.runs.events import Finding
+from distill_core.model_import.progress import Finding
 
 MISSING = "–"
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from distill_core.catalog.catalog import list_models, student_of
-from distill_core.data.user_datasets import PREFIX
+from distill_core.data.user_datasets import USER_SOURCE_PREFIX
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
 from distill_core.runs import scheduler
@@ -117,7 +117,7 @@ def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | li
     students = [*own, *others][:MOST_STUDENTS]
     parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
     parameters["student"] = students
-    if source_for(run.config.task, run.config.source).startswith(PREFIX):
+    if source_for(run.config.task, run.config.source).startswith(USER_SOURCE_PREFIX):
         parameters["source"] = run.config.source
     text = state.get("explain.text")
     if isinstance(text, str) and text.strip():

@@ -20,7 +20,7 @@ from distill_core.runs.metric_names import main_metric, task_metric_title
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST
-from distill_core.versions import in_words
+from distill_core.versions import format_versions
 from pages.components.formatting import format_number
 from pages.components.live_html import Parts
 from pages.components.page_frame import errors_shown, page_link, plain
@@ -243,7 +243,7 @@ def _settings(run: Run, used: Sequence[DataUsed]) -> None:
         st.html(markup.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
         st.code(run.command, language="sh", wrap_lines=True)
-        made = in_words(student_record(run.id).get("versions"))
+        made = format_versions(student_record(run.id).get("versions"))
         data = [f"{one.split} {one.fingerprint[:8]}" for one in used]
         st.caption(plain(f"Made with {made}; seed {run.config.seed}; data: {', '.join(data) or 'not recorded'}."))
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from distill_core.catalog.catalog import find_model, find_teacher, list_models
+from distill_core.catalog.catalog import find_model, list_models
+from distill_core.catalog.compatibility import find_teacher
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
 from distill_core.config.run_config import FIELDS, RunConfig

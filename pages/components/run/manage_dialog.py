@@ -7,13 +7,14 @@ from html import escape
 import streamlit as st
 
 from distill_core.catalog import deletion
-from distill_core.catalog.catalog import read_json, student_of
+from distill_core.catalog.catalog import student_of
 from distill_core.config.run_config import FIELDS
 from distill_core.errors import DistillError, ModelError
 from distill_core.export.run_export import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
 from distill_core.runs.run import Run
 from distill_core.runs.store import NOTE_LENGTH, Store
 from distill_core.storage.checkpoints import RECORD
+from distill_core.storage.model_folder import read_json
 from pages.components.page_frame import note_window, plain, show_error, window_closed
 from pages.components.run.markup import line
 
@@ -62,7 +63,7 @@ def draw_window(run_id: str) -> None:
         note = st.text_area("Note", run.note, max_chars=NOTE_LENGTH, key="distill.new_note")
         if st.button("Save", type="primary", icon=":material/save:", key="distill.save"):
             store.annotate(run_id, note=note, tags=tags.split(","))
-            deletion.rename(store, run_id, name)
+            deletion.rename_run(store, run_id, name)
             st.rerun()
         st.divider()
         _downloads(store, run)
@@ -98,19 +99,19 @@ def _space(store: Store, run: Run) -> None:
     """Say what a run takes on disk, and draw the buttons that delete its students, or all of it; each asks first."""
     whole, students = _megabytes(deletion.size(run.id)), _megabytes(deletion.freeable(run.id))
     st.caption(f"{whole} on disk, {students} of it students and what the training would go on from.")
-    if using := deletion.users(store, run.id):
+    if using := deletion.student_users(store, run.id):
         st.caption(plain(f"It cannot be deleted: its student is used by {', '.join(using)}."))
         return
     asked = st.session_state.get(SURE)
     if asked == ("free", run.id):
         st.warning(f"Its students will be deleted, {students}; curves, settings and log stay. This cannot be undone.")
         if _sure("Free space for good", "distill.free_sure", ":material/mop:"):
-            deletion.free(store, run.id)
+            deletion.free_run(store, run.id)
             st.rerun()
     elif asked == ("delete", run.id):
         st.warning(f"Its curves, log and students will be deleted, {whole}. This cannot be undone.")
         if _sure("Delete for good", "distill.delete_sure", ":material/delete_forever:"):
-            deletion.delete(store, run.id)
+            deletion.delete_run(store, run.id)
             st.query_params.clear()
             st.rerun()
     else:

@@ -7,7 +7,7 @@ from distill_core.data.tasks import TASKS
 from distill_core.devices import device_title, devices_for, kind_of
 from distill_core.errors import ConfigError, ModelError
 from distill_core.runs.run import Run
-from distill_core.storage.checkpoints import KEPT
+from distill_core.storage.checkpoints import KEEP_CHOICES
 from pages.components.data_sources import source_titles
 
 BEGINNINGS = {
@@ -20,7 +20,7 @@ CHOICES = {
     "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
     "dropout": {"published": "As published", "on": "On", "off": "Off"},
     "monitor": dict(zip(MONITORS, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
-    "keep": dict(zip(KEPT, ("Best and last", "Last", "Best"), strict=True)),
+    "keep": dict(zip(KEEP_CHOICES, ("Best and last", "Last", "Best"), strict=True)),
     "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
     "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²/C"},
     "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},

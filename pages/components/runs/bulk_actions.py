@@ -141,7 +141,7 @@ def _downloads(store: Store, runs: Sequence[Run]) -> None:
 
 def _deletion(store: Store, runs: Sequence[Run]) -> None:
     """Ask whether runs are to be deleted, and say what cannot be."""
-    used = {run.id: deletion.users(store, run.id) for run in runs}
+    used = {run.id: deletion.student_users(store, run.id) for run in runs}
     free = [run for run in runs if not used[run.id]]
     for run in runs:
         if used[run.id]:
@@ -161,7 +161,7 @@ def _delete(store: Store, runs: Sequence[Run]) -> None:
     gone = set()
     try:
         for run in runs:
-            deletion.delete(store, run.id)
+            deletion.delete_run(store, run.id)
             gone.add(run.id)
     finally:
         table.pick([run_id for run_id in table.picked() if run_id not in gone])

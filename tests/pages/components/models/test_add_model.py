@@ -6,7 +6,7 @@ import pytest
 
 from distill_core.errors import NeedsConversion
 from distill_core.model_import import hub, importer
-from distill_core.runs.events import Step
+from distill_core.model_import.progress import ImportStep
 from pages.components.models.add_model import Imports, Progress, Work, _hub_work
 
 PATIENCE = 10.0  # seconds
@@ -17,7 +17,7 @@ def asking(name: str, told: list[tuple[str, list[str]]]) -> Work:
 
     def work(agreed: frozenset[str]) -> Iterator[Progress]:
         told.append((name, sorted(agreed)))
-        yield Step(name, 0, 0)
+        yield ImportStep(name, 0, 0)
         raise NeedsConversion(name)
 
     return work
@@ -44,11 +44,11 @@ def test_a_consent_to_a_question_that_is_gone_is_none() -> None:
 
 def test_a_consent_is_for_the_commit_that_was_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
     commits, fetched = iter("ab"), []
-    monkeypatch.setattr(hub, "look_up", lambda *_: hub.Listing("org/m", next(commits) * 40, "", {}))
+    monkeypatch.setattr(hub, "fetch_listing", lambda *_: hub.Listing("org/m", next(commits) * 40, "", {}))
 
     def add(repo: str, task: str, revision: str, convert: bool, reorder: bool) -> Iterator[Progress]:
         fetched.append((repo, task, revision[0], convert, reorder))
-        yield Step("", 0, 0)
+        yield ImportStep("", 0, 0)
 
     monkeypatch.setattr(importer, "add_from_hub", add)
     work = _hub_work("org/m", "sst2", "main")

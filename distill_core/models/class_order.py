@@ -1,0 +1,29 @@
+"""The order of a model's classes by their names, compared with the order of the task's classes."""
+
+from collections.abc import Sequence
+
+from distill_core.data.tasks import get_task
+from distill_core.errors import ModelError, NeedsReordering
+
+
+def check_labels(model_id: str, labels: Sequence[str], task: str) -> None:
+    """Refuse another number of classes than the task's (ModelError), or its classes in another order.
+
+    The latter is NeedsReordering, since a copy can have them in the task's.
+    """
+    wanted = get_task(task).labels
+    if len(labels) != len(wanted):
+        raise ModelError(f"Model {model_id} has {len(labels)} classes; task {task} has {len(wanted)}.")
+    order = named_order(labels, task)
+    if order is not None and order != tuple(range(len(order))):
+        raise NeedsReordering(
+            f"Model {model_id} orders its classes {', '.join(labels)}; task {task} orders them "
+            f"{', '.join(wanted)}. Correct id2label in its config.json if only the names are wrong, else add the model "
+            "with its classes reordered."
+        )
+
+
+def named_order(labels: Sequence[str], task: str) -> tuple[int, ...] | None:
+    """Return which of the task's classes each output is by its name, None where they are not the task's names."""
+    wanted, named = get_task(task).labels, [label.lower() for label in labels]
+    return tuple(map(wanted.index, named)) if sorted(named) == sorted(wanted) else None
