@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.components.page_frame import errors_shown, footer, frame, loading, page_link, plain
+from pages.components.page_frame import begin_page, draw_footer, errors_shown, escape_markdown, loading, page_link
 
-frame("Home")
+begin_page("Home")
 with loading("Loading PyTorch and the models …"):
     from distill_core.runs import scheduler
     from pages.components import resources
@@ -15,19 +15,19 @@ with loading("Loading PyTorch and the models …"):
 
 def example() -> None:
     """Explain the first sentence a newcomer sees, for real; the second time from the cache."""
-    dataset, models = resources.examples(FIRST_TASK), resources.models_of(FIRST_TASK)
+    dataset, models = resources.examples(FIRST_TASK), resources.task_models(FIRST_TASK)
     view = first_view(dataset, models)
     explanation = compute.explained(view)
     names = model_names(models)
     labels = [names[model.id] for model in explanation.models]
     with st.container(key="example", border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.subheader(plain(view.text), anchor=False, width="content")
+            st.subheader(escape_markdown(view.text), anchor=False, width="content")
             page_link("pages/explain.py", "Open in Explain", ":material/arrow_forward:", **to_address(view))
         st.html(figure.predictions_html(explanation, labels, view.gold(dataset)))
         st.html(figure.maps_html(explanation, labels, view.gold(dataset), 0))
         st.html(figure.agreement_html(explanation, labels, 0))
-    footer(f"Sentences: {dataset.source}.")
+    draw_footer(f"Sentences: {dataset.source}.")
 
 
 @st.fragment(run_every=3)
@@ -40,7 +40,7 @@ def training() -> None:
         active = store.runs(("queued", "running"), limit=5)
         for run in active:
             done = min(run.step / max(run.config.steps, 1), 1.0)
-            st.progress(done, f"{plain(run.title)}: {run.status}, step {run.step} of {run.config.steps}")
+            st.progress(done, f"{escape_markdown(run.title)}: {run.status}, step {run.step} of {run.config.steps}")
             page_link("pages/distill.py", "Watch", ":material/monitoring:", run=run.id)
         if not active:
             st.caption("Nothing is training. A short run takes minutes on a laptop, and goes on if you close the page.")

@@ -4,26 +4,34 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.components.page_frame import (
+    begin_page,
+    dialog_open,
     errors_shown,
-    frame,
+    escape_markdown,
     loading,
     page_link,
-    plain,
     show_error,
-    warn_of_damage,
-    window_open,
+    warn_about_damaged_stores,
 )
 
-frame("Distill")
+begin_page("Distill")
 with loading("Loading the form and the charts …"):
     from distill_core.errors import RunError
     from distill_core.paths import ASSETS
     from distill_core.runs import scheduler
     from distill_core.runs.run import ACTIVE
     from distill_core.runs.store import Store
-    from pages.components.dataset_dialog import add_data_button
+    from pages.components.dataset_dialog import draw_add_data_button
     from pages.components.live_html import Parts
-    from pages.components.run.detail import draw_progress, draw_run, draw_runs, gather, row_parts, run_parts, send_new
+    from pages.components.run.detail import (
+        draw_latest_runs,
+        draw_progress,
+        draw_run,
+        receive_points,
+        row_parts,
+        run_parts,
+        send_updates,
+    )
     from pages.components.run.form import (
         draw_method,
         draw_more_settings,
@@ -33,8 +41,8 @@ with loading("Loading the form and the charts …"):
         key,
         use_source,
     )
-    from pages.components.run.launch import REFUSED, Launch, start
-    from pages.components.run.markup import name
+    from pages.components.run.launch import START_ERROR, Launch, start_run
+    from pages.components.run.markup import display_name
     from pages.components.streaming_chart import listen
 
 LIVE_SECONDS = 1.0
@@ -50,7 +58,7 @@ def new_run(store: Store) -> None:
         draw_settings()
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="data"):
             data = st.container()
-            add_data_button(st.session_state[key("task")], use_source)
+            draw_add_data_button(st.session_state[key("task")], use_source)
         draw_more_settings()
     with launch, st.container(border=True, key="launch"):
         draw_method()
@@ -63,10 +71,10 @@ def new_run(store: Store) -> None:
             key="distill.start",
             width="stretch",
             disabled=not usable,
-            on_click=start,
+            on_click=start_run,
             args=(Launch(),),
         )
-        refused = st.session_state.pop(REFUSED, None)
+        refused = st.session_state.pop(START_ERROR, None)
         if refused is not None and usable:  # else it is said above
             show_error(refused)
 
@@ -82,7 +90,7 @@ def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
         return None
     seen = st.session_state.pop("distill.ended", None) == run_id  # while it was being watched
     if seen and run.state in ("finished", "failed", "lost"):  # a stop or a pause was asked for
-        st.toast(plain(f"{name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:")
+        st.toast(escape_markdown(f"{display_name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:")
     return draw_run(store, run, page)
 
 
@@ -92,14 +100,14 @@ def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watc
     `progress`: the place of that of the run of this id. `timed`: whether something was active when the page was drawn,
     `watched`: whether that run was. While a window is open over the page, the page stays as it is.
     """
-    if window_open():
+    if dialog_open():
         return
     with errors_shown():
         store, page = Store(), st.session_state[PAGE]
         scheduler.pump(store)
         parts, first = row_parts(store), not page.texts
         run = None if run_id is None else store.get(run_id)
-        series = {} if run is None else gather(store, run)
+        series = {} if run is None else receive_points(store, run)
         if run is not None:
             parts |= run_parts(store, run, series)
         if not first and (not page.fit(parts) or timed != store.holds(ACTIVE)):
@@ -109,7 +117,7 @@ def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watc
         if run is not None and run.active and progress is not None:
             with progress:
                 draw_progress(store, run, series)
-        send_new(run, series, page, parts)
+        send_updates(run, series, page, parts)
 
 
 def publish(chosen: str | None) -> None:
@@ -123,7 +131,7 @@ def publish(chosen: str | None) -> None:
 def main() -> None:
     """Draw the run the address names, else the form; below either, the list of runs."""
     store = Store()
-    warn_of_damage(store.damaged)
+    warn_about_damaged_stores(store.damaged)
     scheduler.pump(store)
     chosen = st.query_params.get("run")
     publish(chosen)
@@ -135,7 +143,7 @@ def main() -> None:
         else:
             progress = look_at(store, chosen, page)
     with errors_shown():
-        draw_runs(store, chosen, page)
+        draw_latest_runs(store, chosen, page)
     listen()
     timed = store.holds(ACTIVE)
     seconds = LIST_SECONDS if progress is None else LIVE_SECONDS

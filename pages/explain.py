@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.components.page_frame import errors_shown, footer, frame, loading, plain, show_error
+from pages.components.page_frame import begin_page, draw_footer, errors_shown, escape_markdown, loading, show_error
 
-frame("Explain")
+begin_page("Explain")
 with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.catalog.catalog import find_model
     from distill_core.data.datasets import list_splits
@@ -50,7 +50,7 @@ def main() -> None:
             ask_for_hub()
             return
         dataset = resources.examples(task, source, split)
-        models = resources.models_of(task)
+        models = resources.task_models(task)
         settle(first_view(dataset, models, source, split), dataset)
         view = controls(dataset, models, source, split)
     except DistillError as error:
@@ -74,7 +74,7 @@ def main() -> None:
         )
     draw(explanation, view, view.gold(dataset))
     where = f"Examples: {dataset.source}, {split_title(dataset.split).lower()}."
-    footer(f"{where if view.picked(dataset) else 'A sentence of your own.'} {pace_words(took)}")
+    draw_footer(f"{where if view.picked(dataset) else 'A sentence of your own.'} {pace_words(took)}")
 
 
 def known_source() -> tuple[str, str]:
@@ -89,7 +89,7 @@ def known_source() -> tuple[str, str]:
     if split in (FIRST_SPLIT, *splits) and splits:
         return source, split
     missing = f"{split_title(split)} of {source}" if splits else f"The data set {source}"
-    st.warning(plain(f"{missing[:200]} is not here (any more); the text is shown all the same."))
+    st.warning(escape_markdown(f"{missing[:200]} is not here (any more); the text is shown all the same."))
     return (source if splits else FIRST_SOURCE), FIRST_SPLIT
 
 
@@ -116,12 +116,12 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
         st.warning(left_out_words(explanation), icon=":material/content_cut:")
     for unread in dict.fromkeys(model.unread for model in explanation.models if model.unread):
         who = [label for label, model in zip(labels, explanation.models, strict=True) if model.unread == unread]
-        st.caption(plain(unread_words(who, unread)))
+        st.caption(escape_markdown(unread_words(who, unread)))
     st.html(figure.predictions_html(explanation, labels, gold))
     several = len(figure.targets(explanation)) > 1
     for at, target in enumerate(figure.targets(explanation)):
         if several:
-            st.subheader(f"For {plain(target)}")
+            st.subheader(f"For {escape_markdown(target)}")
         st.html(figure.maps_html(explanation, labels, gold, at))
         st.html(figure.agreement_html(explanation, labels, at))
     if several:
@@ -131,7 +131,7 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
     for at, target in enumerate(figure.targets(explanation)):
         rows = figure.model_rows(explanation, labels, at)
         if several:
-            st.markdown(f"For **{plain(target)}**")
+            st.markdown(f"For **{escape_markdown(target)}**")
         bars = score_bars.score_bars(explanation.tokens, explanation.shown, explanation.words, rows)
         st.plotly_chart(bars, config=score_bars.CONFIG, key=f"bars{at}", alt=f"Scores for {target}, as bars")
     download(explanation, labels, gold, view)
@@ -139,7 +139,7 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
 
 def pace_words(seconds: float) -> str:
     """Say how long the maps took, and what else the machine does."""
-    training = [f"{run.title} trains on {device_title(str(run.device))}" for run in resources.at_work()]
+    training = [f"{run.title} trains on {device_title(str(run.device))}" for run in resources.running_runs()]
     return f"Explained in {seconds:.2f} s{', while ' if training else ''}{' and '.join(training)}."
 
 

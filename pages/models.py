@@ -4,17 +4,17 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from pages.components.page_frame import errors_shown, footer, frame, loading
+from pages.components.page_frame import begin_page, draw_footer, errors_shown, loading
 
-frame("Models")
+begin_page("Models")
 with loading("Loading the models …"):
     from distill_core.catalog.catalog import ModelInfo, find_model, list_models
     from distill_core.data.tasks import TASKS
     from distill_core.paths import ASSETS
     from distill_core.settings import model_memory_bytes, read_settings, write_settings
-    from pages.components.models.add_model import draw_add
-    from pages.components.models.detail import draw_card
-    from pages.components.models.markup import facts
+    from pages.components.models.add_model import draw_add_model
+    from pages.components.models.detail import draw_model
+    from pages.components.models.markup import model_facts
 st.html(ASSETS / "models.css")
 
 ALL = "all"
@@ -62,7 +62,7 @@ def chosen_filter(models: list[ModelInfo]) -> Filter:
 
 def table(models: list[ModelInfo]) -> None:
     """Draw the models as a table; the one that is picked stands in the page's address."""
-    rows = [{"Model": info.title, "Id": info.id, **facts(info)} for info in models]
+    rows = [{"Model": info.title, "Id": info.id, **model_facts(info)} for info in models]
     st.dataframe(
         {name: [row[name] for row in rows] for name in rows[0]},
         hide_index=True,
@@ -117,10 +117,10 @@ def main() -> None:
         st.caption("No model passes these filters.")
     with errors_shown():
         if "model" in st.query_params:
-            draw_card(find_model(st.query_params["model"]))
-    draw_add()
+            draw_model(find_model(st.query_params["model"]))
+    draw_add_model()
     memory()
-    footer("A model is safetensors, a config and a tokenizer; code that comes with a model is never run.")
+    draw_footer("A model is safetensors, a config and a tokenizer; code that comes with a model is never run.")
 
 
 with errors_shown():

@@ -2,9 +2,16 @@
 
 import streamlit as st
 
-from pages.components.page_frame import errors_shown, footer, frame, loading, page_link, warn_of_damage
+from pages.components.page_frame import (
+    begin_page,
+    draw_footer,
+    errors_shown,
+    loading,
+    page_link,
+    warn_about_damaged_stores,
+)
 
-frame("Runs")
+begin_page("Runs")
 with loading("Loading the runs …"):
     from distill_core.paths import ASSETS, home
     from distill_core.runs import scheduler
@@ -12,8 +19,8 @@ with loading("Loading the runs …"):
     from distill_core.runs.store import Store
     from distill_core.runs.summary import Outcome, overview
     from pages.components.runs import table
-    from pages.components.runs.bulk_actions import draw_deeds, table_csv
-    from pages.components.runs.comparison import colors_of, draw_differences, draw_legend
+    from pages.components.runs.bulk_actions import draw_bulk_actions, table_csv
+    from pages.components.runs.comparison import draw_differences, draw_legend, run_colors
     from pages.components.runs.overlay import draw_overlay
 
 REFRESH_SECONDS = 3.0
@@ -28,8 +35,8 @@ def listing(timed: bool) -> None:
         outcomes = overview(store)
         if timed != store.holds(ACTIVE) or _seen(outcomes) != st.session_state[_DRAWN]:
             st.rerun()
-        listed = table.choose_filter(outcomes).of(outcomes)
-        hidden = len(set(table.picked()) & ({one.run.id for one in outcomes} - {one.run.id for one in listed}))
+        listed = table.draw_filter(outcomes).of(outcomes)
+        hidden = len(set(table.selected_ids()) & ({one.run.id for one in outcomes} - {one.run.id for one in listed}))
         if hidden:
             st.caption(f"{hidden} of the picked runs {'is' if hidden == 1 else 'are'} hidden by the filters.")
         if not listed:
@@ -55,22 +62,22 @@ def listing(timed: bool) -> None:
 def side_by_side(store: Store, outcomes: list[Outcome]) -> None:
     """Draw the picked runs: legend, deeds, curves, differences."""
     by_id = {outcome.run.id: outcome for outcome in outcomes}
-    known = [by_id[run_id] for run_id in table.picked() if run_id in by_id]
-    if gone := len(table.picked()) - len(known):
+    known = [by_id[run_id] for run_id in table.selected_ids() if run_id in by_id]
+    if gone := len(table.selected_ids()) - len(known):
         st.caption(f"{gone} of the picked runs {'is' if gone == 1 else 'are'} not there any more.")
     if not known:
         return
     runs = [outcome.run for outcome in known]
-    colors = colors_of(runs)
+    colors = run_colors(runs)
     draw_legend(known, colors)
-    draw_deeds(store, known)
+    draw_bulk_actions(store, known)
     draw_overlay(store, runs, colors)
     draw_differences(store, runs, colors)
 
 
 def _seen(outcomes: list[Outcome]) -> list[tuple[str, str, int | None]]:
     """Return what of the picked runs is drawn below the table and may change by itself."""
-    chosen = set(table.picked())
+    chosen = set(table.selected_ids())
     return [(one.run.id, one.run.status, one.measured_at) for one in outcomes if one.run.id in chosen]
 
 
@@ -78,7 +85,7 @@ def main() -> None:
     """Draw the table, and below it what is picked."""
     st.header("Runs")
     store = Store()
-    warn_of_damage(store.damaged)
+    warn_about_damaged_stores(store.damaged)
     scheduler.pump(store)
     outcomes = overview(store)
     if not outcomes:
@@ -89,7 +96,7 @@ def main() -> None:
     timed = store.holds(ACTIVE)
     st.fragment(listing, run_every=REFRESH_SECONDS if timed else None)(timed)
     side_by_side(store, outcomes)
-    footer(f"All runs are kept in {home()}.")
+    draw_footer(f"All runs are kept in {home()}.")
 
 
 st.html(ASSETS / "runs.css")

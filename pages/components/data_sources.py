@@ -18,7 +18,7 @@ def source_titles(task: str, chosen: str) -> dict[str, str]:
         titles[str(named)] = f"GLUE in {named.name}"
     titles |= {data.source: data.name for data in list_user_datasets(task)}
     titles.setdefault(chosen, Path(chosen).name or chosen)
-    return told_apart(titles)
+    return unique_titles(titles)
 
 
 def source_for(task: str, source: str) -> str:
@@ -32,7 +32,7 @@ def split_title(split: str) -> str:
     return "Training" if split == "train" else split.removeprefix("validation_").capitalize()
 
 
-def told_apart(titles: Mapping[str, str]) -> dict[str, str]:
+def unique_titles(titles: Mapping[str, str]) -> dict[str, str]:
     """Return the titles, with the key where two share one."""
     shared = {title for title in titles.values() if list(titles.values()).count(title) > 1}
     return {key: f"{title} ({key})" if title in shared else title for key, title in titles.items()}

@@ -12,33 +12,34 @@ from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, UserDataset, ad
 from distill_core.data.user_files import FILE_KINDS, MAX_MEGABYTES, Table, has_header, read_table
 from distill_core.errors import DataError, DistillError
 from distill_core.runs import scheduler
-from pages.components.page_frame import errors_shown, note_window, plain, show_error, window_closed
+from pages.components.page_frame import errors_shown, escape_markdown, note_dialog_closed, note_dialog_open, show_error
 from pages.components.resources import run_store
 
-PREVIEWED = 5  # rows
-MOST_VALUES = 12  # of a label column: more are no classes
+PREVIEW_ROWS = 5  # rows
+MAX_CLASSES = 12  # of a label column: more are no classes
 Use = Callable[[str], None]
-_TABLE, _REFUSED, _ASKED = "own.table", "own.refused", "own.asked"
+_TABLE, _REMOVAL_ERROR, _TO_REMOVE = "own.table", "own.refused", "own.asked"
 
 
-def add_data_button(task: str, use: Use) -> None:
+def draw_add_data_button(task: str, use: Use) -> None:
     """Draw the button that opens the window; `use(source)` is called with the data set that was added."""
     if st.button("Add your own data …", icon=":material/upload_file:", type="tertiary", key="own.open"):
-        note_window()
-        add_data(task, use)
+        note_dialog_open()
+        open_dataset_dialog(task, use)
 
 
-@st.dialog("Add your own data", width="large", icon=":material/upload_file:", on_dismiss=window_closed)
-def add_data(task: str, use: Use) -> None:
+@st.dialog("Add your own data", width="large", icon=":material/upload_file:", on_dismiss=note_dialog_closed)
+def open_dataset_dialog(task: str, use: Use) -> None:
     """Open the window."""
     with errors_shown():
-        draw(get_task(task), use)
+        draw_dataset_dialog(get_task(task), use)
 
 
-def draw(task: Task, use: Use) -> None:
+def draw_dataset_dialog(task: Task, use: Use) -> None:
     """Draw the window's content: a file to choose, then how it is read; DistillError for a file that cannot be."""
     file = st.file_uploader(
-        f"A {', '.join(FILE_KINDS[:-1]).upper()} or {FILE_KINDS[-1].upper()} file for {plain(task.short_title)}",
+        f"{', '.join(FILE_KINDS[:-1]).upper()} or {FILE_KINDS[-1].upper()} file "
+        f"for {escape_markdown(task.short_title)}",
         type=list(FILE_KINDS),
         max_upload_size=MAX_MEGABYTES,
         key="own.file",
@@ -47,35 +48,37 @@ def draw(task: Task, use: Use) -> None:
         st.session_state.pop(_TABLE, None)
         columns = " and ".join(task.columns)
         st.caption(
-            f"UTF-8, at most {MAX_MEGABYTES} MB, with a column for {plain(columns)} and, to train on it, one of "
-            "labels. The file stays on this machine."
+            f"UTF-8, at most {MAX_MEGABYTES} MB, with a column for {escape_markdown(columns)} and, to train on it, "
+            "one of labels. The file stays on this machine."
         )
-        _kept(task)
+        _draw_datasets(task)
         return
-    table = _table(file, _first_line(file))
+    table = _read_upload(file, _draw_header_toggle(file))
     base = f"own.{file.file_id}"
     prefix = f"{base}.{table.headed}"
-    _fill(base, prefix, task, table)
+    _fill_in_guess(base, prefix, task, table)
     st.dataframe(
-        [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEWED]], hide_index=True
+        [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEW_ROWS]], hide_index=True
     )
-    shown = f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEWED else "These are all rows."
+    shown = (
+        f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEW_ROWS else "These are all rows."
+    )
     st.caption(shown if table.headed else f"{shown} The first line is read as a row.")
-    _columns(prefix, task, table)
-    _classes(prefix, task, table)
-    _share(base, prefix, table)
+    _draw_columns(prefix, task, table)
+    _draw_classes(prefix, task, table)
+    _draw_name_and_split(base, prefix, table)
     told = st.container()  # above the button, where it is seen
     if st.button("Add", icon=":material/add:", key="own.add"):
         with told, errors_shown():
             with st.spinner("Checking every row …", show_time=True):
-                data = _added(base, prefix, task, table)
+                data = _add_dataset(base, prefix, task, table)
             if data.too_easy:
-                st.toast(plain(data.too_easy), icon=":material/warning:", duration="infinite")
+                st.toast(escape_markdown(data.too_easy), icon=":material/warning:", duration="infinite")
             use(data.source)
             st.rerun()
 
 
-def _first_line(file: Any) -> bool:
+def _draw_header_toggle(file: Any) -> bool:
     """Draw the choice of what the first line is, as it looks at first; return whether it names the columns."""
     if file.name.lower().endswith(".jsonl"):
         return True
@@ -85,17 +88,17 @@ def _first_line(file: Any) -> bool:
     return st.toggle("The first line names the columns", key=key)
 
 
-def _table(file: Any, headed: bool) -> Table:
+def _read_upload(file: Any, headed: bool) -> Table:
     """Return the rows of an uploaded file, read once for what its first line is said to be."""
     kept = st.session_state.get(_TABLE)
     if kept is None or kept[:2] != (file.file_id, headed):
-        with st.spinner(f"Reading {plain(file.name)} …"):
+        with st.spinner(f"Reading {escape_markdown(file.name)} …"):
             kept = st.session_state[_TABLE] = (file.file_id, headed, read_table(file.name, file.getvalue(), headed))
     table: Table = kept[2]
     return table
 
 
-def _fill(base: str, prefix: str, task: Task, table: Table) -> None:
+def _fill_in_guess(base: str, prefix: str, task: Task, table: Table) -> None:
     """Put what is likely into the form, where nothing is yet."""
     guess = guess_mapping(task, table)
     first = {f"columns.{column}": guess.columns.get(column) for column in task.columns}
@@ -106,7 +109,7 @@ def _fill(base: str, prefix: str, task: Task, table: Table) -> None:
     st.session_state.setdefault(f"{base}.share", round(100 * HELD_OUT))
 
 
-def _columns(prefix: str, task: Task, table: Table) -> None:
+def _draw_columns(prefix: str, task: Task, table: Table) -> None:
     places = st.columns(len(task.columns) + 1, gap="small")
     for place, column in zip(places, task.columns, strict=False):
         place.selectbox(
@@ -118,24 +121,24 @@ def _columns(prefix: str, task: Task, table: Table) -> None:
     )
 
 
-def _classes(prefix: str, task: Task, table: Table) -> None:
+def _draw_classes(prefix: str, task: Task, table: Table) -> None:
     """Draw which class each value of the label column means; DataError where there are too many for classes."""
     column = st.session_state[f"{prefix}.label"]
     if not column or task.span:
         return
     values = value_counts(table, column)
-    if len(values) > MOST_VALUES:
+    if len(values) > MAX_CLASSES:
         raise DataError(f"Column {column!r} has {len(values):,} different values; choose the one that holds labels.")
     likely = guess_labels(task, table, column)
     with st.container(horizontal=True, gap="small"):
         for value, count in values.items():
             key = f"{prefix}.class.{column}.{value}"
             st.session_state.setdefault(key, likely.get(value))
-            words = f"“{plain(value[:40])}” ({count:,}) means"
+            words = f"“{escape_markdown(value[:40])}” ({count:,}) means"
             st.selectbox(words, task.labels, placeholder="Choose a class", key=key, width=200)
 
 
-def _share(base: str, prefix: str, table: Table) -> None:
+def _draw_name_and_split(base: str, prefix: str, table: Table) -> None:
     """Draw the name, and what is held out of the training, for which there must be labels."""
     name, held_out = st.columns(2, gap="small")
     name.text_input("Name", max_chars=MOST_NAME, key=f"{base}.name")
@@ -152,7 +155,7 @@ def _share(base: str, prefix: str, table: Table) -> None:
             st.number_input(words, min_value=1, max_value=99, step=5, key=f"{base}.share")
 
 
-def _added(base: str, prefix: str, task: Task, table: Table) -> UserDataset:
+def _add_dataset(base: str, prefix: str, task: Task, table: Table) -> UserDataset:
     """Keep the file as the form says; DistillError where it cannot be."""
     state = st.session_state
     begin = f"{prefix}.class.{state[f'{prefix}.label']}."
@@ -171,36 +174,40 @@ def _added(base: str, prefix: str, task: Task, table: Table) -> UserDataset:
     return add_user_dataset(table, task.name, mapping, name=state[f"{base}.name"], held_out=share)
 
 
-def _kept(task: Task) -> None:
+def _draw_datasets(task: Task) -> None:
     """Draw the task's data sets, each with a way to remove it that asks first."""
     kept = list_user_datasets(task.name)
     if kept:
         st.subheader("Added so far")
     for data in kept:
-        asked = st.session_state.get(_ASKED) == data.id
+        asked = st.session_state.get(_TO_REMOVE) == data.id
         with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=asked):
             rows = f"{data.rows['train']:,} rows to train on, {data.rows['validation']:,} held out"
             again = f"{data.repeated:,} of these also trained on" if data.repeated else ""
             words = filter(None, (data.file, rows, again, data.source))
-            st.markdown(" · ".join((f"**{plain(data.name)}**", *map(plain, words))), width="stretch")
+            st.markdown(
+                " · ".join((f"**{escape_markdown(data.name)}**", *map(escape_markdown, words))), width="stretch"
+            )
             if asked:
                 st.button("Remove for good", key="own.remove", on_click=_remove, args=(data.id,))
-                st.button("Keep", key="own.keep", on_click=_ask, args=(None,))
+                st.button("Keep", key="own.keep", on_click=_ask_to_remove, args=(None,))
             else:
-                icon, words_shown = ":material/delete:", plain(f"Remove {data.name}")
-                st.button("", icon=icon, help=words_shown, key=f"own.ask.{data.id}", on_click=_ask, args=(data.id,))
-    refused = st.session_state.pop(_REFUSED, None)
+                icon, words_shown = ":material/delete:", escape_markdown(f"Remove {data.name}")
+                st.button(
+                    "", icon=icon, help=words_shown, key=f"own.ask.{data.id}", on_click=_ask_to_remove, args=(data.id,)
+                )
+    refused = st.session_state.pop(_REMOVAL_ERROR, None)
     if refused is not None:
         show_error(refused)
 
 
-def _ask(data_id: str | None) -> None:
-    st.session_state[_ASKED] = data_id
+def _ask_to_remove(data_id: str | None) -> None:
+    st.session_state[_TO_REMOVE] = data_id
 
 
 def _remove(data_id: str) -> None:
     try:
         scheduler.remove_data(run_store(), data_id)
     except DistillError as error:
-        st.session_state[_REFUSED] = error
-    _ask(None)
+        st.session_state[_REMOVAL_ERROR] = error
+    _ask_to_remove(None)

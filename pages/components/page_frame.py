@@ -23,15 +23,15 @@ PAGES = {  # script -> label; a page that is not there yet gets no link
     "pages/runs.py": "Runs",
     "pages/models.py": "Models",
 }
-_KEEPING_RUNS = ("Home", "Distill", "Runs")  # the pages that show what the run store has
-_WINDOW = "window_open"
-_IMPORTS = threading.Lock()
+_PAGES_WITH_RUNS = ("Home", "Distill", "Runs")  # the pages that show what the run store has
+_DIALOG_OPEN = "window_open"
+_IMPORT_LOCK = threading.Lock()
 
 
-def frame(title: str) -> None:
+def begin_page(title: str) -> None:
     """Begin a page: call it first. Sets the tab's title, style, logo and the links along the top."""
     # The icon is a file: Streamlit would fetch a Material icon for the tab from the network.
-    st.session_state.pop(_WINDOW, None)  # a page that is drawn anew has none open
+    st.session_state.pop(_DIALOG_OPEN, None)  # a page that is drawn anew has none open
     st.set_page_config(page_title=f"{title} · {NAME}", page_icon=ASSETS / "icon.png", layout="wide")
     st.html(ASSETS / "style.css")
     st.html(ASSETS / "figure.css")
@@ -40,37 +40,37 @@ def frame(title: str) -> None:
         st.page_link("app.py", label=f"**{NAME}**")
         for script, label in PAGES.items():
             page_link(script, label)
-    if title in _KEEPING_RUNS:
-        _warn_of_the_network()
+    if title in _PAGES_WITH_RUNS:
+        _warn_about_network_folder()
 
 
-def _warn_of_the_network() -> None:
+def _warn_about_network_folder() -> None:
     """Say it where the app's own folder is shared between machines."""
     with contextlib.suppress(ConfigError):  # there is no such folder: what is done there says so
         if warning := network_warning(home()):
-            st.warning(plain(warning), icon=":material/lan:")
+            st.warning(escape_markdown(warning), icon=":material/lan:")
 
 
-def note_window() -> None:
+def note_dialog_open() -> None:
     """Note that a window is being opened: drawing the page anew would close it, with what is typed in it."""
-    st.session_state[_WINDOW] = True
+    st.session_state[_DIALOG_OPEN] = True
 
 
-def window_closed() -> None:
+def note_dialog_closed() -> None:
     """Note that the window is gone; what a dialog is given as `on_dismiss`."""
-    st.session_state.pop(_WINDOW, None)
+    st.session_state.pop(_DIALOG_OPEN, None)
 
 
-def window_open() -> bool:
+def dialog_open() -> bool:
     """Tell whether this visitor has a window open that was noted."""
-    return _WINDOW in st.session_state
+    return _DIALOG_OPEN in st.session_state
 
 
-def warn_of_damage(damaged: Sequence[Path]) -> None:
+def warn_about_damaged_stores(damaged: Sequence[Path]) -> None:
     """Say where stores of runs that were damaged have been put aside."""
     for aside in damaged:
         st.warning(
-            plain(
+            escape_markdown(
                 f"The run store was damaged and has been set aside as {aside}. Runs begun since are in a new one; the "
                 "students of those before are still there to explain. Delete the file and this goes away."
             ),
@@ -92,7 +92,7 @@ def loading(words: str) -> Iterator[None]:
     What was imported stays; frozen, it is not gone through by the collection that Streamlit does after every run of a
     script, which takes a fifth of a second otherwise.
     """
-    with st.spinner(words), _IMPORTS:
+    with st.spinner(words), _IMPORT_LOCK:
         known = len(sys.modules)
         yield
         if len(sys.modules) > known:
@@ -111,27 +111,27 @@ def errors_shown() -> Iterator[None]:
 
 def show_error(error: DistillError) -> None:
     """Show an error's message, as the text it is."""
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(escape_markdown(str(error)), icon=":material/error:")
 
 
-def footer(text: str) -> None:
+def draw_footer(text: str) -> None:
     """Close a page with one quiet line, such as where its data comes from."""
-    st.caption(plain(text))
+    st.caption(escape_markdown(text))
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return text so that Streamlit's Markdown shows it as it is: no markup, directive, formula, emoji code or link.
 
     Nor does it change the direction in which what stands around it is read.
     """
-    text = _TURNS.sub("", text)
+    text = _DIRECTION_OVERRIDES.sub("", text)
     if any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in text):
         text = f"\u2068{text}\u2069"  # an isolate, as <bdi> is in HTML
-    for mark in _LINKS:
+    for mark in _AUTOLINK_MARKS:
         text = re.sub(mark, "\\g<0>\u2060", text, flags=re.IGNORECASE)  # addresses become links even when escaped
-    return "".join(f"\\{letter}" if letter in _MARKS else letter for letter in text)
+    return "".join(f"\\{letter}" if letter in _MARKDOWN_CHARACTERS else letter for letter in text)
 
 
-_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # begin or end another direction of reading
-_LINKS = ("://", "www", "@")
-_MARKS = frozenset("\\`*_{}[]<>()#+-.!|~$:&\"'^=")
+_DIRECTION_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")  # begin or end another direction of reading
+_AUTOLINK_MARKS = ("://", "www", "@")
+_MARKDOWN_CHARACTERS = frozenset("\\`*_{}[]<>()#+-.!|~$:&\"'^=")

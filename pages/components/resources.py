@@ -19,7 +19,7 @@ from distill_core.paths import home
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import worker_process
 from distill_core.runs.store import Store
-from pages.components.page_frame import plain
+from pages.components.page_frame import escape_markdown
 
 if TYPE_CHECKING:
     from distill_core.explanation.cache import ExplanationCache
@@ -33,7 +33,7 @@ def run_store() -> Store:
     return _run_store(home() / "runs.sqlite")
 
 
-def at_work() -> list[Run]:
+def running_runs() -> list[Run]:
     """Return the runs that a process trains right now; none where the store cannot be read, which its own pages say."""
     try:
         return [run for run in run_store().runs(("running",)) if worker_process(run) is not None]
@@ -41,7 +41,7 @@ def at_work() -> list[Run]:
         return []
 
 
-def models_of(task: str) -> dict[str, ModelInfo]:
+def task_models(task: str) -> dict[str, ModelInfo]:
     """Return the models that can be picked for a task, by id."""
     return {model.id: model for model in list_models() if model.task == task}
 
@@ -49,7 +49,7 @@ def models_of(task: str) -> dict[str, ModelInfo]:
 def examples(task: str, source: str = "auto", split: str = "validation") -> Dataset:
     """Return the examples of a task from a source; DataError where it is gone or cannot be read."""
     where = describe_source(task, source)
-    with st.spinner(plain(f"Reading the sentences: {where} …")):
+    with st.spinner(escape_markdown(f"Reading the sentences: {where} …")):
         return _examples(task, source, split, where)
 
 
@@ -58,7 +58,7 @@ def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
     from distill_core.explanation.lazy_model import source_in
     from distill_core.models.bundle import unpack
 
-    with st.spinner(f"Preparing {plain(info.title)} …"):
+    with st.spinner(f"Preparing {escape_markdown(info.title)} …"):
         path = unpack(info)
         return source_in(info.id, path, lambda: _open(info, path, device), explanation_cache())
 

@@ -144,7 +144,7 @@ def send(
 
     `notes`: by chart, sent when they change. `texts`: new texts for leaves of the page's parts, see `live_html`.
     """
-    if not begun(feed, stamp):
+    if not is_current(feed, stamp):
         st.session_state[_key(feed)] = _Sent(stamp)
     sent: _Sent = st.session_state[_key(feed)]
     new = {name: values[sent.counts.get(name, 0) :] for name, values in points.items()}
@@ -163,7 +163,7 @@ def send(
     _FEED(key=_key(feed), data=message, on_all_change=lambda: forget(feed))
 
 
-def begun(feed: str, stamp: str) -> bool:
+def is_current(feed: str, stamp: str) -> bool:
     """Tell whether `send` would go on with this feed, not begin it."""
     sent = st.session_state.get(_key(feed))
     return isinstance(sent, _Sent) and sent.stamp == stamp

@@ -26,7 +26,7 @@ def test_runs_are_ticked_compared_and_deleted(app: str, visitor: Visitor) -> Non
     table.locator("canvas").first.wait_for()
     for row in (1, 2):
         table.click(position={"x": BOX, "y": ROW * row + HALF})
-        expect(page.locator(".st-key-picked .dl-row")).to_have_count(row)
+        expect(page.locator(".st-key-selected_runs .dl-row")).to_have_count(row)
     assert set(re.findall(r"run=([\w-]+)", page.url)) == {one, other}
     expect(page.locator(".dl-settings").get_by_text("Plain KD")).to_be_visible()
     page.wait_for_function(f"() => ({CURVES})('validation/accuracy').length === 2")
@@ -38,7 +38,7 @@ def test_runs_are_ticked_compared_and_deleted(app: str, visitor: Visitor) -> Non
     visitor.keep("7-runs")
 
     page.reload()
-    expect(page.locator(".st-key-picked .dl-row")).to_have_count(2)
+    expect(page.locator(".st-key-selected_runs .dl-row")).to_have_count(2)
     page.wait_for_function(f"() => ({CURVES})('loss').length === 2")
 
     page.get_by_role("button", name="Delete (2)").click()

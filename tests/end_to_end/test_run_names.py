@@ -20,7 +20,7 @@ from distill_core.models.encoder import load_model
 from distill_core.paths import home
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
-from pages.components.page_frame import plain
+from pages.components.page_frame import escape_markdown
 from pages.components.run import detail
 from tests.support.opening import as_read
 from tests.support.opening import open_home as open_home
@@ -81,9 +81,9 @@ def without_turns(name: str) -> str:
 
 
 def test_text_neither_turns_its_surroundings_nor_loses_letters() -> None:
-    assert plain(TURNED) == "abc def"
-    assert plain("تجربة") == "\u2068تجربة\u2069"
-    assert plain("蒸留 é") == "蒸留 é"
+    assert escape_markdown(TURNED) == "abc def"
+    assert escape_markdown("تجربة") == "\u2068تجربة\u2069"
+    assert escape_markdown("蒸留 é") == "蒸留 é"
 
 
 def test_home_shows_each_name_as_the_text_it_is(store: Store, named: dict[str, str], own_home: Path) -> None:

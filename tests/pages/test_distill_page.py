@@ -296,10 +296,10 @@ def test_the_list_leads_to_every_run(store: Store) -> None:
 
 def test_the_list_shows_the_latest_and_leads_to_all(store: Store) -> None:
     active_run(store)  # so that the others wait
-    for number in range(detail.LATEST):
+    for number in range(detail.LATEST_RUNS):
         scheduler.submit(store, RunConfig(device="cpu", name=f"waits {number}"))
     page = open_distill()
-    assert all_html(page).count("dl-row") - all_html(page).count(".dl-row") == detail.LATEST
+    assert all_html(page).count("dl-row") - all_html(page).count(".dl-row") == detail.LATEST_RUNS
     assert "All runs, side by side" in links(page)
 
 

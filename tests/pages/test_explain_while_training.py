@@ -54,16 +54,16 @@ def test_only_what_a_process_works_on_counts_as_training(
 ) -> None:
     submit(store, RunConfig(device="cpu"))
     assert store.claim(lambda _: ("mps",), FAKE_TOKEN) is not None  # nobody works on it
-    assert resources.at_work() == []
+    assert resources.running_runs() == []
     run = training(store, worker_command(tmp_path, "plain"))
-    assert [one.id for one in resources.at_work()] == [run.id]
+    assert [one.id for one in resources.running_runs()] == [run.id]
 
     def unreadable(*_: object) -> None:
         raise StoreError("damaged")
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "runs", unreadable)
-        assert resources.at_work() == []  # and Explain goes on
+        assert resources.running_runs() == []  # and Explain goes on
 
 
 def test_home_does_not_show_a_dead_run_as_training(store: Store, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ WINDOW = """
 import streamlit as st
 from distill_core.data.tasks import get_task
 from pages.components.page_frame import errors_shown
-from pages.components.dataset_dialog import draw
+from pages.components.dataset_dialog import draw_dataset_dialog
 
 with errors_shown():
-    draw(get_task(st.session_state["task"]), lambda source: st.session_state.update(chosen=source))
+    draw_dataset_dialog(get_task(st.session_state["task"]), lambda source: st.session_state.update(chosen=source))
 """
 
 

@@ -151,9 +151,9 @@ def window(run_id: str) -> AppTest:
     """Return the content of a run's window."""
 
     def draw(run_id: str) -> None:
-        from pages.components.run.manage_dialog import draw_window
+        from pages.components.run.manage_dialog import draw_manage_dialog
 
-        draw_window(run_id)
+        draw_manage_dialog(run_id)
 
     return AppTest.from_function(draw, args=(run_id,), default_timeout=30).run()
 

@@ -83,10 +83,10 @@ def test_a_picked_run_that_is_gone_is_said(store: Store) -> None:
 def test_a_run_keeps_its_colour_while_others_come_and_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison.st, "session_state", {})
     runs = [store.get(ended_run(store)) for _ in range(3)]
-    first = comparison.colors_of(runs)
+    first = comparison.run_colors(runs)
     assert len(set(first.values())) == 3
-    assert comparison.colors_of(runs[1:]) == {run.id: first[run.id] for run in runs[1:]}
-    assert comparison.colors_of(runs)[runs[0].id] == first[runs[0].id]
+    assert comparison.run_colors(runs[1:]) == {run.id: first[run.id] for run in runs[1:]}
+    assert comparison.run_colors(runs)[runs[0].id] == first[runs[0].id]
 
 
 def test_settings_of_a_method_that_another_does_not_read_are_a_dash() -> None:
@@ -116,7 +116,7 @@ def test_curves_stand_beside_the_teacher_that_all_runs_share(store: Store) -> No
     runs = [store.get(run) for run in ids]
 
     def levels(*picked: int, name: str = "validation/accuracy") -> dict[str, float]:
-        found = overlay._levels(store, [runs[at] for at in picked], name)
+        found = overlay._reference_levels(store, [runs[at] for at in picked], name)
         return {level.title: level.value for level in found}
 
     assert levels(0, 1) == {"teacher": 0.9, "one answer for all": 0.5}
@@ -128,21 +128,21 @@ def test_one_drawn_button_starts_runs_again_once(store: Store, monkeypatch: pyte
     active_run(store, name="holds the device")
     run = store.get(ended_beside(store))
     picked: list[str] = []
-    monkeypatch.setattr(runs_table, "pick", lambda runs: picked.extend(runs))
+    monkeypatch.setattr(runs_table, "select", lambda runs: picked.extend(runs))
     launch, before = Launch(), len(store.runs())
     for _ in range(2):
-        bulk_actions._start_again(store, [run, run], launch)
+        bulk_actions._rerun(store, [run, run], launch)
     assert len(store.runs()) == before + 2
     assert len(set(picked)) == 2
 
 
 def test_runs_that_cannot_be_begun_again_are_not_called_queued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run, said = store.get(ended_beside(store)), []
-    monkeypatch.setattr(runs_table, "pick", said.append)
+    monkeypatch.setattr(runs_table, "select", said.append)
     monkeypatch.setattr(bulk_actions.st, "toast", lambda words, **_: said.append(words))
     monkeypatch.setattr(bulk_actions, "show_error", said.append)
     monkeypatch.setattr(store, "add", refuse)
-    bulk_actions._start_again(store, [run], Launch())
+    bulk_actions._rerun(store, [run], Launch())
     assert [str(words) for words in said] == ["No space left."]
 
 
@@ -208,10 +208,10 @@ def test_tables_of_runs_run_as_no_formula(store: Store) -> None:
 def test_ticks_of_runs_that_are_not_listed_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     address: dict[str, list[str]] = {"run": ["hidden", "b"]}
 
-    monkeypatch.setattr(runs_table, "picked", lambda: list(address["run"]))
-    monkeypatch.setattr(runs_table, "pick", lambda ids: address.update(run=list(ids)))
+    monkeypatch.setattr(runs_table, "selected_ids", lambda: list(address["run"]))
+    monkeypatch.setattr(runs_table, "select", lambda ids: address.update(run=list(ids)))
     monkeypatch.setattr(
         runs_table.st, "session_state", {"table": SimpleNamespace(selection=SimpleNamespace(rows=[0, 2]))}
     )
-    runs_table._ticked("table", ["a", "b", "c"])
+    runs_table._select_ticked("table", ["a", "b", "c"])
     assert address["run"] == ["hidden", "a", "c"]

@@ -17,8 +17,8 @@ from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.data.datasets import Dataset, list_splits
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.explanation.result import UNITS
-from pages.components.data_sources import HUB, source_for, source_titles, split_title, told_apart
-from pages.components.dataset_dialog import add_data_button
+from pages.components.data_sources import HUB, source_for, source_titles, split_title, unique_titles
+from pages.components.dataset_dialog import draw_add_data_button
 from pages.components.explain.example_picker import pick_sentence
 from pages.components.explain.view_state import (
     DEFAULT,
@@ -29,8 +29,8 @@ from pages.components.explain.view_state import (
     source_in,
     to_address,
 )
-from pages.components.page_frame import plain
-from pages.components.resources import models_of
+from pages.components.page_frame import escape_markdown
+from pages.components.resources import task_models
 
 _FIELDS = ("text", "text_pair", "example", "teacher", "students", "method", "target", "baseline", "output", "units")
 _OUTPUTS = {"logit": "Logit", "log_probability": "Log-probability"}
@@ -123,7 +123,7 @@ def controls(dataset: Dataset, models: Mapping[str, ModelInfo], source: str, spl
 def model_names(models: Mapping[str, ModelInfo]) -> dict[str, str]:
     """Return a name to show for each model id: its title, with the id where two share it."""
     titles = {key: Path(key).name if info.title == key else info.title for key, info in models.items()}
-    return told_apart(titles)
+    return unique_titles(titles)
 
 
 def _sentence_line(dataset: Dataset, source: str, split: str, names: Mapping[str, str]) -> None:
@@ -132,7 +132,7 @@ def _sentence_line(dataset: Dataset, source: str, split: str, names: Mapping[str
         st.session_state["explain.task"] = task
         st.selectbox(
             "Task",
-            [name for name in TASKS if name == task or models_of(name)],
+            [name for name in TASKS if name == task or task_models(name)],
             format_func=lambda name: TASKS[name].short_title,
             label_visibility="collapsed",
             width=104,
@@ -188,8 +188,8 @@ def _sources(dataset: Dataset, source: str, split: str) -> None:
         args=(source, key),
     )
     use = "to train on" if dataset.split == "train" else "held out for validation" if dataset.labelled else "to look at"
-    st.caption(f"{plain(dataset.source)}: {len(dataset.examples):,} {use}.")
-    add_data_button(dataset.task, _use)
+    st.caption(f"{escape_markdown(dataset.source)}: {len(dataset.examples):,} {use}.")
+    draw_add_data_button(dataset.task, _use)
 
 
 def _units() -> None:

@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
-from pages.components.page_frame import errors_shown, plain
+from pages.components.page_frame import errors_shown, escape_markdown
 from pages.components.resources import predicted
 
 FILTERS = {
@@ -95,7 +95,7 @@ def _answers(dataset: Dataset, models: Sequence[str], names: Mapping[str, str]) 
         bar = st.empty()
 
         def progress(done: int, total: int, model: str = model, bar: DeltaGenerator = bar) -> None:
-            bar.progress(done / total, text=plain(f"Asking {names.get(model, model)}: {done:,} of {total:,}"))
+            bar.progress(done / total, text=escape_markdown(f"Asking {names.get(model, model)}: {done:,} of {total:,}"))
 
         answers[model] = answer_names(dataset, model, progress)
         bar.empty()

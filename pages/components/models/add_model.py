@@ -13,12 +13,12 @@ from distill_core.errors import NeedsConversion, NeedsReordering
 from distill_core.model_import.progress import Finding, ImportStep
 from pages.components.background_job import Job
 from pages.components.models.detail import explain_address
-from pages.components.models.markup import findings, megabytes
-from pages.components.page_frame import page_link, plain, show_error
+from pages.components.models.markup import findings_list, megabytes
+from pages.components.page_frame import escape_markdown, page_link, show_error
 
 WATCH_SECONDS = 0.5
 HUB, FOLDER = "From the Hugging Face hub", "From a folder"
-OWN = "Another model"
+OTHER_MODEL = "Another model"
 Progress = ImportStep | Finding | ModelInfo
 Work = Callable[[frozenset[str]], Iterator[Progress]]  # given what the user has agreed to: "convert", "reorder"
 
@@ -66,7 +66,7 @@ def imports() -> Imports:
     return Imports()
 
 
-def draw_add() -> None:
+def draw_add_model() -> None:
     """Draw the form of a new model, and under it the import under way or the last one."""
     st.subheader("Add a model")
     with st.container(horizontal=True):
@@ -79,42 +79,42 @@ def draw_add() -> None:
             persist_state="session",
             width=280,
         )
-    (_from_hub if where == HUB else _from_folder)(task)
+    (_draw_hub_form if where == HUB else _draw_folder_form)(task)
     busy = imports().under_way
-    st.fragment(_progress, run_every=WATCH_SECONDS if busy else None)(busy)
+    st.fragment(_draw_import, run_every=WATCH_SECONDS if busy else None)(busy)
 
 
-def _from_hub(task: str) -> None:
+def _draw_hub_form(task: str) -> None:
     from distill_core.model_import.hub import PRESETS  # here: it knows the hub's library
 
     fitting = {f"{preset.words}: {preset.repo}": preset.repo for preset in PRESETS if preset.task == task}
     chosen = st.selectbox(
         "Well-known models for this task",
-        [OWN, *fitting],
+        [OTHER_MODEL, *fitting],
         key=f"models.preset.{task}",
         width=620,
         help="Published on the hub by others; nothing is fetched before you press the button.",
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if chosen == OWN:
+        if chosen == OTHER_MODEL:
             repo = st.text_input("Model id", placeholder="organisation/name", key="models.repo", width=420).strip()
         else:
             repo = fitting[chosen]
             st.text_input("Model id", repo, disabled=True, width=420)
         revision = st.text_input("Revision", placeholder="main", key="models.revision", width=180).strip()
-        _button(f"Adding {repo}", repo, _hub_work(repo, task, revision or None))
+        _draw_add_button(f"Adding {repo}", repo, _hub_work(repo, task, revision or None))
     st.caption("This asks huggingface.co (or HF_ENDPOINT) for the model and keeps a copy in the app’s folder.")
 
 
-def _from_folder(task: str) -> None:
+def _draw_folder_form(task: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         folder = st.text_input(
             "Folder", placeholder="with config.json, model.safetensors and a tokenizer", key="models.folder", width=620
         ).strip()
-        _button(f"Adding {folder}", folder, partial(_folder_work, folder, task))
+        _draw_add_button(f"Adding {folder}", folder, partial(_folder_work, folder, task))
 
 
-def _button(title: str, named: str, work: Work) -> None:
+def _draw_add_button(title: str, named: str, work: Work) -> None:
     st.button(
         "Check and add",
         type="primary",
@@ -148,7 +148,7 @@ def _folder_work(folder: str, task: str, agreed: frozenset[str]) -> Iterator[Pro
     return add_folder(Path(folder).expanduser(), task, convert="convert" in agreed, reorder="reorder" in agreed)
 
 
-def _progress(drawn_under_way: bool) -> None:
+def _draw_import(drawn_under_way: bool) -> None:
     """Draw the import under way, or how the last one ended; when one ends, the whole page is drawn anew."""
     job = imports().job
     if job is None:
@@ -157,27 +157,27 @@ def _progress(drawn_under_way: bool) -> None:
         st.rerun()
     events = tuple(job.events)
     with st.container(border=True, key="import"):
-        st.markdown(f"**{plain(job.title)}**")
+        st.markdown(f"**{escape_markdown(job.title)}**")
         found = [event for event in events if isinstance(event, Finding)]
-        st.html(findings([one for one in found if one.words != str(job.error)]))  # that is said below
+        st.html(findings_list([one for one in found if one.words != str(job.error)]))  # that is said below
         if job.over:
-            _outcome(job)
+            _draw_outcome(job)
             return
         steps = [event for event in events if isinstance(event, ImportStep)]
-        words = "Cancelling …" if job.cancelled else _words(steps[-1]) if steps else "Working …"
+        words = "Cancelling …" if job.cancelled else _step_text(steps[-1]) if steps else "Working …"
         share = min(1.0, steps[-1].done / steps[-1].total) if steps and steps[-1].total else 0.0
-        st.progress(share, text=plain(words))
+        st.progress(share, text=escape_markdown(words))
         st.button("Cancel", icon=":material/close:", key="models.cancel", disabled=job.cancelled, on_click=job.cancel)
 
 
-def _words(step: ImportStep) -> str:
+def _step_text(step: ImportStep) -> str:
     return f"{step.what}: {megabytes(step.done)} of {megabytes(step.total)}" if step.total else f"{step.what} …"
 
 
-def _outcome(job: Job[Progress]) -> None:
+def _draw_outcome(job: Job[Progress]) -> None:
     added = [event for event in job.events if isinstance(event, ModelInfo)]
     if isinstance(job.error, NeedsConversion):
-        _ask(
+        _draw_consent(
             job,
             "convert",
             "Convert and add",
@@ -185,7 +185,7 @@ def _outcome(job: Job[Progress]) -> None:
             "is refused. What is kept is safetensors.",
         )
     elif isinstance(job.error, NeedsReordering):
-        _ask(
+        _draw_consent(
             job,
             "reorder",
             "Reorder and add",
@@ -194,14 +194,14 @@ def _outcome(job: Job[Progress]) -> None:
     elif job.error is not None:
         show_error(job.error)
     elif added:
-        st.success(plain(f"{added[-1].title} is added as {added[-1].id}."), icon=":material/check:")
+        st.success(escape_markdown(f"{added[-1].title} is added as {added[-1].id}."), icon=":material/check:")
         page_link("pages/explain.py", "Explain with it", ":material/visibility:", **explain_address(added[-1]))
     else:
         st.info("Cancelled; nothing was kept.", icon=":material/info:")
     st.button("Close", key="models.dismiss", on_click=imports().dismiss, args=(job,))
 
 
-def _ask(job: Job[Progress], consent: str, words: str, help_text: str) -> None:
-    st.warning(plain(str(job.error)), icon=":material/help:")
+def _draw_consent(job: Job[Progress], consent: str, words: str, help_text: str) -> None:
+    st.warning(escape_markdown(str(job.error)), icon=":material/help:")
     agree, key = imports().agree, f"models.{consent}"
     st.button(words, icon=":material/check:", key=key, on_click=agree, args=(job, consent), help=help_text)

@@ -5,25 +5,25 @@ import streamlit as st
 from distill_core.catalog.catalog import ModelInfo, bundled_models
 from distill_core.data.tasks import TASKS
 from distill_core.errors import DistillError
-from pages.components.models.markup import card, megabytes
-from pages.components.page_frame import page_link, plain, show_error
+from pages.components.models.markup import megabytes, model_card
+from pages.components.page_frame import escape_markdown, page_link, show_error
 from pages.components.run.form import key
 
-OWN_KINDS = ("hub", "folder", "converted")  # what a user added, and may remove here
+USER_KINDS = ("hub", "folder", "converted")  # what a user added, and may remove here
 
 
-def draw_card(info: ModelInfo) -> None:
+def draw_model(info: ModelInfo) -> None:
     """Draw a model with the ways on: explain, distil from it, remove it where the user added it."""
     with st.container(border=True, key="model"):
-        st.html(card(info))
+        st.html(model_card(info))
         with st.container(horizontal=True, vertical_alignment="center"):
             if info.task in TASKS:
                 page_link("pages/explain.py", "Explain with it", ":material/visibility:", **explain_address(info))
                 if st.button("Distill from it", icon=":material/experiment:", key="models.distill"):
                     st.session_state[key("task")], st.session_state[key("teacher")] = info.task, info.id
                     st.switch_page("pages/distill.py")
-            if info.kind in OWN_KINDS:
-                _remove(info)
+            if info.kind in USER_KINDS:
+                _draw_remove(info)
 
 
 def explain_address(info: ModelInfo) -> dict[str, str | list[str]]:
@@ -34,21 +34,21 @@ def explain_address(info: ModelInfo) -> dict[str, str | list[str]]:
     return {"task": info.task, "teacher": bundled[0], "student": [info.id]}
 
 
-def _remove(info: ModelInfo) -> None:
+def _draw_remove(info: ModelInfo) -> None:
     with st.popover("Remove", icon=":material/delete:"):
         if info.kind == "folder":
             st.markdown("Take it off this list? The folder itself stays as it is.")
         else:
             st.markdown(f"Remove it, and delete the app’s copy ({megabytes(info.size)})? The original stays.")
-        st.button("Remove", type="primary", key="models.remove", on_click=_forget, args=(info,))
+        st.button("Remove", type="primary", key="models.remove", on_click=_remove, args=(info,))
 
 
-def _forget(info: ModelInfo) -> None:
+def _remove(info: ModelInfo) -> None:
     from distill_core.catalog.user_models import remove_user_model
 
     try:
         remove_user_model(info.id)
         st.query_params.pop("model", None)
-        st.toast(plain(f"{info.title} is removed."), icon=":material/delete:")
+        st.toast(escape_markdown(f"{info.title} is removed."), icon=":material/delete:")
     except DistillError as error:
         show_error(error)

@@ -10,7 +10,7 @@ from distill_core.model_import.progress import Finding
 MISSING = "–"
 
 
-def facts(info: ModelInfo) -> Mapping[str, str]:
+def model_facts(info: ModelInfo) -> Mapping[str, str]:
     """Return what the page lists of a model, in words, by heading."""
     return {
         "Task": TASKS[info.task].short_title if info.task in TASKS else info.task or MISSING,
@@ -24,9 +24,9 @@ def facts(info: ModelInfo) -> Mapping[str, str]:
     }
 
 
-def card(info: ModelInfo) -> str:
+def model_card(info: ModelInfo) -> str:
     """Return one model: its name, id and facts, and where it lies."""
-    rows = {**facts(info), "Revision": info.revision or MISSING, "Folder": str(info.path)}
+    rows = {**model_facts(info), "Revision": info.revision or MISSING, "Folder": str(info.path)}
     cells = "".join(f"<dt>{escape(name)}</dt><dd><bdi>{escape(value)}</bdi></dd>" for name, value in rows.items())
     about = f"<p>{escape(info.description)}</p>" if info.description else ""
     return (
@@ -35,7 +35,7 @@ def card(info: ModelInfo) -> str:
     )
 
 
-def findings(found: Sequence[Finding]) -> str:
+def findings_list(found: Sequence[Finding]) -> str:
     """Return the checks a model went through: passed, in doubt, or failed, each in words."""
     rows = "".join(
         f'<li class="dl-{kind}"><b>{escape(one.check)}</b> <span><bdi>{escape(one.words)}</bdi></span></li>'

@@ -18,15 +18,15 @@ from distill_core.storage.checkpoints import BEST
 from pages.components.data_sources import source_for
 from pages.components.page_frame import page_link, show_error
 from pages.components.run.form import fill
-from pages.components.run.manage_dialog import manage_button
+from pages.components.run.manage_dialog import draw_manage_button
 
-MOST_STUDENTS = 3  # that the explain page lays side by side
+MAX_STUDENTS = 3  # that the explain page lays side by side
 
 
 def draw_actions(store: Store, run: Run) -> None:
     """Draw the buttons and links that fit a run's state."""
     if run.active:
-        _end_buttons(store, run)
+        _draw_end_buttons(store, run)
         return
     if student_of(run.id) is not None:
         with st.container(key="explain_student", width="content"):
@@ -39,7 +39,7 @@ def draw_actions(store: Store, run: Run) -> None:
             icon=":material/resume:",
             key="distill.resume",
             help=f"Goes on {where}; the student becomes the very one it would have been without a break.",
-            on_click=_try,
+            on_click=_show_error_of,
             args=(_resume, store, run.id),
         )
     st.button(
@@ -47,13 +47,13 @@ def draw_actions(store: Store, run: Run) -> None:
         icon=":material/edit_note:",
         key="distill.again",
         help="Opens the form with this run’s settings; nothing starts before you press Start.",
-        on_click=_again,
+        on_click=_edit_and_rerun,
         args=(run,),
     )
-    manage_button(run)
+    draw_manage_button(run)
 
 
-def _end_buttons(store: Store, run: Run) -> None:
+def _draw_end_buttons(store: Store, run: Run) -> None:
     if run.state == "queued":
         for word, other, icon in (("Earlier", "before", "arrow_upward"), ("Later", "after", "arrow_downward")):
             st.button(
@@ -61,7 +61,7 @@ def _end_buttons(store: Store, run: Run) -> None:
                 icon=f":material/{icon}:",
                 key=f"distill.{word.lower()}",
                 help=f"Changes places with the run {other} it in the queue.",
-                on_click=_try,
+                on_click=_show_error_of,
                 args=(_move, store, run, word == "Earlier"),
             )
     stopping, pausing = run.status == "stopping", run.status == "pausing"
@@ -71,7 +71,7 @@ def _end_buttons(store: Store, run: Run) -> None:
         key="distill.pause",
         disabled=stopping or pausing,
         help="Saves everything and frees the device within ten seconds; Resume goes on where it was.",
-        on_click=_try,
+        on_click=_show_error_of,
         args=(scheduler.stop, store, run.id, "pause"),
     )
     st.button(
@@ -80,12 +80,12 @@ def _end_buttons(store: Store, run: Run) -> None:
         key="distill.stop",
         disabled=stopping,
         help="Ends the run within ten seconds and keeps the student as it is then.",
-        on_click=_try,
+        on_click=_show_error_of,
         args=(scheduler.stop, store, run.id),
     )
 
 
-def _try(action: Callable[..., object], *given: object) -> None:
+def _show_error_of(action: Callable[..., object], *given: object) -> None:
     try:
         action(*given)
     except DistillError as error:
@@ -114,7 +114,7 @@ def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | li
     bundled = [model.id for model in list_models() if model.kind == "bundled" and model.task == run.config.task]
     own = [student, f"{student}/{BEST}"] if best_folder(run) else [student]
     others = [model for model in state.get("explain.students", bundled) if model not in (*own, run.config.teacher)]
-    students = [*own, *others][:MOST_STUDENTS]
+    students = [*own, *others][:MAX_STUDENTS]
     parameters: dict[str, str | list[str]] = {"task": run.config.task, "teacher": run.config.teacher}
     parameters["student"] = students
     if source_for(run.config.task, run.config.source).startswith(USER_SOURCE_PREFIX):
@@ -131,6 +131,6 @@ def best_folder(run: Run) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _again(run: Run) -> None:
+def _edit_and_rerun(run: Run) -> None:
     fill(replace(run.config, name=""))  # two runs of one name could not be told apart
     st.query_params.clear()

@@ -23,12 +23,12 @@ LOSS_CHART, AGREEMENT_CHART = "loss_curves", "agreement_curves"  # the charts' k
 HEIGHT = 300
 
 
-def feed_of(run: Run) -> str:
+def feed_name(run: Run) -> str:
     """Return the name of the feed that a run's points travel through."""
     return f"run.{run.id}"
 
 
-def steps_shown(run: Run) -> int:
+def axis_steps(run: Run) -> int:
     """Return how far the axis of a run's steps goes: to its last, or, where it is over before that, to its end."""
     over = not run.active and run.state != "paused"
     return run.step if over and run.step else run.config.steps
@@ -37,17 +37,17 @@ def steps_shown(run: Run) -> int:
 def draw_loss(run: Run) -> None:
     """Draw the terms of a run's loss, as they count in it or raw."""
     terms = list(run.config.weights)
-    weighted = _lines(run, [LOSS, *(WEIGHTED + term for term in terms)])
-    sets = {"Weighted": [Panel(weighted)], "Raw": [Panel(_lines(run, terms))]}
+    weighted = _curve_lines(run, [LOSS, *(WEIGHTED + term for term in terms)])
+    sets = {"Weighted": [Panel(weighted)], "Raw": [Panel(_curve_lines(run, terms))]}
     alt = "Loss terms over the steps"
     draw(
         LOSS_CHART,
-        feed_of(run),
+        feed_name(run),
         sets,
         alt=alt,
-        steps=steps_shown(run),
+        steps=axis_steps(run),
         height=HEIGHT,
-        empty=_empty(run, "step 1"),
+        empty=_empty_text(run, "step 1"),
         layouts=True,
         file=f"{run.id}-loss",
     )
@@ -57,23 +57,23 @@ def draw_agreement(run: Run) -> None:
     """Draw a run's validation metric, and below it the agreement with its teacher."""
     metric, *agreement = evaluated_names(get_task(run.config.task))
     panels = [
-        Panel(_lines(run, [metric]), metric_title(metric), bounded=True, share=0.42),
-        Panel(_lines(run, agreement), "Agreement with the teacher", bounded=True, share=0.58),
+        Panel(_curve_lines(run, [metric]), metric_title(metric), bounded=True, share=0.42),
+        Panel(_curve_lines(run, agreement), "Agreement with the teacher", bounded=True, share=0.58),
     ]
     draw(
         AGREEMENT_CHART,
-        feed_of(run),
+        feed_name(run),
         {"": panels},
         alt="Validation metric and agreement with the teacher over the steps",
-        steps=steps_shown(run),
+        steps=axis_steps(run),
         height=HEIGHT,
-        empty=_empty(run, "the evaluation before step 1"),
+        empty=_empty_text(run, "the evaluation before step 1"),
         controls=False,
         file=f"{run.id}-agreement",
     )
 
 
-def charted(run: Run, series: Series) -> Series:
+def chart_points(run: Run, series: Series) -> Series:
     """Return those of a run's points that its charts are made of."""
     terms = list(run.config.weights)
     names = [
@@ -86,7 +86,7 @@ def charted(run: Run, series: Series) -> Series:
     return {name: series[name] for name in names if name in series}
 
 
-def notes(run: Run, series: Series) -> dict[str, Notes]:
+def chart_notes(run: Run, series: Series) -> dict[str, Notes]:
     """Return what is marked on a run's charts: its best checkpoint, and what its teacher and one answer for all get."""
     task = get_task(run.config.task)
     monitor = run.config.monitor if "/" in run.config.monitor else main_metric(task)
@@ -105,7 +105,7 @@ def best_step(points: Points) -> int:
     return stopping.best_step
 
 
-def _lines(run: Run, names: Sequence[str]) -> list[Line]:
+def _curve_lines(run: Run, names: Sequence[str]) -> list[Line]:
     return [
         Line(
             name,
@@ -118,5 +118,5 @@ def _lines(run: Run, names: Sequence[str]) -> list[Line]:
     ]
 
 
-def _empty(run: Run, first: str) -> str:
+def _empty_text(run: Run, first: str) -> str:
     return f"The first point comes with {first}." if run.active else "No point was measured."

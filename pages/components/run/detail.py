@@ -23,24 +23,24 @@ from distill_core.storage.checkpoints import BEST
 from distill_core.versions import format_versions
 from pages.components.formatting import format_number
 from pages.components.live_html import Parts
-from pages.components.page_frame import errors_shown, page_link, plain
+from pages.components.page_frame import errors_shown, escape_markdown, page_link
 from pages.components.run import markup
 from pages.components.run.actions import best_folder, draw_actions
-from pages.components.run.curves import charted, draw_agreement, draw_loss, feed_of, notes
+from pages.components.run.curves import chart_notes, chart_points, draw_agreement, draw_loss, feed_name
 from pages.components.run.estimate import exactly, time_left
-from pages.components.run.manage_dialog import shown_notes
+from pages.components.run.manage_dialog import notes_html
 from pages.components.run.setting_labels import devices_of, used_settings
-from pages.components.streaming_chart import begun, send
+from pages.components.streaming_chart import is_current, send
 
-SILENT_SECONDS = 20.0  # a worker's heartbeat is due every second
+HEARTBEAT_LATE_SECONDS = 20.0  # a worker's heartbeat is due every second
 LIVE_LINES, LOG_LINES = 6, 40  # of the log, while the run is active and after
-LOG_FOUND = 200  # lines that are found, at most
-LATEST = 8  # runs in the list
-_GATHERED, _SCORES = "distill.gathered", "distill.scores"
+MAX_LOG_MATCHES = 200  # lines that are found, at most
+LATEST_RUNS = 8  # runs in the list
+_RECEIVED, _SCORES = "distill.gathered", "distill.scores"
 
 
 @dataclass
-class Gathered:
+class ReceivedPoints:
     """The points of one run that a session has received: (step, value) by metric, and the last cursor.
 
     `started`: of the attempt they are of, as one that goes on from a checkpoint first undoes what came after it.
@@ -52,11 +52,11 @@ class Gathered:
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def gather(store: Store, run: Run) -> Series:
+def receive_points(store: Store, run: Run) -> Series:
     """Fetch what is new of a run and return all its points; those of another run or attempt are dropped."""
-    kept = st.session_state.get(_GATHERED)
-    if not isinstance(kept, Gathered) or (kept.run_id, kept.started) != (run.id, run.started):
-        kept = st.session_state[_GATHERED] = Gathered(run.id, run.started)
+    kept = st.session_state.get(_RECEIVED)
+    if not isinstance(kept, ReceivedPoints) or (kept.run_id, kept.started) != (run.id, run.started):
+        kept = st.session_state[_RECEIVED] = ReceivedPoints(run.id, run.started)
     for point in store.metrics(run.id, after=kept.cursor):
         kept.series.setdefault(point.name, []).append((point.step, point.value))
         kept.cursor = point.cursor
@@ -68,14 +68,14 @@ def run_parts(store: Store, run: Run, series: Series) -> dict[str, str]:
     used, task = store.data_of(run.id), get_task(run.config.task)
     told = alarms(run.config, series) if run.step or run.state != "failed" else []  # refused for its teacher: said so
     return {
-        "head": markup.head(run),
-        "notes": shown_notes(run),
-        "alarms": "".join(markup.line(words, alarm=True) for words in told),
+        "head": markup.header(run),
+        "notes": notes_html(run),
+        "alarms": "".join(markup.text_line(words, alarm=True) for words in told),
         "data": markup.data_line(used) if used else "",
         "facts": markup.facts(markup.run_facts(run, series, time.time())),
         "loss": markup.loss_table(run.config, series),
         "agreement": markup.agreement_table(task, constant_score(series, task.metric), series, not run.active),
-        "log": markup.log(store.log_tail(run.id, LIVE_LINES)) if run.active else "",
+        "log": markup.log_tail(store.log_tail(run.id, LIVE_LINES)) if run.active else "",
     }
 
 
@@ -84,7 +84,7 @@ def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
 
     The curves' points, and all that changes, come with `send_new`.
     """
-    series = gather(store, run)
+    series = receive_points(store, run)
     parts = run_parts(store, run, series)
     with st.container(horizontal=True, vertical_alignment="center", key="run_head"):
         page.draw("head", parts["head"])
@@ -94,45 +94,45 @@ def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
     page.draw("notes", parts["notes"])
     progress = st.container(key="progress")
     if not run.active:
-        _outcome(run, series, store.data_of(run.id))
+        _draw_outcome(run, series, store.data_of(run.id))
     for name in ("alarms", "data", "facts"):
         page.draw(name, parts[name])
     left, right = st.columns(2, gap="medium")
     with left:
-        st.html(markup.title("Loss"))
+        st.html(markup.heading("Loss"))
         page.draw("loss", parts["loss"])
         draw_loss(run)
-        st.html(markup.line(markup.SHARE_WORDS))
+        st.html(markup.text_line(markup.SHARE_NOTE))
     with right:
-        st.html(markup.title("Validation and agreement with the teacher"))
+        st.html(markup.heading("Validation and agreement with the teacher"))
         page.draw("agreement", parts["agreement"])
         draw_agreement(run)
-        st.html(markup.line(markup.AGREEMENT_WORDS))
+        st.html(markup.text_line(markup.AGREEMENT_NOTE))
     page.draw("log", parts["log"])
-    _log(store, run)
-    _settings(run, store.data_of(run.id))
+    _draw_log(store, run)
+    _draw_settings(run, store.data_of(run.id))
     return progress
 
 
-def send_new(run: Run | None, series: Series, page: Parts, parts: Mapping[str, str]) -> None:
+def send_updates(run: Run | None, series: Series, page: Parts, parts: Mapping[str, str]) -> None:
     """Send what is new of the page's parts, and of the curves of the run that is looked at."""
-    feed, stamp = ("runs", "") if run is None else (feed_of(run), str(run.started))
-    if not begun(feed, stamp):
+    feed, stamp = ("runs", "") if run is None else (feed_name(run), str(run.started))
+    if not is_current(feed, stamp):
         page.texts.clear()
-    points, marked = ({}, {}) if run is None else (charted(run, series), notes(run, series))
+    points, marked = ({}, {}) if run is None else (chart_points(run, series), chart_notes(run, series))
     send(feed, stamp, points, notes=marked, texts=page.changes(parts))
 
 
-def draw_runs(store: Store, chosen: str | None, page: Parts) -> None:
+def draw_latest_runs(store: Store, chosen: str | None, page: Parts) -> None:
     """Draw the latest runs, each name a link to its view, and the way to all of them."""
-    shown = store.runs(limit=LATEST)
+    shown = store.runs(limit=LATEST_RUNS)
     if not shown:
         return
     st.subheader("Runs")
     with st.container(key="runs", gap=None):
         for run in shown:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-                words = plain(markup.name(run))
+                words = escape_markdown(markup.display_name(run))
                 page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
                 page.draw(*_row(store, run))
     with st.container(key="all_runs"):
@@ -141,12 +141,12 @@ def draw_runs(store: Store, chosen: str | None, page: Parts) -> None:
 
 def row_parts(store: Store) -> dict[str, str]:
     """Return the rows of the list of runs, as HTML by name."""
-    return dict(_row(store, run) for run in store.runs(limit=LATEST))
+    return dict(_row(store, run) for run in store.runs(limit=LATEST_RUNS))
 
 
 def _row(store: Store, run: Run) -> tuple[str, str]:
     metric = task_metric_title(get_task(run.config.task).metric)
-    return f"row.{run.id}", markup.row(run, metric, _score(store, run), _when(run))
+    return f"row.{run.id}", markup.run_row(run, metric, _last_score(store, run), _created_words(run))
 
 
 def queue_words(store: Store, run: Run) -> str:
@@ -159,7 +159,7 @@ def queue_words(store: Store, run: Run) -> str:
         return "Waiting: starts in a moment."
     nth = "next" if place == 1 else f"number {place} in the queue"
     where = " or ".join(device_title(device) for device in sorted(will_do))
-    now = f" Now: {', '.join(markup.name(other) for other in working)}." if working else ""
+    now = f" Now: {', '.join(markup.display_name(other) for other in working)}." if working else ""
     return f"Waiting: {nth} on {where}, one run trains there at a time.{now}"
 
 
@@ -167,7 +167,7 @@ def draw_progress(store: Store, run: Run, series: Series) -> None:
     """Draw how far a run is that waits or works."""
     steps = run.config.steps
     if run.state == "queued":
-        st.progress(0.0, text=plain(queue_words(store, run)))
+        st.progress(0.0, text=escape_markdown(queue_words(store, run)))
         return
     silent = 0.0 if run.heartbeat is None else time.time() - run.heartbeat
     if run.status in ("stopping", "pausing"):
@@ -178,29 +178,31 @@ def draw_progress(store: Store, run: Run, series: Series) -> None:
     else:
         detail = f": {run.phase_detail}" if run.phase_detail else ""
         words = f"{(run.phase or 'starting').capitalize()}{detail} …"
-    st.progress(min(1.0, run.step / steps), text=plain(words))
-    if silent > SILENT_SECONDS:
-        st.html(markup.line(f"The worker has not been heard of for {exactly(silent)}. Wait, or stop the run.", True))
+    st.progress(min(1.0, run.step / steps), text=escape_markdown(words))
+    if silent > HEARTBEAT_LATE_SECONDS:
+        st.html(
+            markup.text_line(f"The worker has not been heard of for {exactly(silent)}. Wait, or stop the run.", True)
+        )
 
 
-def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
+def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     """Say how a run ended, why, and whether the gap closed."""
     if run.state in ("failed", "lost"):
-        st.error(plain(run.reason or "The run ended without a reason."), icon=":material/error:")
+        st.error(escape_markdown(run.reason or "The run ended without a reason."), icon=":material/error:")
     elif run.reason:
-        st.html(markup.line(run.reason))
+        st.html(markup.text_line(run.reason))
     metric = get_task(run.config.task).metric
     measured = series.get(main_metric(get_task(run.config.task)), ())
     if student_of(run.id) is not None and measured and measured[-1][0] < run.step:
         words = f"The student that was kept is of step {run.step:,}; it was last measured at step {measured[-1][0]:,}."
-        st.html(markup.line(words))
+        st.html(markup.text_line(words))
     best = best_folder(run)
     if best is not None:
         step = student_record(run.id, BEST).get("step", "?")
         score = dict(measured).get(step)
         score_words = "" if score is None else f" ({task_metric_title(metric)} {format_number(score)})"
         words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
-        st.html(markup.line(words))
+        st.html(markup.text_line(words))
     step = student_record(run.id).get("step")  # not the last, of keep=best
     step = step if isinstance(step, int) else run.step
     until = {name: [point for point in points if point[0] <= step] for name, points in series.items()}
@@ -209,52 +211,54 @@ def _outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.html(words)
 
 
-def _log(store: Store, run: Run) -> None:
+def _draw_log(store: Store, run: Run) -> None:
     if not run.active and not store.log_tail(run.id, 1):
         return
     failed = run.state in ("failed", "lost")
     name = f"distill.log.{run.id}"  # open or not, it stays so when lines come and go above it
     with st.expander("Log", expanded=failed, icon=":material/notes:", key=name, on_change="rerun"):
-        st.fragment(_lines)(store, run)
+        st.fragment(_draw_log_lines)(store, run)
 
 
-def _lines(store: Store, run: Run) -> None:
+def _draw_log_lines(store: Store, run: Run) -> None:
     """Draw the end of a run's log as it is now, or the lines of it in which words occur."""
     name = f"distill.find.{run.id}"
     words = st.text_input("Find in the log", key=name, placeholder="Part of a line", persist_state="session").strip()
     with errors_shown():  # a run that has just been deleted
-        lines = store.log_found(run.id, words, LOG_FOUND) if words else store.log_tail(run.id, LOG_LINES)
-        _code(lines, words)
+        lines = store.log_found(run.id, words, MAX_LOG_MATCHES) if words else store.log_tail(run.id, LOG_LINES)
+        _draw_lines(lines, words)
     if run.active:
         st.button("Look again", key="distill.look_again", type="tertiary", icon=":material/refresh:")
 
 
-def _code(lines: Sequence[str], words: str) -> None:
-    if len(lines) == LOG_FOUND:
-        st.caption(f"The last {LOG_FOUND} lines that have it.")
+def _draw_lines(lines: Sequence[str], words: str) -> None:
+    if len(lines) == MAX_LOG_MATCHES:
+        st.caption(f"The last {MAX_LOG_MATCHES} lines that have it.")
     if lines:
         st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
     else:
         st.caption("No line of it has that." if words else "Nothing is in it yet.")
 
 
-def _settings(run: Run, used: Sequence[DataUsed]) -> None:
+def _draw_settings(run: Run, used: Sequence[DataUsed]) -> None:
     with st.expander("Settings", icon=":material/tune:"):
         st.html(markup.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
         st.code(run.command, language="sh", wrap_lines=True)
         made = format_versions(student_record(run.id).get("versions"))
         data = [f"{one.split} {one.fingerprint[:8]}" for one in used]
-        st.caption(plain(f"Made with {made}; seed {run.config.seed}; data: {', '.join(data) or 'not recorded'}."))
+        st.caption(
+            escape_markdown(f"Made with {made}; seed {run.config.seed}; data: {', '.join(data) or 'not recorded'}.")
+        )
 
 
-def _when(run: Run) -> str:
+def _created_words(run: Run) -> str:
     moment = time.strftime("%d %b %H:%M", time.localtime(run.created))
     worked = run.worked_seconds(time.time())
     return moment if run.active or worked is None else f"{moment}, {exactly(worked)}"
 
 
-def _score(store: Store, run: Run) -> tuple[int, float] | None:
+def _last_score(store: Store, run: Run) -> tuple[int, float] | None:
     """Return step and value of a run's last evaluation; what the session has seen of it is not read again."""
     seen: dict[object, MetricPoint] = st.session_state.setdefault(_SCORES, {})
     key = (str(store.path), run.id, run.started, run.active)

@@ -21,7 +21,7 @@ from distill_core.runs.duration_estimate import estimate_duration
 from distill_core.runs.run import ACTIVE
 from distill_core.runs.store import Store
 from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, source_titles
-from pages.components.page_frame import plain, show_error
+from pages.components.page_frame import escape_markdown, show_error
 from pages.components.run.estimate import about, estimate_basis
 from pages.components.run.loss_formula import draw_loss
 from pages.components.run.markup import time_estimate
@@ -144,7 +144,7 @@ def _recipe() -> None:
             config, width = config_in_form(), _teacher_width()
             said = changes_in_words(recipe, config, _there(), width)
             changed = bool(recipe.changes(config, _there(), width))
-        st.caption(plain(f"{recipe.source}. {said}"))
+        st.caption(escape_markdown(f"{recipe.source}. {said}"))
     if changed:
         words = f"Use the published settings for {get_task(task).short_title}"
         icon, place = ":material/article:", "distill.use_recipe"
@@ -187,7 +187,7 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     draw_loss(config)
     try:
         find_teacher(config)
-        data.caption(plain(data_words(config)))
+        data.caption(escape_markdown(data_words(config)))
         will_do = devices_for(config.device)
         device = kind_of(will_do[0])
         expected = estimate_duration(store, config, device, _words(config))
@@ -297,7 +297,7 @@ def _choice(
         accept_new_options=typed,
         placeholder="Type a folder" if typed else None,
         disabled=_unread(name),
-        help=plain(FIELDS[name].help),
+        help=escape_markdown(FIELDS[name].help),
         key=key(name),
         on_change=on_change,
         persist_state="session",
@@ -321,7 +321,7 @@ def _number(name: str, maximum: int | None = None, disabled: bool = False) -> No
         format=FORMATS.get(name),
         placeholder=EMPTY.get(name),
         disabled=disabled or _unread(name),
-        help=plain(spec.help + allowed),
+        help=escape_markdown(spec.help + allowed),
         key=key(name),
         persist_state="session",
     )

@@ -11,7 +11,7 @@ from distill_core.runs import scheduler
 from distill_core.runs.store import Store
 from pages.components.run.form import config_in_form, key
 
-REFUSED = "distill.refused"  # in the session: why the form's run was not started
+START_ERROR = "distill.refused"  # in the session: why the form's run was not started
 
 
 class Launch:
@@ -34,12 +34,12 @@ class Launch:
             return self.runs
 
 
-def start(launch: Launch) -> None:
+def start_run(launch: Launch) -> None:
     """Make a run of what the form holds, and look at it."""
     try:
         (run_id,) = launch.submit(Store(), [config_in_form()])
     except DistillError as error:
-        st.session_state[REFUSED] = error
+        st.session_state[START_ERROR] = error
         return
     st.session_state[key("name")] = ""
     st.query_params["run"] = run_id

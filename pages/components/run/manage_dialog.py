@@ -15,29 +15,31 @@ from distill_core.runs.run import Run
 from distill_core.runs.store import NOTE_LENGTH, Store
 from distill_core.storage.checkpoints import RECORD
 from distill_core.storage.model_folder import read_json
-from pages.components.page_frame import note_window, plain, show_error, window_closed
-from pages.components.run.markup import line
+from pages.components.page_frame import escape_markdown, note_dialog_closed, note_dialog_open, show_error
+from pages.components.run.markup import text_line
 
-SURE = "distill.sure"  # in the session: what is to be deleted, and of which run, until the answer
+CONFIRMING = "distill.sure"  # in the session: what is to be deleted, and of which run, until the answer
 
 
-def manage_button(run: Run) -> None:
+def draw_manage_button(run: Run) -> None:
     """Draw the button that opens the window; for runs that have ended, whose page is not drawn anew every second."""
     if st.button("Manage", icon=":material/edit_note:", key="distill.manage", help="Name, note, downloads, space."):
-        st.session_state.pop(SURE, None)
-        note_window()
-        st.dialog("Manage this run", icon=":material/edit_note:", on_dismiss=window_closed)(draw_window)(run.id)
+        st.session_state.pop(CONFIRMING, None)
+        note_dialog_open()
+        st.dialog("Manage this run", icon=":material/edit_note:", on_dismiss=note_dialog_closed)(draw_manage_dialog)(
+            run.id
+        )
 
 
-def shown_notes(run: Run) -> str:
+def notes_html(run: Run) -> str:
     """Return a run's tags and note, and what is kept of its student where not all is; empty where there is nothing."""
     tags = "".join(f"<span><bdi>{escape(tag)}</bdi></span>" for tag in run.tags)
     note = f"<p><bdi>{escape(run.note)}</bdi></p>" if run.note else ""
     notes = f'<div class="dl-run dl-notes">{tags}{note}</div>' if tags or note else ""
-    return notes + (line(kept) if (kept := _kept(run)) else "")
+    return notes + (text_line(kept) if (kept := _kept_students(run)) else "")
 
 
-def _kept(run: Run) -> str:
+def _kept_students(run: Run) -> str:
     """Say which student an ended run has, where that is not its last."""
     if run.active or run.model_path is None:
         return ""
@@ -52,7 +54,7 @@ def _kept(run: Run) -> str:
     return "" if step == run.step else f"Of its students only the best is kept, of step {step} of {run.step:,}."
 
 
-def draw_window(run_id: str) -> None:
+def draw_manage_dialog(run_id: str) -> None:
     """Draw the window's content; what it saves or deletes closes it."""
     try:
         store = Store()
@@ -66,14 +68,14 @@ def draw_window(run_id: str) -> None:
             deletion.rename_run(store, run_id, name)
             st.rerun()
         st.divider()
-        _downloads(store, run)
+        _draw_downloads(store, run)
         st.divider()
-        _space(store, run)
+        _draw_disk_space(store, run)
     except DistillError as error:
         show_error(error)
 
 
-def _downloads(store: Store, run: Run) -> None:
+def _draw_downloads(store: Store, run: Run) -> None:
     """Draw what can be downloaded; each is made when it is asked for, while its button shows that it is at work."""
     made: dict[str, tuple[str, Callable[[], bytes], str]] = {
         "csv": ("Curves, CSV", partial(csv_bytes, store, run), "csv"),
@@ -95,22 +97,22 @@ def _downloads(store: Store, run: Run) -> None:
         st.code(command, language="sh", wrap_lines=True)
 
 
-def _space(store: Store, run: Run) -> None:
+def _draw_disk_space(store: Store, run: Run) -> None:
     """Say what a run takes on disk, and draw the buttons that delete its students, or all of it; each asks first."""
     whole, students = _megabytes(deletion.size(run.id)), _megabytes(deletion.freeable(run.id))
     st.caption(f"{whole} on disk, {students} of it students and what the training would go on from.")
     if using := deletion.student_users(store, run.id):
-        st.caption(plain(f"It cannot be deleted: its student is used by {', '.join(using)}."))
+        st.caption(escape_markdown(f"It cannot be deleted: its student is used by {', '.join(using)}."))
         return
-    asked = st.session_state.get(SURE)
+    asked = st.session_state.get(CONFIRMING)
     if asked == ("free", run.id):
         st.warning(f"Its students will be deleted, {students}; curves, settings and log stay. This cannot be undone.")
-        if _sure("Free space for good", "distill.free_sure", ":material/mop:"):
+        if _draw_confirmation("Free space for good", "distill.free_sure", ":material/mop:"):
             deletion.free_run(store, run.id)
             st.rerun()
     elif asked == ("delete", run.id):
         st.warning(f"Its curves, log and students will be deleted, {whole}. This cannot be undone.")
-        if _sure("Delete for good", "distill.delete_sure", ":material/delete_forever:"):
+        if _draw_confirmation("Delete for good", "distill.delete_sure", ":material/delete_forever:"):
             deletion.delete_run(store, run.id)
             st.query_params.clear()
             st.rerun()
@@ -118,16 +120,16 @@ def _space(store: Store, run: Run) -> None:
         with st.container(horizontal=True):
             if deletion.freeable(run.id):
                 words = f"Free space, {students}"
-                st.button(words, icon=":material/mop:", key="distill.free", on_click=_ask, args=(("free", run.id),))
+                st.button(words, icon=":material/mop:", key="distill.free", on_click=_confirm, args=(("free", run.id),))
             words, icon = f"Delete this run, {whole}", ":material/delete:"
-            st.button(words, icon=icon, key="distill.delete", on_click=_ask, args=(("delete", run.id),))
+            st.button(words, icon=icon, key="distill.delete", on_click=_confirm, args=(("delete", run.id),))
 
 
-def _sure(words: str, key: str, icon: str) -> bool:
+def _draw_confirmation(words: str, key: str, icon: str) -> bool:
     """Draw the two answers; say whether it is to be done."""
     with st.container(horizontal=True):
         sure = st.button(words, type="primary", icon=icon, key=key)
-        st.button("Keep it", key="distill.keep_it", on_click=_ask, args=(None,))
+        st.button("Keep it", key="distill.keep_it", on_click=_confirm, args=(None,))
     return sure
 
 
@@ -135,5 +137,5 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def _ask(what: tuple[str, str] | None) -> None:
-    st.session_state[SURE] = what
+def _confirm(what: tuple[str, str] | None) -> None:
+    st.session_state[CONFIRMING] = what

@@ -36,17 +36,17 @@ from pages.components.palette import metric_color
 from pages.components.run.estimate import exactly, time_left
 
 SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
-PROBES = 64  # validation examples, the first ones, on which agreement is measured
-AGREEMENT_WORDS = (
-    f"Agreement is measured on the probe sentences: {PROBES} of the validation examples (all, if there are fewer), the "
-    "same ones every time."
+PROBE_EXAMPLES = 64  # validation examples, the first ones, on which agreement is measured
+AGREEMENT_NOTE = (
+    f"Agreement is measured on the probe sentences: {PROBE_EXAMPLES} of the validation examples (all, if there are "
+    "fewer), the same ones every time."
 )
-SHARE_WORDS = (
+SHARE_NOTE = (
     "Of gradient: the share of each weighted term in the gradient’s norm, measured every ten steps (of a batch "
     "computed in parts, on its first part)."
 )
 LOG_WIDTH = 200  # characters of a line of a live log
-FEW = 30  # validation examples of which each moves a share by more than three points
+FEW_EXAMPLES = 30  # validation examples of which each moves a share by more than three points
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,21 @@ class Fact:
     points: Points = ()
 
 
-def chip(status: str) -> str:
+def state_chip(status: str) -> str:
     """Return a run's state as a coloured dot and a word."""
     return f'<span class="dl-chip dl-{escape(status, quote=True)}">{escape(status)}</span>'
 
 
-def name(run: Run) -> str:
+def display_name(run: Run) -> str:
     """Return what a run is called: its name, else its method and the end of its id."""
     return run.name or f"{DISTILLATION_METHODS[run.config.method].title} run {run.id[-4:]}"
 
 
-def head(run: Run) -> str:
+def header(run: Run) -> str:
     """Return a run's name, state and what it is, in two lines."""
     return (
-        f'<div class="dl-run"><div class="dl-head"><h2><bdi>{escape(name(run))}</bdi></h2>{chip(run.status)}'
-        f"<p>{escape(summary(run))}</p></div></div>"
+        f'<div class="dl-run"><div class="dl-head"><h2><bdi>{escape(display_name(run))}</bdi></h2>'
+        f"{state_chip(run.status)}<p>{escape(summary(run))}</p></div></div>"
     )
 
 
@@ -83,7 +83,7 @@ def summary(run: Run) -> str:
     parts = [
         TASKS[config.task].short_title,
         DISTILLATION_METHODS[config.method].title,
-        begins(config),
+        student_words(config),
         f"{config.steps:,} steps of {config.batch_size}",
         sources.get(config.source, Path(config.source).name),  # what `auto` found is said below
         run.device or config.device,
@@ -97,7 +97,7 @@ def swatch(color: str) -> str:
     return f'<div class="dl-run"><i class="dl-swatch" style="--dot:{escape(color, quote=True)}"></i></div>'
 
 
-def begins(config: RunConfig) -> str:
+def student_words(config: RunConfig) -> str:
     """Say what the student begins as, and whose it is."""
     teacher = Path(config.teacher).name
     words = {"first": "layers of", "even": "even layers of", "last": "last layers of", "random": "random layers like"}
@@ -123,7 +123,7 @@ def facts(shown: Sequence[Fact]) -> str:
     return f'<div class="dl-run"><div class="dl-facts">{"".join(map(_fact, shown))}</div></div>'
 
 
-def title(text: str) -> str:
+def heading(text: str) -> str:
     """Return the heading of one part of the view."""
     return f'<div class="dl-run"><h3>{escape(text)}</h3></div>'
 
@@ -149,14 +149,14 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
         first = points[0][1] if points else math.nan
         last = points[-1][1] if len(points) > 1 else math.nan
         change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
-        note = "" if name != names[0] else _beside(task, _last(series, TEACHER + task.metric), constant)
+        note = "" if name != names[0] else _comparison_words(task, _last(series, TEACHER + task.metric), constant)
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
         rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
     now = "last" if ended else "now"
     return _table(("", "step 0", now, "change"), rows)
 
 
-def _beside(task: Task, teacher: float, constant: float | None) -> str:
+def _comparison_words(task: Task, teacher: float, constant: float | None) -> str:
     """Return what a student's metric is to be seen beside, in brackets."""
     parts = [f"teacher: {format_number(teacher)}"] if math.isfinite(teacher) else []
     parts += [] if constant is None else [f"{task.chance_words}: {format_number(constant)}"]
@@ -183,28 +183,28 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     move = "stayed at" if before == after else "narrowed from" if signed[1] > signed[0] else "widened from"
     count = next((data.examples for data in used if data.split != "train"), None)
     where = "" if count is None else f" on {count:,} example{'s' * (count != 1)}"
-    where += ", too few to tell" if count is not None and count < FEW else ""
-    words = f"{metric_title(VALIDATION + metric)} {_moved(*score)}{where}."
+    where += ", too few to tell" if count is not None and count < FEW_EXAMPLES else ""
+    words = f"{metric_title(VALIDATION + metric)} {_change_words(*score)}{where}."
     constant = constant_score(series, metric)
     if constant is not None and score[1] <= constant + COLLAPSED:
         better = "hardly better" if score[1] > constant else "no better"
         words += f" That is {better} than one answer for all ({format_number(constant)})."
     if LABEL_LOYALTY in ends:  # a regression has no answer to share
         first, last = (f"{100 * share:.0f} %" for share in ends[LABEL_LOYALTY])
-        of = "" if count is None else f", {min(PROBES, count)} of the validation examples"
+        of = "" if count is None else f", {min(PROBE_EXAMPLES, count)} of the validation examples"
         words += f" The student now answers as its teacher on {last} of the probe sentences{of} (before: {first})."
     gap = after if before == after else f"{before} to {after}"
     words += f" The gap to the teacher’s signed maps, 1 − cosine, {move} {gap}."
     return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
 
 
-def row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str:
+def run_row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str:
     """Return what the list of runs says beside a run's name; `last`: at which step, and the metric's value."""
     score = ""
     if last is not None:
         score = f"{escape(metric)} {_plain(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
     cells = (
-        chip(run.status),
+        state_chip(run.status),
         f"{escape(TASKS[run.config.task].short_title)} · {escape(DISTILLATION_METHODS[run.config.method].title)}",
         f"step {run.step:,} of {run.config.steps:,}",
         score,
@@ -213,12 +213,12 @@ def row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str
     return f'<div class="dl-run dl-row">{"".join(f"<span>{cell}</span>" for cell in cells)}</div>'
 
 
-def line(text: str, alarm: bool = False) -> str:
+def text_line(text: str, alarm: bool = False) -> str:
     """Return one quiet line, or one that warns."""
     return f'<div class="dl-run"><p class="{"dl-alarm" if alarm else "dl-quiet-line"}">{escape(text)}</p></div>'
 
 
-def log(lines: Sequence[str]) -> str:
+def log_tail(lines: Sequence[str]) -> str:
     """Return the last lines of a log that grows, each cut where it is long."""
     shown = escape("\n".join(line if len(line) <= LOG_WIDTH else f"{line[:LOG_WIDTH]} …" for line in lines))
     return f'<div class="dl-run"><pre class="dl-log" translate="no">{shown}</pre></div>'
@@ -236,7 +236,7 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
     shown = [
         Fact("Learning rate", _scientific(_last(series, LEARNING_RATE)), series.get(LEARNING_RATE, ())),
         Fact("Examples a second", _short(_last(series, EXAMPLES_PER_SECOND)), series.get(EXAMPLES_PER_SECOND, ())),
-        *_machine(series),
+        *_machine_facts(series),
         Fact("Gradient norm", _short(_last(series, GRADIENT_NORM)), series.get(GRADIENT_NORM, ())),
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
@@ -247,7 +247,7 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
     return shown
 
 
-def _machine(series: Series) -> list[Fact]:
+def _machine_facts(series: Series) -> list[Fact]:
     """Return what a run takes of processors, GPU and memory, as far as it was measured."""
     cpu, gpu = (series.get(name, ()) for name in (CPU_PERCENT, GPU_PERCENT))
     held, free = _last(series, GPU_MEMORY_MB), _last(series, MEMORY_FREE_MB)
@@ -260,7 +260,7 @@ def _machine(series: Series) -> list[Fact]:
     return [*shown, Fact("Memory free", _memory(free), series[MEMORY_FREE_MB])] if math.isfinite(free) else shown
 
 
-def _moved(before: float, after: float) -> str:
+def _change_words(before: float, after: float) -> str:
     if format_number(before) == format_number(after):
         return f"stayed at {format_number(after)}"
     return f"went from {format_number(before)} to {format_number(after)}"

@@ -14,26 +14,26 @@ from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.summary import Outcome
 from pages.components.formatting import spreadsheet_text
-from pages.components.page_frame import plain, show_error
+from pages.components.page_frame import escape_markdown, show_error
 from pages.components.run.form import fill
 from pages.components.run.launch import Launch
 from pages.components.runs import table
 
-SURE = "runs.sure"  # in the session: the ids that are asked about
+CONFIRMING = "runs.sure"  # in the session: the ids that are asked about
 CSV = "text/csv"
 
 
-def draw_deeds(store: Store, outcomes: Sequence[Outcome]) -> None:
+def draw_bulk_actions(store: Store, outcomes: Sequence[Outcome]) -> None:
     """Draw the buttons for the picked runs."""
     runs = [outcome.run for outcome in outcomes]
     ended = [run for run in runs if not run.active]
-    with st.container(horizontal=True, key="deeds"):
+    with st.container(horizontal=True, key="bulk_actions"):
         st.button(
             _counted("Start again", runs),
             icon=":material/replay:",
             key=f"runs.again.{','.join(run.id for run in runs)}",
             help="Queues new runs with the very same settings; on the same machine they end with the same weights.",
-            on_click=_start_again,
+            on_click=_rerun,
             args=(store, runs, Launch()),
         )
         if len(runs) == 1 and st.button(
@@ -44,20 +44,26 @@ def draw_deeds(store: Store, outcomes: Sequence[Outcome]) -> None:
         ):
             fill(replace(runs[0].config, name=""))
             st.switch_page("pages/distill.py")
-        _tags(store, runs)
-        _downloads(store, runs)
+        _draw_tags(store, runs)
+        _draw_downloads(store, runs)
         if ended:
             st.button(
-                _counted("Delete", ended), icon=":material/delete:", key="runs.delete", on_click=_ask, args=(ended,)
+                _counted("Delete", ended),
+                icon=":material/delete:",
+                key="runs.delete",
+                on_click=_confirm_delete,
+                args=(ended,),
             )
-        st.button("Pick none", icon=":material/close:", type="tertiary", key="runs.none", on_click=table.clear)
-    if set(st.session_state.get(SURE, ())) == {run.id for run in ended} and ended:
-        _deletion(store, ended)
+        st.button(
+            "Pick none", icon=":material/close:", type="tertiary", key="runs.none", on_click=table.clear_selection
+        )
+    if set(st.session_state.get(CONFIRMING, ())) == {run.id for run in ended} and ended:
+        _draw_delete_confirmation(store, ended)
 
 
 def table_csv(outcomes: Sequence[Outcome]) -> str:
     """Return the listed runs as CSV: what the table shows, and all settings; text no spreadsheet runs as a formula."""
-    columns = table.columns(outcomes)
+    columns = table.table_columns(outcomes)
     lines = io.StringIO()
     writer = csv.writer(lines)
     settings = [asdict(outcome.run.config) for outcome in outcomes]
@@ -65,7 +71,7 @@ def table_csv(outcomes: Sequence[Outcome]) -> str:
     writer.writerow([*columns, *(f"setting {name}" for name in names)])
     for at, config in enumerate(settings):
         shown = [column[at] for column in columns.values()]
-        writer.writerow([_cell(value) for value in (*shown, *(config[name] for name in names))])
+        writer.writerow([_csv_cell(value) for value in (*shown, *(config[name] for name in names))])
     return lines.getvalue()
 
 
@@ -82,25 +88,25 @@ def curves_csv(store: Store, runs: Sequence[Run]) -> str:
     return lines.getvalue()
 
 
-def _cell(value: object) -> object:
+def _csv_cell(value: object) -> object:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     return spreadsheet_text(value) if isinstance(value, str) else value
 
 
-def _start_again(store: Store, runs: Sequence[Run], launch: Launch) -> None:
+def _rerun(store: Store, runs: Sequence[Run], launch: Launch) -> None:
     """Queue new runs of the same settings, and pick them."""
     try:
         launch.submit(store, [replace(run.config, name="") for run in runs])
     except DistillError as error:
         show_error(error)
     if launch.runs:
-        table.pick(launch.runs)
+        table.select(launch.runs)
         words = "A new run is" if len(launch.runs) == 1 else f"{len(launch.runs)} new runs are"
         st.toast(f"{words} in the queue.", icon=":material/replay:")
 
 
-def _tags(store: Store, runs: Sequence[Run]) -> None:
+def _draw_tags(store: Store, runs: Sequence[Run]) -> None:
     with st.popover("Tags", icon=":material/sell:", key="runs.tagging"):
         common = [tag for tag in runs[0].tags if all(tag in run.tags for run in runs)]
         given = st.text_input("Tag", key="runs.tag", placeholder="For example: paper")
@@ -113,21 +119,21 @@ def _tags(store: Store, runs: Sequence[Run]) -> None:
         )
         for tag in common:
             st.button(
-                plain(f"Remove {tag}"),
+                escape_markdown(f"Remove {tag}"),
                 key=f"runs.remove_tag.{tag}",
                 type="tertiary",
                 icon=":material/close:",
-                on_click=_try,
+                on_click=_show_error_of,
                 args=(partial(store.retag, [run.id for run in runs], (), (tag,)),),
             )
 
 
 def _add_tags(store: Store, runs: Sequence[Run]) -> None:
-    _try(partial(store.retag, [run.id for run in runs], st.session_state["runs.tag"].split(","), ()))
+    _show_error_of(partial(store.retag, [run.id for run in runs], st.session_state["runs.tag"].split(","), ()))
     st.session_state["runs.tag"] = ""
 
 
-def _downloads(store: Store, runs: Sequence[Run]) -> None:
+def _draw_downloads(store: Store, runs: Sequence[Run]) -> None:
     st.download_button(
         "Curves, CSV",
         partial(curves_csv, store, runs),
@@ -139,13 +145,13 @@ def _downloads(store: Store, runs: Sequence[Run]) -> None:
     )
 
 
-def _deletion(store: Store, runs: Sequence[Run]) -> None:
+def _draw_delete_confirmation(store: Store, runs: Sequence[Run]) -> None:
     """Ask whether runs are to be deleted, and say what cannot be."""
     used = {run.id: deletion.student_users(store, run.id) for run in runs}
     free = [run for run in runs if not used[run.id]]
     for run in runs:
         if used[run.id]:
-            st.caption(plain(f"{run.title} stays: its student is used by {', '.join(used[run.id])}."))
+            st.caption(escape_markdown(f"{run.title} stays: its student is used by {', '.join(used[run.id])}."))
     if not free:
         return
     space = f"{sum(deletion.size(run.id) for run in free) / 1e6:,.0f} MB"
@@ -153,8 +159,8 @@ def _deletion(store: Store, runs: Sequence[Run]) -> None:
     st.warning(f"Curves, log and student of {whose} will be deleted, {space}. This cannot be undone.")
     with st.container(horizontal=True):
         if st.button("Delete for good", type="primary", icon=":material/delete_forever:", key="runs.delete_sure"):
-            _try(partial(_delete, store, free))
-        st.button("Keep", key="runs.keep", on_click=_ask, args=((),))
+            _show_error_of(partial(_delete, store, free))
+        st.button("Keep", key="runs.keep", on_click=_confirm_delete, args=((),))
 
 
 def _delete(store: Store, runs: Sequence[Run]) -> None:
@@ -164,20 +170,20 @@ def _delete(store: Store, runs: Sequence[Run]) -> None:
             deletion.delete_run(store, run.id)
             gone.add(run.id)
     finally:
-        table.pick([run_id for run_id in table.picked() if run_id not in gone])
-        _ask(())
+        table.select([run_id for run_id in table.selected_ids() if run_id not in gone])
+        _confirm_delete(())
     st.rerun()
 
 
-def _ask(runs: Sequence[Run]) -> None:
-    st.session_state[SURE] = [run.id for run in runs]
+def _confirm_delete(runs: Sequence[Run]) -> None:
+    st.session_state[CONFIRMING] = [run.id for run in runs]
 
 
 def _counted(words: str, runs: Sequence[Run]) -> str:
     return words if len(runs) == 1 else f"{words} ({len(runs)})"
 
 
-def _try(action: Callable[[], object]) -> None:
+def _show_error_of(action: Callable[[], object]) -> None:
     try:
         action()
     except DistillError as error:

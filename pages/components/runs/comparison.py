@@ -12,7 +12,7 @@ from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.summary import Outcome, data_words
-from pages.components.page_frame import page_link, plain
+from pages.components.page_frame import escape_markdown, page_link
 from pages.components.palette import RUNS
 from pages.components.run import markup
 from pages.components.run.estimate import exactly
@@ -21,7 +21,7 @@ from pages.components.run.setting_labels import used_settings
 _COLORS = "runs.colors"  # in the session: the place in RUNS of every picked run
 
 
-def colors_of(runs: Sequence[Run]) -> dict[str, str]:
+def run_colors(runs: Sequence[Run]) -> dict[str, str]:
     """Return each picked run's colour by id: a run keeps its own as long as it is picked, whatever else is."""
     before: dict[str, int] = st.session_state.get(_COLORS, {})
     kept = {run.id: before[run.id] for run in runs if run.id in before}
@@ -35,22 +35,22 @@ def colors_of(runs: Sequence[Run]) -> dict[str, str]:
 
 def draw_legend(outcomes: Sequence[Outcome], colors: Mapping[str, str]) -> None:
     """Draw a line for each picked run: its colour, its name as a link to its page, and what it reached."""
-    with st.container(key="picked", gap=None):
+    with st.container(key="selected_runs", gap=None):
         for outcome in outcomes:
             run = outcome.run
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 st.html(markup.swatch(colors[run.id]), width="content")
-                page_link("pages/distill.py", plain(markup.name(run)), run=run.id)
+                page_link("pages/distill.py", escape_markdown(markup.display_name(run)), run=run.id)
                 metric = task_metric_title(get_task(run.config.task).metric)
                 last = None if outcome.measured_at is None else (outcome.measured_at, outcome.score)
                 when = "" if outcome.seconds is None else exactly(outcome.seconds)
-                st.html(markup.row(run, metric, last, when), width="stretch")
+                st.html(markup.run_row(run, metric, last, when), width="stretch")
 
 
 def draw_differences(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
     """Draw in what the picked runs' settings and data differ, or all of them."""
     with st.container(horizontal=True, vertical_alignment="center", key="differences_title"):
-        st.html(markup.title("Settings"), width="stretch")
+        st.html(markup.heading("Settings"), width="stretch")
         everything = len(runs) == 1 or st.toggle("All, not only the differences", key="runs.all_settings")
     if any(run.device is None for run in runs):  # what `auto` came to is not known of all
         columns = [used_settings(replace(run, device=None)) for run in runs]
@@ -72,7 +72,9 @@ def columns_that_differ(columns: Sequence[Mapping[str, str]]) -> dict[str, list[
 
 def differences_html(runs: Sequence[Run], rows: Mapping[str, Sequence[str]], colors: Mapping[str, str]) -> str:
     """Return settings as a table, a column a run, headed in its colour."""
-    heads = "".join(f'<th style="--dot:{colors[run.id]}"><bdi>{escape(markup.name(run))}</bdi></th>' for run in runs)
+    heads = "".join(
+        f'<th style="--dot:{colors[run.id]}"><bdi>{escape(markup.display_name(run))}</bdi></th>' for run in runs
+    )
     body = "".join(
         f"<tr><th>{escape(label)}</th>{''.join(f'<td><bdi>{escape(value)}</bdi></td>' for value in values)}</tr>"
         for label, values in rows.items()

@@ -22,20 +22,20 @@ from distill_core.runs.metric_names import (
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from pages.components.run import markup
-from pages.components.run.curves import steps_shown
+from pages.components.run.curves import axis_steps
 from pages.components.streaming_chart import Level, Line, Notes, Panel, Points, draw, send
 
 FEED = "overlay"
-MOST_RUNS = 24  # that are drawn
+MAX_RUNS = 24  # that are drawn
 NAMES_SECONDS = 10.0  # how long it may take until a new metric of a run at work is offered
 
 
 def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
     """Draw two charts: what was evaluated, and any other of the runs' curves; both come as the visitor picks them."""
-    if len(runs) > MOST_RUNS:
-        st.caption(f"Curves of the first {MOST_RUNS} are drawn.")
-        runs = runs[:MOST_RUNS]
-    known = list(dict.fromkeys(name for run in runs for name in _names(store, run)))
+    if len(runs) > MAX_RUNS:
+        st.caption(f"Curves of the first {MAX_RUNS} are drawn.")
+        runs = runs[:MAX_RUNS]
+    known = list(dict.fromkeys(name for run in runs for name in _measured_names(store, run)))
     evaluated = [name for name in known if name.startswith(EVALUATED)]
     others = [name for name in known if name not in evaluated and name != STEP_SECONDS]
     if not known:
@@ -47,14 +47,14 @@ def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -
         zip(st.columns(2, gap="medium"), (evaluated, others or known), ((first, SIGNED_COSINE), (LOSS,)), strict=True)
     ):
         with column:
-            name = _choose(names, usual, f"runs.curve{at}")
+            name = _draw_curve_choice(names, usual, f"runs.curve{at}")
             if name is not None:
-                points |= _drawn(store, runs, colors, name, f"runs_chart{at}")
+                points |= _draw_chart(store, runs, colors, name, f"runs_chart{at}")
     stamp = sha256(repr([(run.id, run.started) for run in runs]).encode()).hexdigest()[:12]
     send(FEED, stamp, points)
 
 
-def _choose(names: Sequence[str], usual: Sequence[str], key: str) -> str | None:
+def _draw_curve_choice(names: Sequence[str], usual: Sequence[str], key: str) -> str | None:
     """Draw the choice of a curve; the first of the usual ones stands there at first."""
     if st.session_state.get(key) not in names:
         st.session_state.pop(key, None)
@@ -70,26 +70,26 @@ def _choose(names: Sequence[str], usual: Sequence[str], key: str) -> str | None:
     )
 
 
-def _drawn(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: str, key: str) -> dict[str, Points]:
+def _draw_chart(store: Store, runs: Sequence[Run], colors: Mapping[str, str], name: str, key: str) -> dict[str, Points]:
     """Mount the chart of one metric of the runs, and return its points."""
     lines = [
         Line(
             f"{run.id} {name}",
-            markup.name(run),
+            markup.display_name(run),
             colors[run.id],
             batch=run.config.batch_size,
             clock=f"{run.id} {STEP_SECONDS}",
         )
         for run in runs
     ]
-    steps = max(map(steps_shown, runs))
+    steps = max(map(axis_steps, runs))
     panel = Panel(lines, bounded=name.startswith(EVALUATED))
-    notes = Notes(levels=_levels(store, runs, name))
+    notes = Notes(levels=_reference_levels(store, runs, name))
     draw(key, FEED, {metric_title(name): [panel]}, alt=metric_title(name), steps=steps, notes=notes)
     return {f"{run.id} {one}": _points(store, run, one) for run in runs for one in (name, STEP_SECONDS)}
 
 
-def _levels(store: Store, runs: Sequence[Run], name: str) -> list[Level]:
+def _reference_levels(store: Store, runs: Sequence[Run], name: str) -> list[Level]:
     """Return what a validation metric is to be seen beside, where that is the same for all runs: teacher and chance."""
     tasks, metric = {run.config.task for run in runs}, name.removeprefix(VALIDATION)
     if len(tasks) > 1 or metric == name:
@@ -101,24 +101,24 @@ def _levels(store: Store, runs: Sequence[Run], name: str) -> list[Level]:
     return levels
 
 
-def _names(store: Store, run: Run) -> list[str]:
-    return _measured(store, *_key(store, run), int(time.time() // NAMES_SECONDS) if run.active else 0)
+def _measured_names(store: Store, run: Run) -> list[str]:
+    return _names_of_attempt(store, *_attempt_key(store, run), int(time.time() // NAMES_SECONDS) if run.active else 0)
 
 
 def _points(store: Store, run: Run, name: str) -> Points:
     """Return a curve, (step, value); that of a run that has ended is read once."""
     if run.active:
         return [(point.step, point.value) for point in store.metrics(run.id, names=(name,))]
-    return _kept(store, *_key(store, run), name)
+    return _ended_points(store, *_attempt_key(store, run), name)
 
 
-def _key(store: Store, run: Run) -> tuple[str, str, float | None, float | None]:
+def _attempt_key(store: Store, run: Run) -> tuple[str, str, float | None, float | None]:
     """Return what tells the attempts of all runs apart."""
     return str(store.path), run.id, run.started, run.ended
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _measured(
+def _names_of_attempt(
     _store: Store, path: str, run_id: str, started: float | None, ended: float | None, moment: int
 ) -> list[str]:
     del path, started, ended, moment  # part of the key
@@ -126,6 +126,8 @@ def _measured(
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _kept(_store: Store, path: str, run_id: str, started: float | None, ended: float | None, name: str) -> Points:
+def _ended_points(
+    _store: Store, path: str, run_id: str, started: float | None, ended: float | None, name: str
+) -> Points:
     del path, started, ended  # part of the key
     return [(point.step, point.value) for point in _store.metrics(run_id, names=(name,))]

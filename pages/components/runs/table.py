@@ -19,12 +19,12 @@ from distill_core.runs.run import ACTIVE, ENDED, Run
 from distill_core.runs.summary import Outcome, matching, tags_of
 from pages.components.run import markup
 
-PICKED = "run"  # in the page's address, once for each
-ROW_HEIGHT, MOST_HEIGHT = 35, 460  # pixels
+SELECTED = "run"  # in the page's address, once for each
+ROW_HEIGHT, MAX_HEIGHT = 35, 460  # pixels
 
 
 @dataclass(frozen=True)
-class Filter:
+class RunFilter:
     """Which runs are listed; what is empty lets every run pass."""
 
     words: str = ""
@@ -38,17 +38,17 @@ class Filter:
         return matching(outcomes, self.words, self.states, self.tasks, self.methods, self.tags)
 
 
-def picked() -> list[str]:
+def selected_ids() -> list[str]:
     """Return the ids of the picked runs, as they stand in the page's address."""
-    return list(dict.fromkeys(st.query_params.get_all(PICKED)))
+    return list(dict.fromkeys(st.query_params.get_all(SELECTED)))
 
 
-def pick(run_ids: Sequence[str]) -> None:
+def select(run_ids: Sequence[str]) -> None:
     """Put the runs that are picked into the page's address."""
-    st.query_params[PICKED] = list(run_ids)
+    st.query_params[SELECTED] = list(run_ids)
 
 
-def choose_filter(outcomes: Sequence[Outcome]) -> Filter:
+def draw_filter(outcomes: Sequence[Outcome]) -> RunFilter:
     """Draw the filters; each offers what there are runs of."""
     runs = [outcome.run for outcome in outcomes]
     with st.container(horizontal=True, vertical_alignment="bottom", key="runs_filter"):
@@ -60,32 +60,32 @@ def choose_filter(outcomes: Sequence[Outcome]) -> Filter:
             persist_state="session",
             help="Every word must occur in a run’s name, id, note, tags, method, task, models or in why it ended.",
         )
-        states = _several("State", [state for state in (*ACTIVE, *ENDED) if state in {run.status for run in runs}])
+        states = _draw_choice("State", [state for state in (*ACTIVE, *ENDED) if state in {run.status for run in runs}])
         tasks = {name: task.short_title for name, task in TASKS.items() if name in {run.config.task for run in runs}}
         methods = {
             name: method.title
             for name, method in DISTILLATION_METHODS.items()
             if name in {run.config.method for run in runs}
         }
-        chosen = _several("Task", list(tasks), tasks), _several("Method", list(methods), methods)
+        chosen = _draw_choice("Task", list(tasks), tasks), _draw_choice("Method", list(methods), methods)
         known = tags_of(outcomes)
-        tags = _several("Tags", known) if known else ()
-    return Filter(words or "", states, *chosen, tags)
+        tags = _draw_choice("Tags", known) if known else ()
+    return RunFilter(words or "", states, *chosen, tags)
 
 
 def draw_table(outcomes: Sequence[Outcome]) -> None:
     """Draw runs as a table, the picked ones ticked; ticking picks."""
     ids = [outcome.run.id for outcome in outcomes]
-    chosen = set(picked())
+    chosen = set(selected_ids())
     order = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]  # rows are ticked by their place
     key = f"runs.table.{order}.{st.session_state.get('runs.cleared', 0)}"
     st.dataframe(
-        columns(outcomes),
+        table_columns(outcomes),
         hide_index=True,
-        height=min(ROW_HEIGHT * (len(ids) + 1) + 3, MOST_HEIGHT),
-        column_config=_settings(outcomes),
+        height=min(ROW_HEIGHT * (len(ids) + 1) + 3, MAX_HEIGHT),
+        column_config=_column_config(outcomes),
         key=key,
-        on_select=lambda: _ticked(key, ids),
+        on_select=lambda: _select_ticked(key, ids),
         selection_mode="multi-row",
         selection_default={"selection": {"rows": [at for at, run_id in enumerate(ids) if run_id in chosen]}},
         placeholder="–",
@@ -93,27 +93,27 @@ def draw_table(outcomes: Sequence[Outcome]) -> None:
     )
 
 
-def clear() -> None:
+def clear_selection() -> None:
     """Pick no run; the table forgets its ticks."""
-    pick([])
+    select([])
     st.session_state["runs.cleared"] = st.session_state.get("runs.cleared", 0) + 1
 
 
-def columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+def table_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     """Return the table's columns; a number that is not there is None."""
     runs = [outcome.run for outcome in outcomes]
     return {
-        "Name": [markup.name(run) for run in runs],
+        "Name": [markup.display_name(run) for run in runs],
         "State": [run.status for run in runs],
         "Task": [TASKS[run.config.task].short_title for run in runs],
         "Method": [DISTILLATION_METHODS[run.config.method].title for run in runs],
-        "Student": [markup.begins(run.config) for run in runs],
-        "Metric": [_known(outcome.score) for outcome in outcomes],
-        "Best": [_known(outcome.best) for outcome in outcomes],
-        "Agreement": [_known(outcome.agreement) for outcome in outcomes],
+        "Student": [markup.student_words(run.config) for run in runs],
+        "Metric": [_finite(outcome.score) for outcome in outcomes],
+        "Best": [_finite(outcome.best) for outcome in outcomes],
+        "Agreement": [_finite(outcome.agreement) for outcome in outcomes],
         "Steps": [run.step for run in runs],
         "Minutes": [None if outcome.seconds is None else outcome.seconds / 60 for outcome in outcomes],
-        "MB": [_size(run) / 1e6 for run in runs],
+        "MB": [_disk_size(run) / 1e6 for run in runs],
         "Created": [datetime.fromtimestamp(run.created) for run in runs],
         "Tags": [list(run.tags) for run in runs],
         "Seed": [run.config.seed for run in runs],
@@ -121,7 +121,7 @@ def columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     }
 
 
-def _settings(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
+def _column_config(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
     metrics = {task_metric_title(TASKS[outcome.run.config.task].metric) for outcome in outcomes}
     named = metrics.pop().capitalize() if len(metrics) == 1 else "Metric"
     column = st.column_config
@@ -144,7 +144,7 @@ def _settings(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
     }
 
 
-def _several(label: str, options: Sequence[str], titles: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def _draw_choice(label: str, options: Sequence[str], titles: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Draw a choice of any number of options; what is chosen and has gone from the options goes from the choice."""
     key = f"runs.{label.lower()}"
     if key in st.session_state:
@@ -161,28 +161,28 @@ def _several(label: str, options: Sequence[str], titles: Mapping[str, str] | Non
     return tuple(chosen)
 
 
-def _ticked(key: str, ids: Sequence[str]) -> None:
+def _select_ticked(key: str, ids: Sequence[str]) -> None:
     """Pick what is ticked; runs that are picked and not listed stay picked, and each keeps its place."""
     rows = set(st.session_state[key].selection.rows)
     ticked = [run_id for at, run_id in enumerate(ids) if at in rows]
-    before = [run_id for run_id in picked() if run_id in ticked or run_id not in ids]
-    pick([*before, *(run_id for run_id in ticked if run_id not in before)])
+    before = [run_id for run_id in selected_ids() if run_id in ticked or run_id not in ids]
+    select([*before, *(run_id for run_id in ticked if run_id not in before)])
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _size(run: Run) -> int:
+def _disk_size(run: Run) -> int:
     """Return the bytes of a run on disk; those of a run that rests are counted again when its folder has changed."""
     try:
         changed = run_folder(run.id).stat().st_mtime_ns
     except OSError:
         return 0
-    return _counted(str(run_folder(run.id)), run.id, changed, time.time() if run.active else 0.0)
+    return _counted_size(str(run_folder(run.id)), run.id, changed, time.time() if run.active else 0.0)
 
 
 @st.cache_data(max_entries=2048, show_spinner=False)
-def _counted(folder: str, run_id: str, changed: int, now: float) -> int:
+def _counted_size(folder: str, run_id: str, changed: int, now: float) -> int:
     del folder, changed, now  # part of the key
     return deletion.size(run_id)

@@ -77,8 +77,8 @@ def test_a_pages_parts_have_the_leaves_a_browser_finds(store: Store) -> None:
     store.write(run_id, FAKE_TOKEN, [*shares, *points], None, [DataUsed("train", nasty, 20, "ab")])
     store.annotate(run_id, note=nasty, tags=[nasty])
     run = store.get(run_id)
-    parts = detail.run_parts(store, run, detail.gather(store, run)) | detail.row_parts(store)
-    parts["log"] = markup.log([nasty, "< 1 %"])
+    parts = detail.run_parts(store, run, detail.receive_points(store, run)) | detail.row_parts(store)
+    parts["log"] = markup.log_tail([nasty, "< 1 %"])
     assert "&lt; 1 %" in parts["loss"]
     for name, html in parts.items():
         assert split(html)[1] == Leaves(html).texts, name

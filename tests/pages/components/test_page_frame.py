@@ -5,16 +5,16 @@ import time
 
 from streamlit.testing.v1 import AppTest
 
-from pages.components.page_frame import loading, plain
+from pages.components.page_frame import escape_markdown, loading
 
 
 def test_markdown_is_shown_as_the_text_it_is() -> None:
-    assert plain("**a** :smile: $x$ <b>") == r"\*\*a\*\* \:smile\: \$x\$ \<b\>"
-    assert plain("plain words, 12 of them") == "plain words, 12 of them"
+    assert escape_markdown("**a** :smile: $x$ <b>") == r"\*\*a\*\* \:smile\: \$x\$ \<b\>"
+    assert escape_markdown("plain words, 12 of them") == "plain words, 12 of them"
 
 
 def test_addresses_are_no_links() -> None:
-    shown = plain("https://a.example/ü www.b.example mail@c.example")
+    shown = escape_markdown("https://a.example/ü www.b.example mail@c.example")
     assert shown.count("\u2060") == 3
 
 

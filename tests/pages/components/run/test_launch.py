@@ -9,7 +9,7 @@ import streamlit as st
 
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.store import Store
-from pages.components.run.launch import REFUSED, Launch, start
+from pages.components.run.launch import START_ERROR, Launch, start_run
 
 
 class CutError(BaseException):
@@ -53,10 +53,10 @@ def test_a_second_click_finds_the_run_of_the_first(store: Store, monkeypatch: py
         before, launch = len(store.runs()), Launch()
         _, address = visit(monkeypatch, cut, task="cola", seed=cut, name="once")
         try:
-            start(launch)
+            start_run(launch)
         except CutError:
             cuts += 1
-            start(launch)
+            start_run(launch)
         newest, *others = store.runs()
         assert len(others) == before
         assert (newest.config.seed, newest.name) == (cut, "once")
@@ -83,11 +83,11 @@ def test_a_second_click_that_comes_while_the_first_queues_its_run_waits_for_it(
 def test_what_cannot_be_started_is_said_and_can_be_tried_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     launch = Launch()
     session, address = visit(monkeypatch, 0, steps=0)
-    start(launch)
-    assert "steps" in str(session[REFUSED])
+    start_run(launch)
+    assert "steps" in str(session[START_ERROR])
     assert (store.runs(), dict(address)) == ([], {})
     session["distill.steps"] = 5
-    start(launch)
+    start_run(launch)
     assert [run.config.steps for run in store.runs()] == [5]
 
 

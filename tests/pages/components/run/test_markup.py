@@ -66,8 +66,8 @@ def test_the_probe_sentences_are_said_to_be_validation_examples(there: int, prob
     }
     words = markup.verdict("accuracy", series, [DataUsed("validation", "Films", there, "b")])
     assert f"on 75 % of the probe sentences, {probes} of the validation examples (before: 50 %)." in words
-    assert session.PROBE_EXAMPLES == markup.PROBES
-    assert "every ten steps" in markup.SHARE_WORDS
+    assert session.PROBE_EXAMPLES == markup.PROBE_EXAMPLES
+    assert "every ten steps" in markup.SHARE_NOTE
     assert trainer.SHARES_EVERY == 10
 
 
