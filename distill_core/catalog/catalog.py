@@ -14,6 +14,7 @@ from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError
 from distill_core.paths import ASSETS, home, run_folder
 from distill_core.storage.checkpoints import BEST, LAST, RECORD
+from distill_core.storage.encoder_families import EncoderFamily, family_settings
 from distill_core.storage.model_folder import (
     class_names,
     count_parameters,
@@ -237,6 +238,7 @@ def folder_info(model_id: str, folder: Path, kind: str, entry: UserModel | None 
     Raises ModelError naming the file that is damaged.
     """
     config, record = read_json(folder / "config.json"), read_json(folder / RECORD)
+    family = family_settings(config)  # transformers reads the usual names, too
     title, task = (entry.title, entry.task) if entry else ("", "")
     return ModelInfo(
         id=model_id,
@@ -244,9 +246,8 @@ def folder_info(model_id: str, folder: Path, kind: str, entry: UserModel | None 
         task=task or str(record.get("task", "")),
         path=folder,
         kind=kind,
-        layers=whole_number(config, "num_hidden_layers", folder)
-        or whole_number(config, "n_layers", folder),  # DistilBERT's name
-        hidden_size=whole_number(config, "hidden_size", folder) or whole_number(config, "dim", folder),
+        layers=whole_number(config, family.depth, folder) or whole_number(config, EncoderFamily.depth, folder),
+        hidden_size=whole_number(config, family.width, folder) or whole_number(config, EncoderFamily.width, folder),
         parameters=whole_number(record, "parameters", folder) or count_parameters(folder / "model.safetensors"),
         description=str(record.get("description", "")),
         architecture=str(config.get("model_type", "")),

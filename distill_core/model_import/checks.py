@@ -13,8 +13,9 @@ from distill_core.errors import DistillError, ModelError, NeedsConversion, Needs
 from distill_core.model_import.label_order import assess_answers, reorder
 from distill_core.model_import.progress import Finding, ImportStep
 from distill_core.models.class_order import check_labels, named_order
-from distill_core.models.encoder import FAMILIES, load_model
+from distill_core.models.encoder import load_model
 from distill_core.models.tokenizer_digest import loses_capitals, same_as_bundled
+from distill_core.storage.encoder_families import FAMILIES, family_settings
 from distill_core.storage.model_folder import (
     CONFIG,
     WEIGHTS,
@@ -213,7 +214,8 @@ def _label_words(folder: Path, task: str, model_id: str, reordered: bool) -> str
 
 def _classifier_words(folder: Path, model_id: str) -> str:
     shapes = weight_shapes(folder / WEIGHTS)
-    head = [name for name in shapes if name.startswith("classifier.")]
+    output_layer = family_settings(read_json(folder / CONFIG)).output_layer
+    head = [name for name in shapes if name.startswith(f"{output_layer}.")]
     if not head:
         raise ModelError(
             f"Model {model_id} has no classifier among its {len(shapes)} tensors, it is a bare encoder or a language "

@@ -20,6 +20,7 @@ from distill_core.models.class_order import check_labels
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.evaluation import gold_labels, predict_logits, predicted_answers
 from distill_core.models.tokenization import encode_all
+from distill_core.storage.encoder_families import family_settings
 from distill_core.storage.model_folder import CONFIG, WEIGHTS, read_json
 
 RARE = 0.001
@@ -94,14 +95,14 @@ def reorder(folder: Path, task: str, order: Sequence[int]) -> None:
     """
     rows = [order.index(label) for label in range(len(order))]
     tensors = load_file(folder / WEIGHTS)
-    last = "classifier.out_proj" if "classifier.out_proj.weight" in tensors else "classifier"
-    for name in (f"{last}.weight", f"{last}.bias"):
+    config = read_json(folder / CONFIG)
+    output_layer = family_settings(config).output_layer
+    for name in (f"{output_layer}.weight", f"{output_layer}.bias"):
         tensors[name] = tensors[name][rows].contiguous()
     part = folder / f"{WEIGHTS}.part"
     save_file(tensors, part, metadata={"format": "pt"})
     part.replace(folder / WEIGHTS)
     labels = get_task(task).labels
-    config = read_json(folder / CONFIG)
     config |= {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 

@@ -7,7 +7,6 @@ embedding block hands a given tensor on: no hook is set on, and nothing changed 
 """
 
 import copy
-import inspect
 import json
 import math
 import re
@@ -31,9 +30,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distill_core.errors import ModelError
-from distill_core.models.layers import recording_stack
+from distill_core.models.layers import LayerRecord, network_family, recording_stack
 from distill_core.models.tokenization import Inputs, tokenizer_errors_as
 from distill_core.storage.checkpoints import RECORD, replace_folder, sibling_path
+from distill_core.storage.encoder_families import FAMILIES, family_settings
 from distill_core.storage.model_folder import (
     CONFIG,
     WEIGHTS,
@@ -50,17 +50,6 @@ from distill_core.storage.model_folder import (
 
 transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
 
-FAMILIES = (  # config.model_type; each has its tests, others may compute something else from their embeddings
-    "albert",
-    "bert",
-    "camembert",
-    "deberta-v2",  # and v3, which is the same code
-    "distilbert",
-    "electra",
-    "mpnet",
-    "roberta",
-    "xlm-roberta",
-)
 SPARE_NUMBERS = 1_000_000  # a config may describe so many more than twice the weights: what lacks is named later
 
 
@@ -99,7 +88,7 @@ class LoadedModel:
         return int(cast(int, self.tokenizer.pad_token_id))
 
 
-class _Given(nn.Module):
+class _FixedEmbeddings(nn.Module):
     """Stands where an embedding block stood and answers with a given tensor, whatever it is asked."""
 
     def __init__(self, embeddings: Tensor) -> None:
@@ -177,7 +166,8 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         raise
     except Exception as error:  # a damaged folder raises a dozen classes in there; all mean the same to the user
         raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
-    unused = sorted(key for key in info["unexpected_keys"] if re.search(r"layer\w*\.\d", key))
+    layer_weight = re.compile(rf"\b{re.escape(network_family(network).layers)}\.\d")
+    unused = sorted(key for key in info["unexpected_keys"] if layer_weight.search(key))
     if unused:
         raise ModelError(f"Model {name}: its config describes fewer layers than its weights have ({unused[0]}, …).")
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
@@ -209,7 +199,8 @@ def _check_size(path: Path, view: Path, name: str) -> None:
     """Refuse a config of a far larger network than its weights are, before memory is taken for it."""
     config, shapes = read_json(path / CONFIG), weight_shapes(path / WEIGHTS)
     class_names(config, path / CONFIG)
-    layers = max(config.get("num_hidden_layers", 0), config.get("n_layers", 0))
+    depth_names = {"num_hidden_layers", family_settings(config).depth}  # transformers reads either
+    layers = max(config.get(name, 0) for name in depth_names)
     held = sum(math.prod(shape) for _, shape in shapes.values())
     if layers > len(shapes):  # building modules takes time; where layers share their weights, too, tensors are more
         raise ModelError(f"Model {name}: its config describes {layers} layers, its weights are {len(shapes)} tensors.")
@@ -301,7 +292,7 @@ def embed(
     if padding is not None:
         counted = (inputs.input_ids != padding).long()
         keywords["position_ids"] = counted.cumsum(dim=1) * counted + padding
-    if "mask" in inspect.signature(block.forward).parameters:  # DeBERTa: zero at padding
+    if network_family(network).embeddings_take_mask:
         keywords["mask"] = inputs.attention_mask
     return cast(Tensor, block(input_ids=inputs.input_ids if ids is None else ids, **keywords))
 
@@ -313,13 +304,28 @@ def logits_from_embeddings(
     return _run(network, inputs, embeddings, {})
 
 
+def logits_and_layers(
+    network: PreTrainedModel,
+    embeddings: Float[Tensor, "batch token width"],
+    inputs: Inputs,
+    *,
+    projections: bool = False,
+) -> tuple[Float[Tensor, "batch class"], tuple[LayerRecord, ...]]:
+    """Return the same logits, and a record of each layer in order: the state it received, part of one graph.
+
+    `projections`: record the query, key and value projections of each layer, too.
+    """
+    name, stack, recorder = recording_stack(_base(network), projections)
+    logits = _run(network, inputs, embeddings, {name: stack})
+    return logits, recorder.records
+
+
 def logits_and_states(
     network: PreTrainedModel, embeddings: Float[Tensor, "batch token width"], inputs: Inputs
 ) -> tuple[Float[Tensor, "batch class"], tuple[Float[Tensor, "batch token width"], ...]]:
     """Return the same logits, and the state after each layer but the last, in order: they are part of one graph."""
-    name, stack, given = recording_stack(_base(network))
-    logits = _run(network, inputs, embeddings, {name: stack})
-    return logits, tuple(given[1:])
+    logits, layers = logits_and_layers(network, embeddings, inputs)
+    return logits, tuple(layer.state for layer in layers[1:])
 
 
 def _run(
@@ -329,7 +335,11 @@ def _run(
     tail = copy.copy(network)
     tail._modules = dict(network._modules)
     base = copy.copy(_base(network))
-    base._modules = {**_base(network)._modules, "embeddings": _Given(embeddings), **replaced}
+    base._modules = {
+        **_base(network)._modules,
+        network_family(network).embeddings: _FixedEmbeddings(embeddings),
+        **replaced,
+    }
     tail._modules[network.base_model_prefix] = base
     output = tail(inputs_embeds=embeddings, attention_mask=inputs.attention_mask)
     return cast(Tensor, output.logits)
@@ -355,17 +365,15 @@ def _tells_segments(network: PreTrainedModel) -> bool:
 
 
 def _padding_in_positions(network: PreTrainedModel) -> int | None:
-    """Return the token that has no position of its own, and so where positions begin; None where they begin at 0."""
-    padding = getattr(embedding_block(network), "padding_idx", None)
-    return padding if isinstance(padding, int) else None
+    """Return the id of the token that has no position and before which none begins; None where positions begin at 0."""
+    if not network_family(network).positions_skip_padding:
+        return None
+    return int(cast(int, embedding_block(network).padding_idx))
 
 
 def embedding_block(network: PreTrainedModel) -> nn.Module:
-    """Return the module that turns ids into E; ModelError for an architecture without one."""
-    block = getattr(_base(network), "embeddings", None)
-    if not isinstance(block, nn.Module):
-        raise ModelError(f"{type(network).__name__} has no embedding block this library knows.")
-    return block
+    """Return the module that turns ids into E; ModelError for an architecture without an entry in FAMILIES."""
+    return cast(nn.Module, _base(network).get_submodule(network_family(network).embeddings))
 
 
 def embed_width(network: PreTrainedModel) -> int:

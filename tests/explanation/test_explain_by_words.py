@@ -17,7 +17,9 @@ from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Inputs, collate, encode, written_words
-from tests.support.tiny_architectures import BERT_MARKS, FAMILIES, family_model
+from tests.support.tiny_architectures import family_model
+from tests.support.tiny_families import FAMILIES
+from tests.support.tiny_tokenizers import BERT_SPECIAL_TOKENS
 
 TEXT = "the actings was slowly, but the music is good."
 each_method = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
@@ -26,7 +28,7 @@ each_method = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 def model_of(name: str, labels: tuple[str, ...] = ("negative", "positive"), limit: int = 64) -> LoadedModel:
     """Return a tiny random model of a family, with these classes."""
     found = family_model(name, classes=len(labels))
-    return replace(found, labels=labels, tokenizer=FAMILIES[name].sort.tokenizer(limit))
+    return replace(found, labels=labels, tokenizer=FAMILIES[name].tokenizer_kind.tokenizer(limit))
 
 
 def with_another_mark(model: LoadedModel) -> LoadedModel:
@@ -35,7 +37,7 @@ def with_another_mark(model: LoadedModel) -> LoadedModel:
     vocabulary = core["model"]["vocab"]
     core["model"]["vocab"] = {token.replace("##", "@@"): index for token, index in vocabulary.items()}
     core["model"]["continuing_subword_prefix"] = "@@"
-    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), BERT_MARKS, strict=True))
+    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), BERT_SPECIAL_TOKENS, strict=True))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(core)),
         model_max_length=64,

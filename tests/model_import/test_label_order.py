@@ -20,7 +20,8 @@ from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel, load_model, logits, save_model
 from distill_core.models.tokenization import collate, encode
 from tests.support.tiny import tiny_folder, tiny_model
-from tests.support.tiny_architectures import FAMILIES, family_network
+from tests.support.tiny_architectures import family_network
+from tests.support.tiny_families import FAMILIES
 
 
 def without_names(model_id: str, folder: Path, rows: tuple[int, ...]) -> Path:
@@ -110,7 +111,7 @@ def test_classes_named_in_another_order_are_put_right_in_a_copy(family: str, tmp
     network = family_network(family, classes=3)
     names = {0: "CONTRADICTION", 1: "entailment", 2: "neutral"}
     network.config.id2label, network.config.label2id = names, {name: index for index, name in names.items()}
-    save_model(network, FAMILIES[family].sort.tokenizer(), tmp_path / "m", {})
+    save_model(network, FAMILIES[family].tokenizer_kind.tokenizer(), tmp_path / "m", {})
     (tmp_path / "m" / "distill.json").unlink()
     with pytest.raises(NeedsReordering, match="orders its classes CONTRADICTION, entailment, neutral"):
         list(add_folder(tmp_path / "m", "mnli"))

@@ -16,7 +16,8 @@ from distill_core.models.encoder import embed, load_model, logits, logits_from_e
 from distill_core.models.layers import keep_layers
 from distill_core.storage.model_folder import check_settings
 from tests.support.tiny import WORDS, random_inputs, tiny_folder, tiny_model, tiny_network
-from tests.support.tiny_architectures import FAMILIES, family_network
+from tests.support.tiny_architectures import family_network
+from tests.support.tiny_families import FAMILIES
 
 
 @pytest.mark.parametrize("pair", [False, True])
@@ -188,7 +189,7 @@ def test_a_folder_without_a_tokenizer_is_refused_where_transformers_makes_an_emp
 
 
 def test_a_byte_pair_vocabulary_of_years_ago_is_enough(tmp_path: Path) -> None:
-    network, tokenizer = family_network("roberta"), FAMILIES["roberta"].sort.tokenizer()
+    network, tokenizer = family_network("roberta"), FAMILIES["roberta"].tokenizer_kind.tokenizer()
     save_model(network, tokenizer, tmp_path / "m", {})
     new = load_model(tmp_path / "m")
     made = json.loads((tmp_path / "m" / "tokenizer.json").read_text(encoding="utf-8"))["model"]

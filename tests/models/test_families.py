@@ -19,22 +19,23 @@ from distill_core.config.methods import DISTILLATION_METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, TokensDifferError
 from distill_core.explanation.explain import explain
-from distill_core.models import encoder
 from distill_core.models.encoder import (
     LoadedModel,
     embed,
     embedding_block,
     load_model,
     logits,
+    logits_and_layers,
     logits_and_states,
     logits_from_embeddings,
     make_trainable,
     save_model,
 )
-from distill_core.models.layers import keep_layers
+from distill_core.models.layers import attention_heads, keep_layers
 from distill_core.models.tokenization import Inputs, collate, encode
 from distill_core.objectives import make_objective
 from distill_core.runs.events import Measured
+from distill_core.storage.encoder_families import FAMILIES as ENCODERS
 from distill_core.training.session import prepare
 from distill_core.training.trainer import student_pass
 from tests.support.attribution_laws import (
@@ -45,21 +46,21 @@ from tests.support.attribution_laws import (
     target_of,
 )
 from tests.support.tiny_architectures import (
-    FAMILIES,
     family_inputs,
     family_model,
     family_network,
     family_rows,
     sentiment_folder,
 )
+from tests.support.tiny_families import FAMILIES
 
-COUNTING = ("roberta", "xlm-roberta", "camembert", "mpnet")  # positions are counted by what is no padding
+COUNTING = [name for name, tiny in FAMILIES.items() if ENCODERS[tiny.model_type].positions_skip_padding]
 each_family = pytest.mark.parametrize("name", FAMILIES)
 each_method = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 
 
 def test_all_families_are_tested() -> None:
-    assert {family.kind for family in FAMILIES.values()} == set(encoder.FAMILIES)
+    assert {family.model_type for family in FAMILIES.values()} == set(ENCODERS)
 
 
 @each_family
@@ -94,14 +95,43 @@ def test_states_between_the_layers_are_those_of_the_plain_network(name: str) -> 
 
 
 @each_family
+def test_recorded_projections_give_the_attention_of_the_plain_network(name: str) -> None:
+    model = family_model(name, layers=3)
+    inputs = family_inputs(model)
+    embeddings = embed(model.network, inputs).requires_grad_(True)
+    found, layers = logits_and_layers(model.network, embeddings, inputs, projections=True)
+    assert torch.equal(found, logits_from_embeddings(model.network, embeddings, inputs))
+    assert len(layers) == 3
+    base, encoder = model.network.base_model, ENCODERS[FAMILIES[name].model_type]
+    groups = base.get_submodule(encoder.layers)
+    for index, layer in enumerate(layers):
+        attention = groups[0 if encoder.shares_layers else index].get_submodule(encoder.attention)
+        for projection, ours in zip(encoder.projections, (layer.query, layer.key, layer.value), strict=True):
+            assert ours is not None
+            torch.testing.assert_close(ours, attention.get_submodule(projection)(layer.state))
+    query, key = (
+        part.unflatten(-1, (attention_heads(model.network), -1)) for part in (layers[-1].query, layers[-1].key)
+    )
+    if not name.startswith("deberta") and name != "mpnet":  # these add relative positions to the scores
+        scores = torch.einsum("bqhd,bkhd->bhqk", query, key) / query.shape[-1] ** 0.5
+        scores = scores.masked_fill(~inputs.mask[:, None, None, :], -torch.inf)
+        kept = {} if inputs.token_type_ids is None else {"token_type_ids": inputs.token_type_ids}
+        plain = model.network(
+            input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, output_attentions=True, **kept
+        )
+        torch.testing.assert_close(scores.softmax(-1), plain.attentions[-1], rtol=1e-5, atol=1e-5)
+    assert torch.autograd.grad(layers[-1].query.sum(), embeddings)[0].abs().max() > 0  # part of one graph
+    assert not any(layer.query is not None for layer in logits_and_layers(model.network, embeddings, inputs)[1])
+
+
+@each_family
 def test_segments_count_where_there_are_any_and_do_no_harm_elsewhere(name: str) -> None:
     model = family_model(name)
     inputs = family_inputs(model)
     types = torch.zeros_like(inputs.input_ids)
     types[1, 5:] = 1  # also from a tokenizer that tells types to a network without
     found = [logits(model.network, replace(inputs, token_type_ids=case)) for case in (types, torch.zeros_like(types))]
-    told_apart = name in ("bert", "albert", "electra", "deberta-absolute")
-    assert torch.equal(*found) != told_apart
+    assert torch.equal(*found) != FAMILIES[name].uses_segments
     with_types = replace(inputs, token_type_ids=types)
     ours = logits_from_embeddings(model.network, embed(model.network, with_types), with_types)
     torch.testing.assert_close(ours, found[0], rtol=1e-5, atol=1e-5)
@@ -275,11 +305,11 @@ def test_a_saved_model_loads_with_the_same_answers(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("told", [False, True])
 def test_segments_are_told_unless_the_folder_says_otherwise(told: bool, tmp_path: Path) -> None:
-    tiny = FAMILIES["albert"].sort
+    tiny = FAMILIES["albert"].tokenizer_kind
     pieces = json.loads(tiny.tokenizer().backend_tokenizer.to_str())["model"]["vocab"]
     tokenizer = AlbertTokenizer(vocab=[tuple(piece) for piece in pieces], model_max_length=64)
     if told:
-        tokenizer = replace(tiny, types=False).tokenizer()  # writes its model_input_names
+        tokenizer = replace(tiny, gives_segments=False).tokenizer()  # writes its model_input_names
     save_model(family_network("albert"), tokenizer, tmp_path / "m", {})
     assert encode(tokenizer, "good film", "bad plot").types is None
     types = encode(load_model(tmp_path / "m").tokenizer, "good film", "bad plot").types
@@ -383,7 +413,7 @@ def test_pieces_are_shown_without_their_marks_and_words_as_written(name: str) ->
     text = "the actings was slowly good !"
     about = {"teacher": sentiment(name), "students": [sentiment(name, 1)], "method": "gradient"}
     pieces, words = explain("sst2", text, **about), explain("sst2", text, units="words", **about)
-    assert any(token.startswith(FAMILIES[name].start or "##") for token in pieces.tokens)
+    assert any(token.startswith(FAMILIES[name].word_start or "##") for token in pieces.tokens)
     assert "".join(pieces.shown[1:-1]).replace("␣", "") == text.replace(" ", "")
     assert words.tokens == words.shown == tuple(text.split())
 

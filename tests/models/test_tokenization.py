@@ -25,7 +25,7 @@ from distill_core.models.tokenization import (
     written_words,
 )
 from tests.support.tiny import tiny_tokenizer
-from tests.support.tiny_architectures import FAMILIES
+from tests.support.tiny_families import FAMILIES
 
 TOKENIZER = tiny_tokenizer()
 SORTS = ("bert", "roberta", "albert")  # word pieces, bytes, Unigram
@@ -34,7 +34,7 @@ each_sort = pytest.mark.parametrize("sort", SORTS)
 
 def joined(sort: str, text: str, text_pair: str | None = None) -> dict[str, str]:
     """Return the text's words as written, each with its pieces as shown."""
-    row = encode(FAMILIES[sort].sort.tokenizer(), text, text_pair)
+    row = encode(FAMILIES[sort].tokenizer_kind.tokenizer(), text, text_pair)
     found = dict.fromkeys(written_words(text, text_pair), "")
     for shown, word in zip(row.shown, row.words, strict=True):
         if word is not None:
@@ -47,7 +47,7 @@ def test_a_word_is_a_stretch_between_blanks_for_every_tokenizer(sort: str) -> No
     for blank in (" ", "\t", "\r\n", "\u00a0", "\u2003", "\u2028", "\u3000", "   "):
         text = f"{blank}the actings{blank}was, slowly!"
         assert written_words(text, "not good.") == ("the", "actings", "was,", "slowly!", "not", "good.")
-        found = encode(FAMILIES[sort].sort.tokenizer(), text, "not good.")
+        found = encode(FAMILIES[sort].tokenizer_kind.tokenizer(), text, "not good.")
         assert sorted({word for word in found.words if word is not None}) == list(range(6))
         for word in range(6):
             assert {found.segments[at] for at, own in enumerate(found.words) if own == word} == {int(word > 3)}
@@ -55,7 +55,7 @@ def test_a_word_is_a_stretch_between_blanks_for_every_tokenizer(sort: str) -> No
 
 @pytest.mark.parametrize("blank", [" ", "\t", "\n", "\u00a0", "\u2003", "\u2028", "\u202f", "\u3000"])
 def test_deberta_cuts_at_every_blank_and_lacks_none(blank: str) -> None:
-    pieces = [(mark, 0.0) for mark in FAMILIES["deberta-v3"].sort.marks]
+    pieces = [(mark, 0.0) for mark in FAMILIES["deberta-v3"].tokenizer_kind.special_tokens]
     pieces += [(f"▁{word}", -3.0) for word in ("good", "film")] + [("film", -5.0)]
     row = encode(DebertaV2Tokenizer(vocab=pieces, unk_id=3), f"good{blank}film{blank}{blank}bad{blank}")
     assert row.tokens[:3] == ("[CLS]", "▁good", "▁film")
@@ -64,7 +64,7 @@ def test_deberta_cuts_at_every_blank_and_lacks_none(blank: str) -> None:
 
 
 def test_a_blank_that_a_vocabulary_lacks_is_not_a_word_it_lacks() -> None:
-    core = json.loads(FAMILIES["albert"].sort.tokenizer().backend_tokenizer.to_str())
+    core = json.loads(FAMILIES["albert"].tokenizer_kind.tokenizer().backend_tokenizer.to_str())
     core["model"]["vocab"] = [piece for piece in core["model"]["vocab"] if piece[0] != "▁"]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(core)), unk_token="<unk>")
     row = encode(tokenizer, "good  film")
@@ -86,7 +86,7 @@ def test_control_characters_do_not_part_words_as_some_tokenizers_delete_them() -
 
 
 def test_blanks_of_their_own_go_with_the_word_they_lead_to() -> None:
-    row = encode(FAMILIES["roberta"].sort.tokenizer(), "the  film\n ")
+    row = encode(FAMILIES["roberta"].tokenizer_kind.tokenizer(), "the  film\n ")
     assert row.tokens == ("<s>", "the", "Ġ", "Ġfilm", "Ġ", "Ġ", "</s>")
     assert row.words == (None, 0, 1, 1, 1, 1, None)  # after the last word, with the last
     assert row.shown == ("<s>", "the", "␣", "film", "␣", "␣", "</s>")
@@ -94,7 +94,7 @@ def test_blanks_of_their_own_go_with_the_word_they_lead_to() -> None:
 
 def test_bytes_read_as_text_and_a_part_of_a_character_as_a_placeholder() -> None:
     assert joined("roberta", "the café")["café"] == "␣caf��"  # a lone blank, letters, and two pieces of a byte each
-    tokenizer = FAMILIES["roberta"].sort.tokenizer()
+    tokenizer = FAMILIES["roberta"].tokenizer_kind.tokenizer()
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     merges = [["Ã", "©"], ["Ġ", "Ã©"], ["ð", "Ł"], ["Ġ", "ðŁ"]]
     core["model"]["merges"] += merges
@@ -108,7 +108,7 @@ def test_a_typed_mark_is_text() -> None:
     bert = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
     assert encode(bert, "C## ##ing").shown[1:-1] == ("c", "#", "#", "#", "#", "ing")
     assert joined("roberta", "Ġgood ▁bad")["Ġgood"].endswith("good")
-    assert encode(FAMILIES["bert"].sort.tokenizer(), "good").shown == ("[CLS]", "good", "[SEP]")
+    assert encode(FAMILIES["bert"].tokenizer_kind.tokenizer(), "good").shown == ("[CLS]", "good", "[SEP]")
 
 
 def test_what_cannot_be_seen_is_named() -> None:
@@ -121,7 +121,7 @@ def test_words_a_vocabulary_lacks_are_named() -> None:
     bert = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
     text = "good \u200b film \U0001f9ff !"
     assert [written_words(text)[word] for word in encode(bert, text).unread] == ["\u200b", "\U0001f9ff"]
-    assert encode(FAMILIES["roberta"].sort.tokenizer(), text).unread == ()
+    assert encode(FAMILIES["roberta"].tokenizer_kind.tokenizer(), text).unread == ()
     assert encode(bert, "good film " * 20, max_length=10).unread == ()  # cut off, not unreadable
 
 
@@ -158,7 +158,7 @@ def test_a_length_without_room_for_a_word_is_refused(length: int) -> None:
 
 @pytest.mark.parametrize("length", [3, 4])
 def test_a_length_without_room_for_more_than_special_tokens_is_refused(length: int) -> None:
-    tokenizer = FAMILIES["roberta"].sort.tokenizer()
+    tokenizer = FAMILIES["roberta"].tokenizer_kind.tokenizer()
     with pytest.raises(ConfigError, match=rf"max_length is {length}; wanted at least 5: .* and 4 special tokens"):
         encode(tokenizer, "a good film", "a bad film", length)
     row = encode(tokenizer, "a good film", "a bad film", 5)
@@ -227,7 +227,7 @@ def test_a_control_token_that_was_typed_is_plain_text(token: str) -> None:
     [("xlm-roberta", ("<s>", "</s>", "<pad>", "<mask>", "＜pad＞")), ("albert", ("<pad>", "[CLS]", "[SEP]", "[MASK]"))],
 )
 def test_a_control_token_that_is_a_piece_of_any_text_is_plain_text(sort: str, typed: tuple[str, ...]) -> None:
-    tokenizer = FAMILIES[sort].sort.tokenizer()
+    tokenizer = FAMILIES[sort].tokenizer_kind.tokenizer()
     tokenizer.backend_tokenizer.normalizer = NFKC()
     marks = set(tokenizer.all_special_tokens) - {tokenizer.unk_token}
     for mark in typed:
@@ -240,7 +240,7 @@ def test_a_control_token_that_is_a_piece_of_any_text_is_plain_text(sort: str, ty
 
 
 def test_a_control_token_that_cannot_be_broken_up_is_refused() -> None:
-    tokenizer = FAMILIES["xlm-roberta"].sort.tokenizer()
+    tokenizer = FAMILIES["xlm-roberta"].tokenizer_kind.tokenizer()
     tokenizer.pad_token = "!"
     with pytest.raises(DataError, match="The text has '!', which the model takes for a special token of its own"):
         encode(tokenizer, "good film!")
