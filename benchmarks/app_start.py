@@ -1,4 +1,4 @@
-"""From `streamlit run` to the first complete maps in a browser, with an empty and with a used application folder.
+"""The seconds from `streamlit run` to the first complete maps in a browser, with an empty and with a used home folder.
 
 python -m benchmarks.app_start     (needs Debian's chromium and requirements-dev.txt)
 """
@@ -21,19 +21,21 @@ CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-network
 
 
 def free_port() -> int:
-    """Return a loopback port nobody listens on."""
+    """Return a free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def start(home: Path) -> float:
-    """Start the app on an application folder, open home, return the seconds until agreement stands on the page."""
+def start(home: Path, checkout: Path = ROOT) -> float:
+    """Start the app of a checkout with a home folder; return the seconds until agreement is shown."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    environment = os.environ | {"DISTILL_HOME": str(home)}
+    environment = os.environ | {"DISTILL_HOME": str(home), "PYTHONPATH": str(checkout)}
     began = time.perf_counter()
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_for(f"http://127.0.0.1:{port}/_stcore/health")
         with sync_playwright() as playwright:
@@ -50,7 +52,7 @@ def start(home: Path) -> float:
 
 
 def wait_for(url: str) -> None:
-    """Return when the address answers; give up after a minute."""
+    """Wait until the address answers; exit after a minute."""
     for _ in range(600):
         try:
             urllib.request.urlopen(url, timeout=1)
@@ -62,7 +64,7 @@ def wait_for(url: str) -> None:
 
 
 def main() -> None:
-    """Measure the first start of an application folder, then the second."""
+    """Measure the first start with a new home folder, then the second."""
     with tempfile.TemporaryDirectory() as folder:
         for what in ("first start, models unpacked", "second start, maps from the cache"):
             print(f"| `streamlit run` to the first complete maps: {what} | {start(Path(folder)):.1f} s |", flush=True)
