@@ -36,7 +36,7 @@ def training() -> None:
     st.subheader("Training now", anchor=False)
     with errors_shown():
         store = resources.run_store()
-        scheduler.pump(store)  # the dead are not shown as training
+        scheduler.reconcile(store)  # the dead are not shown as training
         active = store.runs(("queued", "running"), limit=5)
         for run in active:
             done = min(run.step / max(run.config.steps, 1), 1.0)

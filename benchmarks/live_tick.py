@@ -25,10 +25,10 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.app_start import CHROMIUM_FLAGS, ROOT, free_port, wait_for
 from distill_core.config.run_config import RunConfig
-from distill_core.runs import scheduler
+from distill_core.runs import scheduler, worker_process
 from distill_core.runs.store import Store
 
-TOKEN = f"{scheduler.FOREGROUND}benchmark"
+TOKEN = f"{worker_process.FOREGROUND}benchmark"
 SERVE = """
 import sys, time
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
@@ -73,7 +73,7 @@ class Worker:
         self.run_id = scheduler.submit(store, self.config)
         store.claim(lambda name: (name,), TOKEN, only=self.run_id)
         process = psutil.Process()
-        store.attach(self.run_id, TOKEN, process.pid, scheduler.process_start(process))
+        store.attach(self.run_id, TOKEN, process.pid, worker_process.process_start(process))
         self.train(steps)
 
     def train(self, steps: int) -> None:

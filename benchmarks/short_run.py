@@ -24,12 +24,12 @@ def main(
         os.environ["DISTILL_HOME"] = folder
         store, began, first = Store(), time.perf_counter(), None
         run_id = scheduler.submit(store, RunConfig(method=method, steps=steps, source="bundled", device="cpu"))
-        scheduler.pump(store)
+        scheduler.reconcile(store)
         while store.get(run_id).active:
             if first is None and store.metrics(run_id, names=["loss"]):
                 first = time.perf_counter() - began
             time.sleep(0.2)
-            scheduler.pump(store)
+            scheduler.reconcile(store)
         total, run, latest = time.perf_counter() - began, store.get(run_id), store.latest(run_id)
         if first is None or run.state != "finished":
             raise SystemExit(f"the run ended as {run.state}: {run.reason}")

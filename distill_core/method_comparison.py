@@ -22,8 +22,9 @@ from distill_core.explanation.cache import ExplanationCache
 from distill_core.explanation.explain import explain
 from distill_core.explanation.lazy_model import ModelSource
 from distill_core.models.encoder import read_record
+from distill_core.runs.lifecycle import ACTIVE, INTERRUPTED, RunState
 from distill_core.runs.metric_names import COSINE, MEMORY_MB, SIGNED_COSINE, SPEARMAN, STEP_SECONDS, VALIDATION
-from distill_core.runs.run import ACTIVE, INTERRUPTED, Run, RunState
+from distill_core.runs.run import Run
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS, file_sha256

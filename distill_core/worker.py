@@ -9,7 +9,6 @@ going through phases that have none.
 import contextlib
 import errno
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -25,19 +24,19 @@ from typing import Any, Protocol, TextIO
 import psutil
 
 from distill_core.config.run_config import RunConfig
-from distill_core.devices import devices_for
 from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.paths import STATE_FILE, run_folder
+from distill_core.runs import lifecycle
 from distill_core.runs.events import DataUsed, Ended, Event, Measured, Note, Phase
+from distill_core.runs.lifecycle import RunState
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.metric_names import VALIDATION
-from distill_core.runs.recorder import Recorder, patiently
-from distill_core.runs.run import Run, RunState
-from distill_core.runs.scheduler import FOREGROUND, KILL_AFTER, TOKEN_VARIABLE, process_start, pump, stop, tidy
+from distill_core.runs.recorder import Recorder, retry_while_busy
+from distill_core.runs.run import Run
+from distill_core.runs.scheduler import reconcile
 from distill_core.runs.store import Store
+from distill_core.runs.worker_process import TOKEN_VARIABLE, clean_run_folder, process_start
 from distill_core.storage.checkpoints import LAST, repair_checkpoints, save_last_as_best
-
-BEAT_SECONDS = 1.0
 
 
 class Session(Protocol):
@@ -90,7 +89,7 @@ class _Work:
         """Do the run; return the state it ends in and why, in words. Raises nothing the user could mend."""
         try:
             finished = self._train()
-            patiently(self.recorder.flush)
+            retry_while_busy(self.recorder.flush)
         except DistillError as error:
             return "failed", str(error)
         except Exception as error:  # whatever it is, the run's page must say it
@@ -98,21 +97,20 @@ class _Work:
             return "failed", explain_failure(error, self._student.parent)
         if finished:
             return "finished", self._ended_early
-        kept = "the student as it was then was saved" if self._student.exists() else "there was no student yet"
-        ended = self.store.get(self.run.id).interrupted_as
-        return ended, f"{ended.capitalize()} on request at step {self._step}; {kept}."
+        kind = self.store.get(self.run.id).stop_kind
+        return lifecycle.ending_on_request(kind, self._step, self._student.exists())
 
     def flush_rest(self) -> None:
         """Write what a run that failed or was interrupted has measured, as far as the store allows."""
         try:
-            patiently(self.recorder.flush)
+            retry_while_busy(self.recorder.flush)
         except StoreError as error:
             self.say(f"the last points are not in the store: {error}")
 
-    def settle(self) -> None:
+    def clean_up(self) -> None:
         """Delete what the run needs no more. Only once it is finished in the store: until then it may have to go on."""
         try:
-            tidy(self.store, self.run.id)
+            clean_run_folder(self.store, self.run.id)
         except (OSError, StoreError) as error:
             self.say(f"what the run needs no more is still there: {error}")
 
@@ -150,7 +148,7 @@ class _Work:
             raise RunError(f"The run cannot go on: {self._student / STATE_FILE} is gone. Start a new run.")
         session = _open_session(config, checkpoint)
         self._step = session.begin
-        patiently(partial(self.store.rewind, self.run.id, self.token, session.begin or None))
+        retry_while_busy(partial(self.store.rewind, self.run.id, self.token, session.begin or None))
         if session.best == session.begin > 0:  # else killed before it could be kept as the best
             save_last_as_best(self._student.parent)
         return session
@@ -162,7 +160,7 @@ class _Work:
 
     def _save(self, session: Session) -> None:
         """Write a checkpoint and note in the store where it is; all that was measured up to it is there before."""
-        patiently(self.recorder.flush)
+        retry_while_busy(self.recorder.flush)
         config = self.run.config
         record = {
             "run": self.run.id,
@@ -175,7 +173,7 @@ class _Work:
             "data": [asdict(used) for used in self._data],
         }
         session.save(self._student, record)
-        patiently(partial(self.store.set_model, self.run.id, self.token, self._student))
+        retry_while_busy(partial(self.store.set_model, self.run.id, self.token, self._student))
         if session.best == self._step > 0:
             save_last_as_best(self._student.parent)
 
@@ -209,7 +207,7 @@ class _Pulse(threading.Thread):
 
     def run(self) -> None:
         """Beat until `close`."""
-        while not self._over.wait(BEAT_SECONDS):
+        while not self._over.wait(lifecycle.HEARTBEAT_SECONDS):
             try:
                 self._beat()
             except Exception as error:  # the main thread meets the same and ends the run; a busy store comes free
@@ -228,21 +226,19 @@ class _Pulse(threading.Thread):
             work.stop_asked.set()
         elif run.stop_requested is None:
             if work.stop_asked.is_set():  # by a signal: the pages must show it
-                work.store.request(run.id, "stop")
+                work.store.request_stop(run.id, "stop")
         else:
             work.stop_asked.set()
-            if self._may_exit and time.time() - run.stop_requested > KILL_AFTER:
+            if self._may_exit and lifecycle.stop_action(run.stop_requested, time.time()) == "kill":
                 self._end_by_force(run)
 
     def _end_by_force(self, run: Run) -> None:
-        kept = "the last checkpoint is kept" if run.model_path else "there was no checkpoint yet"
-        where = f"at step {run.step} ({run.phase})"
-        words = f"{run.interrupted_as.capitalize()} by force {where}, it did not end; {kept}."
-        self._work.store.end(run.id, self._work.token, run.interrupted_as, words)
+        ending = lifecycle.ending_by_force(run.stop_kind, run.step, run.phase, run.model_path is not None)
+        self._work.store.end(run.id, self._work.token, *ending)
         self._work.say("did not end within the time for a stop; ended by force")
         with contextlib.suppress(StoreError):  # a busy store: whoever looks next does it, but this process ends
-            pump(self._work.store)
-            tidy(self._work.store, run.id)
+            reconcile(self._work.store)
+            clean_run_folder(self._work.store, run.id)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -259,7 +255,7 @@ def explain_failure(error: BaseException, folder: Path) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None, may_exit: bool = False) -> Run:
+def execute_run(store: Store, run: Run, on_event: Callable[[Event], None] | None = None, may_exit: bool = False) -> Run:
     """Do a run that this process has claimed, and return it as it ended.
 
     `on_event` is told everything as it happens. See `_Pulse` for `may_exit`. StoreError when even the
@@ -270,7 +266,7 @@ def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
-        patiently(partial(store.end, run.id, str(run.token), "failed", explain_failure(error, folder)))
+        retry_while_busy(partial(store.end, run.id, str(run.token), "failed", explain_failure(error, folder)))
         return store.get(run.id)
     with opened as log:
         current = _Work(store, run, log, on_event)
@@ -278,11 +274,11 @@ def work(store: Store, run: Run, on_event: Callable[[Event], None] | None = None
             state, reason = _outcome(current, may_exit)
             try:
                 current.flush_rest()
-                ended = patiently(partial(store.end, run.id, current.token, state, reason))
+                ended = retry_while_busy(partial(store.end, run.id, current.token, state, reason))
             except KeyboardInterrupt:  # no more patience: what can be written at once
                 ended = store.end(run.id, current.token, state, reason)
             if ended and state == "finished":
-                current.settle()
+                current.clean_up()
         current.say(f"{state}{': ' if reason else ''}{reason}")
     return store.get(run.id)
 
@@ -294,58 +290,9 @@ def _outcome(current: _Work, may_exit: bool) -> tuple[RunState, str]:
     try:
         return current.outcome()
     except KeyboardInterrupt:  # Ctrl-C a second time
-        return "stopped", "Interrupted; the last checkpoint, if there was one, is kept."
+        return "stopped", lifecycle.INTERRUPTED_AGAIN
     finally:
         pulse.close()
-
-
-def run_in_foreground(store: Store, run_id: str, on_event: Callable[[Event], None]) -> Run:
-    """Do a queued run in this process and return it as it ended; Ctrl-C stops it and keeps the student.
-
-    While its device is busy it waits its turn. If another process starts it first, it is followed there,
-    `on_event` being told what the store says.
-    """
-    token, run, me = f"{FOREGROUND}{secrets.token_hex(16)}", None, psutil.Process()
-    try:
-        while run is None and store.get(run_id).state == "queued":
-            run = store.claim(devices_for, token, only=run_id)
-            if run is None:
-                pump(store)
-                time.sleep(0.5)
-            else:
-                patiently(partial(store.attach, run_id, token, me.pid, process_start(me)))
-    except KeyboardInterrupt:
-        run = None
-        store.end(run_id, token, "stopped", "Interrupted before it began.")  # if it was just claimed
-        stop(store, run_id)
-    if run is None:
-        return _follow(store, run_id, on_event)
-    work(store, run, on_event)
-    pump(store)
-    return store.get(run_id)
-
-
-def _follow(store: Store, run_id: str, on_event: Callable[[Event], None]) -> Run:
-    """Tell `on_event` what another process writes about a run, until it has ended; Ctrl-C asks it to stop."""
-    cursor, phase = 0, Phase("")
-    while True:
-        try:
-            run = store.get(run_id)
-            if Phase(run.phase, run.phase_detail) != phase:
-                phase = Phase(run.phase, run.phase_detail)
-                on_event(phase)
-            by_step: dict[int, dict[str, float]] = {}
-            for point in store.metrics(run_id, after=cursor):
-                by_step.setdefault(point.step, {})[point.name] = point.value
-                cursor = point.cursor
-            for step, values in by_step.items():
-                on_event(Measured(step, values))
-            if not run.active:
-                return run
-            pump(store)
-            time.sleep(0.5)
-        except KeyboardInterrupt:
-            stop(store, run_id)
 
 
 @contextlib.contextmanager
@@ -386,11 +333,11 @@ def main(arguments: list[str]) -> int:
         return 2
     store, me = Store(), psutil.Process()
     token = os.environ.get(TOKEN_VARIABLE, "")
-    if not patiently(partial(store.attach, arguments[0], token, me.pid, process_start(me))):
+    if not retry_while_busy(partial(store.attach, arguments[0], token, me.pid, process_start(me))):
         print(f"Run {arguments[0]!r} does not wait for this process; nothing done.", file=sys.stderr)
         return 2
-    work(store, store.get(arguments[0]), may_exit=True)
-    pump(store)
+    execute_run(store, store.get(arguments[0]), may_exit=True)
+    reconcile(store)
     return 0
 
 

@@ -19,7 +19,7 @@ with loading("Loading the form and the charts …"):
     from distill_core.errors import RunError
     from distill_core.paths import ASSETS
     from distill_core.runs import scheduler
-    from distill_core.runs.run import ACTIVE
+    from distill_core.runs.lifecycle import ACTIVE
     from distill_core.runs.store import Store
     from pages.components.dataset_dialog import draw_add_data_button
     from pages.components.live_html import Parts
@@ -104,13 +104,13 @@ def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watc
         return
     with errors_shown():
         store, page = Store(), st.session_state[PAGE]
-        scheduler.pump(store)
+        scheduler.reconcile(store)
         parts, first = row_parts(store), not page.texts
         run = None if run_id is None else store.get(run_id)
         series = {} if run is None else receive_points(store, run)
         if run is not None:
             parts |= run_parts(store, run, series)
-        if not first and (not page.fit(parts) or timed != store.holds(ACTIVE)):
+        if not first and (not page.fit(parts) or timed != store.has_runs(ACTIVE)):
             if watched and run is not None and not run.active:
                 st.session_state["distill.ended"] = run_id
             st.rerun()
@@ -132,7 +132,7 @@ def main() -> None:
     """Draw the run the address names, else the form; below either, the list of runs."""
     store = Store()
     warn_about_damaged_stores(store.damaged)
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     chosen = st.query_params.get("run")
     publish(chosen)
     page = st.session_state[PAGE] = Parts()
@@ -145,7 +145,7 @@ def main() -> None:
     with errors_shown():
         draw_latest_runs(store, chosen, page)
     listen()
-    timed = store.holds(ACTIVE)
+    timed = store.has_runs(ACTIVE)
     seconds = LIST_SECONDS if progress is None else LIVE_SECONDS
     run_id = chosen if progress is not None else None
     watched = run_id is not None and store.get(run_id).active

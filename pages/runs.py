@@ -15,7 +15,7 @@ begin_page("Runs")
 with loading("Loading the runs …"):
     from distill_core.paths import ASSETS, home
     from distill_core.runs import scheduler
-    from distill_core.runs.run import ACTIVE
+    from distill_core.runs.lifecycle import ACTIVE
     from distill_core.runs.store import Store
     from distill_core.runs.summary import Outcome, overview
     from pages.components.runs import table
@@ -31,9 +31,9 @@ def listing(timed: bool) -> None:
     """Draw filters and table as they are now; what changes below them draws the whole page anew."""
     with errors_shown():
         store = Store()
-        scheduler.pump(store)
+        scheduler.reconcile(store)
         outcomes = overview(store)
-        if timed != store.holds(ACTIVE) or _seen(outcomes) != st.session_state[_DRAWN]:
+        if timed != store.has_runs(ACTIVE) or _seen(outcomes) != st.session_state[_DRAWN]:
             st.rerun()
         listed = table.draw_filter(outcomes).of(outcomes)
         hidden = len(set(table.selected_ids()) & ({one.run.id for one in outcomes} - {one.run.id for one in listed}))
@@ -86,14 +86,14 @@ def main() -> None:
     st.header("Runs")
     store = Store()
     warn_about_damaged_stores(store.damaged)
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     outcomes = overview(store)
     if not outcomes:
         st.caption("There are no runs yet. The first takes minutes, on a laptop, too.")
         page_link("pages/distill.py", "Distill a student", ":material/experiment:")
         return
     st.session_state[_DRAWN] = _seen(outcomes)
-    timed = store.holds(ACTIVE)
+    timed = store.has_runs(ACTIVE)
     st.fragment(listing, run_every=REFRESH_SECONDS if timed else None)(timed)
     side_by_side(store, outcomes)
     draw_footer(f"All runs are kept in {home()}.")

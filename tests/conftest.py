@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.runs.scheduler import worker_process
 from distill_core.runs.store import Store
+from distill_core.runs.worker_process import find_worker
 from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.waiting import PROMISE, until
 
@@ -40,6 +40,6 @@ def store() -> Iterator[Store]:
 def kill_workers(store: Store) -> bool:
     """Kill what works on any run; say whether a run might still have a worker."""
     left = [run for run in store.runs(("running",)) if run.token != FAKE_TOKEN]
-    for process in filter(None, map(worker_process, left)):
+    for process in filter(None, map(find_worker, left)):
         process.kill()
-    return any(run.pid is None or worker_process(run) for run in left)
+    return any(run.pid is None or find_worker(run) for run in left)

@@ -16,8 +16,8 @@ from scipy.stats import ttest_rel
 from typer.testing import CliRunner
 
 from benchmarks.comparison_table import tables
-from distill_core import method_comparison, worker
-from distill_core.cli import app
+from distill_core import method_comparison
+from distill_core.cli import app, foreground
 from distill_core.cli.compare import _weights
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
@@ -169,7 +169,7 @@ def test_a_run_begun_with_another_teacher_or_from_a_damaged_checkpoint_does_not_
 def test_an_interruption_that_comes_too_late_for_a_run_ends_the_comparison(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_in_foreground = worker.run_in_foreground
+    run_in_foreground = foreground.run_in_foreground
 
     def pressed(*given: Any) -> Run:
         run = run_in_foreground(*given)
@@ -178,7 +178,7 @@ def test_an_interruption_that_comes_too_late_for_a_run_ends_the_comparison(
             time.sleep(5)
         return run
 
-    monkeypatch.setattr(worker, "run_in_foreground", pressed)
+    monkeypatch.setattr(foreground, "run_in_foreground", pressed)
     command = (
         f"compare --methods kd --seeds 2 --examples 2 --teacher {tiny_folder(tmp_path / 'teacher', layers=3)} --steps 2"
         f" --batch-size 2 --source {other_data(tmp_path)} --device cpu --max-length 32 --weak-teacher go_on"

@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 
 from distill_core import worker
+from distill_core.cli.foreground import run_in_foreground
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, RunError, StoreError
 from distill_core.paths import run_folder
-from distill_core.runs import scheduler
+from distill_core.runs import lifecycle, worker_process
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import TOKEN_VARIABLE, pump, stop, submit, wait, worker_process
+from distill_core.runs.scheduler import reconcile, stop, submit, wait
 from distill_core.runs.store import Store
+from distill_core.runs.worker_process import TOKEN_VARIABLE, find_worker
 from tests.support.scripted_session import ScriptedSession, done_run
 from tests.support.small_worker import saved_step, training, worker_command
 from tests.support.stored_runs import FAKE_TOKEN
@@ -44,7 +46,7 @@ def command(tmp_path: Path) -> Scripts:
 
 def test_a_run_leaves_its_numbers_its_log_and_its_student(store: Store, command: Scripts) -> None:
     run_id = submit(store, RunConfig(steps=5, evaluate_every=2, device="auto"))
-    pump(store, command("plain"))
+    reconcile(store, command("plain"))
     run = wait(store, run_id, 30)
     assert (run.state, run.reason, run.step, run.phase) == ("finished", "", 5, "saving")
     losses = [(point.step, point.value) for point in store.metrics(run_id, names=["loss"])]
@@ -90,12 +92,12 @@ def test_a_hanging_worker_keeps_its_heartbeat_and_is_ended_by_a_stop_with_no_pag
     assert ended.state == "stopped"
     assert "by force at step 2" in ended.reason
     assert saved_step(ended) == 2
-    assert until(lambda: worker_process(ended) is None, 1.0)
+    assert until(lambda: find_worker(ended) is None, 1.0)
 
 
 def test_a_failure_is_told_in_words_and_the_next_run_starts(store: Store, command: Scripts) -> None:
     failing, following = (submit(store, RunConfig(steps=9, evaluate_every=2, device="cpu")) for _ in range(2))
-    pump(store, command("not finite"))
+    reconcile(store, command("not finite"))
     run = wait(store, failing, 30, command("not finite"))
     assert (run.state, run.reason) == ("failed", "Step 3: the term ad_kd is not finite (nan).")
     assert store.latest(failing)["loss"] == 0.5
@@ -106,7 +108,7 @@ def test_a_failure_is_told_in_words_and_the_next_run_starts(store: Store, comman
 
 def test_much_output_does_not_stall_a_run(store: Store, command: Scripts) -> None:
     run_id = submit(store, RunConfig(steps=100, device="cpu"))
-    pump(store, command("talking"))
+    reconcile(store, command("talking"))
     assert wait(store, run_id, 60).state == "finished"
     assert (run_folder(run_id) / LOG_NAME).stat().st_size > 100_000_000
     assert store.log_tail(run_id)[-1].endswith("finished")
@@ -224,7 +226,7 @@ def test_a_missing_library_or_teacher_fails_the_run(store: Store, monkeypatch: p
         raise ImportError("No module named 'torch'")
 
     monkeypatch.setattr(worker, "_open_session", broken)
-    run = worker.run_in_foreground(store, submit(store, RunConfig(device="cpu")), lambda _: None)
+    run = run_in_foreground(store, submit(store, RunConfig(device="cpu")), lambda _: None)
     assert (run.state, run.reason) == ("failed", "ImportError: No module named 'torch'")
 
 
@@ -251,7 +253,7 @@ def test_a_stop_before_there_is_a_student_says_so(store: Store, monkeypatch: pyt
     def ask(event: Event) -> None:
         if event == Phase("loading", "teacher"):
             stop(store, store.runs()[0].id)
-            time.sleep(2 * worker.BEAT_SECONDS)
+            time.sleep(2 * lifecycle.HEARTBEAT_SECONDS)
 
     session = ScriptedSession([Phase("loading", "teacher"), RunError("never reached")])
     run = done_run(store, monkeypatch, session, ask)
@@ -268,14 +270,14 @@ import runpy
 runpy.run_path({str(script)!r})
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.store import Store
-from distill_core.worker import run_in_foreground
+from distill_core.cli.foreground import run_in_foreground
 print(run_in_foreground(Store(), {run_id!r}, lambda event: None).state)
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
     assert until(lambda: store.get(run_id).step >= 3)
     run = store.get(run_id)
-    assert worker_process(run) is not None
+    assert find_worker(run) is not None
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=PROMISE)[0].strip() == "stopped"
     assert saved_step(store.get(run_id)) == store.get(run_id).step
@@ -284,11 +286,11 @@ print(run_in_foreground(Store(), {run_id!r}, lambda event: None).state)
 def test_the_foreground_follows_a_run_that_another_process_does(
     store: Store, command: Scripts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "WORKER", tuple(command("plain")))
+    monkeypatch.setattr(worker_process, "WORKER", tuple(command("plain")))
     first, second = (submit(store, RunConfig(steps=5, device="cpu")) for _ in range(2))
-    pump(store)
+    reconcile(store)
     told: list[Event] = []
-    run = worker.run_in_foreground(store, second, told.append)
+    run = run_in_foreground(store, second, told.append)
     assert run.state == "finished"
     assert store.get(first).state == "finished"
     measured = [event for event in told if isinstance(event, Measured) and "loss" in event.values]

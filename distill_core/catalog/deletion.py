@@ -10,7 +10,8 @@ from distill_core.catalog.user_models import list_user_models
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
-from distill_core.runs.run import ACTIVE, Run
+from distill_core.runs.lifecycle import ACTIVE
+from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import BEST, LAST, RECORD, delete_folder, set_checkpoints_aside
 
@@ -87,7 +88,7 @@ def delete_run(store: Store, run_id: str) -> int:
     """
     _check_unused(store, run_id)
     freed = size(run_id)
-    if not store.forget(run_id):
+    if not store.delete_run(run_id):
         raise RunError(f"Run {run_id} has just been started again; stop it first.")
     try:
         shutil.rmtree(run_folder(run_id), ignore_errors=False)
@@ -108,7 +109,7 @@ def free_run(store: Store, run_id: str) -> int:
     """
     _check_unused(store, run_id)
     freed = freeable(run_id)
-    with store.at_rest(run_id) as rests:
+    with store.lock_ended(run_id) as rests:
         if not rests:
             raise RunError(f"Run {run_id} has just been started again; stop it first.")
         with _deleting(run_id):

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from distill_core.errors import ModelError
 from distill_core.paths import home
-from distill_core.runs.run import ACTIVE
+from distill_core.runs.lifecycle import ACTIVE
 from distill_core.runs.store import Store
 
 ORIGINS = ("hub", "folder", "converted")

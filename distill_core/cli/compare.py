@@ -12,7 +12,7 @@ import typer
 
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, error_console, print_json, print_rows
-from distill_core.cli.runs import config_of, event_printer, settled_store
+from distill_core.cli.runs import config_of, event_printer, reconciled_store
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 from distill_core.runs.run import Run
@@ -40,7 +40,7 @@ def compare(
     configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds, _weights(weights))
     for config in configs:  # before anything is trained
         find_teacher(config)
-    store = settled_store()
+    store = reconciled_store()
     models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student_init})
     prints = {name: open_model(model, task=base.task).fingerprint for name, model in models.items()}
     try:
@@ -66,9 +66,9 @@ def compare(
 
 def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -> Run:
     """Return the finished run of these settings: an earlier one, one that goes on, or a new one."""
+    from distill_core.cli.foreground import run_in_foreground
     from distill_core.method_comparison import begun, finished
-    from distill_core.runs.scheduler import pump, resume, submit
-    from distill_core.worker import run_in_foreground
+    from distill_core.runs.scheduler import reconcile, resume, submit
 
     run, words = finished(store, config, prints), f"Run {place}: {config.method}, seed {config.seed}"
     if run is not None:
@@ -79,7 +79,7 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
     if earlier is not None and not earlier.active:
         resume(store, run_id)
     error_console.print(f"{words}: {run_id}" + ("" if earlier is None else f", going on from step {earlier.step}"))
-    pump(store)  # in a process of its own, so that its memory is its own
+    reconcile(store)  # in a process of its own, so that its memory is its own
     with bar(words) as progress, _interrupts() as interrupts:
         run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
     if run.state != "finished":

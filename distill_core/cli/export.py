@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from distill_core.cli.output import Json, busy, error_console, print_json
-from distill_core.cli.runs import RunId, settled_store
+from distill_core.cli.runs import RunId, reconciled_store
 from distill_core.export.run_export import EXPORT_KINDS, export_run
 
 KIND_OPTION = typer.Option("--as", help=f"One of: {', '.join(EXPORT_KINDS)}.")
@@ -21,7 +21,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a run's numbers (csv, parquet, tensorboard), its settings (json) or its student with a model card."""
-    store = settled_store()
+    store = reconciled_store()
     found = store.get(run)
     with busy(f"Exporting {run}"):
         path = export_run(store, found, kind, place, best=best, force=force)

@@ -17,8 +17,9 @@ from distill_core.errors import ConfigError, RunError
 from distill_core.export.run_export import run_document
 from distill_core.runs.diagnostics import alarms
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
+from distill_core.runs.lifecycle import StopKind
 from distill_core.runs.metric_names import MOMENTARY, sort_key
-from distill_core.runs.run import Run, Wish
+from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.summary import data_words, differences, matching, overview
 from distill_core.storage.filesystems import network_warning
@@ -37,15 +38,15 @@ def distill(
     **values: Any,
 ) -> None:
     """Distil a student in the foreground; the run is in the store like any other. Ctrl-C stops and keeps it."""
+    from distill_core.cli.foreground import run_in_foreground
     from distill_core.runs.scheduler import submit
-    from distill_core.worker import run_in_foreground
 
     config = config_of({name: value for name, value in values.items() if value is not None}, recipe)
     find_teacher(config)
     if config.source != "hub":  # whose failure the run tells, once it has asked
         for split in ("train", "validation"):
             load_split(config.task, split, config.source)
-    store = _opened_store()
+    store = open_store()
     run_id = submit(store, config)
     with bar(f"Run {run_id}") as progress:
         run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
@@ -87,7 +88,7 @@ def list_runs(
     """List runs, newest first, with what each reached: the task's metric, and its agreement with the teacher."""
     from distill_core.catalog import deletion
 
-    outcomes = overview(settled_store())
+    outcomes = overview(reconciled_store())
     rows = [
         {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
          "step": run.step, "steps": run.config.steps, "metric": outcome.score, "best": outcome.best,
@@ -102,7 +103,7 @@ def list_runs(
 @runs_app.command("compare")
 def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as_json: Json = False) -> None:
     """Lay runs side by side: the settings in which they differ, and the last value of all they measured."""
-    store = settled_store()
+    store = reconciled_store()
     found = [store.get(run) for run in dict.fromkeys(runs)]
     settings = differences([run.config for run in found])
     latest, ids = [store.latest(run.id) for run in found], [run.id for run in found]
@@ -127,7 +128,7 @@ def show(run: RunId, as_json: Json = False) -> None:
     """Show one run: its state, settings, space on disk, every number it measured, and its log's end where it failed."""
     from distill_core.catalog import deletion
 
-    store = settled_store()
+    store = reconciled_store()
     found = store.get(run)
     if as_json:
         points = [{"step": p.step, "name": p.name, "value": p.value} for p in store.metrics(run)]
@@ -162,9 +163,9 @@ def resume(run: RunId) -> None:
     """Let a paused, stopped, failed or lost run go on from its last checkpoint, once its device is free."""
     from distill_core.runs import scheduler
 
-    store = settled_store()
+    store = reconciled_store()
     scheduler.resume(store, run)
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     error_console.print(f"{run}: {store.get(run).status}, on from step {store.get(run).step}")
 
 
@@ -173,7 +174,7 @@ def move(
     run: RunId, later: Annotated[bool, typer.Option("--later", help="Behind the next, not before it.")] = False
 ) -> None:
     """Let a run that waits change places with the one before it in the queue, or the one after it."""
-    store = settled_store()
+    store = reconciled_store()
     moved = store.reorder(store.get(run).id, earlier=not later)
     error_console.print(f"{run}: {'moved' if moved else 'stays where it is: it does not wait, or no other does there'}")
 
@@ -183,7 +184,7 @@ def rename(run: RunId, name: Annotated[str, typer.Argument(help="Its new name; e
     """Give a run another name."""
     from distill_core.catalog import deletion
 
-    error_console.print(f"{run}: {deletion.rename_run(settled_store(), run, name).title}")
+    error_console.print(f"{run}: {deletion.rename_run(reconciled_store(), run, name).title}")
 
 
 @runs_app.command()
@@ -193,7 +194,7 @@ def note(
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be given several times, for all it has.")] = None,
 ) -> None:
     """Write a note, and tags, to a run."""
-    store = settled_store()
+    store = reconciled_store()
     store.annotate(store.get(run).id, note=text, tags=tag or None)
     error_console.print(f"{run}: {', '.join(store.get(run).tags) or 'no tags'}")
 
@@ -203,7 +204,7 @@ def delete(run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     """Delete an ended run with its numbers, log and students. Asks first."""
     from distill_core.catalog import deletion
 
-    store = settled_store()
+    store = reconciled_store()
     words = f"Delete {store.get(run).title} with its student, {deletion.size(run) / 1e6:,.0f} MB?"
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
@@ -218,7 +219,7 @@ def free(
     """Delete the students of ended runs, and what they would go on from. Curves, settings and logs stay. Asks first."""
     from distill_core.catalog import deletion
 
-    store = settled_store()
+    store = reconciled_store()
     named = list(dict.fromkeys(runs))
     found = [store.get(run) for run in named]
     for run in found:
@@ -238,28 +239,28 @@ def _megabytes(size: int) -> float:
     return round(size / 1e6, 1)
 
 
-def _end(run: str, wish: Wish, as_json: bool) -> None:
+def _end(run: str, kind: StopKind, as_json: bool) -> None:
     from distill_core.runs import scheduler
 
-    store = settled_store()
-    scheduler.stop(store, run, wish)
-    with busy(f"{'Stopping' if wish == 'stop' else 'Pausing'} {run}"):
+    store = reconciled_store()
+    scheduler.stop(store, run, kind)
+    with busy(f"{'Stopping' if kind == 'stop' else 'Pausing'} {run}"):
         ended = scheduler.wait(store, run, 30)
     _print_result(store, ended, as_json) if as_json else error_console.print(f"{run}: {ended.status} {ended.reason}")
     if ended.active:
         raise typer.Exit(1)
 
 
-def settled_store() -> Store:
+def reconciled_store() -> Store:
     """Open the store after dead runs have been marked, so that none is shown as running."""
-    from distill_core.runs.scheduler import pump
+    from distill_core.runs.scheduler import reconcile
 
-    store = _opened_store()
-    pump(store)
+    store = open_store()
+    reconcile(store)
     return store
 
 
-def _opened_store() -> Store:
+def open_store() -> Store:
     """Open the store and say what is wrong with it or with its place."""
     store = Store()
     for aside in store.damaged:

@@ -21,7 +21,7 @@ def tail(path: Path, lines: int) -> list[str]:
     return [_shown(line) for line in text.rstrip().split("\n")][-lines:] if text.strip() else []
 
 
-def found(path: Path, words: str, lines: int) -> list[str]:
+def search(path: Path, words: str, lines: int) -> list[str]:
     """Return the last lines of a whole log in which words occur, whatever their case; none while there is no log."""
     wanted = words.lower()
     return list(deque((line for line in _lines(path) if wanted in line.lower()), maxlen=lines))

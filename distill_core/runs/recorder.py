@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 600.0  # how long a run waits for a store that others keep bu
 Written = TypeVar("Written")
 
 
-def patiently(write: Callable[[], Written]) -> Written:
+def retry_while_busy(write: Callable[[], Written]) -> Written:
     """Do what has to be in the store before a run goes on; BusyError only after PATIENCE_SECONDS of trying."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

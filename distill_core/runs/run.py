@@ -1,4 +1,4 @@
-"""One run as the store has it: its states, its row, and the numbers it measured."""
+"""One run as a row of the store, and the numbers it measured."""
 
 import json
 import logging
@@ -6,26 +6,22 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, StoreError
-
-RunState = Literal["queued", "running", "paused", "finished", "failed", "stopped", "lost"]
-Wish = Literal["stop", "pause"]  # what can be asked of a running run
-ACTIVE: tuple[RunState, ...] = ("queued", "running")
-INTERRUPTED: tuple[RunState, ...] = ("paused", "stopped", "failed", "lost")  # may go on
-ENDED: tuple[RunState, ...] = ("finished", *INTERRUPTED)
+from distill_core.runs import lifecycle
+from distill_core.runs.lifecycle import RunState, StopKind
 
 
 @dataclass(frozen=True)
 class Run:
     """One row of the store; times in seconds since the epoch, None for what has not happened.
 
-    `device` is the concrete one, None while queued. `pid`, `pid_started` and `token` identify the
-    worker process. `model_path` is the folder of the last checkpoint. `position` is the place in the queue;
-    `stop_requested` is when a stop or a pause was asked for, `wish` which of them. `started` and `ended` are of the
-    latest attempt, `seconds_before` is what earlier ones took. `renamed`, `note` and `tags` are what a user wrote.
+    `device` is the concrete one, None while queued. `pid`, `pid_started` and `token` identify the worker process.
+    `model_path` is the folder of the last checkpoint. `position` is the place in the queue. `stop_requested` is when a
+    stop or a pause was requested, `stop_kind` which of them. `started` and `ended` belong to the latest attempt;
+    `seconds_before` is the duration of the earlier ones. `renamed`, `note` and `tags` are what a user wrote.
     """
 
     id: str
@@ -47,7 +43,7 @@ class Run:
     token: str | None
     model_path: Path | None
     position: float
-    wish: Wish | None
+    stop_kind: StopKind | None
     seconds_before: float
     renamed: str | None
     note: str
@@ -55,40 +51,40 @@ class Run:
 
     @property
     def active(self) -> bool:
-        """Whether the run waits or works."""
-        return self.state in ACTIVE
+        """Whether the run is queued or running."""
+        return self.state in lifecycle.ACTIVE
 
     @property
     def status(self) -> str:
-        """The state in a word, `stopping` or `pausing` while that has been asked for and not yet happened."""
+        """The state in a word; `stopping` or `pausing` between the request and the end."""
         if self.state != "running" or self.stop_requested is None:
             return self.state
-        return "pausing" if self.wish == "pause" else "stopping"
+        return "pausing" if self.stop_kind == "pause" else "stopping"
 
     @property
     def interrupted_as(self) -> RunState:
-        """What a running run is when it ends as it was asked to: paused or stopped."""
-        return "paused" if self.wish == "pause" else "stopped"
+        """The state of the run once it has ended as requested: paused or stopped."""
+        return lifecycle.stopped_state(self.stop_kind)
 
     def worked_seconds(self, now: float) -> float | None:
-        """How long it has been worked on, all attempts together; None where it never was."""
+        """Return the seconds of training in all attempts; None where the run never started."""
         if self.started is None:
             return self.seconds_before or None
         return self.seconds_before + max(0.0, (self.ended or now) - self.started)  # the clock may have been set back
 
     @property
     def title(self) -> str:
-        """What the run is called: the name it was given last, else its id."""
+        """The current name of the run, else its id."""
         return self.name or self.id
 
     @property
     def command(self) -> str:
-        """The command line that repeats it, under the name it has now."""
+        """The command line that repeats the run under its current name."""
         return replace(self.config, name=self.name).command
 
     @property
     def name(self) -> str:
-        """The name it was given last, empty where it was given none."""
+        """The current name of the run; empty where it has none."""
         return self.config.name if self.renamed is None else self.renamed
 
 
@@ -102,17 +98,17 @@ class MetricPoint:
     value: float
 
 
-def readable(row: sqlite3.Row) -> Run | None:
-    """Return a row's run, None (and a line in the log) where it cannot be read: it must not hide the others."""
+def readable_run(row: sqlite3.Row) -> Run | None:
+    """Return a row as a run; None, and a line in the log, where it cannot be read: it must not hide the others."""
     try:
-        return run_of(row)
+        return run_from_row(row)
     except StoreError as error:
-        logging.getLogger(__name__).warning("left out of the list: %s", error)
+        logging.getLogger(__name__).warning("left out of the list of runs: %s", error)
         return None
 
 
-def run_of(row: sqlite3.Row) -> Run:
-    """Return a row of the store as a run; StoreError where its settings cannot be read."""
+def run_from_row(row: sqlite3.Row) -> Run:
+    """Return a row of the table `runs` as a run; StoreError where its settings cannot be read."""
     values = dict(row)
     try:
         values["config"] = RunConfig.from_json(values["config"])
@@ -121,11 +117,12 @@ def run_of(row: sqlite3.Row) -> Run:
     path = cast(str | None, values["model_path"])
     values["model_path"] = None if path is None else Path(path)
     values["tags"] = _tags_of(values)
+    values["stop_kind"] = values.pop("wish")  # the column kept the name it was created with
     return Run(**values)
 
 
 def _tags_of(row: Mapping[str, object]) -> tuple[str, ...]:
-    """Return a row's tags; none, and a line in the log, where they are damaged: the run can do without."""
+    """Return a row's tags; none, and a line in the log, where they are damaged."""
     try:
         tags = json.loads(str(row["tags"]))
         if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):

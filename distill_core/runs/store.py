@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
-from typing import cast
 
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.devices import card_of
@@ -22,9 +21,10 @@ from distill_core.errors import ConfigError, RunError
 from distill_core.paths import home, run_folder
 from distill_core.runs.database import Database, FullError
 from distill_core.runs.events import DataUsed, Phase
-from distill_core.runs.log import LOG_NAME, found, tail
+from distill_core.runs.lifecycle import ACTIVE, CANCELLED, ENDED, RunState, StopKind, states_before, stopped_state
+from distill_core.runs.log import LOG_NAME, search, tail
 from distill_core.runs.metric_names import EVALUATED
-from distill_core.runs.run import ACTIVE, ENDED, INTERRUPTED, MetricPoint, Run, RunState, Wish, readable, run_of
+from distill_core.runs.run import MetricPoint, Run, readable_run, run_from_row
 
 NOTE_LENGTH = 10_000  # characters
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
@@ -55,7 +55,7 @@ class Store(Database):
         if row is None:
             known = ", ".join(run.id for run in self.runs(limit=5)) or "there are none yet"
             raise RunError(f"Unknown run {run_id[:80]!r}; the latest runs: {known}.")
-        return run_of(row)
+        return run_from_row(row)
 
     def runs(self, states: Sequence[str] | None = None, limit: int | None = None) -> list[Run]:
         """Return the runs in any of these states (all for None), newest first."""
@@ -63,10 +63,10 @@ class Store(Database):
         query = f"SELECT * FROM runs WHERE state IN ({_marks(wanted)}) ORDER BY number DESC LIMIT ?"
         with self.connection() as connection:
             rows = connection.execute(query, (*wanted, -1 if limit is None else limit)).fetchall()
-        return [run for run in map(readable, rows) if run is not None]
+        return [run for run in map(readable_run, rows) if run is not None]
 
-    def holds(self, states: Sequence[str]) -> bool:
-        """Tell whether any run is in one of these states, readable or not."""
+    def has_runs(self, states: Sequence[str]) -> bool:
+        """Return whether any run is in one of these states, readable or not."""
         query = f"SELECT 1 FROM runs WHERE state IN ({_marks(states)}) LIMIT 1"
         with self.connection() as connection:
             return connection.execute(query, tuple(states)).fetchone() is not None
@@ -107,9 +107,9 @@ class Store(Database):
         """Return the last lines of a run's log, none while there is no log; RunError for an unknown run."""
         return tail(run_folder(self.get(run_id).id) / LOG_NAME, lines)
 
-    def log_found(self, run_id: str, words: str, lines: int) -> list[str]:
+    def search_log(self, run_id: str, words: str, lines: int) -> list[str]:
         """Return the last lines of a run's whole log in which words occur, whatever their case; RunError likewise."""
-        return found(run_folder(self.get(run_id).id) / LOG_NAME, words, lines)
+        return search(run_folder(self.get(run_id).id) / LOG_NAME, words, lines)
 
     # changing a run's state ------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class Store(Database):
                 try:
                     wanted = devices_for(RunConfig.from_json(row["config"]).device)
                 except ConfigError as error:
-                    _move(connection, row["id"], "failed", str(error), ("queued",))
+                    _move(connection, row["id"], "failed", str(error), "queued")
                     continue
                 device = next((device for device in wanted if card_of(device) not in taken), None)
                 if device is None:
@@ -147,43 +147,43 @@ class Store(Database):
                     " WHERE id = ? AND state = 'queued'",
                     (now, now, device, token, row["id"]),
                 )
-                return run_of(connection.execute("SELECT * FROM runs WHERE id = ?", (row["id"],)).fetchone())
+                return run_from_row(connection.execute("SELECT * FROM runs WHERE id = ?", (row["id"],)).fetchone())
         return None
 
-    def cancel(self, run_id: str, wish: Wish = "stop") -> bool:
-        """Take a run that waits out of the queue, for good or as a pause; False where it does not wait."""
-        to, words = ("stopped", "Cancelled") if wish == "stop" else ("paused", "Paused")
+    def cancel(self, run_id: str, kind: StopKind = "stop") -> bool:
+        """Take a queued run out of the queue, stopped or paused; False where it is not queued."""
         with self.writing() as connection:
-            return _move(connection, run_id, cast(RunState, to), f"{words} while it waited.", ("queued",))
+            return _move(connection, run_id, stopped_state(kind), CANCELLED[kind], "queued")
 
-    def request(self, run_id: str, wish: Wish) -> bool:
-        """Ask a running run to stop or to pause; False where it is not running or has been asked for as much before.
+    def request_stop(self, run_id: str, kind: StopKind) -> bool:
+        """Request that a running run stops or pauses; False where it is not running or that was requested before.
 
-        A stop may follow a pause; the time of the first counts.
+        A stop may follow a pause; the time of the first request counts.
         """
         query = (
             "UPDATE runs SET stop_requested = COALESCE(stop_requested, ?), wish = ? WHERE id = ? AND state = 'running'"
             " AND (wish IS NULL OR (wish = 'pause' AND ? = 'stop'))"
         )
         with self.writing() as connection:
-            return connection.execute(query, (time.time(), wish, run_id, wish)).rowcount == 1
+            return connection.execute(query, (time.time(), kind, run_id, kind)).rowcount == 1
 
-    def requeue(self, run_id: str, may: Callable[[Run], bool] = lambda _: True) -> bool:
-        """Put an interrupted run at the end of the queue, to go on; False where it is in another state.
+    def requeue(self, run_id: str, allowed: Callable[[Run], bool] = lambda _: True) -> bool:
+        """Put an interrupted run at the end of the queue; False where it is in another state or is not `allowed` to.
 
-        Also where it `may` not, which is asked while no other process can change or free it.
+        `allowed` is called while no other process can change the run or delete its checkpoint.
         """
+        before = states_before("queued")
         query = (
             "UPDATE runs SET state = 'queued', reason = '', phase = '', phase_detail = '', device = NULL, token = NULL,"
             " pid = NULL, pid_started = NULL, heartbeat = NULL, stop_requested = NULL, wish = NULL,"
             " seconds_before = seconds_before + COALESCE(ended - started, 0), started = NULL, ended = NULL,"
-            f" position = {_LAST} WHERE id = ? AND state IN ({_marks(INTERRUPTED)})"
+            f" position = {_LAST} WHERE id = ? AND state IN ({_marks(before)})"
         )
         with self.writing() as connection:
             row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
-            if row is None or not may(run_of(row)):
+            if row is None or not allowed(run_from_row(row)):
                 return False
-            return connection.execute(query, (run_id, *INTERRUPTED)).rowcount == 1
+            return connection.execute(query, (run_id, *before)).rowcount == 1
 
     def reorder(self, run_id: str, earlier: bool) -> bool:
         """Let a run that waits change places with the one before or after it; False where there is none."""
@@ -204,8 +204,6 @@ class Store(Database):
 
     def end(self, run_id: str, token: str, state: RunState, reason: str = "") -> bool:
         """End a running run that was started with this token; False where it is no longer so."""
-        if state not in ENDED:
-            raise ValueError(f"a run ends as one of {ENDED}, not {state!r}")
         try:
             return self._end(run_id, token, state, reason)
         except FullError:  # a run that is over must not be shown as running, whatever else there is no room for
@@ -214,7 +212,7 @@ class Store(Database):
 
     def _end(self, run_id: str, token: str, state: RunState, reason: str) -> bool:
         with self.writing() as connection:
-            return _move(connection, run_id, state, reason, ("running",), token)
+            return _move(connection, run_id, state, reason, "running", token)
 
     # what a user writes ----------------------------------------------------------------------
 
@@ -245,25 +243,25 @@ class Store(Database):
                 _annotate(connection, run_id, {"tags": _tags([*had, *more])})
 
     @contextmanager
-    def at_rest(self, run_id: str) -> Iterator[bool]:
-        """Tell whether a run has ended; until this is left no process starts it again, or writes anything else."""
+    def lock_ended(self, run_id: str) -> Iterator[bool]:
+        """Yield whether a run has ended; inside the block no process can start it again or write anything else."""
         with self.writing() as connection:
             query = f"SELECT 1 FROM runs WHERE id = ? AND state IN ({_marks(ENDED)})"
             yield connection.execute(query, (run_id, *ENDED)).fetchone() is not None
 
-    def unsettled(self) -> list[str]:
-        """Return the finished runs whose folders nobody has tidied up yet: they still have their token."""
+    def runs_to_clean(self) -> list[str]:
+        """Return the finished runs whose folders still need cleaning: they still have their token."""
         with self.connection() as connection:
             rows = connection.execute("SELECT id FROM runs WHERE state = 'finished' AND token IS NOT NULL").fetchall()
         return [row["id"] for row in rows]
 
-    def settle(self, run_id: str) -> None:
-        """Note that a finished run's folder is tidied up."""
+    def mark_clean(self, run_id: str) -> None:
+        """Record that a finished run's folder has been cleaned."""
         with self.writing() as connection:
             connection.execute("UPDATE runs SET token = NULL WHERE id = ? AND state = 'finished'", (run_id,))
 
-    def forget(self, run_id: str) -> bool:
-        """Delete an ended run's row, points and data; its folder is the caller's. False where it waits or works."""
+    def delete_run(self, run_id: str) -> bool:
+        """Delete an ended run's row, points and data, not its folder; False where it is queued or running."""
         with self.writing() as connection:
             query = f"SELECT number FROM runs WHERE id = ? AND state IN ({_marks(ENDED)})"
             row = connection.execute(query, (run_id, *ENDED)).fetchone()
@@ -335,7 +333,7 @@ class Store(Database):
                 "INSERT OR REPLACE INTO data_used VALUES (?, ?, ?, ?, ?)",
                 [(row["number"], *astuple(used)) for used in data],
             )
-            return run_of(row)
+            return run_from_row(row)
 
 
 def _move(
@@ -343,16 +341,19 @@ def _move(
     run_id: str,
     to: RunState,
     reason: str,
-    start: Sequence[RunState],
+    start: RunState,
     token: str | None = None,
 ) -> bool:
-    """Change a run's state if it is in one of the states `start` (and has this token); say whether it was.
+    """Change a run's state if it is in the state `start` (and has this token); return whether it was.
 
-    A lost run ended when it was last heard of: nobody may have looked for days.
+    ValueError for a move that `lifecycle.EDGES` does not have. A lost run ended with its last heartbeat: it may have
+    been found dead only days later.
     """
+    if start not in states_before(to):
+        raise ValueError(f"A run cannot become {to!r} from {start!r}; it may from {states_before(to)}.")
     ended = "COALESCE(heartbeat, ?)" if to == "lost" else "?"
-    query = f"UPDATE runs SET state = ?, reason = ?, ended = {ended} WHERE id = ? AND state IN ({_marks(start)})"
-    values: list[object] = [to, reason, time.time(), run_id, *start]
+    query = f"UPDATE runs SET state = ?, reason = ?, ended = {ended} WHERE id = ? AND state = ?"
+    values: list[object] = [to, reason, time.time(), run_id, start]
     if token is not None:
         query += " AND token = ?"
         values.append(token)
@@ -367,7 +368,7 @@ def _devices_taken(connection: sqlite3.Connection) -> set[str]:
             RunConfig.from_json(row["config"])
             taken.add(card_of(row["device"]))
         except ConfigError as error:
-            _move(connection, row["id"], "failed", f"Its settings in the store are damaged: {error}", ("running",))
+            _move(connection, row["id"], "failed", f"Its settings in the store are damaged: {error}", "running")
     return taken
 
 

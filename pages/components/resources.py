@@ -17,8 +17,8 @@ from distill_core.data.datasets import Dataset, describe_source, load_split
 from distill_core.errors import StoreError
 from distill_core.paths import home
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import worker_process
 from distill_core.runs.store import Store
+from distill_core.runs.worker_process import find_worker
 from pages.components.page_frame import escape_markdown
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run_store() -> Store:
 def running_runs() -> list[Run]:
     """Return the runs that a process trains right now; none where the store cannot be read, which its own pages say."""
     try:
-        return [run for run in run_store().runs(("running",)) if worker_process(run) is not None]
+        return [run for run in run_store().runs(("running",)) if find_worker(run) is not None]
     except StoreError:
         return []
 

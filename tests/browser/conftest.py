@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.live_tick import Worker
-from distill_core.runs import scheduler
+from distill_core.runs import worker_process
 from distill_core.runs.store import Store
 from tests.support.browser import Server, Visitor
 
@@ -53,7 +53,7 @@ def _end_runs() -> None:
     for run in store.runs(("queued",)):
         store.cancel(run.id)
     for run in store.runs(("running",)):
-        process = scheduler.worker_process(run)
+        process = worker_process.find_worker(run)
         if process is not None:
             process.kill()
             process.wait(10)

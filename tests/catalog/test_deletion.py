@@ -130,7 +130,7 @@ def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None
         delete_run(store, run_id)
     with pytest.raises(RunError, match="is queued; stop it first"):
         delete_run(store, user)
-    assert not store.forget(user)
+    assert not store.delete_run(user)
     assert store.metrics(run_id) != []
 
 

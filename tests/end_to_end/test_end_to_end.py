@@ -23,7 +23,7 @@ from tests.support.tiny import tiny_folder
 def test_a_worker_trains_a_student_that_can_be_opened(tmp_path: Path) -> None:
     store = Store()
     run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher")))
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     run = scheduler.wait(store, run_id, 120)
     assert (run.state, run.reason, run.step) == ("finished", "", 6), store.log_tail(run_id)
     assert [point.step for point in store.metrics(run_id, names=["loss"])] == [1, 2, 3, 4, 5, 6]
@@ -37,7 +37,7 @@ def test_a_worker_trains_a_student_that_can_be_opened(tmp_path: Path) -> None:
 def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
     store = Store()
     run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=100_000, evaluate_every=50))
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     deadline = time.monotonic() + 120
     while store.get(run_id).step < 5 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -52,7 +52,7 @@ def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
 def test_a_failing_run_says_why(tmp_path: Path) -> None:
     store = Store()
     run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), student_layers=9))
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     run = scheduler.wait(store, run_id, 120)
     assert run.state == "failed"
     assert "1 to 2 layers, not 9" in run.reason
@@ -63,7 +63,7 @@ def test_a_runs_command_line_makes_the_very_student_again(tmp_path: Path) -> Non
     store = Store()
     teacher = tiny_folder(tmp_path / "teacher")
     first = scheduler.submit(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     run = scheduler.wait(store, first, 120)
     words = [sys.executable, *shlex.split(run.config.command)[1:], "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=200)

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill_core.cli.foreground import run_in_foreground
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import RECORD, load_model
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import pump, submit, wait
+from distill_core.runs.scheduler import reconcile, submit, wait
 from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS
 from distill_core.training import session, trainer
-from distill_core.worker import run_in_foreground
 from tests.support.injected_worker import injected_command
 from tests.support.small_run import small_run
 from tests.support.tiny import tiny_folder
@@ -136,7 +136,7 @@ def short(*given):
 trainer.student_pass = short
 """
     run_id = submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=9))
-    pump(store, injected_command(tmp_path, fault))
+    reconcile(store, injected_command(tmp_path, fault))
     run = wait(store, run_id, 120)
     assert (run.state, run.reason[:33]) == ("failed", "The device has too little memory ")
     assert steps_of(store, run) == [1, 2, 3, 4]

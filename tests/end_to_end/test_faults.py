@@ -18,7 +18,7 @@ from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.runs import scheduler
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import pump, resume, stop, submit, wait
+from distill_core.runs.scheduler import reconcile, resume, stop, submit, wait
 from distill_core.runs.store import Store
 from tests.support.processes import SERVER, start_python
 from tests.support.small_worker import saved_step, training, worker_command
@@ -42,15 +42,16 @@ def steps_of(store: Store, run_id: str) -> list[int]:
 # A new one: within 5 seconds it sees the run alive and two numbers come in.
 NEXT = """
 import sys, time
-from distill_core.runs.scheduler import pump, worker_process
+from distill_core.runs.scheduler import reconcile
+from distill_core.runs.worker_process import find_worker
 from distill_core.runs.store import Store
 began = time.monotonic()
 store, seen = Store(), set()
 while len(seen) < 3:
     assert time.monotonic() - began < 5, seen
-    pump(store)
+    reconcile(store)
     (run,) = store.runs()
-    assert (run.state, run.reason, worker_process(run) is not None) == ("running", "", True), run
+    assert (run.state, run.reason, find_worker(run) is not None) == ("running", "", True), run
     seen.add(store.metrics(run.id)[-1].cursor)
     time.sleep(0.05)
 """
@@ -87,7 +88,7 @@ def test_a_killed_worker_is_lost_with_cause_step_and_its_last_lines(
         (run,) = store.runs()
     assert run.pid is not None
     os.kill(run.pid, signal.SIGKILL)  # as the system does for lack of memory
-    assert until(lambda: (watched or pump(store) == []) and not store.get(run.id).active, PROMISE)
+    assert until(lambda: (watched or reconcile(store) == []) and not store.get(run.id).active, PROMISE)
     lost = store.get(run.id)
     assert lost.state == "lost"
     assert ("was killed (SIGKILL)" if watched else f"process {run.pid} is gone: killed, out of memory") in lost.reason
@@ -107,7 +108,7 @@ def test_killed_again_and_again_a_run_goes_on_to_its_end(store: Store, command: 
         os.kill(run.pid, signal.SIGKILL)
         assert wait(store, run.id, PROMISE).state == "lost"
         resume(store, run.id)
-        pump(store, command("plain"))
+        reconcile(store, command("plain"))
         assert until(lambda: store.get(run.id).step >= step)  # noqa: B023 (called at once)
         run = store.get(run.id)
     assert wait(store, run.id, PROMISE).state == "finished"
@@ -130,7 +131,9 @@ stop(store, ids[2])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert start_python(code).wait(timeout=60) == -signal.SIGKILL
-    assert until(lambda: not pump(store, command("bad if called so")) and not store.runs(("queued", "running")), 60)
+    assert until(
+        lambda: not reconcile(store, command("bad if called so")) and not store.runs(("queued", "running")), 60
+    )
     runs = {run.title: run for run in store.runs()}
     assert {name: run.state for name, run in runs.items()} == {
         "first": "finished", "bad": "failed", "cancelled": "stopped", "last": "finished"
@@ -148,7 +151,7 @@ def test_devices_work_side_by_side_and_each_on_one_run(
     for name in names:
         for device in ("cpu", "cuda", "mps"):
             submit(store, RunConfig(steps=40, evaluate_every=20, device=device, name=name))
-    assert len(pump(store, command("bad if called so"))) == 3
+    assert len(reconcile(store, command("bad if called so"))) == 3
     assert until(lambda: {run.step >= 3 for run in store.runs(("running",))} == {True}, 30)
     assert len({run.pid for run in store.runs(("running",))}) == 3  # all at work, each in its own process
     assert until(lambda: not store.runs(("queued", "running")), 90)  # nobody pumps: each worker's end did
@@ -170,11 +173,11 @@ def first_of(runs: Sequence[Run], device: str) -> Run:
 
 PUMPING = """
 import time
-from distill_core.runs.scheduler import pump
+from distill_core.runs.scheduler import reconcile
 from distill_core.runs.store import Store
 store, deadline = Store(), time.monotonic() + 60
 while store.runs(("queued", "running")) and time.monotonic() < deadline:
-    pump(store, {command!r})
+    reconcile(store, {command!r})
     time.sleep(0.01)
 """
 READING = """

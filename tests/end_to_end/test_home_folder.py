@@ -106,11 +106,11 @@ def test_a_folder_that_may_not_be_written_to_is_refused(store: Store, monkeypatc
 FILL = """
 import json, sqlite3
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.scheduler import pump, submit, wait
+from distill_core.runs.scheduler import reconcile, submit, wait
 from distill_core.runs.store import Store
 store = Store()
 run_id = submit(store, RunConfig(steps=100_000, evaluate_every={every}, device="cpu"))
-pump(store, {command!r})
+reconcile(store, {command!r})
 run = wait(store, run_id, 120)
 steps = [point.step for point in store.metrics(run_id, names=["loss"])]
 sound = sqlite3.connect(store.path).execute("PRAGMA quick_check").fetchone()[0]

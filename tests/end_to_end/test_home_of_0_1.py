@@ -12,8 +12,9 @@ import pytest
 
 from distill_core.models.encoder import load_model
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import WORKER, can_resume, pump, resume, wait
+from distill_core.runs.scheduler import can_resume, reconcile, resume, wait
 from distill_core.runs.store import Store
+from distill_core.runs.worker_process import WORKER
 from tests.support.write_home_0_1 import PAUSE_AT, PLACEHOLDER
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "home_0_1"
@@ -71,7 +72,7 @@ def test_all_runs_are_listed_with_the_settings_they_were_given(store: Store) -> 
 
 @pytest.mark.slow
 def test_the_queued_run_trains_to_its_end(store: Store) -> None:
-    pump(store)
+    reconcile(store)
     run = finished(store, named(store, "queued"))
     assert list(losses(store, run)) == list(range(1, 7))
 
@@ -83,7 +84,7 @@ def test_the_paused_run_resumes_from_its_step_and_ends_as_the_uninterrupted_one_
     measured = store.metrics(before.id, names=["loss"])
     assert [point.step for point in measured] == list(range(1, PAUSE_AT + 1))
     resume(store, before.id)
-    pump(store)
+    reconcile(store)
     run = finished(store, before)
     assert losses(store, run).keys() == set(range(1, 41))
     whole = named(store, "whole")

@@ -16,14 +16,15 @@ from safetensors.torch import load_file
 
 from distill_core import worker
 from distill_core.catalog.deletion import free_run
+from distill_core.cli.foreground import run_in_foreground
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
-from distill_core.runs import scheduler
+from distill_core.runs import worker_process
 from distill_core.runs.events import Event, Measured
-from distill_core.runs.run import INTERRUPTED, RunState
-from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait
+from distill_core.runs.lifecycle import INTERRUPTED, RunState
+from distill_core.runs.scheduler import can_resume, reconcile, resume, stop, submit, wait
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, RECORD
 from distill_core.training.session import Session, prepare
@@ -53,12 +54,12 @@ def claimed(store: Store, run_id: str) -> None:
 def test_an_interrupted_run_goes_back_to_the_end_of_the_queue(store: Store, state: RunState) -> None:
     first, second = (submit(store, RunConfig(device="cpu")) for _ in range(2))
     claimed(store, first)
-    store.request(first, "pause")
+    store.request_stop(first, "pause")
     store.write(first, FAKE_TOKEN, [(3, "loss", 1.0)], None)
     store.end(first, FAKE_TOKEN, state, "because")
     took = store.get(first).worked_seconds(0.0)
     again = resume(store, first)
-    assert (again.state, again.reason, again.token, again.wish, again.stop_requested) == (
+    assert (again.state, again.reason, again.token, again.stop_kind, again.stop_requested) == (
         "queued",
         "",
         None,
@@ -109,7 +110,7 @@ def test_a_run_that_is_freed_just_before_it_is_queued_does_not_go_on(
         return requeue(self, *given)
 
     monkeypatch.setattr(Store, "requeue", late)
-    with pytest.raises(RunError, match="cannot go on: its checkpoint has no training state"):
+    with pytest.raises(RunError, match="cannot be resumed: its checkpoint has no training state"):
         resume(store, run_id)
     assert store.get(run_id).state == "paused"
 
@@ -118,7 +119,7 @@ def test_a_run_whose_checkpoint_is_gone_fails_and_keeps_its_numbers(store: Store
     run_id = with_checkpoint(store)
     resume(store, run_id)
     (run_folder(run_id) / LAST / STATE_FILE).unlink()
-    run = worker.run_in_foreground(store, run_id, lambda _: None)
+    run = run_in_foreground(store, run_id, lambda _: None)
     assert run.state == "failed"
     assert f"{STATE_FILE} is gone" in run.reason
     assert store.latest(run_id) == {"loss": 1.0}
@@ -136,7 +137,7 @@ def test_a_run_that_goes_on_finds_the_checkpoint_its_killed_worker_had_set_aside
         raise RunError("seen enough")
 
     monkeypatch.setattr(worker, "_open_session", opened)
-    worker.run_in_foreground(store, run_id, lambda _: None)
+    run_in_foreground(store, run_id, lambda _: None)
     assert found == [run_folder(run_id) / LAST]
 
 
@@ -169,19 +170,19 @@ def test_runs_that_wait_change_places_and_start_in_that_order(store: Store) -> N
 def test_a_stop_may_follow_a_pause_but_not_the_other_way(store: Store) -> None:
     run_id = submit(store, RunConfig(device="cpu"))
     claimed(store, run_id)
-    assert store.request(run_id, "pause")
+    assert store.request_stop(run_id, "pause")
     asked = store.get(run_id)
     assert (asked.status, asked.interrupted_as) == ("pausing", "paused")
-    assert not store.request(run_id, "pause")
-    assert store.request(run_id, "stop")
+    assert not store.request_stop(run_id, "pause")
+    assert store.request_stop(run_id, "stop")
     assert store.get(run_id).status == "stopping"
     assert store.get(run_id).stop_requested == asked.stop_requested
-    assert not store.request(run_id, "pause")
+    assert not store.request_stop(run_id, "pause")
 
 
 def test_a_run_that_waits_is_paused_at_once(store: Store) -> None:
     run = stop(store, submit(store, RunConfig(device="cpu")), "pause")
-    assert (run.state, run.reason) == ("paused", "Paused while it waited.")
+    assert (run.state, run.reason) == ("paused", "Paused while it was queued.")
     assert resume(store, run.id).state == "queued"
 
 
@@ -197,7 +198,7 @@ def test_a_paused_run_gives_its_device_to_the_next_and_goes_on_where_it_was(stor
     assert "on request at step" in paused.reason
     assert wait(store, following, 30, command("plain")).state == "finished"
     resume(store, run.id)
-    pump(store, command("plain"))
+    reconcile(store, command("plain"))
     assert until(lambda: store.get(run.id).step > paused.step + 3)
     stop(store, run.id)
     ended = wait(store, run.id, PROMISE)
@@ -212,7 +213,7 @@ def test_a_killed_run_forgets_what_came_after_its_checkpoint_and_goes_on(store: 
     os.kill(run.pid, signal.SIGKILL)
     assert wait(store, run.id, PROMISE).state == "lost"
     resume(store, run.id)
-    pump(store, command("plain"))
+    reconcile(store, command("plain"))
     assert until(lambda: store.get(run.id).step > 20)
     stop(store, run.id)
     ended = wait(store, run.id, PROMISE)
@@ -266,7 +267,7 @@ def test_a_session_goes_on_to_the_very_weights(tmp_path: Path, student: str, met
 
 def finishes_whole(store: Store, run_id: str) -> None:
     """Do a run and check that it has all its numbers, each once, and only what its `keep`, the best, says."""
-    assert worker.run_in_foreground(store, run_id, lambda _: None).state == "finished"
+    assert run_in_foreground(store, run_id, lambda _: None).state == "finished"
     steps = {name: [p.step for p in store.metrics(run_id, names=[name])] for name in ("loss", "validation/accuracy")}
     assert steps == {"loss": [1, 2, 3, 4], "validation/accuracy": [0, 2, 4]}
     assert [path.name for path in run_folder(run_id).iterdir() if path.is_dir()] == [LAST]
@@ -282,7 +283,7 @@ def test_a_stop_at_the_very_end_costs_nothing(store: Store, tmp_path: Path, told
         if isinstance(event, Measured) and event.step == 4 and told in event.values:
             signal.raise_signal(signal.SIGTERM)
 
-    run = worker.run_in_foreground(store, submit(store, config), ask)
+    run = run_in_foreground(store, submit(store, config), ask)
     assert (run.state, can_resume(run)) == (("stopped", True) if told == "loss" else ("finished", False))
     if told == "loss":
         resume(store, run.id)
@@ -303,7 +304,7 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_end_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(Store, "end", killed)
         with pytest.raises(Killed):
-            worker.run_in_foreground(store, run_id, lambda _: None)
+            run_in_foreground(store, run_id, lambda _: None)
     store.end(run_id, str(store.get(run_id).token), "lost")
     resume(store, run_id)
     finishes_whole(store, run_id)
@@ -372,7 +373,7 @@ def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_n
         assert ended.state in INTERRUPTED, ended
         step = ended.step
         resume(store, broken)
-        pump(store)
+        reconcile(store)
     assert wait(store, broken, 200).state == "finished"
     first, second = (load_file(Path(str(store.get(run).model_path)) / "model.safetensors") for run in (whole, broken))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
@@ -384,6 +385,6 @@ def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_n
 def kill(store: Store, run_id: str) -> None:
     pid = store.get(run_id).pid
     assert pid is not None
-    runner_process = scheduler.worker_process(store.get(run_id))
+    runner_process = worker_process.find_worker(store.get(run_id))
     assert runner_process is not None
     os.kill(pid, signal.SIGKILL)

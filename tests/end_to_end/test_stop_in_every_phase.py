@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from distill_core.models.encoder import load_model
-from distill_core.runs.scheduler import can_resume, pump, resume, stop, submit, wait, worker_process
+from distill_core.runs.scheduler import can_resume, reconcile, resume, stop, submit, wait
 from distill_core.runs.store import Store
+from distill_core.runs.worker_process import find_worker
 from distill_core.training.state import TrainingState
 from tests.support.injected_worker import child_of_hanging, injected_command
 from tests.support.processes import OPENING, gone, start_worker
@@ -52,7 +53,7 @@ WITHOUT_CHECKPOINT = ("loading",)
 def test_a_deaf_worker_is_stopped_in_every_phase(store: Store, tmp_path: Path, phase: str) -> None:
     config = small_run(tiny_folder(tmp_path / "teacher"), steps=20, evaluate_every=3, method="ad_kd")
     run_id = submit(store, config)
-    pump(store, injected_command(tmp_path, FAULTS[phase]))
+    reconcile(store, injected_command(tmp_path, FAULTS[phase]))
     assert until(child_of_hanging().exists, 120), store.log_tail(run_id)
     run, child = store.get(run_id), int(child_of_hanging().read_text())
     assert (run.state, gone(child)) == ("running", False)
@@ -63,7 +64,7 @@ def test_a_deaf_worker_is_stopped_in_every_phase(store: Store, tmp_path: Path, p
     assert until(lambda: gone(run.pid or 0) and gone(child), PROMISE + began - time.monotonic()), ended
     assert (ended.state, ended.status) == ("stopped", "stopped")
     assert "Stopped by force at step" in ended.reason
-    assert worker_process(ended) is None
+    assert find_worker(ended) is None
 
     if phase in WITHOUT_CHECKPOINT:
         assert ended.model_path is None
@@ -78,7 +79,7 @@ def test_a_deaf_worker_is_stopped_in_every_phase(store: Store, tmp_path: Path, p
     assert can_resume(ended)
     if phase == "saving":
         resume(store, run_id)
-        pump(store)
+        reconcile(store)
         assert wait(store, run_id, 120).state == "finished", store.log_tail(run_id)
         assert [point.step for point in store.metrics(run_id, names=["loss"])] == list(range(1, 21))
 
@@ -144,7 +145,7 @@ def test_a_frozen_process_is_woken_and_ends_with_a_checkpoint(store: Store, tmp_
 
 def test_a_frozen_process_that_holds_the_store_is_stopped_in_time(store: Store, tmp_path: Path) -> None:
     run_id = submit(store, small_run(tiny_folder(tmp_path / "teacher")))
-    pump(store, raw_command(tmp_path, FROZEN))
+    reconcile(store, raw_command(tmp_path, FROZEN))
     assert until(lambda: frozen(store.get(run_id).pid))
     began = time.monotonic()
     stop(store, run_id)

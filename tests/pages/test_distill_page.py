@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from distill_core.config.methods import DISTILLATION_METHODS, terms_of
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.paths import run_folder
-from distill_core.runs import scheduler
+from distill_core.runs import scheduler, worker_process
 from distill_core.runs.events import Measured, Phase
 from distill_core.runs.store import Store
 from pages.components.run import actions, detail
@@ -70,7 +70,7 @@ def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs be done by a session of a few lines."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    monkeypatch.setattr(scheduler, "WORKER", (sys.executable, str(script)))
+    monkeypatch.setattr(worker_process, "WORKER", (sys.executable, str(script)))
 
 
 def links(page: AppTest) -> dict[str, str]:

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
-from distill_core.runs.scheduler import pump, stop, submit, wait
+from distill_core.runs.scheduler import reconcile, stop, submit, wait
 from distill_core.runs.store import Store
 from pages.components import resources
 from tests.support.opening import html_of, open_page
@@ -34,7 +34,7 @@ def last_line(page: AppTest) -> str:
 def test_a_sentence_is_explained_while_a_worker_trains(store: Store, tmp_path: Path) -> None:
     folders = [tiny_folder(tmp_path / name, seed=seed) for seed, name in enumerate(("teacher", "student"))]
     run_id = submit(store, small_run(folders[0], steps=1_000_000, evaluate_every=1000, name="a <b>run</b>"))
-    pump(store)
+    reconcile(store)
     assert until(lambda: store.get(run_id).step >= 5, 120), store.log_tail(run_id)
     page = explained(folders, "the film is good")
     assert "dl-map" in html_of(page)

@@ -11,7 +11,7 @@ from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs import scheduler
 from distill_core.runs.events import DataUsed, Measured
-from distill_core.runs.run import RunState
+from distill_core.runs.lifecycle import RunState
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, delete_obsolete_checkpoints, save_last_as_best
 from tests.support.opening import NASTY, all_html, as_read, open_distill
@@ -39,7 +39,7 @@ def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) 
     assert page.button(key="distill.stop").label == "Cancel"
     page.button(key="distill.stop").click().run()
     assert store.get(waiting).state == "stopped"
-    assert "Cancelled while it waited" in all_html(page)
+    assert "Cancelled while it was queued" in all_html(page)
 
 
 def test_a_queued_run_can_be_moved(store: Store) -> None:
@@ -107,7 +107,7 @@ def test_a_resume_that_is_refused_is_said(store: Store) -> None:
     page = open_distill(run.id)
     state.unlink()  # freed in another window
     page.button(key="distill.resume").click().run()
-    assert any("cannot go on" in said.value for said in page.error)
+    assert any("cannot be resumed" in said.value for said in page.error)
     assert store.get(run.id).state == "paused"
 
 

@@ -15,8 +15,8 @@ from distill_core.config.run_config import RunConfig
 from distill_core.errors import RunError
 from distill_core.runs.database import BusyError
 from distill_core.runs.events import Event, Measured
-from distill_core.runs.recorder import patiently
-from distill_core.runs.scheduler import pump, submit
+from distill_core.runs.recorder import retry_while_busy
+from distill_core.runs.scheduler import reconcile, submit
 from distill_core.runs.store import Store
 from tests.support.scripted_session import ScriptedSession, done_run
 from tests.support.small_worker import worker_command
@@ -49,7 +49,7 @@ def test_a_store_that_stays_busy_ends_no_run(store: Store, monkeypatch: pytest.M
     with closing(sqlite3.connect(store.path, isolation_level=None)) as forever:
         forever.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError):
-            patiently(partial(store.annotate, run.id, note="x"))
+            retry_while_busy(partial(store.annotate, run.id, note="x"))
     other.close()
 
 
@@ -89,7 +89,7 @@ def test_a_busy_store_keeps_no_run_from_beginning(
     assert done_run(store, monkeypatch, ScriptedSession([Measured(1, {"loss": 1.0})])).state == "finished"
     timers.clear()
     run_id = submit(store, RunConfig(device="cpu", steps=2, evaluate_every=2))
-    assert pump(store, worker_command(tmp_path, "plain")) == [run_id]  # its worker notes itself
+    assert reconcile(store, worker_command(tmp_path, "plain")) == [run_id]  # its worker notes itself
     assert until(lambda: not store.get(run_id).active)
     assert store.get(run_id).state == "finished"
     other.close()

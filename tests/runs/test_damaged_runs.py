@@ -37,13 +37,13 @@ def test_a_damaged_running_run_gives_its_device_back(store: Store) -> None:
 def test_a_damaged_queued_run_does_not_hide_the_queue(store: Store) -> None:
     first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
     damage(store, second)
-    assert store.holds(("queued",))
+    assert store.has_runs(("queued",))
     claimed = store.claim(lambda _: ("cpu",), TOKEN)
     assert claimed is not None
     assert claimed.id == first
     assert store.claim(lambda _: ("cpu",), TOKEN) is None
     assert state(store, second)[0] == "failed"
-    assert not store.holds(("queued",))
+    assert not store.has_runs(("queued",))
     assert store.end(first, TOKEN, "stopped")
 
 

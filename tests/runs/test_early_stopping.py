@@ -11,6 +11,8 @@ import torch
 
 from distill_core import worker
 from distill_core.catalog.catalog import find_model, list_models
+from distill_core.cli import foreground
+from distill_core.cli.foreground import run_in_foreground
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError
 from distill_core.export import run_export
@@ -112,7 +114,7 @@ def is_look(event: Event) -> bool:
 def test_a_run_keeps_its_best_checkpoint_beside_the_last(tmp_path: Path) -> None:
     store = Store()
     config = small_run(tiny_folder(tmp_path / "teacher"), steps=8, evaluate_every=1, learning_rate=3e-2, seed=1)
-    run = worker.run_in_foreground(store, submit(store, config), lambda _: None)
+    run = run_in_foreground(store, submit(store, config), lambda _: None)
     assert run.state == "finished"
     points = {p.step: p.value for p in store.metrics(run.id, names=["validation/accuracy"]) if p.step}
     best = max(points, key=lambda step: points[step])
@@ -184,13 +186,13 @@ def test_a_damaged_record_makes_no_student_the_best(tmp_path: Path, record: str)
 def test_a_worker_killed_after_its_run_was_finished_leaves_no_more_than_it_should(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for what in ("tidy", "pump"):  # killed just before
-        monkeypatch.setattr(worker, what, lambda *_: None)
+    monkeypatch.setattr(worker, "clean_run_folder", lambda *_: None)  # killed just before
+    monkeypatch.setattr(foreground, "reconcile", lambda *_: None)
     run = done_run(store, monkeypatch, ScriptedSession([Measured(1, {"validation/accuracy": 0.5})]))
     assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
     (run_folder(run.id) / LAST / STATE_FILE).touch()
-    assert scheduler.pump(store) == []  # whoever looks next
-    assert store.unsettled() == []
+    assert scheduler.reconcile(store) == []  # whoever looks next
+    assert store.runs_to_clean() == []
     assert sorted(file.name for file in (run_folder(run.id) / LAST).iterdir()) == ["student.json"]
 
 
@@ -203,16 +205,16 @@ def test_a_run_whose_last_is_gone_keeps_its_best(tmp_path: Path) -> None:
 def test_a_worker_killed_between_two_renames_of_the_only_student_leaves_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for what in ("tidy", "pump"):  # killed in the middle of them
-        monkeypatch.setattr(worker, what, lambda *_: None)
+    monkeypatch.setattr(worker, "clean_run_folder", lambda *_: None)  # killed in the middle of it
+    monkeypatch.setattr(foreground, "reconcile", lambda *_: None)
     session = ScriptedSession([Measured(step, {"validation/accuracy": 1 / step}) for step in (1, 2)])
     session.best = 1
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
-    run = worker.run_in_foreground(store, submit(store, RunConfig(device="cpu", keep="best")), lambda _: None)
+    run = run_in_foreground(store, submit(store, RunConfig(device="cpu", keep="best")), lambda _: None)
     folder = run_folder(run.id)
     (folder / LAST).rename(folder / f"{LAST}.1.old")
     (folder / BEST / "the best").touch()
-    scheduler.pump(store)
+    scheduler.reconcile(store)
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [LAST]
     assert (folder / LAST / "the best").exists()
 
@@ -247,7 +249,7 @@ def test_a_finished_run_keeps_what_it_was_told_to_and_no_training_state(
     session = Saving(events)
     session.best = 1
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
-    run = worker.run_in_foreground(store, submit(store, RunConfig(device="cpu", keep=keep)), lambda _: None)
+    run = run_in_foreground(store, submit(store, RunConfig(device="cpu", keep=keep)), lambda _: None)
     assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
     assert seen == [[LAST], [BEST, LAST], [BEST, LAST]]
     assert sorted(folder.name for folder in run_folder(run.id).iterdir() if folder.is_dir()) == folders

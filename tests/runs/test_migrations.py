@@ -96,7 +96,7 @@ def test_a_queue_of_before_pauses_keeps_its_order_and_a_stop_its_meaning(tmp_pat
         connection.execute("PRAGMA user_version = 2")
     connection.close()
     store = Store(path)
-    assert (store.get("c").status, store.get("c").wish, store.get("b").wish) == ("stopping", "stop", None)
+    assert (store.get("c").status, store.get("c").stop_kind, store.get("b").stop_kind) == ("stopping", "stop", None)
     assert [run.id for run in sorted(store.runs(("queued",)), key=lambda run: run.position)] == ["b", "a"]
     store.add("later", RunConfig())
     assert store.get("later").position > store.get("c").position

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
-from distill_core.runs import scheduler
+from distill_core.runs import lifecycle, scheduler, worker_process
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import pump, stop, submit, wait, worker_process
+from distill_core.runs.scheduler import reconcile, stop, submit, wait
 from distill_core.runs.store import Store
+from distill_core.runs.worker_process import find_worker
 from tests.support.processes import OPENING, ROOT, gone, start_worker
 from tests.support.small_worker import script_command
 from tests.support.stored_runs import FAKE_TOKEN
@@ -70,8 +72,8 @@ def test_submitting_twice_makes_two_runs_queued_on_one_device(store: Store, comm
     first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig())
     assert first != second
     assert first[:15] <= second[:15]
-    assert pump(store, command("obedient")) == [first]
-    assert pump(store, command("obedient")) == []
+    assert reconcile(store, command("obedient")) == [first]
+    assert reconcile(store, command("obedient")) == []
     assert [store.get(run_id).state for run_id in (first, second)] == ["running", "queued"]
     stop(store, first)
     assert until(lambda: store.get(second).state == "running")  # nobody pumped: the worker's end did
@@ -111,11 +113,11 @@ def test_two_processes_pumping_start_one_run_at_a_time_and_each_once(store: Stor
     ids = [submit(store, RunConfig(device="cpu")) for _ in range(10)]
     code = f"""
 import time
-from distill_core.runs.scheduler import pump
+from distill_core.runs.scheduler import reconcile
 from distill_core.runs.store import Store
 store = Store()
 while store.runs(("queued", "running"), limit=1):
-    pump(store, {tuple(command("quick"))!r})
+    reconcile(store, {tuple(command("quick"))!r})
 time.sleep(0.2)
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -134,7 +136,7 @@ def test_several_devices_work_at_the_same_time(
 ) -> None:
     monkeypatch.setattr(scheduler, "devices_for", lambda name: (name,))
     ids = [submit(store, RunConfig(device=device)) for device in ("cpu", "cuda", "cpu")]
-    assert pump(store, command("obedient")) == ids[:2]
+    assert reconcile(store, command("obedient")) == ids[:2]
     assert [store.get(run_id).device for run_id in ids] == ["cpu", "cuda", None]
 
 
@@ -153,7 +155,7 @@ def test_a_killed_worker_is_lost_with_a_cause_and_the_queue_goes_on(store: Store
 
 def test_a_crash_is_lost_with_its_exit_code_and_the_queue_goes_on(store: Store, command: Commands) -> None:
     ids = [submit(store, RunConfig(device="cpu")) for _ in range(2)]
-    pump(store, command("crashing"))
+    reconcile(store, command("crashing"))
     assert until(lambda: store.get(ids[1]).state == "lost")
     assert {store.get(run_id).state for run_id in ids} == {"lost"}
     assert "exit code 3" in store.get(ids[0]).reason
@@ -163,38 +165,38 @@ def test_a_worker_outlives_the_killed_server_and_its_death_is_seen_by_the_next(s
     run_id = submit(store, RunConfig(device="cpu"))
     code = f"""
 import os, signal
-from distill_core.runs.scheduler import pump
+from distill_core.runs.scheduler import reconcile
 from distill_core.runs.store import Store
-pump(Store(), {tuple(command("obedient"))!r})
+reconcile(Store(), {tuple(command("obedient"))!r})
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     beat = store.get(run_id).heartbeat or 0.0
     assert until(lambda: (store.get(run_id).heartbeat or 0.0) > beat)
-    pump(store)
+    reconcile(store)
     run = store.get(run_id)
-    assert (run.state, worker_process(run) is not None) == ("running", True)
+    assert (run.state, find_worker(run) is not None) == ("running", True)
     assert run.pid is not None
     assert os.getsid(run.pid) == run.pid  # a Ctrl-C or hang-up in the server's terminal does not reach it
     os.kill(run.pid, signal.SIGKILL)
-    assert until(lambda: pump(store) == [] and store.get(run_id).state == "lost")
+    assert until(lambda: reconcile(store) == [] and store.get(run_id).state == "lost")
     assert "is gone" in store.get(run_id).reason
 
 
 def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = submit(store, RunConfig(device="cpu"))
     store.claim(lambda _: ("cpu",), FAKE_TOKEN)
-    pump(store)
+    reconcile(store)
     assert store.get(run_id).state == "running"  # it may be about to
-    monkeypatch.setattr(scheduler, "START_SECONDS", 0.0)
-    pump(store)
+    monkeypatch.setattr(lifecycle, "START_SECONDS", 0.0)
+    reconcile(store)
     assert store.get(run_id).state == "lost"
     assert "never started" in store.get(run_id).reason
 
 
 def test_a_worker_that_cannot_be_started_fails_with_the_reason(store: Store) -> None:
     run_id = submit(store, RunConfig(device="cpu"))
-    pump(store, ("/no/such/python",))
+    reconcile(store, ("/no/such/python",))
     assert store.get(run_id).state == "failed"
     assert "could not be started" in store.get(run_id).reason
 
@@ -234,11 +236,11 @@ def test_what_the_next_worker_saves_is_left_alone_when_the_last_is_seen_off(stor
     store.requeue(run_id)
     store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
     saving = halves(run_id, 4242)
-    scheduler._see_off(store, run_id, "the first", child, ("true",))
-    scheduler._give_up(store, first)
+    worker_process.reap(store, run_id, "the first", child, list)
+    worker_process.mark_lost(store, first)
     assert all(folder.exists() for folder in saving)
     store.end(run_id, FAKE_TOKEN, "stopped")
-    scheduler._see_off(store, run_id, FAKE_TOKEN, child, ("true",))
+    worker_process.reap(store, run_id, FAKE_TOKEN, child, list)
     assert [path.name for path in run_folder(run_id).iterdir()] == ["student"]
 
 
@@ -254,15 +256,15 @@ def test_a_run_resumed_while_it_is_given_up_keeps_what_its_next_worker_saves(
         store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
         saving.extend(halves(run_id, 4242))
 
-    monkeypatch.setattr(scheduler, "_kill_leftovers", meanwhile)
-    scheduler._give_up(store, store.get(run_id))
+    monkeypatch.setattr(worker_process, "_kill_leftovers", meanwhile)
+    worker_process.mark_lost(store, store.get(run_id))
     assert len(saving) == 2
     assert all(folder.exists() for folder in saving)
 
 
 def test_a_run_deleted_when_its_worker_ends_does_not_stall_the_queue(store: Store, command: Commands) -> None:
     child, following = ended_child(), submit(store, RunConfig(device="cpu"))
-    scheduler._see_off(store, "deleted", FAKE_TOKEN, child, command("obedient"))
+    worker_process.reap(store, "deleted", FAKE_TOKEN, child, partial(reconcile, store, command("obedient")))
     assert store.get(following).state == "running"
 
 

@@ -66,7 +66,7 @@ def test_an_ended_run_is_changed_by_nothing(store: Store) -> None:
         before = store.get(run_id)
         assert not store.end(run_id, TOKEN, "finished")
         assert not store.cancel(run_id)
-        assert not store.request(run_id, "stop")
+        assert not store.request_stop(run_id, "stop")
         assert not store.attach(run_id, TOKEN, 1, 0.0)
         assert not store.set_model(run_id, TOKEN, Path("x"))
         assert store.write(run_id, TOKEN, [(1, "loss", 1.0)], Phase("training")) is None
@@ -78,7 +78,7 @@ def test_an_ended_run_is_changed_by_nothing(store: Store) -> None:
 def test_a_queued_run_can_be_cancelled_but_not_ended_or_written(store: Store) -> None:
     store.add("one", RunConfig())
     assert not store.end("one", TOKEN, "finished")
-    assert not store.request("one", "stop")
+    assert not store.request_stop("one", "stop")
     assert store.write("one", TOKEN, [(1, "loss", 1.0)], None) is None
     assert store.cancel("one")
     assert store.get("one").state == "stopped"
@@ -95,9 +95,9 @@ def test_a_worker_with_another_token_writes_nothing(store: Store) -> None:
 def test_a_requested_stop_shows_at_once_and_is_noted_once(store: Store) -> None:
     run_id = claimed_run(store)
     assert store.get(run_id).status == "running"
-    assert store.request(run_id, "stop")
+    assert store.request_stop(run_id, "stop")
     assert store.get(run_id).status == "stopping"
-    assert not store.request(run_id, "stop")
+    assert not store.request_stop(run_id, "stop")
     seen = store.write(run_id, TOKEN, [], None)
     assert seen is not None
     assert seen.stop_requested is not None
@@ -273,13 +273,13 @@ def test_every_flush_is_a_heartbeat(store: Store) -> None:
 def test_words_are_found_in_the_whole_log_whatever_its_lines(store: Store) -> None:
     path = run_folder(claimed_run(store)) / LOG_NAME
     path.parent.mkdir(parents=True)
-    assert store.log_found("one", "x", 5) == []
+    assert store.search_log("one", "x", 5) == []
     long = b"y" * 200_000
     path.write_bytes(b"The FIRST \xff\n" + (long + b"\n") * 30 + b"10%\r100% first\n" + b"none\n" * 50_000)
-    assert store.log_found("one", "first", 5) == ["The FIRST \ufffd", "100% first"]
-    assert store.log_found("one", "none", 3) == ["none"] * 3
+    assert store.search_log("one", "first", 5) == ["The FIRST \ufffd", "100% first"]
+    assert store.search_log("one", "none", 3) == ["none"] * 3
     with pytest.raises(RunError, match="Unknown run"):
-        store.log_found("another", "x", 5)
+        store.search_log("another", "x", 5)
 
 
 def test_the_tail_of_the_log(store: Store) -> None:

@@ -9,7 +9,7 @@ from distill_core.paths import home
 SCRIPT = """
 import subprocess, sys, time
 from distill_core import worker
-from distill_core.runs import scheduler
+from distill_core.runs import worker_process
 from distill_core.paths import home
 
 def hang():
@@ -27,7 +27,7 @@ def open_session(config, checkpoint):
     return session.prepare(config, checkpoint)
 
 worker._open_session = open_session
-scheduler.WORKER = (sys.executable, __file__)  # what the next run is started with
+worker_process.WORKER = (sys.executable, __file__)  # what the next run is started with
 if __name__ == "__main__":
     sys.exit(worker.main(sys.argv[1:]))
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
-from distill_core.runs.run import RunState
+from distill_core.runs.lifecycle import RunState
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST

@@ -9,7 +9,7 @@ from typing import Any
 from distill_core.config.run_config import RunConfig
 from distill_core.paths import run_folder
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import pump, submit
+from distill_core.runs.scheduler import reconcile, submit
 from distill_core.runs.store import Store
 from tests.support.waiting import until
 
@@ -17,7 +17,7 @@ from tests.support.waiting import until
 SESSION = """
 import json, os, shutil, sys, time
 from distill_core import worker
-from distill_core.runs import scheduler
+from distill_core.runs import scheduler, worker_process
 from distill_core.errors import RunError
 from distill_core.runs.events import Measured, Note, Phase
 from distill_core.paths import STATE_FILE
@@ -48,7 +48,7 @@ class Session:
 """
 ENDING = """
 worker._open_session = Session
-scheduler.WORKER = (sys.executable, __file__)  # what the next run is started with
+worker_process.WORKER = (sys.executable, __file__)  # what the next run is started with
 if __name__ == "__main__":
     sys.exit(worker.main(sys.argv[1:]))
 """
@@ -122,7 +122,7 @@ def script_command(script: Path, code: str) -> Sequence[str]:
 def training(store: Store, command: Sequence[str], step: int = 3, **settings: Any) -> Run:
     """Start a run in a worker process and return it once it is past a step."""
     run_id = submit(store, RunConfig.from_values({"steps": 100_000, "device": "cpu", **settings}))
-    pump(store, command)
+    reconcile(store, command)
     assert until(lambda: store.get(run_id).step >= step), store.log_tail(run_id)
     return store.get(run_id)
 

@@ -225,7 +225,7 @@ def _draw_log_lines(store: Store, run: Run) -> None:
     name = f"distill.find.{run.id}"
     words = st.text_input("Find in the log", key=name, placeholder="Part of a line", persist_state="session").strip()
     with errors_shown():  # a run that has just been deleted
-        lines = store.log_found(run.id, words, MAX_LOG_MATCHES) if words else store.log_tail(run.id, LOG_LINES)
+        lines = store.search_log(run.id, words, MAX_LOG_MATCHES) if words else store.log_tail(run.id, LOG_LINES)
         _draw_lines(lines, words)
     if run.active:
         st.button("Look again", key="distill.look_again", type="tertiary", icon=":material/refresh:")

@@ -18,7 +18,7 @@ from distill_core.data.tasks import TASKS, get_task
 from distill_core.devices import device_title, devices_for, kind_of, usable_devices
 from distill_core.errors import DistillError, ModelError
 from distill_core.runs.duration_estimate import estimate_duration
-from distill_core.runs.run import ACTIVE
+from distill_core.runs.lifecycle import ACTIVE
 from distill_core.runs.store import Store
 from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, source_titles
 from pages.components.page_frame import escape_markdown, show_error

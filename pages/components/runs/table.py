@@ -14,8 +14,9 @@ from distill_core.catalog import deletion
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.paths import run_folder
+from distill_core.runs.lifecycle import ACTIVE, ENDED
 from distill_core.runs.metric_names import task_metric_title
-from distill_core.runs.run import ACTIVE, ENDED, Run
+from distill_core.runs.run import Run
 from distill_core.runs.summary import Outcome, matching, tags_of
 from pages.components.run import markup
 

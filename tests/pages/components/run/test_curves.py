@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from distill_core.runs.run import Run, RunState
+from distill_core.runs.lifecycle import RunState
+from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from pages.components.palette import TERMS
 from pages.components.run import curves
