@@ -32,9 +32,9 @@ class Task:
         return self.metrics[0]
 
     @property
-    def chance_words(self) -> str:
-        """Return what `constant_metrics` are the metrics of; one score for all has no correlation."""
-        return "no correlation" if self.span else "one answer for all"
+    def baseline_title(self) -> str:
+        """The title of the metrics that `constant_metrics` returns; a constant score has no correlation."""
+        return "no correlation" if self.span else "majority-class baseline"
 
     @property
     def short_title(self) -> str:

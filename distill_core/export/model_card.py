@@ -89,11 +89,9 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def yaml_text(text: str) -> str:
-    """Return a text as a double-quoted YAML scalar on one line; half a character becomes U+FFFD."""
-    whole = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    written = whole.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written) + '"'
+def valid_unicode(text: str) -> str:
+    """Return a text with U+FFFD in place of each lone surrogate, which no file could hold."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def markdown_text(text: str) -> str:
@@ -102,8 +100,7 @@ def markdown_text(text: str) -> str:
     Escapes HTML and what Markdown, tables, formulas, links and mentions are made of; control characters and blanks of
     any kind become one space, half a character becomes U+FFFD.
     """
-    whole = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    line = " ".join("".join(one if one.isprintable() else " " for one in whole).split())
+    line = " ".join("".join(one if one.isprintable() else " " for one in valid_unicode(text)).split())
     marked = re.sub(r"([\\`*_{}\[\]#|~$:@!])", r"\\\1", line)
     marked = re.sub(r"(?i)(www)\.", r"\1\\.", marked)
     return html.escape(marked, quote=True)
@@ -117,14 +114,19 @@ def code_block(text: str, language: str) -> str:
 
 
 def _header(config: RunConfig, task: Task, data: Sequence[DataUsed]) -> str:
-    """Return the YAML header; no licence, which is not known, and no data set where the data were not GLUE's."""
-    lines = ["---", "language:", "- en", "pipeline_tag: text-classification", "library_name: transformers"]
-    lines += ["tags:", "- knowledge-distillation", "- distillation-lens", f"- {yaml_text(config.method)}"]
-    lines += [f"teacher: {yaml_text(config.teacher)}"]
-    if _is_glue(config, data):
-        lines += ["datasets:", f"- {yaml_text(f'glue/{task.name}')}"]
-    lines += ["metrics:", *(f"- {yaml_text(metric)}" for metric in task.metrics), "---"]
-    return "\n".join(lines)
+    """Return the YAML header; no licence, which is not known, and no data set unless the examples were GLUE's."""
+    from huggingface_hub import ModelCardData  # in here: the command line loads this module for every command
+
+    fields = ModelCardData(
+        language=["en"],
+        library_name="transformers",
+        tags=["knowledge-distillation", "distillation-lens", config.method],
+        datasets=[f"glue/{task.name}"] if _is_glue(config, data) else None,
+        metrics=list(task.metrics),
+        pipeline_tag="text-classification",
+        teacher=valid_unicode(config.teacher),
+    )
+    return f"---\n{fields.to_yaml()}\n---"
 
 
 def _is_glue(config: RunConfig, data: Sequence[DataUsed]) -> bool:
@@ -205,7 +207,7 @@ def _results(task: Task, series: Series, step: int) -> list[str]:
     rows = [_result(series, name, step) for name in wanted if series.get(name)]
     if not rows:
         return ["Nothing was measured."]
-    head = ("measure", "this model", "last of the run", "best of the run", "teacher", task.chance_words)
+    head = ("measure", "this model", "last of the run", "best of the run", "teacher", task.baseline_title)
     return [
         "Measured on the validation data, or 1,000 examples of it where there are more; in brackets after which step.",
         _table(head, rows),

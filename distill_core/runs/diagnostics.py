@@ -28,7 +28,7 @@ def alarms(config: RunConfig, series: Series) -> list[str]:
     if weak is not None:
         teacher, constant = (_number(value) for value in weak)
         found.append(
-            f"The teacher’s {task.metric.replace('_', ' ')} is {teacher}; {task.chance_words}: {constant}. "
+            f"The teacher’s {task.metric.replace('_', ' ')} is {teacher}; {task.baseline_title}: {constant}. "
             "There is next to nothing to learn from it: choose another teacher or other data."
         )
     if (times := exploded(series)) is not None:
@@ -37,7 +37,11 @@ def alarms(config: RunConfig, series: Series) -> list[str]:
             "Lower the learning rate or the method weight."
         )
     if collapsed(config, series):
-        words = "does no better than one answer for all" if task.span is None else "gives scores without correlation"
+        words = (
+            "does no better than the majority-class baseline"
+            if task.span is None
+            else "gives scores without correlation"
+        )
         smaller = "" if set(config.weights) == {"ce", "kd"} else "a smaller method weight, "
         advice = f"Try {smaller}a higher learning rate or more steps."
         likely = "The likely cause is the teacher, which does hardly better itself."

@@ -177,7 +177,7 @@ class Session:
             return
         task = get_task(self.config.task)
         words = (
-            f"The teacher's {task.metric} on {count} validation examples is {known:.3f}; {task.chance_words}: "
+            f"The teacher's {task.metric} on {count} validation examples is {known:.3f}; {task.baseline_title}: "
             f"{constant:.3f}. There is next to nothing to learn from it."
         )
         if count >= ENOUGH and self.config.weak_teacher == "stop":

@@ -322,7 +322,7 @@ def test_a_teacher_near_chance_is_called_out(store: Store, ended: bool) -> None:
     if ended:
         store.end(run.id, FAKE_TOKEN, "finished")
     shown = all_html(open_distill(run.id))
-    assert "accuracy is 0.512; one answer for all: 0.500" in shown
+    assert "accuracy is 0.512; majority-class baseline: 0.500" in shown
     assert "likely cause is the teacher" in shown
 
 

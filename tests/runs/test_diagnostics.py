@@ -75,7 +75,7 @@ def test_a_teacher_near_chance_is_named_with_both_numbers() -> None:
     series = run_series("accuracy", 0.8, teacher=0.519)
     assert weak_teacher(config, series) == (0.519, 0.5)
     (words,) = alarms(config, series)
-    assert "accuracy is 0.519; one answer for all: 0.500" in words
+    assert "accuracy is 0.519; majority-class baseline: 0.500" in words
     assert weak_teacher(config, run_series("accuracy", 0.8, teacher=0.53)) is None
     assert weak_teacher(config, {"teacher/accuracy": [(0, 0.5)]}) is None  # an earlier run: not measured
     assert "is not defined; no correlation: 0.000" in alarms(STS, run_series("pearson", 0.5, math.nan, 0.0))[0]

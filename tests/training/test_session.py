@@ -233,7 +233,7 @@ def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:
 
 
 def test_a_teacher_that_knows_nothing_is_refused_unless_it_is_wanted(tmp_path: Path) -> None:
-    told = r"teacher's accuracy on 160 validation examples is 0\.\d+; one answer for all: 0.500.*weak_teacher go_on"
+    told = r"teacher's accuracy on 160 validation examples is 0\.\d+; majority-class baseline: 0.5.*weak_teacher go_on"
     with pytest.raises(RunError, match=told):
         list(prepare(config(tmp_path, weak_teacher="stop")).events())
     events = list(prepare(config(tmp_path)).events())

@@ -92,7 +92,7 @@ def chart_notes(run: Run, series: Series) -> dict[str, Notes]:
     monitor = run.config.monitor if "/" in run.config.monitor else main_metric(task)
     best = best_step(series.get(monitor, ()))
     marks = [Mark(best, "best checkpoint")] if best else []
-    known = {task.chance_words: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
+    known = {task.baseline_title: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
     levels = [Level(value, title) for title, value in known.items() if value is not None and isfinite(value)]
     return {LOSS_CHART: Notes(marks), AGREEMENT_CHART: Notes(marks, levels)}
 

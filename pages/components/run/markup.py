@@ -140,7 +140,7 @@ def loss_table(config: RunConfig, series: Series) -> str:
 def agreement_table(task: Task, constant: float | None, series: Series, ended: bool) -> str:
     """Return validation metric and agreement before training, now, and the change.
 
-    `constant`: the metric's value at chance (`Task.chance_words`), None if unknown.
+    `constant`: the metric's value at chance (`Task.baseline_title`), None if unknown.
     """
     names = evaluated_names(task)
     rows = []
@@ -159,7 +159,7 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
 def _comparison_words(task: Task, teacher: float, constant: float | None) -> str:
     """Return what a student's metric is to be seen beside, in brackets."""
     parts = [f"teacher: {format_number(teacher)}"] if math.isfinite(teacher) else []
-    parts += [] if constant is None else [f"{task.chance_words}: {format_number(constant)}"]
+    parts += [] if constant is None else [f"{task.baseline_title}: {format_number(constant)}"]
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -188,7 +188,7 @@ def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
     constant = constant_score(series, metric)
     if constant is not None and score[1] <= constant + COLLAPSED:
         better = "hardly better" if score[1] > constant else "no better"
-        words += f" That is {better} than one answer for all ({format_number(constant)})."
+        words += f" That is {better} than the majority-class baseline ({format_number(constant)})."
     if LABEL_LOYALTY in ends:  # a regression has no answer to share
         first, last = (f"{100 * share:.0f} %" for share in ends[LABEL_LOYALTY])
         of = "" if count is None else f", {min(PROBE_EXAMPLES, count)} of the validation examples"

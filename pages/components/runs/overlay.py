@@ -95,7 +95,7 @@ def _reference_levels(store: Store, runs: Sequence[Run], name: str) -> list[Leve
     if len(tasks) > 1 or metric == name:
         return []
     levels = []
-    for kind, title in ((TEACHER, "teacher"), (CONSTANT, get_task(*tasks).chance_words)):
+    for kind, title in ((TEACHER, "teacher"), (CONSTANT, get_task(*tasks).baseline_title)):
         known = {points[-1][1] if (points := _points(store, run, kind + metric)) else nan for run in runs}
         levels += [Level(value, title) for value in known if len(known) == 1 and isfinite(value)]
     return levels

@@ -45,15 +45,15 @@ def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
 @pytest.mark.parametrize(
     ("constant", "said"),
     [
-        (0.9, "no better than one answer for all (.90)"),
-        (0.88, "hardly better than one answer for all (.88)"),
+        (0.9, "no better than the majority-class baseline (.90)"),
+        (0.88, "hardly better than the majority-class baseline (.88)"),
         (0.8, ""),
     ],
 )
 def test_a_student_that_guesses_is_said_to(constant: float, said: str) -> None:
     series = {"validation/accuracy": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
     words = markup.verdict("accuracy", {**series, "constant/accuracy": [(0, constant)]})
-    assert ("one answer for all" in words) == bool(said)
+    assert ("majority-class baseline" in words) == bool(said)
     assert said in words
 
 
