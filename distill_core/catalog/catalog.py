@@ -6,14 +6,13 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from distill_core.catalog.deletion import student_titles
 from distill_core.catalog.user_models import UserModel, list_user_models
 from distill_core.data.tasks import get_task
 from distill_core.errors import ModelError
-from distill_core.paths import ASSETS, home, run_folder
-from distill_core.storage.checkpoints import BEST, LAST, RECORD
+from distill_core.paths import ASSETS, home
+from distill_core.runs.students import find_student, student_titles
+from distill_core.storage.checkpoints import BEST, RECORD
 from distill_core.storage.encoder_families import EncoderFamily, family_settings
 from distill_core.storage.model_folder import (
     class_names,
@@ -116,7 +115,7 @@ def list_models() -> list[ModelInfo]:
         try:
             found.append(_student_info(f"run/{run.name}", file.parent, title))
             if (run / BEST / "config.json").exists():
-                best = student_of(run.name, best=True) or run / BEST
+                best = find_student(run.name, best=True) or run / BEST
                 found.append(_student_info(f"run/{run.name}/{BEST}", best, title))
         except ModelError as error:
             _LOG.warning("left out of the list: %s", error)
@@ -139,10 +138,10 @@ def find_model(model_id: str) -> ModelInfo:
     if kind == "run":
         run, best = name.removesuffix(f"/{BEST}"), name.endswith(f"/{BEST}")
         safe = run not in ("", ".", "..") and Path(run).name == run
-        folder = student_of(run, best) if safe else None
+        folder = find_student(run, best) if safe else None
         if safe and folder is None:  # a checkpoint is replaced by two renames: look again
             time.sleep(0.05)
-            folder = student_of(run, best)
+            folder = find_student(run, best)
         if folder is not None:
             return _student_info(model_id, folder, student_titles(run).get(run, ""))
     elif kind != "bundled" and model_id:
@@ -154,31 +153,6 @@ def find_model(model_id: str) -> ModelInfo:
         if named is not None:
             return folder_info(model_id, named, "folder")
     raise ModelError(_unknown(model_id))
-
-
-def student_of(run_id: str, best: bool = False) -> Path | None:
-    """Return the folder of a run's last or best student, None where there is none.
-
-    A finished run whose last is its best, or that keeps only its best, has one folder, which is then both. A run killed
-    before its last could be kept as its best has an older best beside it: its last goes by.
-    """
-    last, other = (find_model_folder(str(run_folder(run_id) / kept)) for kept in (LAST, BEST))
-    if not best or last is None:
-        return other if best else last
-    record = read_json(last / RECORD)
-    return last if record.get("best") == record.get("step", 0) != 0 else other
-
-
-def student_record(run_id: str, kept: str = LAST) -> dict[str, Any]:
-    """Return what a run's student says of itself, also once it is freed; empty where there is none, or it is damaged.
-
-    Damage is said where the student is opened; it says nothing against the run's numbers.
-    """
-    try:
-        return read_json(run_folder(run_id) / kept / RECORD)
-    except ModelError as error:
-        _LOG.warning("%s", error)
-        return {}
 
 
 def _unknown(model_id: str) -> str:

@@ -1,19 +1,17 @@
-"""Names, notes, sizes and the end of runs, and of what they keep on disk."""
+"""Renaming, deleting and freeing runs, and the models and runs that use a run's student."""
 
-import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from distill_core.catalog.user_models import list_user_models
-from distill_core.config.methods import DISTILLATION_METHODS
-from distill_core.errors import DistillError, RunError
+from distill_core.errors import RunError
 from distill_core.paths import run_folder
+from distill_core.runs.disk_usage import freeable_size, run_size
 from distill_core.runs.lifecycle import ACTIVE
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import BEST, LAST, RECORD, delete_folder, set_checkpoints_aside
+from distill_core.storage.checkpoints import BEST, LAST, delete_folder, set_checkpoints_aside
 
 
 def rename_run(store: Store, run_id: str, name: str) -> Run:
@@ -21,52 +19,6 @@ def rename_run(store: Store, run_id: str, name: str) -> Run:
     store.get(run_id)
     store.annotate(run_id, name=name)
     return store.get(run_id)
-
-
-def student_titles(run_id: str | None = None) -> dict[str, str]:
-    """Return what the students of all runs, or of one, are called, by run; none where the store cannot be read.
-
-    Their folders do not say it: a run may get another name while its student is being written.
-    """
-    try:
-        store = Store()
-        runs = store.runs() if run_id is None else [store.get(run_id)]
-    except DistillError as error:
-        logging.getLogger(__name__).info("students are called by their ids: %s", error)
-        return {}
-    return {run.id: _student_title(run) for run in runs}
-
-
-def _student_title(run: Run) -> str:
-    mark = run.id[-4:]  # two runs may have one name
-    return f"{run.name} ({mark})" if run.name else f"{DISTILLATION_METHODS[run.config.method].title} run {mark}"
-
-
-def size(run_id: str) -> int:
-    """Return the bytes of a run's folder, files that checkpoints share counted once, what goes meanwhile not at all.
-
-    What a link points to is not in it: it is never deleted either.
-    """
-    return _size(run_folder(run_id).rglob("*"))
-
-
-def freeable(run_id: str) -> int:
-    """Return the bytes of a run's folder that `free` would delete: all checkpoints, and what is half-built of one."""
-    folder = run_folder(run_id)
-    students = {file for name in (LAST, BEST) for file in folder.glob(f"{name}*/**/*")} - {folder / LAST / RECORD}
-    return size(run_id) - _size(file for file in folder.rglob("*") if file not in students)
-
-
-def _size(files: Iterable[Path]) -> int:
-    sizes: dict[tuple[int, int], int] = {}
-    for file in files:
-        try:
-            found = file.lstat()
-        except OSError:
-            continue
-        if not file.is_dir():
-            sizes[found.st_dev, found.st_ino] = found.st_size
-    return sum(sizes.values())
 
 
 def student_users(store: Store, run_id: str) -> list[str]:
@@ -87,7 +39,7 @@ def delete_run(store: Store, run_id: str) -> int:
     (OSError) is told; the run is then gone from the list all the same.
     """
     _check_unused(store, run_id)
-    freed = size(run_id)
+    freed = run_size(run_id)
     if not store.delete_run(run_id):
         raise RunError(f"Run {run_id} has just been started again; stop it first.")
     try:
@@ -108,7 +60,7 @@ def free_run(store: Store, run_id: str) -> int:
     as `delete` says, and where the disk does not let go of something.
     """
     _check_unused(store, run_id)
-    freed = freeable(run_id)
+    freed = freeable_size(run_id)
     with store.lock_ended(run_id) as rests:
         if not rests:
             raise RunError(f"Run {run_id} has just been started again; stop it first.")

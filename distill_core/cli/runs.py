@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.catalog.catalog import find_model, student_of, student_record
+from distill_core.catalog.catalog import find_model
 from distill_core.catalog.compatibility import find_teacher
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
@@ -16,11 +16,13 @@ from distill_core.data.datasets import load_split
 from distill_core.errors import ConfigError, RunError
 from distill_core.export.run_export import run_document
 from distill_core.runs.diagnostics import alarms
+from distill_core.runs.disk_usage import freeable_size, run_size
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.runs.lifecycle import StopKind
 from distill_core.runs.metric_names import MOMENTARY, sort_key
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
+from distill_core.runs.students import find_student, read_student_record
 from distill_core.runs.summary import data_words, differences, matching, overview
 from distill_core.storage.filesystems import network_warning
 from distill_core.versions import format_versions
@@ -86,14 +88,13 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List runs, newest first, with what each reached: the task's metric, and its agreement with the teacher."""
-    from distill_core.catalog import deletion
 
     outcomes = overview(reconciled_store())
     rows = [
         {"run": run.id, "state": run.status, "task": run.config.task, "method": run.config.method,
          "step": run.step, "steps": run.config.steps, "metric": outcome.score, "best": outcome.best,
          "agreement": outcome.agreement, "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags),
-         "disk_mb": _megabytes(deletion.size(run.id))}
+         "disk_mb": _megabytes(run_size(run.id))}
         for outcome in matching(outcomes, " ".join(words or ()), state or (), task or (), method or (), tag or ())
         for run in (outcome.run,)
     ]  # fmt: skip
@@ -126,19 +127,18 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
 @runs_app.command()
 def show(run: RunId, as_json: Json = False) -> None:
     """Show one run: its state, settings, space on disk, every number it measured, and its log's end where it failed."""
-    from distill_core.catalog import deletion
 
     store = reconciled_store()
     found = store.get(run)
     if as_json:
         points = [{"step": p.step, "name": p.name, "value": p.value} for p in store.metrics(run)]
-        disk = {"disk_mb": _megabytes(deletion.size(run))}
+        disk = {"disk_mb": _megabytes(run_size(run))}
         print_json(run_document(store, found) | disk | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
         error_console.print(f"again: {found.command}")
-        error_console.print(f"made with: {format_versions(student_record(found.id).get('versions'))}")
-        error_console.print(f"on disk: {deletion.size(run) / 1e6:,.0f} MB")
+        error_console.print(f"made with: {format_versions(read_student_record(found.id).get('versions'))}")
+        error_console.print(f"on disk: {run_size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
@@ -205,7 +205,7 @@ def delete(run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not a
     from distill_core.catalog import deletion
 
     store = reconciled_store()
-    words = f"Delete {store.get(run).title} with its student, {deletion.size(run) / 1e6:,.0f} MB?"
+    words = f"Delete {store.get(run).title} with its student, {run_size(run) / 1e6:,.0f} MB?"
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
     error_console.print(f"{run} is deleted, {deletion.delete_run(store, run) / 1e6:,.0f} MB are free again.")
@@ -226,7 +226,7 @@ def free(
         if run.active:
             raise RunError(f"Run {run.id} is {run.status}; stop it first.")
     titles = ", ".join(run.title for run in found)
-    words = f"Delete the students of {titles}, {sum(map(deletion.freeable, named)) / 1e6:,.0f} MB?"
+    words = f"Delete the students of {titles}, {sum(map(freeable_size, named)) / 1e6:,.0f} MB?"
     words += " They cannot be explained or resumed any more."
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
@@ -275,7 +275,7 @@ take_options(distill, FIELDS.values())
 
 def _print_result(store: Store, run: Run, as_json: bool) -> None:
     metrics = store.latest(run.id)
-    student = student_of(run.id)
+    student = find_student(run.id)
     model = None if student is None else str(student)
     if as_json:
         print_json(

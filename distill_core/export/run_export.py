@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from distill_core.catalog.catalog import find_model, student_of, student_record
+from distill_core.catalog.catalog import find_model
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.export.model_card import model_card
 from distill_core.paths import STATE_FILE
@@ -26,6 +26,7 @@ from distill_core.runs.metric_names import RESULTS, STEP_SECONDS
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store
+from distill_core.runs.students import find_student, read_student_record
 from distill_core.storage.atomic_write import write_atomically
 from distill_core.storage.checkpoints import BEST, RECORD
 from distill_core.versions import versions
@@ -113,7 +114,7 @@ def run_document(store: Store, run: Run) -> dict[str, Any]:
     library's.
     """
     try:
-        made_by = student_record(run.id).get("versions")
+        made_by = read_student_record(run.id).get("versions")
     except ModelError:  # damage to the student says nothing against the settings
         made_by = None
     return {
@@ -233,13 +234,13 @@ def _pack_student(store: Store, run: Run, best: bool, file: IO[bytes]) -> None:
 def student_folder(run: Run, best: bool = False) -> Path:
     """Return the folder of a run's last or best checkpoint; RunError, with what to do, where there is none.
 
-    Where one folder is both it is returned for both, see `student_of`.
+    Where one folder is both it is returned for both, see `find_student`.
     """
     for _ in range(_LOOKS if run.state == "running" else 1):  # a checkpoint is replaced by two renames
-        if (found := student_of(run.id, best)) is not None:
+        if (found := find_student(run.id, best)) is not None:
             return found
         time.sleep(0.05)
-    if best and student_of(run.id) is not None:
+    if best and find_student(run.id) is not None:
         raise RunError(f"Run {run.id} ({run.status}) has no best checkpoint: export its last one, without --best.")
     raise RunError(f"Run {run.id} ({run.status}) has no student to export. {_advice(run)}")
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distill_core.catalog.catalog import find_model, list_models
-from distill_core.catalog.deletion import delete_run, free_run, freeable, rename_run, size
+from distill_core.catalog.deletion import delete_run, free_run, rename_run
 from distill_core.catalog.user_models import UserModel, add_user_model, remove_user_model
 from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
@@ -16,6 +16,7 @@ from distill_core.errors import ConfigError, ModelError, RunError, StoreError
 from distill_core.export.run_export import student_folder
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
+from distill_core.runs.disk_usage import freeable_size, run_size
 from distill_core.runs.scheduler import can_resume, submit
 from distill_core.runs.store import Store
 from distill_core.storage import checkpoints
@@ -103,15 +104,15 @@ def test_notes_and_tags_are_kept_as_written(store: Store) -> None:
 
 def test_what_checkpoints_share_is_counted_once(store: Store) -> None:
     run_id = add_run_with_student(store)
-    before = size(run_id)
+    before = run_size(run_id)
     save_last_as_best(run_folder(run_id))
-    assert size(run_id) == before > 1000
-    assert size("nope") == 0
+    assert run_size(run_id) == before > 1000
+    assert run_size("nope") == 0
 
 
 def test_a_deleted_run_is_gone_with_all_it_had(store: Store) -> None:
     run_id, other = add_run_with_student(store), add_run_with_student(store)
-    taken = size(run_id)
+    taken = run_size(run_id)
     assert delete_run(store, run_id) == taken
     assert [run.id for run in store.runs()] == [other]
     assert not run_folder(run_id).exists()
@@ -164,10 +165,10 @@ def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> No
     (folder / "student.1.part").mkdir()
     (folder / "student.1.part" / "half").write_bytes(b"x" * 7000)
     (folder / "log.txt").write_text("a line")
-    before = size(run_id)
-    assert 12_000 < freeable(run_id) < before
+    before = run_size(run_id)
+    assert 12_000 < freeable_size(run_id) < before
     freed = free_run(store, run_id)
-    assert freed == before - size(run_id)
+    assert freed == before - run_size(run_id)
     assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()) == [
         "log.txt", "student/distill.json",
     ]  # fmt: skip
@@ -177,8 +178,8 @@ def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> No
         with pytest.raises(ModelError, match="Unknown model"):
             find_model(model)
     assert f"run/{run_id}" not in {model.id for model in list_models()}
-    assert (freeable(run_id), free_run(store, run_id)) == (0, 0)
-    assert size(run_id) > 0
+    assert (freeable_size(run_id), free_run(store, run_id)) == (0, 0)
+    assert run_size(run_id) > 0
 
 
 def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +221,7 @@ def test_freeing_that_was_killed_loses_no_record_and_is_done_again(
         patch.setattr("distill_core.catalog.deletion.delete_folder", interrupted)
         with pytest.raises(KeyboardInterrupt):
             free_run(store, run_id)
-    assert size(run_id) > 1000
+    assert run_size(run_id) > 1000
     free_run(store, run_id)
     assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["student", "student/distill.json"]
     assert json.loads((folder / LAST / "distill.json").read_text())["task"] == "sst2"
@@ -267,7 +268,7 @@ def test_what_the_disk_does_not_let_go_of_is_told(store: Store, monkeypatch: pyt
         with pytest.raises(RunError, match=r"could be deleted \(.*Permission denied.*try again"):
             free_run(store, run_id)
     free_run(store, run_id)
-    assert freeable(run_id) == 0
+    assert freeable_size(run_id) == 0
 
 
 def test_a_stopped_run_whose_space_was_freed_cannot_go_on(store: Store) -> None:
@@ -289,7 +290,7 @@ def test_space_of_a_run_that_starts_again_in_that_moment_is_not_freed(
         store.requeue(run_id)
         return 1
 
-    monkeypatch.setattr("distill_core.catalog.deletion.freeable", meanwhile)
+    monkeypatch.setattr("distill_core.catalog.deletion.freeable_size", meanwhile)
     with pytest.raises(RunError, match="has just been started again"):
         free_run(store, run_id)
     assert find_model(f"run/{run_id}")
@@ -346,14 +347,14 @@ def test_the_command_line_frees_space_and_says_how_much_there_is(store: Store) -
         return f"{done.exit_code} {done.output}"
 
     listed = {row["run"]: row["disk_mb"] for row in json.loads(call("list", "--json")[2:])}
-    assert listed[first] == round(size(first) / 1e6, 1) > 9 > listed[second]
+    assert listed[first] == round(run_size(first) / 1e6, 1) > 9 > listed[second]
     assert "on disk: 9 MB" in call("show", first)
     assert f"{first}, {second}, 9 MB?" in " ".join(call("free", first, second, answer="n\n").split())
-    assert freeable(first) > 9e6
+    assert freeable_size(first) > 9e6
     told = " ".join(call("free", first, second, answer="y\n").split())
     assert f"{first}: 9 MB are free again" in told
     assert f"{second}: 0 MB are free again" in told
-    assert freeable(first) == freeable(second) == 0
+    assert freeable_size(first) == freeable_size(second) == 0
     shown = json.loads(CliRunner().invoke(app, ["runs", "show", first, "--json"]).stdout)
     assert shown["disk_mb"] < 0.1
     assert shown["metrics"]

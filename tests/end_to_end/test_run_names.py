@@ -100,7 +100,7 @@ def test_home_shows_each_name_as_the_text_it_is(store: Store, named: dict[str, s
 def test_the_list_of_runs_shows_each_name_as_the_text_it_is(
     named: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detail, "LATEST", len(named))
+    monkeypatch.setattr(detail, "LATEST_RUNS", len(named))
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=150).switch_page("pages/distill.py")
     page = page.run()
     assert not page.exception

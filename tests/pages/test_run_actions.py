@@ -10,6 +10,7 @@ from distill_core.errors import StoreError
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs import scheduler
+from distill_core.runs.disk_usage import freeable_size
 from distill_core.runs.events import DataUsed, Measured
 from distill_core.runs.lifecycle import RunState
 from distill_core.runs.store import Store
@@ -227,7 +228,7 @@ def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -
     page.button(key="distill.free").click().run()
     page.button(key="distill.free_sure").click().run()
     assert not page.exception
-    assert deletion.freeable(run_id) == 0
+    assert freeable_size(run_id) == 0
     assert "distill.free" not in {button.key for button in window(run_id).button}
     page = open_distill(run_id)
     assert "Its student has been deleted" in all_html(page)

@@ -7,13 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core.catalog.catalog import list_models, student_of
+from distill_core.catalog.catalog import list_models
 from distill_core.data.user_datasets import USER_SOURCE_PREFIX
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
 from distill_core.runs import scheduler
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
+from distill_core.runs.students import find_student
 from distill_core.storage.checkpoints import BEST
 from pages.components.data_sources import source_for
 from pages.components.page_frame import page_link, show_error
@@ -28,7 +29,7 @@ def draw_actions(store: Store, run: Run) -> None:
     if run.active:
         _draw_end_buttons(store, run)
         return
-    if student_of(run.id) is not None:
+    if find_student(run.id) is not None:
         with st.container(key="explain_student", width="content"):
             parameters = explain_parameters(run, st.session_state)
             page_link("pages/explain.py", "Explain with this student", ":material/visibility:", **parameters)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from distill_core.catalog.catalog import student_of, student_record
 from distill_core.data.tasks import get_task
 from distill_core.devices import device_title
 from distill_core.runs.diagnostics import Series, alarms, constant_score
@@ -19,6 +18,7 @@ from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import main_metric, task_metric_title
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
+from distill_core.runs.students import find_student, read_student_record
 from distill_core.storage.checkpoints import BEST
 from distill_core.versions import format_versions
 from pages.components.formatting import format_number
@@ -193,17 +193,17 @@ def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.html(markup.text_line(run.reason))
     metric = get_task(run.config.task).metric
     measured = series.get(main_metric(get_task(run.config.task)), ())
-    if student_of(run.id) is not None and measured and measured[-1][0] < run.step:
+    if find_student(run.id) is not None and measured and measured[-1][0] < run.step:
         words = f"The student that was kept is of step {run.step:,}; it was last measured at step {measured[-1][0]:,}."
         st.html(markup.text_line(words))
     best = best_folder(run)
     if best is not None:
-        step = student_record(run.id, BEST).get("step", "?")
+        step = read_student_record(run.id, BEST).get("step", "?")
         score = dict(measured).get(step)
         score_words = "" if score is None else f" ({task_metric_title(metric)} {format_number(score)})"
         words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
         st.html(markup.text_line(words))
-    step = student_record(run.id).get("step")  # not the last, of keep=best
+    step = read_student_record(run.id).get("step")  # not the last, of keep=best
     step = step if isinstance(step, int) else run.step
     until = {name: [point for point in points if point[0] <= step] for name, points in series.items()}
     words = markup.verdict(metric, until, used)
@@ -245,7 +245,7 @@ def _draw_settings(run: Run, used: Sequence[DataUsed]) -> None:
         st.html(markup.settings_table(used_settings(run)))
         st.caption("The same run from the command line; with the same data, versions and device, the same student.")
         st.code(run.command, language="sh", wrap_lines=True)
-        made = format_versions(student_record(run.id).get("versions"))
+        made = format_versions(read_student_record(run.id).get("versions"))
         data = [f"{one.split} {one.fingerprint[:8]}" for one in used]
         st.caption(
             escape_markdown(f"Made with {made}; seed {run.config.seed}; data: {', '.join(data) or 'not recorded'}.")

@@ -7,12 +7,13 @@ from html import escape
 import streamlit as st
 
 from distill_core.catalog import deletion
-from distill_core.catalog.catalog import student_of
 from distill_core.config.run_config import FIELDS
 from distill_core.errors import DistillError, ModelError
 from distill_core.export.run_export import csv_bytes, json_bytes, model_zip_bytes, parquet_bytes, tensorboard_zip_bytes
+from distill_core.runs.disk_usage import freeable_size, run_size
 from distill_core.runs.run import Run
 from distill_core.runs.store import NOTE_LENGTH, Store
+from distill_core.runs.students import find_student
 from distill_core.storage.checkpoints import RECORD
 from distill_core.storage.model_folder import read_json
 from pages.components.page_frame import escape_markdown, note_dialog_closed, note_dialog_open, show_error
@@ -43,7 +44,7 @@ def _kept_students(run: Run) -> str:
     """Say which student an ended run has, where that is not its last."""
     if run.active or run.model_path is None:
         return ""
-    if student_of(run.id) is None:
+    if find_student(run.id) is None:
         return "Its student has been deleted; curves, settings and log are kept."
     if run.config.keep != "best" or run.state != "finished":
         return ""
@@ -83,9 +84,9 @@ def _draw_downloads(store: Store, run: Run) -> None:
         "tensorboard": ("TensorBoard (zip)", partial(tensorboard_zip_bytes, store, run), "tensorboard.zip"),
         "json": ("Settings, JSON", partial(json_bytes, store, run), "json"),
     }
-    if student_of(run.id) is not None:
+    if find_student(run.id) is not None:
         made["model"] = ("Model (zip)", partial(model_zip_bytes, store, run), "zip")
-    if student_of(run.id, best=True) not in (None, student_of(run.id)):
+    if find_student(run.id, best=True) not in (None, find_student(run.id)):
         made["best"] = ("Best model (zip)", partial(model_zip_bytes, store, run, best=True), "best.zip")
     with st.container(horizontal=True):
         for kind, (label, make, ending) in made.items():
@@ -99,7 +100,7 @@ def _draw_downloads(store: Store, run: Run) -> None:
 
 def _draw_disk_space(store: Store, run: Run) -> None:
     """Say what a run takes on disk, and draw the buttons that delete its students, or all of it; each asks first."""
-    whole, students = _megabytes(deletion.size(run.id)), _megabytes(deletion.freeable(run.id))
+    whole, students = _megabytes(run_size(run.id)), _megabytes(freeable_size(run.id))
     st.caption(f"{whole} on disk, {students} of it students and what the training would go on from.")
     if using := deletion.student_users(store, run.id):
         st.caption(escape_markdown(f"It cannot be deleted: its student is used by {', '.join(using)}."))
@@ -118,7 +119,7 @@ def _draw_disk_space(store: Store, run: Run) -> None:
             st.rerun()
     else:
         with st.container(horizontal=True):
-            if deletion.freeable(run.id):
+            if freeable_size(run.id):
                 words = f"Free space, {students}"
                 st.button(words, icon=":material/mop:", key="distill.free", on_click=_confirm, args=(("free", run.id),))
             words, icon = f"Delete this run, {whole}", ":material/delete:"

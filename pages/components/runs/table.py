@@ -10,10 +10,10 @@ from typing import Any
 
 import streamlit as st
 
-from distill_core.catalog import deletion
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.tasks import TASKS
 from distill_core.paths import run_folder
+from distill_core.runs.disk_usage import run_size
 from distill_core.runs.lifecycle import ACTIVE, ENDED
 from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import Run
@@ -186,4 +186,4 @@ def _disk_size(run: Run) -> int:
 @st.cache_data(max_entries=2048, show_spinner=False)
 def _counted_size(folder: str, run_id: str, changed: int, now: float) -> int:
     del folder, changed, now  # part of the key
-    return deletion.size(run_id)
+    return run_size(run_id)
