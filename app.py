@@ -17,15 +17,15 @@ def example() -> None:
     """Explain the first sentence a newcomer sees, for real; the second time from the cache."""
     dataset, models = resources.examples(FIRST_TASK), resources.task_models(FIRST_TASK)
     view = first_view(dataset, models)
-    explanation = compute.explained(view)
+    explanation = compute.compute_explanation(view.request)
     names = model_names(models)
     labels = [names[model.id] for model in explanation.models]
     with st.container(key="example", border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.subheader(escape_markdown(view.text), anchor=False, width="content")
+            st.subheader(escape_markdown(view.request.text), anchor=False, width="content")
             page_link("pages/explain.py", "Open in Explain", ":material/arrow_forward:", **to_address(view))
-        st.html(figure.predictions_html(explanation, labels, view.gold(dataset)))
-        st.html(figure.maps_html(explanation, labels, view.gold(dataset), 0))
+        st.html(figure.predictions_html(explanation, labels, view.label(dataset)))
+        st.html(figure.maps_html(explanation, labels, view.label(dataset), 0))
         st.html(figure.agreement_html(explanation, labels, 0))
     draw_footer(f"Sentences: {dataset.source}.")
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from distill_core.attribution import attribute, get_method
+from distill_core.attribution import ATTRIBUTION_METHODS, attribute
 from distill_core.attribution.reduce import word_numbers
 from distill_core.data.datasets import load_split
 from distill_core.metrics.agreement import Undefined, Value, compare_maps, label_loyalty, probability_loyalty, summarise
@@ -44,7 +44,7 @@ def compare(teacher: LoadedModel, student: LoadedModel, rows: list[Encoded], met
     target, words = answers[0].argmax(dim=1), word_numbers(rows)
     maps = [attribute(method, model, inputs, target, words=words).scores for model in (teacher, student)]
     for row, keep in enumerate(inputs.mask & ~inputs.special):
-        values = compare_maps(maps[0][row][keep], maps[1][row][keep], signed=get_method(method).signed)
+        values = compare_maps(maps[0][row][keep], maps[1][row][keep], signed=ATTRIBUTION_METHODS[method].signed)
         values["label_loyalty"] = label_loyalty(answers[0][row], answers[1][row])
         shares = [torch.softmax(answer[row], dim=-1) for answer in answers]
         values["probability_loyalty"] = probability_loyalty(*shares)

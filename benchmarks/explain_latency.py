@@ -21,7 +21,8 @@ from rich.table import Table
 from distill_core.data.datasets import load_split
 from distill_core.explanation.cache import ExplanationCache
 from distill_core.explanation.explain import explain
-from distill_core.explanation.lazy_model import ModelSource, source_of
+from distill_core.explanation.lazy_model import LazyModel, as_lazy_model
+from distill_core.explanation.request import ExplanationRequest
 from distill_core.explanation.result import Explanation
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import LoadedModel
@@ -44,13 +45,13 @@ def texts_of(model: LoadedModel, tokens: int, count: int, glue: str) -> list[str
     return texts
 
 
-def timed(
-    text: str, models: Sequence[ModelSource], baseline: str, cache: ExplanationCache
-) -> tuple[float, Explanation]:
+def timed(text: str, models: Sequence[LazyModel], baseline: str, cache: ExplanationCache) -> tuple[float, Explanation]:
     """Return the seconds that explaining took, and the explanation."""
     began = time.perf_counter()
-    found = explain("sst2", text, teacher=models[0], students=models[1:], baseline=baseline, cache=cache)
-    return time.perf_counter() - began, found
+    teacher, *students = (model.id for model in models)
+    request = ExplanationRequest(task="sst2", text=text, teacher=teacher, students=tuple(students), baseline=baseline)
+    explanation = explain(request, {model.id: model for model in models}.__getitem__, cache=cache)
+    return time.perf_counter() - began, explanation
 
 
 def refuse() -> NoReturn:
@@ -69,8 +70,8 @@ def main(
     """Measure and print first and second looks for each baseline."""
     torch.set_num_threads(threads)
     ids = [teacher, *(student or ["bundled/sst2-kd", "bundled/sst2-ad-kd"])]
-    opened = [source_of(open_model(model)) for model in ids]
-    closed = [ModelSource(source.id, source.fingerprint, refuse) for source in opened]
+    opened = [as_lazy_model(open_model(model)) for model in ids]
+    closed = [LazyModel(source.id, source.fingerprint, refuse) for source in opened]
     texts = texts_of(opened[0].load(), tokens, repeats + 1, glue)
     rows = []
     table = Table("baseline", "first look, s: median", "largest", "second look, s", "nodes", "largest gap", "converged")

@@ -20,7 +20,8 @@ from distill_core.devices import devices_for
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.explanation.cache import ExplanationCache
 from distill_core.explanation.explain import explain
-from distill_core.explanation.lazy_model import ModelSource
+from distill_core.explanation.lazy_model import LazyModel
+from distill_core.explanation.request import ExplanationRequest
 from distill_core.models.encoder import read_record
 from distill_core.runs.lifecycle import ACTIVE, INTERRUPTED, RunState
 from distill_core.runs.metric_names import COSINE, MEMORY_MB, SIGNED_COSINE, SPEARMAN, STEP_SECONDS, VALIDATION
@@ -177,7 +178,7 @@ def _of_these_settings(store: Store, config: RunConfig, states: Sequence[RunStat
 
 
 def measure(
-    store: Store, run: Run, teacher: ModelSource, student: ModelSource, examples: int,
+    store: Store, run: Run, teacher: LazyModel, student: LazyModel, examples: int,
     progress: Callable[[int, int], None],
 ) -> Outcome:  # fmt: skip
     """Return a finished run's numbers, its agreement with the teacher measured on so many validation examples.
@@ -190,10 +191,11 @@ def measure(
     data = load_split(config.task, "validation", config.source).sample(examples, 0)
     cache, found = ExplanationCache(), {name: list[float]() for name in AGREEMENT}
     for at, example in enumerate(data.examples):
-        told = explain(
-            config.task, example.text, example.text_pair, teacher=teacher, students=[student], cache=cache,
-            max_length=config.max_length,
+        request = ExplanationRequest(
+            task=config.task, text=example.text, text_pair=example.text_pair, teacher=teacher.id,
+            students=(student.id,), max_length=config.max_length,
         )  # fmt: skip
+        told = explain(request, {teacher.id: teacher, student.id: student}.__getitem__, cache=cache)
         for name in AGREEMENT:
             value = told.consistency[0].values.get(name)
             found[name] += [] if value is None else [value]

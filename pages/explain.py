@@ -18,15 +18,14 @@ with loading("Loading PyTorch and the attribution methods …"):
     from pages.components import resources
     from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, split_title
     from pages.components.explain import compute, downloads, figure, score_bars
-    from pages.components.explain.controls import (
+    from pages.components.explain.controls import draw_controls, model_names
+    from pages.components.explain.session import (
         HUB_ALLOWED,
-        asked,
-        controls,
-        forget,
-        go_to,
-        model_names,
-        publish,
-        settle,
+        current_address,
+        load_controls,
+        reset_page,
+        show_view,
+        write_address,
     )
     from pages.components.explain.view_state import (
         FIRST_SPLIT,
@@ -38,49 +37,53 @@ with loading("Loading PyTorch and the attribution methods …"):
         to_address,
     )
 
-BY_WORDS = "explain.by_words"  # set when words were shown though pieces were asked
-NAMED = 8  # words listed of those a model cannot read
+BY_WORDS = "explain.by_words"  # set when words are shown although pieces were asked for
+LISTED_WORDS = 8  # of the words a model cannot read
 
 
 def main() -> None:
-    """Draw the page: controls, then what they ask for."""
+    """Draw the page: the controls, then the explanation they ask for."""
     try:
-        task, (source, split) = task_in(asked()), known_source()
+        task, (source, split) = task_in(current_address()), available_source()
         if source == HUB and not st.session_state.get(HUB_ALLOWED):
             ask_for_hub()
             return
         dataset = resources.examples(task, source, split)
         models = resources.task_models(task)
-        settle(first_view(dataset, models, source, split), dataset)
-        view = controls(dataset, models, source, split)
+        load_controls(first_view(dataset, models, source, split), dataset)
+        view = draw_controls(dataset, models, source, split)
     except DistillError as error:
         show_error(error)
         defaults_button()
         return
-    publish(view)
-    if not view.students:
-        raise DataError("Choose one to three students to lay beside the teacher.")
+    write_address(view)
+    if not view.request.students:
+        raise DataError("Choose one to three students to compare with the teacher.")
     began = time.perf_counter()
     try:
-        explanation = compute.explained(view)
+        explanation = compute.compute_explanation(view.request)
     except TokensDifferError:
         st.session_state[BY_WORDS] = True
-        go_to(replace(view, units="words"))
-    took = time.perf_counter() - began
+        show_view(replace(view, request=replace(view.request, units="words")))
+    seconds = time.perf_counter() - began
     if st.session_state.pop(BY_WORDS, False):
         st.info(
-            "The models cut this text into different tokens, which cannot be laid side by side: shown by words.",
+            "These models cut the text into different tokens, so they are compared by words.",
             icon=":material/match_word:",
         )
-    draw(explanation, view, view.gold(dataset))
+    draw(explanation, view, view.label(dataset))
     where = f"Examples: {dataset.source}, {split_title(dataset.split).lower()}."
-    draw_footer(f"{where if view.picked(dataset) else 'A sentence of your own.'} {pace_words(took)}")
+    draw_footer(f"{where if view.is_example(dataset) else 'A text you typed.'} {time_words(seconds)}")
 
 
-def known_source() -> tuple[str, str]:
-    """Return source and split asked for; the first, with a word, where one is not here but the text is in the link."""
-    task, source, split = task_in(asked()), source_in(asked()), split_in(asked())
-    if "text" not in asked():
+def available_source() -> tuple[str, str]:
+    """Return the source and split of the address; the first ones, with a warning, where they are not available.
+
+    That is for a link that has its text: without a text, a missing source is an error.
+    """
+    address = current_address()
+    task, source, split = task_in(address), source_in(address), split_in(address)
+    if "text" not in address:
         return source, split
     try:
         splits = list_splits(task, source) if source_for(task, source) == source else ()
@@ -89,27 +92,27 @@ def known_source() -> tuple[str, str]:
     if split in (FIRST_SPLIT, *splits) and splits:
         return source, split
     missing = f"{split_title(split)} of {source}" if splits else f"The data set {source}"
-    st.warning(escape_markdown(f"{missing[:200]} is not here (any more); the text is shown all the same."))
+    st.warning(escape_markdown(f"{missing[:200]} is not available here; the text is explained all the same."))
     return (source if splits else FIRST_SOURCE), FIRST_SPLIT
 
 
 def defaults_button() -> None:
-    """Draw the way out of an address that cannot be shown."""
-    st.button("Open with the defaults", icon=":material/restart_alt:", on_click=forget)
+    """Draw the button that leaves an address that cannot be shown."""
+    st.button("Open with the defaults", icon=":material/restart_alt:", on_click=reset_page)
 
 
 def ask_for_hub() -> None:
     """Ask before a link makes this machine fetch from the network."""
-    st.caption("This link shows sentences of GLUE from the Hugging Face hub. They would be fetched from the network.")
+    st.caption("This link shows examples from GLUE on the Hugging Face hub, which must be downloaded first.")
     with st.container(horizontal=True):
-        if st.button("Fetch them", icon=":material/cloud_download:", type="primary", key="explain.fetch"):
+        if st.button("Download", icon=":material/cloud_download:", type="primary", key="explain.fetch"):
             st.session_state[HUB_ALLOWED] = True
             st.rerun()
         defaults_button()
 
 
 def draw(explanation: Explanation, view: View, gold: str | None) -> None:
-    """Draw predictions, maps and agreement, then the same as bars and files."""
+    """Draw predictions, maps and agreement, then the scores as bars, and the files."""
     names = model_names({model.id: find_model(model.id) for model in explanation.models})
     labels = [names[model.id] for model in explanation.models]
     if explanation.left_out:
@@ -127,7 +130,7 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
     if several:
         st.subheader("Mean over the classes")
         st.html(figure.mean_agreement_html(explanation, labels))
-    st.subheader("The same scores as bars")
+    st.subheader("Scores as bars")
     for at, target in enumerate(figure.targets(explanation)):
         rows = figure.model_rows(explanation, labels, at)
         if several:
@@ -137,32 +140,32 @@ def draw(explanation: Explanation, view: View, gold: str | None) -> None:
     download(explanation, labels, gold, view)
 
 
-def pace_words(seconds: float) -> str:
-    """Say how long the maps took, and what else the machine does."""
+def time_words(seconds: float) -> str:
+    """Say how long the maps took, and which runs train at the same time."""
     training = [f"{run.title} trains on {device_title(str(run.device))}" for run in resources.running_runs()]
     return f"Explained in {seconds:.2f} s{', while ' if training else ''}{' and '.join(training)}."
 
 
 def left_out_words(explanation: Explanation) -> str:
     """Say how much was left out and where: of a pair, tokenizers shorten whichever text is longer, piece by piece."""
-    what = f"{explanation.left_out} {'words' if explanation.units == 'words' else 'tokens'} were left out"
-    if explanation.text_pair is None:
+    what = f"{explanation.left_out} {'words' if explanation.request.units == 'words' else 'tokens'} were left out"
+    if explanation.request.text_pair is None:
         return f"The text is longer than the models can read: its last {what}."
     return f"The two texts together are longer than the models can read: {what}, from the end of the longer text first."
 
 
 def unread_words(models: list[str], words: tuple[str, ...]) -> str:
-    """Say which words models cannot read, and what that means."""
-    named = ", ".join(f"“{visible_text(word)}”" for word in words[:NAMED])
-    named += f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+    """Say which words the models cannot read, and what that means for the scores."""
+    named = ", ".join(f"“{visible_text(word)}”" for word in words[:LISTED_WORDS])
+    named += f" and {len(words) - LISTED_WORDS} more" if len(words) > LISTED_WORDS else ""
     return (
-        f"The vocabulary of {', '.join(models)} lacks pieces of: {named}. In their place stands an unknown token, "
-        "[UNK], alike for all, or nothing, and then the word scores 0."
+        f"The vocabulary of {', '.join(models)} lacks parts of: {named}. The model reads each such "
+        "part as the unknown token, [UNK], or not at all; a word it does not read scores 0."
     )
 
 
 def download(explanation: Explanation, labels: list[str], gold: str | None, view: View) -> None:
-    """Offer the numbers and the figure as files."""
+    """Draw the buttons that download the numbers and the figure."""
     files = (
         ("Scores", "csv", "text/csv", downloads.to_csv(explanation)),
         ("Numbers", "json", "application/json", downloads.to_json(explanation, to_address(view))),
@@ -173,7 +176,7 @@ def download(explanation: Explanation, labels: list[str], gold: str | None, view
             st.download_button(
                 f"{words} ({kind.upper()})",
                 content,
-                f"{view.task}-{view.method}.{kind}",
+                f"{view.request.task}-{view.request.method}.{kind}",
                 mime,
                 icon=":material/download:",
                 on_click="ignore",

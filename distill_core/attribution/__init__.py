@@ -1,17 +1,21 @@
-"""Attribution maps: which tokens a classifier's answer rests on, by five methods with one contract."""
+"""Attribution maps: which tokens a classifier's output rests on. One file a method, all with one contract.
 
-from collections.abc import Mapping
+The list of methods is `distill_core.config.attribution_methods`; a new method is one file here and one entry there.
+"""
+
+from importlib import import_module
+from typing import cast
 
 from jaxtyping import Int
 from torch import Tensor
 
-from distill_core.attribution.base import OUTPUTS, Attribution, AttributionMethod, build_request
-from distill_core.attribution.baselines import BASELINES
-from distill_core.attribution.gradient import Gradient
-from distill_core.attribution.gradient_x_input import GradientXInput
-from distill_core.attribution.integrated_gradients import IntegratedGradients
-from distill_core.attribution.occlusion import Occlusion
-from distill_core.errors import ConfigError
+from distill_core.attribution.base import Attribution, AttributionMethod, build_request
+from distill_core.config.attribution_methods import (
+    ATTRIBUTION_METHODS,
+    BASELINES,
+    OUTPUTS,
+    find_attribution_method,
+)
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import Inputs
 
@@ -23,25 +27,15 @@ __all__ = [
     "AttributionMethod",
     "attribute",
     "attribute_each",
-    "get_method",
+    "build_method",
 ]
 
-ATTRIBUTION_METHODS: Mapping[str, AttributionMethod] = {
-    "integrated_gradients": IntegratedGradients(),
-    "gradient": Gradient(),
-    "gradient_x_input": GradientXInput(),
-    "occlusion": Occlusion(),
-    "occlusion_word": Occlusion(by_word=True),
-}
 
-
-def get_method(method: str | AttributionMethod) -> AttributionMethod:
-    """Return the method of this key (a method object is handed through); ConfigError naming the valid keys."""
-    if not isinstance(method, str):
-        return method
-    if method not in ATTRIBUTION_METHODS:
-        raise ConfigError(f"Unknown attribution method {method!r}; choose one of: {', '.join(ATTRIBUTION_METHODS)}.")
-    return ATTRIBUTION_METHODS[method]
+def build_method(key: str) -> AttributionMethod:
+    """Build the method of this key with the settings of its entry; ConfigError naming the valid keys."""
+    spec = find_attribution_method(key)
+    module, name = spec.builder.split(":")
+    return cast(AttributionMethod, getattr(import_module(module), name)(**spec.settings))
 
 
 def attribute(
@@ -53,9 +47,12 @@ def attribute(
     baseline: str | None = None,
     output: str = "logit",
     words: Int[Tensor, "batch token"] | None = None,
+    seed: int = 0,
 ) -> Attribution:
     """Return the maps of a batch for one class an example; arguments and errors as in `base.build_request`."""
-    return attribute_each(method, model, inputs, target[:, None], baseline=baseline, output=output, words=words)[0]
+    return attribute_each(
+        method, model, inputs, target[:, None], baseline=baseline, output=output, words=words, seed=seed
+    )[0]
 
 
 def attribute_each(
@@ -67,11 +64,15 @@ def attribute_each(
     baseline: str | None = None,
     output: str = "logit",
     words: Int[Tensor, "batch token"] | None = None,
+    seed: int = 0,
 ) -> list[Attribution]:
     """Return the maps of a batch for several classes an example, one Attribution a column of `targets`.
 
-    The columns share forward passes, so all classes cost little more than one; integrated gradients refine the path
-    in as many rounds as the class that needs most, each round serving all classes that still want one.
+    The columns share forward passes, so all classes cost little more than one. `method`: a key, or a method built with
+    other settings than its entry's.
     """
-    chosen = get_method(method)
-    return chosen.maps(build_request(chosen, model, inputs, targets, baseline=baseline, output=output, words=words))
+    if isinstance(method, str):
+        method = build_method(method)
+    return method.maps(
+        build_request(method, model, inputs, targets, baseline=baseline, output=output, words=words, seed=seed)
+    )

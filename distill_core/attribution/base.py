@@ -15,12 +15,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distill_core.attribution.baselines import BASELINES, baseline_embeddings
+from distill_core.attribution.baselines import baseline_embeddings
+from distill_core.attribution.reduce import word_groups
+from distill_core.config.attribution_methods import check_output, find_attribution_method
 from distill_core.errors import AttributionError, ConfigError
 from distill_core.models.encoder import LoadedModel, embed, logits_from_embeddings
 from distill_core.models.tokenization import Inputs
 
-OUTPUTS = ("logit", "log_probability")
 TOKENS_PER_PASS = 4096  # rows × tokens of one pass: bounds memory, and is enough to keep a CPU busy
 
 
@@ -48,7 +49,7 @@ class AttributionRequest:
     """A checked request: B examples, K target classes each (K maps come from shared forward passes).
 
     `reference` is x', None for methods without a baseline. `words[b, t]`: number of the whole word that
-    piece t belongs to, -1 at special tokens and padding.
+    piece t belongs to, -1 at special tokens and padding. `seed`: for methods that sample.
     """
 
     network: PreTrainedModel
@@ -59,6 +60,7 @@ class AttributionRequest:
     baseline: str | None
     reference: Float[Tensor, "batch token width"] | None
     words: Int[Tensor, "batch token"] | None
+    seed: int = 0
 
     def outputs(self, x: Float[Tensor, "row token width"], rows: Int[Tensor, " row"]) -> Float[Tensor, "row target"]:
         """Return F of every target class at the points `x`, which belong to the examples `rows`."""
@@ -82,6 +84,48 @@ class AttributionRequest:
             ]
         return torch.stack(found, dim=1)
 
+    @property
+    def replaceable(self) -> Bool[Tensor, "batch token"]:
+        """True at tokens whose baseline differs from them, False at padding; on the CPU."""
+        if self.reference is None:
+            raise AttributionError("Masking needs a baseline, but this request has none: give its method one.")
+        differs = (self.embeddings != self.reference).any(dim=-1)  # (B, T)
+        return (differs & self.inputs.mask).cpu()
+
+    def replaceable_words(self) -> tuple[Int[Tensor, " group"], Bool[Tensor, "group token"]]:
+        """Return every word with a replaceable token: its example, and True at its tokens; on the CPU.
+
+        A special token is a word of its own. AttributionError where the request has no word numbers.
+        """
+        if self.words is None:
+            raise AttributionError("A method by word needs the number of each token's word (`words`); pass them.")
+        replaceable, examples, groups = self.replaceable, list[int](), list[Tensor]()
+        for example, words in enumerate(self.words.tolist()):
+            for positions in word_groups([None if word < 0 else word for word in words]):
+                if bool(replaceable[example, positions].any()):
+                    examples.append(example)
+                    groups.append(torch.zeros_like(replaceable[example]).index_fill_(0, torch.tensor(positions), True))
+        if not groups:
+            return torch.zeros(0, dtype=torch.long), replaceable[:0]
+        return torch.tensor(examples), torch.stack(groups)
+
+    @torch.no_grad()
+    def masked_outputs(self, keep: Bool[Tensor, "row token"], rows: Int[Tensor, " row"]) -> Float[Tensor, "row target"]:
+        """Return F of the examples `rows` where every token outside `keep` is replaced by the baseline's.
+
+        Runs in passes of bounded size; `keep`, `rows` and the result are on the CPU. AttributionError for a method
+        without a baseline.
+        """
+        if self.reference is None:
+            raise AttributionError("Masking needs a baseline, but this request has none: give its method one.")
+        result = torch.zeros(len(rows), self.targets.shape[1])
+        for part in self.passes(rows):
+            chosen = rows[part]
+            kept = keep[part].to(self.targets.device)[:, :, None]  # (R, T, 1)
+            x = torch.where(kept, self.embeddings[chosen], self.reference[chosen])  # (R, T, D)
+            result[part] = self.outputs(x, chosen).cpu()
+        return result
+
     def passes(self, rows: Int[Tensor, " row"]) -> Iterator[Int[Tensor, " part"]]:
         """Deal the work items `rows` (item i asks about example rows[i]; on the CPU) into bounded passes.
 
@@ -100,24 +144,13 @@ class AttributionRequest:
 
 
 class AttributionMethod(Protocol):
-    """One attribution method; its settings are the fields of a frozen dataclass, and part of cache keys.
+    """One attribution method; its settings are the fields of a frozen dataclass.
 
-    `title`: name for people. `signed`: scores may be negative. `by_word`: only whole words have scores of
-    their own, a piece's is a share of one. `default_baseline`: x' when none is asked for; None when the
-    method has no baseline.
+    `key`: its entry in `config.attribution_methods`, which holds everything that is said of it.
     """
 
     @property
-    def title(self) -> str: ...
-
-    @property
-    def signed(self) -> bool: ...
-
-    @property
-    def by_word(self) -> bool: ...
-
-    @property
-    def default_baseline(self) -> str | None: ...
+    def key(self) -> str: ...
 
     def maps(self, request: AttributionRequest) -> list[Attribution]:
         """Return one Attribution a target class, in the order of `request.targets`."""
@@ -133,6 +166,7 @@ def build_request(
     baseline: str | None = None,
     output: str = "logit",
     words: Int[Tensor, "batch token"] | None = None,
+    seed: int = 0,
 ) -> AttributionRequest:
     """Check everything a method is given and compute x and x', on the model's device.
 
@@ -140,7 +174,7 @@ def build_request(
     says so in `Attribution.baseline`. Raises ConfigError for unknown names and classes, AttributionError
     for tensors that do not fit together.
     """
-    used = baseline_used(method, baseline)
+    used = find_attribution_method(method.key).baseline(baseline)
     check_output(output, len(model.labels))
     _check_shapes(inputs, targets, words)
     classes = len(model.labels)
@@ -152,22 +186,9 @@ def build_request(
         embeddings = embed(network, inputs)
         reference = None if used is None else baseline_embeddings(network, model.tokenizer, inputs, used)
     words = None if words is None else words.to(model.device)
-    return AttributionRequest(network, inputs, targets.to(model.device), output, embeddings, used, reference, words)
-
-
-def baseline_used(method: AttributionMethod, baseline: str | None) -> str | None:
-    """Return the baseline a method will use when asked for `baseline`; ConfigError naming the valid ones."""
-    if baseline is not None and baseline not in BASELINES:
-        raise ConfigError(f"Unknown baseline {baseline!r}; choose one of: {', '.join(BASELINES)}.")
-    return None if method.default_baseline is None else baseline or method.default_baseline
-
-
-def check_output(output: str, classes: int) -> None:
-    """Raise ConfigError unless `output` is one of OUTPUTS that a model of so many classes has (1: a regression)."""
-    if output not in OUTPUTS:
-        raise ConfigError(f"Unknown output {output!r}; choose one of: {', '.join(OUTPUTS)}.")
-    if classes == 1 and output != OUTPUTS[0]:
-        raise ConfigError(f"A model that gives one score has no {output.replace('_', ' ')}; choose {OUTPUTS[0]}.")
+    return AttributionRequest(
+        network, inputs, targets.to(model.device), output, embeddings, used, reference, words, seed
+    )
 
 
 def to_attributions(

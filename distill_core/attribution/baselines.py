@@ -5,11 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from distill_core.config.attribution_methods import BASELINES
 from distill_core.errors import AttributionError, ConfigError
 from distill_core.models.encoder import embed
 from distill_core.models.tokenization import Inputs
-
-BASELINES = ("zero", "pad", "mask")
 
 
 def baseline_embeddings(

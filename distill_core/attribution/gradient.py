@@ -7,8 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill_core.attribution.base import Attribution, AttributionRequest, check_output, to_attributions
+from distill_core.attribution.base import Attribution, AttributionRequest, to_attributions
 from distill_core.attribution.reduce import l2_norm
+from distill_core.config.attribution_methods import check_output
 from distill_core.models.encoder import embed, logits_from_embeddings, output_count
 from distill_core.models.tokenization import Inputs
 
@@ -17,10 +18,7 @@ from distill_core.models.tokenization import Inputs
 class Gradient:
     """L2 norm over the width of ∂F/∂x (Simonyan et al. 2014, arXiv 1312.6034, there on pixels)."""
 
-    title = "Gradient"
-    signed = False
-    by_word = False
-    default_baseline = None
+    key = "gradient"
 
     def maps(self, request: AttributionRequest) -> list[Attribution]:
         """Return the maps; one forward pass for all targets."""

@@ -11,10 +11,7 @@ from distill_core.attribution.reduce import signed_sum
 class GradientXInput:
     """Σ over the width of x ⊙ ∂F/∂x, signed (Shrikumar et al. 2016, arXiv 1605.01713)."""
 
-    title = "Gradient × input"
-    signed = True
-    by_word = False
-    default_baseline = None
+    key = "gradient_x_input"
 
     def maps(self, request: AttributionRequest) -> list[Attribution]:
         """Return the maps; one forward pass for all targets."""

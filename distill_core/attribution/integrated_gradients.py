@@ -42,10 +42,7 @@ class IntegratedGradients:
     max_nodes: int = 400
     pieces: int = 4
     nodes_per_piece: int = 5
-    title = "Integrated gradients"
-    signed = True
-    by_word = False
-    default_baseline = "pad"
+    key = "integrated_gradients"
 
     def __post_init__(self) -> None:
         counts = (self.nodes or 1, self.pieces, self.nodes_per_piece)

@@ -30,6 +30,21 @@ def unit_norm(scores: Float[Tensor, "*batch token"]) -> Float[Tensor, "*batch to
     return torch.where(length > 0, scores / length.clamp(min=torch.finfo(scores.dtype).tiny), 0.0)
 
 
+def share_among_tokens(
+    scores: Float[Tensor, "group target"],
+    groups: Bool[Tensor, "group token"],
+    examples: Int[Tensor, " group"],
+    count: int,
+) -> Float[Tensor, "batch target token"]:
+    """Give each token an equal share of its group's score, 0 to tokens of no group; keeps the sum.
+
+    `groups`: True at the tokens of a group. `examples`: the example each group is of, among `count` examples.
+    """
+    shares = groups / groups.sum(dim=1, keepdim=True).clamp(min=1)  # (G, T)
+    tokens = scores.new_zeros(count, scores.shape[1], groups.shape[1])  # (B, K, T)
+    return tokens.index_add_(0, examples, scores[:, :, None] * shares[:, None])
+
+
 def word_numbers(rows: Sequence[Encoded]) -> Int[Tensor, "batch token"]:
     """Stack the rows' word numbers, -1 at special tokens and at padding on the right."""
     numbers = torch.full((len(rows), max(len(row.ids) for row in rows)), -1)

@@ -157,10 +157,10 @@ def _row(name: str, row: Any) -> dict[str, Any]:
 
 
 def _source(model_id: str, task: str) -> Any:
-    from distill_core.explanation.lazy_model import source_of
+    from distill_core.explanation.lazy_model import as_lazy_model
     from distill_core.models.bundle import open_model
 
-    return source_of(open_model(model_id, task=task))
+    return as_lazy_model(open_model(model_id, task=task))
 
 
 take_options(compare, (spec for spec in FIELDS.values() if spec.name not in ("method", "name")))

@@ -1,4 +1,4 @@
-"""Commands that look: explain a text, measure a model, show examples."""
+"""Commands that read: explain a text, evaluate a model, print examples."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +16,10 @@ from distill_core.cli.output import (
     print_json,
     print_rows,
 )
+from distill_core.config.attribution_methods import ATTRIBUTION_METHODS, BASELINES, OUTPUTS
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
+from distill_core.explanation.request import ExplanationRequest
 
 if TYPE_CHECKING:
     from distill_core.explanation.result import Explanation
@@ -26,28 +28,44 @@ if TYPE_CHECKING:
 def explain(
     text: Annotated[str, typer.Option(help="The text to explain.")],
     student: Annotated[list[str] | None, typer.Option(help="Student model id or folder; may be repeated.")] = None,
-    text_pair: Annotated[str | None, typer.Option(help="Second text, for tasks of pairs.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="The second text, for tasks of pairs.")] = None,
     task: TaskName = "sst2",
     teacher: Annotated[str | None, typer.Option(help="Teacher model id or folder; the task's bundled one.")] = None,
-    method: Annotated[str, typer.Option(help="Attribution method.")] = "integrated_gradients",
-    target: Annotated[str, typer.Option(help="pred, all, or a class name.")] = "pred",
-    baseline: Annotated[str | None, typer.Option(help="zero, pad or mask; the method's own if left out.")] = None,
-    output: Annotated[str, typer.Option(help="What is explained: logit or log_probability.")] = "logit",
-    units: Annotated[str, typer.Option(help="pieces or words; words also where models cut differently.")] = "pieces",
+    method: Annotated[
+        str, typer.Option(help=f"Attribution method: {', '.join(ATTRIBUTION_METHODS)}.")
+    ] = "integrated_gradients",
+    target: Annotated[
+        str, typer.Option(help="Class to explain: pred (the teacher's prediction), all, or its name.")
+    ] = "pred",
+    baseline: Annotated[str | None, typer.Option(help=f"{', '.join(BASELINES)}; the method's own if left out.")] = None,
+    output: Annotated[str, typer.Option(help=f"What is explained: {' or '.join(OUTPUTS)}.")] = "logit",
+    units: Annotated[
+        str, typer.Option(help="Score pieces or words; words compare models with different tokenizers, too.")
+    ] = "pieces",
+    seed: Annotated[int, typer.Option(min=0, help="Seed, for a method that samples.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Explain one text through a teacher and its students, and say how far they agree."""
+    """Explain one text through a teacher and its students, and print how far they agree."""
     from distill_core.explanation.cache import ExplanationCache
     from distill_core.explanation.explain import explain as explain_text
+    from distill_core.models.bundle import open_model
 
     get_task(task)
-    teacher = teacher or f"bundled/{task}-teacher"
+    request = ExplanationRequest(
+        task=task,
+        text=text,
+        text_pair=text_pair,
+        teacher=teacher or f"bundled/{task}-teacher",
+        students=tuple(student or ()),
+        method=method,
+        target=target,
+        baseline=baseline,
+        output=output,
+        units=units,
+        seed=seed,
+    )
     with busy("Explaining"):
-        explanation = explain_text(
-            task, text, text_pair,
-            teacher=_open(teacher, task), students=[_open(one, task) for one in student or []],
-            method=method, target=target, baseline=baseline, output=output, units=units, cache=ExplanationCache(),
-        )  # fmt: skip
+        explanation = explain_text(request, lambda model: open_model(model, task=task), cache=ExplanationCache())
     print_json(explanation.to_json()) if as_json else _print_explanation(explanation)
 
 
@@ -56,11 +74,11 @@ def _print_explanation(explanation: "Explanation") -> None:
     from distill_core.explanation.result import mean_agreements
 
     if explanation.left_out:
-        error_console.print(f"{explanation.left_out} {explanation.units} left out: the models cannot take more")
+        error_console.print(f"{explanation.left_out} {explanation.request.units} left out: the models cannot take more")
     several = len(explanation.models[0].attributions) > 1
     for position, label in enumerate(one.target for one in explanation.models[0].attributions):
-        title = f"{explanation.method} · {label}"
-        table = Table(explanation.units, *(model.id for model in explanation.models), title=title)
+        title = f"{explanation.request.method_spec.title} · {label}"
+        table = Table(explanation.request.units, *(model.id for model in explanation.models), title=title)
         for index, token in enumerate(explanation.shown):
             scores = (f"{model.attributions[position].scores[index]:+.4f}" for model in explanation.models)
             table.add_row(token, *scores)

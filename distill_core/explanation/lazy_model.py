@@ -1,4 +1,4 @@
-"""A model that need not be open: known by its fingerprint, opened only when something is not in the cache."""
+"""A model that is opened only when needed: it is known by its fingerprint, under which its results are cached."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from distill_core.models.encoder import LoadedModel
 
 
 @dataclass(frozen=True)
-class ModelSource:
-    """What is known of a model without its weights, and how to load it."""
+class LazyModel:
+    """A model's id and fingerprint, and how to load its weights."""
 
     id: str
     fingerprint: str
     load: Callable[[], LoadedModel]
 
     def open(self) -> LoadedModel:
-        """Load the model; ModelError if it is no longer the one of this fingerprint.
+        """Load the model; ModelError if its fingerprint is no longer this one.
 
-        Without the check, its numbers would be kept, and later shown, as another model's.
+        Without the check, its results would be cached, and later shown, as another model's.
         """
         model = self.load()
         if model.fingerprint != self.fingerprint:
@@ -28,13 +28,13 @@ class ModelSource:
         return model
 
 
-def source_of(model: LoadedModel | ModelSource) -> ModelSource:
-    """Return an open model as a source; a source is handed through."""
-    return model if isinstance(model, ModelSource) else ModelSource(model.id, model.fingerprint, lambda: model)
+def as_lazy_model(model: LoadedModel | LazyModel) -> LazyModel:
+    """Wrap an open model; return a lazy one unchanged."""
+    return model if isinstance(model, LazyModel) else LazyModel(model.id, model.fingerprint, lambda: model)
 
 
-def source_in(
-    model_id: str, path: Path, open_model: Callable[[], LoadedModel], cache: ExplanationCache | None = None
-) -> ModelSource:
-    """Return the model in a folder as a source."""
-    return ModelSource(model_id, folder_fingerprint(path, cache or ExplanationCache()), open_model)
+def lazy_model_in(
+    path: Path, model_id: str, open_model: Callable[[], LoadedModel], cache: ExplanationCache | None = None
+) -> LazyModel:
+    """Return the model in a folder without loading it; its weights are hashed once and the digest cached."""
+    return LazyModel(model_id, folder_fingerprint(path, cache or ExplanationCache()), open_model)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from distill_core.explanation.request import ExplanationRequest
 from distill_core.metrics import agreement
 from distill_core.metrics.agreement import AGREEMENT_METRICS, Undefined, Value
-
-UNITS = ("pieces", "words")  # what scores can be of
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,11 @@ class TokenMap:
 
 @dataclass(frozen=True)
 class ModelExplanation:
-    """What one model says of the text. `cached`: it was not called, all is from the cache.
+    """One model's prediction and maps. `cached`: everything is from the cache, the model was not opened.
 
     A regression has one label, one logit, which is the score, no probabilities, and its score as prediction.
-    `unread`: the words, as written, that the model's vocabulary lacks something of: it sees its unknown token in
-    place of a piece, or nothing of the word, which then scores 0.
+    `unread`: the words, as written, that the model's vocabulary lacks a part of: the model sees its unknown token in
+    place of that part, or nothing of the word, which then scores 0.
     """
 
     id: str
@@ -42,7 +41,7 @@ class ModelExplanation:
 
 @dataclass(frozen=True)
 class Agreement:
-    """A student's agreement with the teacher for one class: METRICS by name, None where `undefined` says why."""
+    """A student's agreement with the teacher for one class, by metric; None where `undefined` says why."""
 
     student: str
     target: str
@@ -54,23 +53,16 @@ class Agreement:
 class Explanation:
     """One text through a teacher (the first of `models`) and its students.
 
-    `units`: what a token is here. By `pieces`, the models' tokens, alike in all of them; by `words`, the words as
-    written (see `encoding`), no special tokens, a word's score being the sum of its pieces'.
+    `request`: as it was carried out, see `ExplanationRequest.resolved`. `request.units` says what a token is here: by
+    `pieces`, the models' tokens, the same in all of them; by `words`, the words as written (see `tokenization`), no
+    special tokens, a word's score being the sum of its pieces'.
     `tokens`, `shown`, `words`, `segments`, `special` and every map's scores have one entry a token. `shown`: the
     token as people read it. `words`: place in the text of the word a piece belongs to, `segments`: 0 in the first
-    text and 1 in the second, both None at special tokens. `baseline`: the one used, None where the method has none.
+    text and 1 in the second, both None at special tokens.
     `left_out`: tokens cut off because the models cannot take more; by words, those that not all models see entirely.
     """
 
-    task: str
-    text: str
-    text_pair: str | None
-    method: str
-    baseline: str | None
-    output: str
-    signed: bool
-    include_special: bool
-    units: str
+    request: ExplanationRequest
     tokens: tuple[str, ...]
     shown: tuple[str, ...]
     words: tuple[int | None, ...]
@@ -80,25 +72,33 @@ class Explanation:
     models: tuple[ModelExplanation, ...]
     consistency: tuple[Agreement, ...]
 
+    @property
+    def signed(self) -> bool:
+        """Whether scores may be negative."""
+        return self.request.method_spec.signed
+
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values; an agreement's measures stand beside `student` and `target`.
 
         `consistency` has it class by class, `mean_consistency` averaged over the classes explained.
         """
-        content = asdict(self)
+        asked, content = asdict(self.request), asdict(self)
+        document: dict[str, object] = {name: asked[name] for name in ("task", "text", "text_pair", "method")}
+        document |= {"baseline": asked["baseline"], "output": asked["output"], "signed": self.signed}
+        document |= {name: asked[name] for name in ("include_special", "units", "seed")}
+        document |= {name: value for name, value in content.items() if name != "request"}
         for name, rows in (("consistency", self.consistency), ("mean_consistency", mean_agreements(self))):
-            content[name] = [
+            document[name] = [
                 {"student": row.student, "target": row.target, **row.values, "undefined": dict(row.undefined)}
                 for row in rows
             ]
-        return content
+        return document
 
 
 def agreements(explanation: Explanation) -> tuple[Agreement, ...]:
     """Compare every student with the teacher, class by class, over non-special tokens unless included."""
-    keep = [
-        position for position, special in enumerate(explanation.special) if explanation.include_special or not special
-    ]
+    include_special = explanation.request.include_special
+    keep = [position for position, special in enumerate(explanation.special) if include_special or not special]
     teacher = explanation.models[0]
     rows = []
     for student in explanation.models[1:]:
@@ -110,12 +110,12 @@ def agreements(explanation: Explanation) -> tuple[Agreement, ...]:
                 "label_loyalty": agreement.label_loyalty(teacher.logits, student.logits),
                 "probability_loyalty": agreement.probability_loyalty(teacher.probabilities, student.probabilities),
             }
-        for theirs, ours in zip(teacher.attributions, student.attributions, strict=True):
-            pair = [[map_.scores[position] for position in keep] for map_ in (theirs, ours)]
-            found = agreement.compare_maps(*pair, signed=explanation.signed) | loyalty
-            values = {name: None if isinstance(value, Undefined) else value for name, value in found.items()}
-            reasons = {name: value.reason for name, value in found.items() if isinstance(value, Undefined)}
-            rows.append(Agreement(student.id, theirs.target, values, reasons))
+        for teacher_map, student_map in zip(teacher.attributions, student.attributions, strict=True):
+            pair = [[map_.scores[position] for position in keep] for map_ in (teacher_map, student_map)]
+            measures = agreement.compare_maps(*pair, signed=explanation.signed) | loyalty
+            values = {name: None if isinstance(value, Undefined) else value for name, value in measures.items()}
+            reasons = {name: value.reason for name, value in measures.items() if isinstance(value, Undefined)}
+            rows.append(Agreement(student.id, teacher_map.target, values, reasons))
     return tuple(rows)
 
 
@@ -127,13 +127,12 @@ def mean_agreements(explanation: Explanation) -> tuple[Agreement, ...]:
         values: dict[str, float | None] = {}
         reasons: dict[str, str] = {}
         for name in AGREEMENT_METRICS:
-            found = [row.values[name] for row in own]
-            known = [value for value in found if value is not None]
-            values[name] = sum(known) / len(known) if len(known) == len(found) else None
-            why = {row.target: row.undefined[name] for row in own if name in row.undefined}
-            if why:
-                target, reason = next(iter(why.items()))
-                alike = len(why) == len(own) and len(set(why.values())) == 1
-                reasons[name] = reason if alike else f"{target}: {reason}"
+            defined = [value for row in own if (value := row.values[name]) is not None]
+            values[name] = sum(defined) / len(defined) if len(defined) == len(own) else None
+            undefined = {row.target: row.undefined[name] for row in own if name in row.undefined}
+            if undefined:
+                target, reason = next(iter(undefined.items()))
+                same_for_all = len(undefined) == len(own) and len(set(undefined.values())) == 1
+                reasons[name] = reason if same_for_all else f"{target}: {reason}"
         rows.append(Agreement(model.id, "mean", values, reasons))
     return tuple(rows)

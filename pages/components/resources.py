@@ -23,7 +23,7 @@ from pages.components.page_frame import escape_markdown
 
 if TYPE_CHECKING:
     from distill_core.explanation.cache import ExplanationCache
-    from distill_core.explanation.lazy_model import ModelSource
+    from distill_core.explanation.lazy_model import LazyModel
     from distill_core.models.encoder import LoadedModel
     from distill_core.models.model_cache import ModelCache
 
@@ -53,14 +53,14 @@ def examples(task: str, source: str = "auto", split: str = "validation") -> Data
         return _examples(task, source, split, where)
 
 
-def model_source(info: ModelInfo, device: str = "cpu") -> ModelSource:
+def model_source(info: ModelInfo, device: str = "cpu") -> LazyModel:
     """Return a model ready to be asked; its weights are read only if something is not in the cache."""
-    from distill_core.explanation.lazy_model import source_in
+    from distill_core.explanation.lazy_model import lazy_model_in
     from distill_core.models.bundle import unpack
 
     with st.spinner(f"Preparing {escape_markdown(info.title)} …"):
         path = unpack(info)
-        return source_in(info.id, path, lambda: _open(info, path, device), explanation_cache())
+        return lazy_model_in(path, info.id, lambda: _open(info, path, device), explanation_cache())
 
 
 def predicted(model_id: str, dataset: Dataset, progress: Callable[[int, int], None]) -> tuple[tuple[float, ...], ...]:

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from distill_core.attribution import ATTRIBUTION_METHODS, attribute
-from distill_core.attribution.base import OUTPUTS
+from distill_core.attribution import ATTRIBUTION_METHODS, OUTPUTS, attribute
 from distill_core.attribution.baselines import BASELINES
 from distill_core.attribution.reduce import word_numbers
 from distill_core.errors import AttributionError, ConfigError

@@ -82,5 +82,5 @@ def test_a_text_that_is_its_own_baseline_scores_zero(model: LoadedModel) -> None
 
 
 def test_by_word_without_words_is_refused(model: LoadedModel, inputs: Inputs) -> None:
-    with pytest.raises(AttributionError, match="needs the words"):
+    with pytest.raises(AttributionError, match="needs the number of each token"):
         attribute("occlusion_word", model, inputs, torch.zeros(5).long())

@@ -14,12 +14,13 @@ from distill_core.data.datasets import Dataset, Example
 from distill_core.data.tasks import TASKS, Task
 from distill_core.errors import ConfigError, DataError, ModelError, TokensDifferError
 from distill_core.explanation.cache import ExplanationCache
-from distill_core.explanation.explain import explain, predict_all
-from distill_core.explanation.lazy_model import ModelSource, source_in
+from distill_core.explanation.explain import predict_all
+from distill_core.explanation.lazy_model import LazyModel, lazy_model_in
 from distill_core.explanation.result import mean_agreements
 from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import collate, encode
+from tests.support.explanations import explain_with
 from tests.support.tiny import tiny_model
 
 TEXT = "the acting is slowly boring , but the music was good"
@@ -34,12 +35,12 @@ class Counted:
     called: int = 0
 
     @property
-    def source(self) -> ModelSource:
+    def source(self) -> LazyModel:
         def load() -> LoadedModel:
             self.opened += 1
             return self.model
 
-        return ModelSource(self.model.id, self.model.fingerprint, load)
+        return LazyModel(self.model.id, self.model.fingerprint, load)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def ask(models: list[Counted], cache: ExplanationCache | None = None, **settings
     text = str(settings.pop("text", TEXT))
     sources = [counted.source for counted in models]
     task = str(settings.pop("task", "sst2"))
-    return explain(task, text, teacher=sources[0], students=sources[1:], cache=cache, **settings)
+    return explain_with(task, text, teacher=sources[0], students=sources[1:], cache=cache, **settings)
 
 
 @pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
@@ -109,7 +110,7 @@ def test_the_numbers_are_those_of_the_models_alone(models: list[Counted]) -> Non
         assert said.attributions[0].scores == pytest.approx(alone.scores[0].tolist(), abs=1e-5)
         assert said.logits == pytest.approx(logits(model.network, inputs)[0].tolist(), abs=1e-5)
         assert said.prediction == said.labels[int(torch.tensor(said.logits).argmax())]
-    assert (found.baseline, found.output, found.signed) == ("mask", "log_probability", True)
+    assert (found.request.baseline, found.request.output, found.signed) == ("mask", "log_probability", True)
 
 
 def test_pred_is_the_teachers_class_for_every_model(models: list[Counted]) -> None:
@@ -169,6 +170,19 @@ def test_a_second_look_opens_and_calls_no_model(models: list[Counted], cache: Ex
     assert [counted.called for counted in models] == calls
 
 
+@pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
+@pytest.mark.parametrize("units", ["pieces", "words"])
+def test_a_fresh_explanation_equals_the_cached_one_exactly(
+    method: str, units: str, models: list[Counted], cache: ExplanationCache
+) -> None:
+    settings = {"method": method, "units": units, "target": "all"}
+    fresh = ask(models, cache, **settings)
+    cached = ask(models, cache, **settings)
+    assert all(model.cached for model in cached.models)
+    assert replace(cached, models=tuple(replace(model, cached=False) for model in cached.models)) == fresh
+    assert ask(models, None, **settings) == fresh
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -218,7 +232,7 @@ def test_a_damaged_cache_is_computed_again(models: list[Counted], cache: Explana
 
 def test_words_join_pieces_and_keep_the_sum(models: list[Counted]) -> None:
     pieces, words = ask(models), ask(models, units="words")
-    assert (pieces.units, words.units) == ("pieces", "words")
+    assert (pieces.request.units, words.request.units) == ("pieces", "words")
     assert "##ly" in pieces.tokens
     assert words.tokens == words.shown == tuple(TEXT.split())
     assert words.words == tuple(range(len(words.tokens)))
@@ -251,7 +265,7 @@ def test_pairs_keep_their_segments(models: list[Counted], monkeypatch: pytest.Mo
     pair = ask(models, task="pairs", text="the film is good", text_pair="bad acting")
     joined = ask(models, text="the film is good bad acting")
     assert pair.tokens.count("[SEP]") == 2
-    assert pair.text_pair == "bad acting"
+    assert pair.request.text_pair == "bad acting"
     assert pair.models[0].logits != joined.models[0].logits
     assert [word for word in pair.words if word is not None] == list(range(6))
 
@@ -292,7 +306,7 @@ def test_unknown_names_are_refused_with_the_valid_ones(models: list[Counted], ca
             ask(models, cache, output="odds")
         ask(models, cache)
     with pytest.raises(ConfigError, match="Unknown task"):
-        explain("nothing", TEXT, teacher=models[0].source)
+        explain_with("nothing", TEXT, teacher=models[0].source)
 
 
 def test_models_that_cannot_be_compared_are_refused(models: list[Counted]) -> None:
@@ -311,10 +325,10 @@ def test_models_that_cannot_be_compared_are_refused(models: list[Counted]) -> No
 
 def test_a_folder_is_a_source_that_opens_itself_only_when_asked(models: list[Counted], cache: ExplanationCache) -> None:
     counted = models[0]
-    source = source_in("teacher", counted.model.path, counted.source.load, cache)
+    source = lazy_model_in(counted.model.path, "teacher", counted.source.load, cache)
     assert (source.fingerprint, counted.opened) == (counted.model.fingerprint, 0)
-    explain("sst2", TEXT, teacher=source, method="gradient", cache=cache)
-    explain("sst2", TEXT, teacher=counted.model, method="gradient", cache=cache)
+    explain_with("sst2", TEXT, teacher=source, method="gradient", cache=cache)
+    explain_with("sst2", TEXT, teacher=counted.model, method="gradient", cache=cache)
     assert counted.opened == 1
 
 

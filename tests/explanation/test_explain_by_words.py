@@ -13,10 +13,10 @@ from distill_core.attribution import ATTRIBUTION_METHODS
 from distill_core.data.tasks import TASKS, Task, get_task
 from distill_core.errors import DataError, ModelError, TokensDifferError
 from distill_core.explanation.cache import ExplanationCache
-from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.models.encoder import LoadedModel, logits
 from distill_core.models.tokenization import Inputs, collate, encode, written_words
+from tests.support.explanations import explain_with
 from tests.support.tiny_architectures import family_model
 from tests.support.tiny_families import FAMILIES
 from tests.support.tiny_tokenizers import BERT_SPECIAL_TOKENS
@@ -55,12 +55,12 @@ def test_two_tokenizers_that_cut_alike_agree_exactly(method: str) -> None:
     assert encode(model.tokenizer, text).ids == encode(other.tokenizer, text).ids
     if not ATTRIBUTION_METHODS[method].by_word:
         with pytest.raises(TokensDifferError, match="bert and other mark cut"):
-            explain("sst2", text, teacher=model, students=[other], method=method)
-    found = explain("sst2", text, teacher=model, students=[other], method=method, units="words")
+            explain_with("sst2", text, teacher=model, students=[other], method=method)
+    found = explain_with("sst2", text, teacher=model, students=[other], method=method, units="words")
     (row,) = found.consistency
     assert {row.values[name] for name in AGREEMENT_METRICS if name not in row.undefined} == {1.0}
     assert set(row.undefined) == (set() if ATTRIBUTION_METHODS[method].signed else {"sign_agreement"})
-    alone = explain("sst2", text, teacher=model, method=method, units="words")
+    alone = explain_with("sst2", text, teacher=model, method=method, units="words")
     assert [one.attributions[0].scores for one in found.models] == [alone.models[0].attributions[0].scores] * 2
 
 
@@ -69,14 +69,14 @@ def test_two_tokenizers_that_cut_alike_agree_exactly(method: str) -> None:
 def test_a_words_score_is_the_sum_of_its_pieces_in_each_model(names: tuple[str, str], method: str) -> None:
     teacher, student = map(model_of, names)
     about = {"method": method, "target": "positive", "output": "log_probability"}
-    found = explain("sst2", TEXT, teacher=teacher, students=[student], units="words", **about)
+    found = explain_with("sst2", TEXT, teacher=teacher, students=[student], units="words", **about)
     assert found.tokens == found.shown == tuple(TEXT.split())
     assert (found.words, found.special, found.left_out) == (tuple(range(9)), (False,) * 9, 0)
     assert [row.student for row in found.consistency] == [student.id]
     if ATTRIBUTION_METHODS[method].by_word:
         return  # its scores are words' from the start
     for said, model in zip(found.models, (teacher, student), strict=True):
-        alone = explain("sst2", TEXT, teacher=model, **about)
+        alone = explain_with("sst2", TEXT, teacher=model, **about)
         scores = alone.models[0].attributions[0].scores
         for word, score in zip(found.words, said.attributions[0].scores, strict=True):
             own = [scores[at] for at, number in enumerate(alone.words) if number == word]
@@ -89,7 +89,9 @@ def test_a_words_score_is_the_sum_of_its_pieces_in_each_model(names: tuple[str, 
 
 def test_occlusion_by_word_occludes_the_same_words_in_every_model() -> None:
     models = [model_of(name) for name in ("bert", "roberta", "albert")]
-    found = explain("sst2", TEXT, teacher=models[0], students=models[1:], method="occlusion_word", target="positive")
+    found = explain_with(
+        "sst2", TEXT, teacher=models[0], students=models[1:], method="occlusion_word", target="positive"
+    )
     for said, model in zip(found.models, models, strict=True):
         row = encode(model.tokenizer, TEXT)
         inputs = collate([row], model.pad_id)
@@ -104,30 +106,30 @@ def test_occlusion_by_word_occludes_the_same_words_in_every_model() -> None:
 def test_only_words_that_all_models_see_entirely_are_compared() -> None:
     bert, roberta = model_of("bert", limit=64), model_of("roberta", limit=16)
     text = "the actings was good " * 10
-    found = explain("sst2", text, teacher=bert, students=[roberta], units="words", method="gradient")
+    found = explain_with("sst2", text, teacher=bert, students=[roberta], units="words", method="gradient")
     row = encode(roberta.tokenizer, text, max_length=16)
     whole = [word for word in range(40) if word in row.words and word not in row.cut]
     assert found.words == tuple(whole)
     assert found.left_out == 40 - len(whole) == len(row.cut) > 0
     assert found.tokens == written_words(text)[: len(whole)]
-    alone = explain("sst2", text, teacher=bert, units="words", method="gradient")
+    alone = explain_with("sst2", text, teacher=bert, units="words", method="gradient")
     assert (len(alone.words), alone.left_out) == (40, 0)
     assert alone.models[0].logits == found.models[0].logits  # each reads as much as it can
     with pytest.raises(DataError, match="none is seen entirely by all of them; shorten it"):
-        explain("sst2", "xylophones good", teacher=bert, students=[roberta], units="words", max_length=3)
+        explain_with("sst2", "xylophones good", teacher=bert, students=[roberta], units="words", max_length=3)
 
 
 def test_a_word_that_a_model_has_no_piece_of_scores_nothing_there_and_is_named() -> None:
     bert, roberta = model_of("bert"), model_of("roberta")
     bert.tokenizer.backend_tokenizer.pre_tokenizer = _without_invisible()
     text = "good \u200b film"
-    found = explain("sst2", text, teacher=bert, students=[roberta], units="words")
+    found = explain_with("sst2", text, teacher=bert, students=[roberta], units="words")
     assert found.tokens == ("good", "\u200b", "film")
     assert found.shown == ("good", "U+200B", "film")
     assert found.models[0].attributions[0].scores[1] == 0.0
     assert found.models[1].attributions[0].scores[1] != 0.0
     assert [model.unread for model in found.models] == [("\u200b",), ()]
-    alone = explain("sst2", text, teacher=bert, units="words")
+    alone = explain_with("sst2", text, teacher=bert, units="words")
     assert (alone.tokens, alone.left_out) == (("good", "film"), 0)
 
 
@@ -139,7 +141,7 @@ def test_pairs_keep_their_texts_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     of_pairs = Task("pairs", "Pairs", ("premise", "hypothesis"), ("negative", "positive"))
     monkeypatch.setitem(TASKS, "pairs", of_pairs)
     teacher, student = model_of("bert"), model_of("roberta")
-    found = explain("pairs", "the film is good", "bad actings", teacher=teacher, students=[student], units="words")
+    found = explain_with("pairs", "the film is good", "bad actings", teacher=teacher, students=[student], units="words")
     assert found.tokens == ("the", "film", "is", "good", "bad", "actings")
     assert found.segments == (0, 0, 0, 0, 1, 1)
 
@@ -147,8 +149,8 @@ def test_pairs_keep_their_texts_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_second_look_by_words_opens_no_model(tmp_path: Path) -> None:
     cache = ExplanationCache(tmp_path / "cache.sqlite")
     models = [model_of("bert"), model_of("roberta")]
-    first = explain("sst2", TEXT, teacher=models[0], students=models[1:], units="words", cache=cache)
-    again = explain("sst2", TEXT, teacher=models[0], students=models[1:], units="words", cache=cache)
+    first = explain_with("sst2", TEXT, teacher=models[0], students=models[1:], units="words", cache=cache)
+    again = explain_with("sst2", TEXT, teacher=models[0], students=models[1:], units="words", cache=cache)
     assert [model.cached for model in (*first.models, *again.models)] == [False, False, True, True]
     assert again == replace(first, models=again.models)
 
@@ -157,7 +159,7 @@ def test_a_second_look_by_words_opens_no_model(tmp_path: Path) -> None:
 def test_classes_in_other_letters_words_or_without_names_go_by_the_tasks(labels: tuple[str, str]) -> None:
     teacher, student = model_of("bert", labels), model_of("bert")
     for one, other in ((teacher, student), (student, teacher), (teacher, teacher)):
-        found = explain("sst2", TEXT, teacher=one, students=[other], target="positive", method="gradient")
+        found = explain_with("sst2", TEXT, teacher=one, students=[other], target="positive", method="gradient")
         assert {model.labels for model in found.models} == {("negative", "positive")}
         assert {map_.target for model in found.models for map_ in model.attributions} == {"positive"}
         assert {model.prediction for model in found.models} <= {"negative", "positive"}
@@ -167,20 +169,20 @@ def test_classes_in_other_letters_words_or_without_names_go_by_the_tasks(labels:
 def test_classes_that_are_others_are_not_compared() -> None:
     for labels in (("positive", "negative"), ("a", "b", "c")):
         with pytest.raises(ModelError, match="know different classes"):
-            explain("sst2", TEXT, teacher=model_of("bert"), students=[model_of("bert", labels)])
+            explain_with("sst2", TEXT, teacher=model_of("bert"), students=[model_of("bert", labels)])
 
 
 def test_a_kept_map_goes_by_the_names_of_the_task_it_is_asked_for(tmp_path: Path) -> None:
     cache = ExplanationCache(tmp_path / "cache.sqlite")
     model = model_of("bert", ("LABEL_0", "LABEL_1"))
     for task in ("sst2", "cola"):
-        found = explain(task, TEXT, teacher=model, target="all", method="gradient", cache=cache)
+        found = explain_with(task, TEXT, teacher=model, target="all", method="gradient", cache=cache)
         assert tuple(map_.target for map_ in found.models[0].attributions) == get_task(task).labels
 
 
 def test_scores_of_a_regression_are_compared_by_words() -> None:
     models = [model_of("bert", ("similarity",)), model_of("roberta", ("LABEL_0",))]
-    found = explain("stsb", "good film", "bad film", teacher=models[0], students=models[1:], units="words")
+    found = explain_with("stsb", "good film", "bad film", teacher=models[0], students=models[1:], units="words")
     assert found.tokens == ("good", "film", "bad", "film")
     assert [model.probabilities for model in found.models] == [(), ()]
     assert "cosine" not in found.consistency[0].undefined

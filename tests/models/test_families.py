@@ -18,7 +18,6 @@ from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import DISTILLATION_METHODS as TAUGHT
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError, TokensDifferError
-from distill_core.explanation.explain import explain
 from distill_core.models.encoder import (
     LoadedModel,
     embed,
@@ -45,6 +44,7 @@ from tests.support.attribution_laws import (
     close,
     target_of,
 )
+from tests.support.explanations import explain_with
 from tests.support.tiny_architectures import (
     family_inputs,
     family_model,
@@ -412,7 +412,7 @@ def test_a_student_is_distilled_from_a_teacher_of_its_family(name: str, tmp_path
 def test_pieces_are_shown_without_their_marks_and_words_as_written(name: str) -> None:
     text = "the actings was slowly good !"
     about = {"teacher": sentiment(name), "students": [sentiment(name, 1)], "method": "gradient"}
-    pieces, words = explain("sst2", text, **about), explain("sst2", text, units="words", **about)
+    pieces, words = explain_with("sst2", text, **about), explain_with("sst2", text, units="words", **about)
     assert any(token.startswith(FAMILIES[name].word_start or "##") for token in pieces.tokens)
     assert "".join(pieces.shown[1:-1]).replace("␣", "") == text.replace(" ", "")
     assert words.tokens == words.shown == tuple(text.split())
@@ -421,6 +421,6 @@ def test_pieces_are_shown_without_their_marks_and_words_as_written(name: str) ->
 def test_models_that_cut_the_text_differently_are_not_compared_by_pieces() -> None:
     for one, other in (("bert", "roberta"), ("roberta", "albert"), ("deberta-v3", "distilbert"), ("bert", "mpnet")):
         with pytest.raises(TokensDifferError, match=f"{one} 0 and {other} 0 cut the text into different tokens"):
-            explain("sst2", "the actings", teacher=sentiment(one), students=[sentiment(other)], method="gradient")
-    found = explain("sst2", "the actings", teacher=sentiment("bert"), students=[sentiment("distilbert")])
+            explain_with("sst2", "the actings", teacher=sentiment(one), students=[sentiment(other)], method="gradient")
+    found = explain_with("sst2", "the actings", teacher=sentiment("bert"), students=[sentiment("distilbert")])
     assert [model.id for model in found.models] == ["bert 0", "distilbert 0"]

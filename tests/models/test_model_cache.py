@@ -149,6 +149,7 @@ import json, sys
 from pathlib import Path
 import psutil
 from distill_core.explanation.explain import explain
+from distill_core.explanation.request import ExplanationRequest
 from distill_core.models.encoder import load_model
 from distill_core.models.model_cache import ModelCache
 
@@ -159,7 +160,8 @@ for number in range(200):
     path = folders[number % len(folders)]
     model = models.get(path, path, lambda: load_model(path))
     method = "gradient" if number % 7 else "integrated_gradients"
-    explain("sst2", "a slow but good film", teacher=model, method=method)
+    request = ExplanationRequest(task="sst2", text="a slow but good film", teacher="model", method=method)
+    explain(request, lambda name, model=model: model)
     del model
     resident.append(psutil.Process().memory_info().rss)
 print(json.dumps({"resident": resident, "open": len(models), "held": models.bytes_held()}))

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from distill_core.explanation.explain import explain
 from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.models.encoder import load_model
 from pages.components.explain import downloads, figure
+from tests.support.explanations import explain_with
 from tests.support.opening import html_of as shown
 from tests.support.opening import open_page
 from tests.support.tiny_architectures import sentiment_folder
@@ -45,7 +45,7 @@ def test_what_cannot_be_shown_by_pieces_is_shown_by_words(folders: list[str]) ->
     assert len(page.get("plotly_chart")) == 1
     assert len(page.download_button) == 3
     captions = " ".join(caption.value for caption in page.caption).replace("\\", "")
-    assert "The vocabulary of bert lacks pieces of: “café”. " in captions
+    assert "The vocabulary of bert lacks parts of: “café”. " in captions
     assert not page.run().info, "it is said once"
     page.segmented_control(key="explain.units").set_value("pieces").run()
     assert "different tokens" in page.info[0].value
@@ -75,7 +75,7 @@ def test_a_text_too_long_says_how_many_words_are_not_compared(folders: list[str]
 
 def test_exports_hold_words(folders: list[str]) -> None:
     models = [load_model(Path(folder)) for folder in folders]
-    explanation = explain("sst2", TEXT, teacher=models[0], students=models[1:], target="all", units="words")
+    explanation = explain_with("sst2", TEXT, teacher=models[0], students=models[1:], target="all", units="words")
     lines = downloads.to_csv(explanation).splitlines()
     assert lines[0].startswith("position,token,shown,word,")
     assert len(lines) == 1 + len(WORDS) * 2 * 2
@@ -85,6 +85,6 @@ def test_exports_hold_words(folders: list[str]) -> None:
     assert [row["target"] for row in numbers["mean_consistency"]] == ["mean"]
     document = figure.document(explanation, ["BERT", "RoBERTa"], None, {"units": "words"})
     assert document.count('data-row="Δ RoBERTa"') == 2 * len(WORDS)
-    pieces = explain("sst2", TEXT, teacher=models[1], method="gradient")
+    pieces = explain_with("sst2", TEXT, teacher=models[1], method="gradient")
     assert ",Ġwas,was," in downloads.to_csv(pieces)
     assert json.loads(downloads.to_json(pieces, {}))["shown"] == list(pieces.shown)

@@ -236,13 +236,13 @@ def test_visitors_do_not_share_a_view() -> None:
 
 def test_downloads_hold_the_numbers_and_the_figure() -> None:
     from distill_core.catalog.catalog import find_model
-    from distill_core.explanation.explain import explain
-    from distill_core.explanation.lazy_model import source_of
+    from distill_core.explanation.lazy_model import as_lazy_model
     from distill_core.models.encoder import load_model
     from pages.components.explain import downloads, figure
+    from tests.support.explanations import explain_with
 
-    sources = [source_of(load_model(find_model(model).path, model)) for model in ("run/teacher", "run/student-a")]
-    explanation = explain("sst2", 'not "good" <b>', teacher=sources[0], students=sources[1:], target="all")
+    sources = [as_lazy_model(load_model(find_model(model).path, model)) for model in ("run/teacher", "run/student-a")]
+    explanation = explain_with("sst2", 'not "good" <b>', teacher=sources[0], students=sources[1:], target="all")
     lines = downloads.to_csv(explanation).splitlines()
     assert len(lines) == 1 + len(explanation.tokens) * 2 * 2
     numbers = json.loads(downloads.to_json(explanation, {"units": "pieces"}))

@@ -39,7 +39,7 @@ def test_a_sentence_is_explained_while_a_worker_trains(store: Store, tmp_path: P
     page = explained(folders, "the film is good")
     assert "dl-map" in html_of(page)
     assert "while a <b>run</b> trains on CPU." in last_line(page)
-    assert "A sentence of your own. Explained in " in last_line(page)
+    assert "A text you typed. Explained in " in last_line(page)
     step = store.get(run_id).step
     assert until(lambda: store.get(run_id).step > step)  # it was not held up for good
     stop(store, run_id)

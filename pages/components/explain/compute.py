@@ -1,37 +1,28 @@
-"""The explanation a page shows, computed with the open models and the cache that all visitors share."""
+"""Computes the explanation a page shows, with the open models and the cache that all visitors share."""
 
 import streamlit as st
 
 from distill_core.catalog.catalog import find_model
 from distill_core.explanation.explain import explain
+from distill_core.explanation.request import ExplanationRequest
 from distill_core.explanation.result import Explanation
-from pages.components.explain.view_state import DEFAULT, View
 from pages.components.resources import explanation_cache, model_source
 
 
-def explained(view: View) -> Explanation:
-    """Explain a view's text through its models; nothing is computed that was looked at before."""
-    sources = [model_source(find_model(model)) for model in (view.teacher, *view.students)]
-    wait = st.empty()
+def compute_explanation(request: ExplanationRequest) -> Explanation:
+    """Explain a text and show the progress; everything that is cached is not computed again."""
+    progress_line = st.empty()
 
-    def progress(done: int, total: int) -> None:
-        who = "the teacher" if done == 0 else f"student {done}"
-        wait.caption(f"Computing the map of {who}, {done + 1} of {total} …")
+    def show_progress(done: int, total: int) -> None:
+        model = "the teacher" if done == 0 else f"student {done}"
+        progress_line.caption(f"Computing the map of {model}, {done + 1} of {total} …")
 
     with st.spinner("Computing the maps of teacher and students …", show_time=True):
         explanation = explain(
-            view.task,
-            view.text,
-            view.text_pair,
-            teacher=sources[0],
-            students=sources[1:],
-            method=view.method,
-            target=view.target,
-            baseline=None if view.baseline == DEFAULT else view.baseline,
-            output=view.output,
-            units=view.units,
+            request,
+            lambda model: model_source(find_model(model)),
             cache=explanation_cache(),
-            progress=progress,
+            progress=show_progress,
         )
-    wait.empty()
+    progress_line.empty()
     return explanation

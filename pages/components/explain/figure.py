@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from distill_core.attribution import ATTRIBUTION_METHODS
 from distill_core.data.tasks import get_task
 from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, mean_agreements
 from distill_core.metrics.agreement import AGREEMENT_METRICS
@@ -37,10 +36,10 @@ def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str 
     """Return the models' predictions, each with how well its map is computed."""
     cards = []
     for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
-        remark, warning = _completeness(model)
+        remark, warning = _completeness(model, explanation.request.method_spec.evaluations)
         shares = dict(zip(model.labels, model.probabilities, strict=False))  # a regression has none
         color = model_color(position)
-        span = get_task(explanation.task).span
+        span = get_task(explanation.request.task).span
         about = (label, color, model.id, model.prediction, shares, gold, remark, warning, span)
         cards.append(scorecards.PredictionCard(*about))
     return scorecards.predictions(cards)
@@ -56,7 +55,7 @@ def maps_html(explanation: Explanation, labels: Sequence[str], gold: str | None,
         title += " · the teacher’s answer" if target == explanation.models[0].prediction else ""
         title += " · the label" if target == gold else ""
     drawn = "".join(
-        (_in_sum(explanation, segment, at) if explanation.text_pair is not None else "")
+        (_in_sum(explanation, segment, at) if explanation.request.text_pair is not None else "")
         + heatmap(
             explanation.tokens[part],
             explanation.shown[part],
@@ -78,7 +77,7 @@ def _parts(explanation: Explanation) -> list[slice]:
 
 def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
     """Return the name of one text of a pair and what it contributes in sum to each model's output."""
-    name = get_task(explanation.task).text_titles[segment]
+    name = get_task(explanation.request.task).text_titles[segment]
     sums = ""
     for position, model in enumerate(explanation.models):
         scores = model.attributions[at].scores
@@ -114,10 +113,13 @@ def _agreement(
 
 def method_words(explanation: Explanation) -> str:
     """Say which method was used, with what baseline and on which output."""
-    words = ATTRIBUTION_METHODS[explanation.method].title
-    if explanation.baseline is not None:
-        words += f", {explanation.baseline} baseline"
-    output = "score" if not explanation.models[0].probabilities else explanation.output.replace("_", " ")
+    request = explanation.request
+    words = request.method_spec.title
+    if request.baseline is not None:
+        words += f", {request.baseline} baseline"
+    if request.method_spec.seeded:
+        words += f", seed {request.seed}"
+    output = "score" if not explanation.models[0].probabilities else request.output.replace("_", " ")
     return f"{words}, on the {output}"
 
 
@@ -133,7 +135,7 @@ def document(explanation: Explanation, labels: Sequence[str], gold: str | None, 
     models = "; ".join(f"{label}: {model.id}" for label, model in zip(labels, explanation.models, strict=True))
     shown = {name: value for name, value in address.items() if name not in ("text", "text_pair", "teacher", "student")}
     settings = ", ".join(f"{name} {value}" for name, value in shown.items())
-    text = escape(" / ".join(filter(None, (explanation.text, explanation.text_pair))))
+    text = escape(" / ".join(filter(None, (explanation.request.text, explanation.request.text_pair))))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{text} · Distillation Lens</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -143,17 +145,20 @@ def document(explanation: Explanation, labels: Sequence[str], gold: str | None, 
     )
 
 
-def _completeness(model: ModelExplanation) -> tuple[str, str]:
-    """Return a remark on the map's completeness gap and, where it has not converged, a warning instead."""
+def _completeness(model: ModelExplanation, evaluations: str) -> tuple[str, str]:
+    """Return a remark on the map's completeness gap and, where it has not converged, a warning instead.
+
+    `evaluations`: what the method counts as its cost.
+    """
     gaps = [token_map for token_map in model.attributions if token_map.relative_gap is not None]
     if not gaps:
         return "", ""
     worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
     gap = f"{100 * (worst.relative_gap or 0.0):.2g} %"
-    points = f", {worst.nodes} path points" if worst.nodes is not None else ""
+    cost = f", {worst.nodes} {evaluations}" if worst.nodes is not None else ""
     if worst.converged is False:
-        return "", f"Not converged: completeness gap {gap}{points}"
-    return f"Completeness gap {gap}{points}", ""
+        return "", f"Not converged: completeness gap {gap}{cost}"
+    return f"Completeness gap {gap}{cost}", ""
 
 
 _PAGE_STYLE = (

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from distill_core.explanation.request import ExplanationRequest
 from distill_core.explanation.result import Explanation, ModelExplanation, TokenMap
 from pages.components.explain.downloads import to_csv
 
@@ -14,7 +15,7 @@ def explained(token: str, model: str = "bundled/teacher") -> Explanation:
     map_ = TokenMap("positive", (-0.5,), None, None, None, None)
     said = ModelExplanation(model, ("negative", "positive"), (0.0, 1.0), (0.3, 0.7), "positive", (map_,), (), False)
     return Explanation(
-        "sst2", token, None, "gradient_x_input", None, "logit", True, False, "words",
+        ExplanationRequest(task="sst2", text=token, teacher=model, method="gradient_x_input", units="words"),
         (token,), (token,), (0,), (0,), (False,), 0, (said,), (),
     )  # fmt: skip
 
