@@ -8,6 +8,7 @@ from pages.components.page_frame import (
     dialog_open,
     errors_shown,
     escape_markdown,
+    freeze_imports,
     loading,
     page_link,
     show_error,
@@ -23,6 +24,7 @@ with loading("Loading the form and the charts …"):
     from distill_core.runs.store import Store
     from pages.components.dataset_dialog import draw_add_data_button
     from pages.components.live_html import Parts
+    from pages.components.resources import run_store
     from pages.components.run.detail import (
         draw_latest_runs,
         draw_progress,
@@ -94,30 +96,38 @@ def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
     return draw_run(store, run, page)
 
 
-def pulse(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watched: bool) -> None:
-    """Send what is new of the page; where that is more than numbers and words, the page is drawn anew.
+def tick(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watched: bool) -> None:
+    """Send the texts and points that are new; redraw the page where more than those has changed.
 
-    `progress`: the place of that of the run of this id. `timed`: whether something was active when the page was drawn,
-    `watched`: whether that run was. While a window is open over the page, the page stays as it is.
+    `progress`: the container of the progress bar of the run `run_id`. `timed`: whether a run was active when the page
+    was drawn; `watched`: whether `run_id` was. While a dialog is open the page is not redrawn, which would close it.
     """
     if dialog_open():
         return
+    freeze_imports()
     with errors_shown():
-        store, page = Store(), st.session_state[PAGE]
-        scheduler.reconcile(store)
-        parts, first = row_parts(store), not page.texts
-        run = None if run_id is None else store.get(run_id)
-        series = {} if run is None else receive_points(store, run)
-        if run is not None:
-            parts |= run_parts(store, run, series)
-        if not first and (not page.fit(parts) or timed != store.has_runs(ACTIVE)):
-            if watched and run is not None and not run.active:
-                st.session_state["distill.ended"] = run_id
-            st.rerun()
-        if run is not None and run.active and progress is not None:
-            with progress:
-                draw_progress(store, run, series)
-        send_updates(run, series, page, parts)
+        store = run_store()
+        with store.one_connection():
+            send_changes(store, run_id, progress, timed, watched)
+
+
+def send_changes(store: Store, run_id: str | None, progress: DeltaGenerator | None, timed: bool, watched: bool) -> None:
+    """Do the work of a tick."""
+    page = st.session_state[PAGE]
+    scheduler.reconcile(store)
+    parts, first = row_parts(store), not page.texts
+    run = None if run_id is None else store.get(run_id)
+    series = {} if run is None else receive_points(store, run)
+    if run is not None:
+        parts |= run_parts(store, run, series)
+    if not first and (not page.fit(parts) or timed != store.has_runs(ACTIVE)):
+        if watched and run is not None and not run.active:
+            st.session_state["distill.ended"] = run_id
+        st.rerun()
+    if run is not None and run.active and progress is not None:
+        with progress:
+            draw_progress(store, run, series)
+    send_updates(run, series, page, parts)
 
 
 def publish(chosen: str | None) -> None:
@@ -130,7 +140,7 @@ def publish(chosen: str | None) -> None:
 
 def main() -> None:
     """Draw the run the address names, else the form; below either, the list of runs."""
-    store = Store()
+    store = run_store()
     warn_about_damaged_stores(store.damaged)
     scheduler.reconcile(store)
     chosen = st.query_params.get("run")
@@ -149,7 +159,7 @@ def main() -> None:
     seconds = LIST_SECONDS if progress is None else LIVE_SECONDS
     run_id = chosen if progress is not None else None
     watched = run_id is not None and store.get(run_id).active
-    st.fragment(pulse, run_every=seconds if timed else None)(run_id, progress, timed, watched)
+    st.fragment(tick, run_every=seconds if timed else None)(run_id, progress, timed, watched)
 
 
 st.html(ASSETS / "runs.css")

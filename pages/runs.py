@@ -18,6 +18,7 @@ with loading("Loading the runs …"):
     from distill_core.runs.lifecycle import ACTIVE
     from distill_core.runs.store import Store
     from distill_core.runs.summary import Outcome, overview
+    from pages.components.resources import run_store
     from pages.components.runs import table
     from pages.components.runs.bulk_actions import draw_bulk_actions, table_csv
     from pages.components.runs.comparison import draw_differences, draw_legend, run_colors
@@ -30,7 +31,7 @@ _DRAWN = "runs.drawn"  # in the session: the ids of the runs drawn below the tab
 def listing(timed: bool) -> None:
     """Draw filters and table as they are now; what changes below them draws the whole page anew."""
     with errors_shown():
-        store = Store()
+        store = run_store()
         scheduler.reconcile(store)
         outcomes = overview(store)
         if timed != store.has_runs(ACTIVE) or _seen(outcomes) != st.session_state[_DRAWN]:
@@ -84,7 +85,7 @@ def _seen(outcomes: list[Outcome]) -> list[tuple[str, str, int | None]]:
 def main() -> None:
     """Draw the table, and below it what is picked."""
     st.header("Runs")
-    store = Store()
+    store = run_store()
     warn_about_damaged_stores(store.damaged)
     scheduler.reconcile(store)
     outcomes = overview(store)

@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -46,6 +47,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self._in_thread = threading.local()
         if not os.access(self.path.parent, os.W_OK):  # false on a read-only disk even for the system's own user
             raise StoreError(
                 f"The folder {self.path.parent} is read-only, or this user may not write there, so no run can be kept. "
@@ -65,6 +67,11 @@ class Database:
     def free_reserve(self) -> None:
         """Give back the space that is held back for what has to be written on a full disk, too."""
         self._reserve.unlink(missing_ok=True)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the file is there and nobody has found it damaged; otherwise open the store anew."""
+        return self.path.exists() and not self._marker.exists()
 
     @property
     def damaged(self) -> list[Path]:
@@ -143,8 +150,30 @@ class Database:
             return False
 
     @contextmanager
+    def one_connection(self) -> Iterator[None]:
+        """Let all reads of this thread inside the block use one connection: opening one takes longer than a read."""
+        with self._new_connection() as connection:
+            self._in_thread.connection = connection
+            try:
+                yield
+            finally:
+                del self._in_thread.connection
+
+    @contextmanager
     def connection(self, create: bool = False, alone: bool = False) -> Iterator[sqlite3.Connection]:
         """Open the file for as long as the block lasts; every statement is a transaction of its own."""
+        shared: sqlite3.Connection | None = getattr(self._in_thread, "connection", None)
+        if shared is None or create or alone:
+            with self._new_connection(create, alone) as connection:
+                yield connection
+            return
+        try:
+            yield shared
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from error
+
+    @contextmanager
+    def _new_connection(self, create: bool = False, alone: bool = False) -> Iterator[sqlite3.Connection]:
         address = f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}"
         try:
             with (
@@ -160,7 +189,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction that shuts out every other writer; an exception undoes it."""
-        with self.connection() as connection:
+        with self._new_connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")  # left by an exception, the transaction ends with the connection: undone

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -111,7 +112,7 @@ def run_from_row(row: sqlite3.Row) -> Run:
     """Return a row of the table `runs` as a run; StoreError where its settings cannot be read."""
     values = dict(row)
     try:
-        values["config"] = RunConfig.from_json(values["config"])
+        values["config"] = _config_of(values["config"])
     except ConfigError as error:
         raise StoreError(f"Run {values['id']} in the store cannot be read: {error}") from error
     path = cast(str | None, values["model_path"])
@@ -119,6 +120,12 @@ def run_from_row(row: sqlite3.Row) -> Run:
     values["tags"] = _tags_of(values)
     values["stop_kind"] = values.pop("wish")  # the column kept the name it was created with
     return Run(**values)
+
+
+@lru_cache(maxsize=256)
+def _config_of(text: str) -> RunConfig:
+    """Return stored settings, which never change once a run is queued: a page reads the same ones every second."""
+    return RunConfig.from_json(text)
 
 
 def _tags_of(row: Mapping[str, object]) -> tuple[str, ...]:

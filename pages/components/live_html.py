@@ -7,6 +7,7 @@ the order they stand in; what is left without their texts is its skeleton. As lo
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html import escape, unescape
 
 import streamlit as st
@@ -22,7 +23,7 @@ class Parts:
     """The parts of a page as a session's browser has them."""
 
     skeletons: dict[str, str] = field(default_factory=dict)
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By name, of those parts of which they are known."""
 
     def draw(self, name: str, html: str) -> None:
@@ -52,7 +53,8 @@ class Parts:
         return found
 
 
-def split(html: str) -> tuple[str, list[str]]:
-    """Return the skeleton of HTML, and the texts of its leaves."""
-    texts = [unescape(text) for _, _, text in _LEAF.findall(html)]
+@lru_cache(maxsize=128)
+def split(html: str) -> tuple[str, tuple[str, ...]]:
+    """Return the skeleton of HTML, and the texts of its leaves; most parts of a page are the same every second."""
+    texts = tuple(unescape(text) for _, _, text in _LEAF.findall(html))
     return _SHAPE.sub("", _LEAF.sub(r"<\1\2></\1>", html)), texts

@@ -26,6 +26,7 @@ PAGES = {  # script -> label; a page that is not there yet gets no link
 _PAGES_WITH_RUNS = ("Home", "Distill", "Runs")  # the pages that show what the run store has
 _DIALOG_OPEN = "window_open"
 _IMPORT_LOCK = threading.Lock()
+_frozen_modules = 0  # how many modules there were when they were last frozen
 
 
 def begin_page(title: str) -> None:
@@ -86,16 +87,25 @@ def page_link(script: str, label: str, icon: str | None = None, **parameters: st
 
 @contextmanager
 def loading(words: str) -> Iterator[None]:
-    """Import what a page needs, after its frame is shown; one page at a time.
+    """Import what a page needs after its frame is shown, one page at a time.
 
-    Two that begin together, as after a restart, would import the same modules in two threads and see half of them.
-    What was imported stays; frozen, it is not gone through by the collection that Streamlit does after every run of a
-    script, which takes a fifth of a second otherwise.
+    Two pages that begin together, as after a restart, would import the same modules in two threads, and each would see
+    modules that the other has only half executed.
     """
     with st.spinner(words), _IMPORT_LOCK:
-        known = len(sys.modules)
         yield
-        if len(sys.modules) > known:
+    freeze_imports()
+
+
+def freeze_imports() -> None:
+    """Keep the modules imported so far out of garbage collection, once for each set of new modules.
+
+    Streamlit collects after every run of a script; going through torch and its like then takes a fifth of a second.
+    """
+    global _frozen_modules
+    if len(sys.modules) > _frozen_modules:
+        with _IMPORT_LOCK:
+            _frozen_modules = len(sys.modules)
             gc.collect()
             gc.freeze()
 

@@ -29,8 +29,16 @@ if TYPE_CHECKING:
 
 
 def run_store() -> Store:
-    """Return the run store; it opens a connection a call, so visitors may share it."""
-    return _run_store(home() / "runs.sqlite")
+    """Return the run store, the same object for all visitors: it opens a connection for every use.
+
+    One whose file is gone or damaged is opened anew, which sets a damaged file aside.
+    """
+    path = home() / "runs.sqlite"
+    store = _run_store(path)
+    if not store.usable:
+        _run_store.clear(path)
+        store = _run_store(path)
+    return store
 
 
 def running_runs() -> list[Run]:

@@ -124,7 +124,7 @@ def test_a_run_watched_while_it_goes_on_has_no_point_twice(store: Store) -> None
     store.write(run.id, FAKE_TOKEN, [(step, "ce", 2.0) for step in (6, 7, 8)], None)
     page.run()
     points = page.session_state["distill.gathered"].series["ce"]
-    assert points == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 1.0), (6, 2.0), (7, 2.0), (8, 2.0)]
+    assert list(points) == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 1.0), (6, 2.0), (7, 2.0), (8, 2.0)]
     again = store.get(run.id)
     assert (again.worked_seconds(again.started or 0.0) or 0.0) >= (worked or 0.0)
 

@@ -203,3 +203,19 @@ def test_a_store_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "home")
     with pytest.raises(StoreError, match="check its folder"):
         store.runs()
+
+
+def test_reads_on_one_connection_see_what_others_write(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    connect = sqlite3.connect
+    with store.one_connection():
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: opened.append(1) or connect(*args, **options))
+        assert store.runs() == []
+        assert not opened
+        run = claimed_run(Store(store.path))
+        store.annotate(run, note="written inside the block")
+        opened.clear()
+        assert [(one.id, one.note) for one in store.runs()] == [(run, "written inside the block")]
+        assert not opened
+    store.runs()
+    assert opened

@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.data.tasks import get_task
 from distill_core.devices import device_title
+from distill_core.runs.curve import Curve
 from distill_core.runs.diagnostics import Series, alarms, constant_score
 from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import main_metric, task_metric_title
@@ -49,18 +50,18 @@ class ReceivedPoints:
     run_id: str
     started: float | None
     cursor: int = 0
-    series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    series: dict[str, Curve] = field(default_factory=dict)
 
 
 def receive_points(store: Store, run: Run) -> Series:
     """Fetch what is new of a run and return all its points; those of another run or attempt are dropped."""
-    kept = st.session_state.get(_RECEIVED)
-    if not isinstance(kept, ReceivedPoints) or (kept.run_id, kept.started) != (run.id, run.started):
-        kept = st.session_state[_RECEIVED] = ReceivedPoints(run.id, run.started)
-    for point in store.metrics(run.id, after=kept.cursor):
-        kept.series.setdefault(point.name, []).append((point.step, point.value))
-        kept.cursor = point.cursor
-    return kept.series
+    received = st.session_state.get(_RECEIVED)
+    if not isinstance(received, ReceivedPoints) or (received.run_id, received.started) != (run.id, run.started):
+        received = st.session_state[_RECEIVED] = ReceivedPoints(run.id, run.started)
+    for point in store.metrics(run.id, after=received.cursor):
+        received.series.setdefault(point.name, Curve()).append(point.step, point.value)
+        received.cursor = point.cursor
+    return received.series
 
 
 def run_parts(store: Store, run: Run, series: Series) -> dict[str, str]:

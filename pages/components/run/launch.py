@@ -9,6 +9,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
 from distill_core.runs import scheduler
 from distill_core.runs.store import Store
+from pages.components.resources import run_store
 from pages.components.run.form import config_in_form, key
 
 START_ERROR = "distill.refused"  # in the session: why the form's run was not started
@@ -37,7 +38,7 @@ class Launch:
 def start_run(launch: Launch) -> None:
     """Make a run of what the form holds, and look at it."""
     try:
-        (run_id,) = launch.submit(Store(), [config_in_form()])
+        (run_id,) = launch.submit(run_store(), [config_in_form()])
     except DistillError as error:
         st.session_state[START_ERROR] = error
         return

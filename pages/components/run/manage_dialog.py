@@ -17,6 +17,7 @@ from distill_core.runs.students import find_student
 from distill_core.storage.checkpoints import RECORD
 from distill_core.storage.model_folder import read_json
 from pages.components.page_frame import escape_markdown, note_dialog_closed, note_dialog_open, show_error
+from pages.components.resources import run_store
 from pages.components.run.markup import text_line
 
 CONFIRMING = "distill.sure"  # in the session: what is to be deleted, and of which run, until the answer
@@ -58,7 +59,7 @@ def _kept_students(run: Run) -> str:
 def draw_manage_dialog(run_id: str) -> None:
     """Draw the window's content; what it saves or deletes closes it."""
     try:
-        store = Store()
+        store = run_store()
         run = store.get(run_id)
         limit = int(FIELDS["name"].maximum or 0)
         name = st.text_input("Name", run.name, max_chars=limit, placeholder="None", key="distill.new_name")
