@@ -1,10 +1,10 @@
-# The only commands: install, run, lint, check, test. Each sets up what it needs in .venv.
+# The only commands: install, run, lint, check, test, quick. Each sets up what it needs in .venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install install-dev run lint check test
+.PHONY: install install-dev run lint check test quick
 
 install: $(VENV)/installed
 
@@ -22,7 +22,11 @@ check: install-dev
 	$(BIN)/mypy
 
 test: install-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# While writing: no browser, no process, no training.
+quick: install-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (slow or browser or process or training)"
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -1,19 +1,31 @@
 """Shared by all tests: everything written goes to a throw-away folder, one thread, no network."""
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from distill_core.catalog.catalog import UNPACKED
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker
+from tests.support.marks import reached_marks, slow_files_first
 from tests.support.stored_runs import FAKE_TOKEN
 from tests.support.waiting import PROMISE, until
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests that start processes or train models, and let slow files run first."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            for mark in sorted(reached_marks(item)):
+                item.add_marker(mark)
+    slow_files_first(items, config.rootpath)
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +34,21 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("GLUE_DIR", raising=False)
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder for unpacked bundled models that lives as long as the session."""
+    folder = tmp_path_factory.mktemp("bundle")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shared_bundle(own_home: Path, bundle_folder: Path) -> None:
+    """Unpack each bundled model once a session, not once a test; for tests that only read them."""
+    own_home.mkdir(parents=True, exist_ok=True)
+    (own_home / UNPACKED).symlink_to(bundle_folder)
 
 
 @pytest.fixture

@@ -11,11 +11,14 @@ import pytest
 
 from distill_core.catalog.catalog import bundled_models
 from distill_core.cli import main, output
-from tests.support.command_line import call, call_json
+from tests.support.command_line import call, call_json, call_process
 from tests.support.tiny import tiny_folder
 from tests.support.tiny_architectures import sentiment_folder
 
+shared = pytest.mark.usefixtures("shared_bundle")
 
+
+@shared
 def test_explain_prints_the_promised_document() -> None:
     told = call_json(
         "explain", "--text", "Not bad at all, <b>never</b> dull.", "--teacher", "bundled/sst2-teacher",
@@ -40,6 +43,7 @@ def test_explain_prints_the_promised_document() -> None:
             assert [row[name] for name in sorted(metrics)] == [1.0] * len(metrics)
 
 
+@shared
 def test_explain_prints_the_score_of_a_regression() -> None:
     done = call(
         "explain", "--task", "stsb", "--text", "A man sings.", "--text-pair", "A man is singing.",
@@ -64,6 +68,7 @@ def test_models_that_cut_differently_are_explained_by_words(tmp_path: Path) -> N
     assert mean["cosine"] == pytest.approx(sum(row["cosine"] for row in told["consistency"]) / 2)
 
 
+@shared
 def test_undefined_is_null_not_a_number() -> None:
     told = call_json("explain", "--text", "great", "--student", "bundled/sst2-kd", "--method", "gradient")
     (row,) = told["consistency"]
@@ -71,6 +76,7 @@ def test_undefined_is_null_not_a_number() -> None:
     assert row["label_loyalty"] in (0.0, 1.0)
 
 
+@shared
 def test_evaluate_counts_and_names_its_source() -> None:
     told = call_json("evaluate", "--model", "bundled/sst2-kd", "--source", "bundled")
     assert (told["task"], told["model"]) == ("sst2", "bundled/sst2-kd")
@@ -113,6 +119,7 @@ def test_text_from_outside_gives_the_terminal_no_commands() -> None:
     assert r"c\x1b[2J" in caught.get()
 
 
+@shared
 def test_models_lists_plain_folders() -> None:
     told = call_json("models", "--task", "sst2")
     assert [one["id"] for one in told] == ["bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd"]
@@ -122,7 +129,7 @@ def test_models_lists_plain_folders() -> None:
 
 
 def test_the_table_of_models_unpacks_none(own_home: Path) -> None:
-    done, listed = call("models"), call("models", "list")
+    done, listed = call_process("models"), call("models", "list")
     assert done.returncode == 0, done.stderr
     assert listed.stdout == done.stdout
     rows = [line.split()[1] for line in done.stdout.splitlines() if "bundled/" in line]
@@ -157,6 +164,7 @@ def test_presets_are_listed_without_a_network() -> None:
     assert {"id": "textattack/bert-base-uncased-SST-2", "task": "sst2", "kind": "teacher"}.items() <= told[0].items()
 
 
+@shared
 @pytest.mark.slow
 def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     told = call_json("distill", "--method", "ad_kd", "--steps", "4", "--batch-size", "8", "--source", "bundled")

@@ -1,13 +1,13 @@
 """Every task with bundled models, offline, through command line and pages: explained, and a student distilled.
 
-Every method takes its turn on one task or two; with EVERY_METHOD=1 in the environment each is run on all of them.
+Each task is distilled with one method, in turn; with EVERY_METHOD=1 in the environment with every method.
 """
 
 import json
-import os
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from distill_core.catalog.catalog import bundled_models
@@ -15,20 +15,22 @@ from distill_core.cli import app
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
+from distill_core.runs.run import Run
 from distill_core.runs.store import Store
+from tests.support.crossing import every_method
 from tests.support.opening import html_of, open_page
 from tests.support.waiting import until
 
 SHIPPED: dict[str, list[str]] = {}  # task: its bundled models, the teacher first
 for model in bundled_models().values():
     SHIPPED.setdefault(model.task, []).append(f"bundled/{model.name}")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_bundle")]
 
 
 def turns(first: int) -> list[tuple[str, str]]:
     """Return tasks and methods to run: each task with the next method, or all with all."""
     methods = list(DISTILLATION_METHODS)
-    if os.environ.get("EVERY_METHOD") == "1":
+    if every_method():
         return [(task, method) for task in SHIPPED for method in methods]
     return [(task, methods[(first + at) % len(methods)]) for at, task in enumerate(SHIPPED)]
 
@@ -44,7 +46,7 @@ def names_of(method: str) -> set[str]:
 
 
 @pytest.mark.parametrize("task", SHIPPED)
-def test_an_example_is_explained_through_its_bundled_models(task: str) -> None:
+def test_an_example_is_explained_by_command_and_page(task: str) -> None:
     example = load_split(task, "validation", "bundled").examples[0]
     texts = ["--text", example.text] + (["--text-pair", example.text_pair] if example.text_pair else [])
     teacher, *students = SHIPPED[task]
@@ -56,10 +58,6 @@ def test_an_example_is_explained_through_its_bundled_models(task: str) -> None:
         assert [map_["target"] for map_ in model["attributions"]] == list(get_task(task).labels)
         assert all(map_["converged"] for map_ in model["attributions"])
     assert len(told["consistency"]) == len(students) * get_task(task).classes
-
-
-@pytest.mark.parametrize("task", SHIPPED)
-def test_the_explain_page_shows_its_bundled_models(task: str) -> None:
     shown = html_of(open_page("explain.py", {"task": task, "target": "all"}))
     assert shown.count('class="dl-model"') == 3
     assert shown.count('class="dl-map"') == get_task(task).classes * len(get_task(task).columns)
@@ -78,8 +76,8 @@ def test_a_student_is_distilled(task: str, method: str) -> None:
     assert measured["metrics"] == pytest.approx(shown, nan_ok=True)
 
 
-@pytest.mark.parametrize(("task", "method"), turns(1))
-def test_a_student_is_distilled_on_the_page(task: str, method: str, store: Store) -> None:
+def start_on_page(task: str, method: str, store: Store) -> tuple[AppTest, Run]:
+    """Choose task, method and sizes on the form, press Start, and return the page and the run."""
     page = open_page("distill.py", {})
     page.selectbox(key="distill.task").set_value(task).run()
     page.selectbox(key="distill.method").set_value(method).run()
@@ -88,6 +86,26 @@ def test_a_student_is_distilled_on_the_page(task: str, method: str, store: Store
         page.number_input(key=f"distill.{name}").set_value(value)
     page.button(key="distill.start").click().run()
     (run,) = store.runs()
+    return page, run
+
+
+@pytest.mark.parametrize(("task", "method"), turns(1))
+def test_the_form_starts_a_run_of_every_task(
+    task: str, method: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as busy:
+        busy.setattr(Store, "claim", lambda *_: None)  # no device is free
+        _, run = start_on_page(task, method, store)
+    assert (run.config.task, run.config.method, run.config.steps) == (task, method, 2)
+    assert run.config.teacher == SHIPPED[task][0]
+    store.cancel(run.id)
+
+
+@pytest.mark.parametrize(
+    ("task", "method"), turns(1) if every_method() else [turn for turn in turns(1) if turn[0] in ("mnli", "stsb")]
+)
+def test_a_student_is_distilled_on_the_page(task: str, method: str, store: Store) -> None:
+    page, run = start_on_page(task, method, store)
     assert until(lambda: not store.get(run.id).active, seconds=120)
     shown = html_of(page.run())
     assert "dl-finished" in shown

@@ -44,6 +44,7 @@ from tests.support.attribution_laws import (
     close,
     target_of,
 )
+from tests.support.crossing import crossing
 from tests.support.explanations import explain_with
 from tests.support.tiny_architectures import (
     family_inputs,
@@ -56,7 +57,12 @@ from tests.support.tiny_families import FAMILIES
 
 COUNTING = [name for name, tiny in FAMILIES.items() if ENCODERS[tiny.model_type].positions_skip_padding]
 each_family = pytest.mark.parametrize("name", FAMILIES)
-each_method = pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
+family_and_attribution = pytest.mark.parametrize(
+    ("name", "method"), crossing(FAMILIES, ATTRIBUTION_METHODS, method="integrated_gradients")
+)
+family_and_distillation = pytest.mark.parametrize(  # gkd_cls reads gradients at the input and at [CLS], and the states
+    ("name", "method"), crossing(FAMILIES, [method for method in TAUGHT if method != "kd"], method="gkd_cls")
+)
 
 
 def test_all_families_are_tested() -> None:
@@ -258,8 +264,7 @@ def test_shared_layers_are_cut_only_where_the_rest_can_be_described() -> None:
         keep_layers(teacher, 6)
 
 
-@each_family
-@pytest.mark.parametrize("method", [method for method in TAUGHT if method != "kd"])
+@family_and_distillation
 def test_every_method_teaches_every_family(name: str, method: str) -> None:
     teacher = family_model(name, layers=3)
     student = make_trainable(keep_layers(teacher.network, 2))
@@ -338,8 +343,7 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
             load_model(tmp_path / "m")
 
 
-@each_method
-@each_family
+@family_and_attribution
 def test_the_contract_of_the_methods_holds(name: str, method: str) -> None:
     model = family_model(name)
     rows, inputs = family_rows(model), family_inputs(model)
@@ -349,8 +353,7 @@ def test_the_contract_of_the_methods_holds(name: str, method: str) -> None:
         check_batch_equals_single(method, baseline, model, rows, inputs)
 
 
-@each_method
-@each_family
+@family_and_attribution
 def test_more_padding_and_what_lies_under_it_change_nothing(name: str, method: str) -> None:
     model = family_model(name)
     inputs, words = family_inputs(model), word_numbers(family_rows(model))
@@ -367,8 +370,7 @@ def test_more_padding_and_what_lies_under_it_change_nothing(name: str, method: s
     assert (found.scores[:, plain.scores.shape[1] :] == 0).all()
 
 
-@each_method
-@each_family
+@family_and_attribution
 def test_a_network_in_training_is_explained_without_its_dropout(name: str, method: str) -> None:
     model = family_model(name, dropout=0.3)
     inputs, words = family_inputs(model), word_numbers(family_rows(model))

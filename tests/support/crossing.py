@@ -1,0 +1,17 @@
+"""Pairs of an encoder family and a method: few by default, all with EVERY_METHOD=1."""
+
+import os
+from collections.abc import Iterable
+
+
+def every_method() -> bool:
+    """Return whether the full crosses are asked for: each method on each family and on each task."""
+    return os.environ.get("EVERY_METHOD") == "1"
+
+
+def crossing(families: Iterable[str], methods: Iterable[str], *, method: str) -> list[tuple[str, str]]:
+    """Return every family with one `method`, and BERT with all methods; the full cross with EVERY_METHOD=1."""
+    families, methods = list(families), list(methods)
+    if every_method():
+        return [(family, one) for family in families for one in methods]
+    return list(dict.fromkeys([*((family, method) for family in families), *(("bert", one) for one in methods)]))
