@@ -1,7 +1,7 @@
 """When a training ends before its last step, and which of its evaluations was the best."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -49,3 +49,11 @@ class Stopping:
         best = numbers["best"]
         self.best = -math.inf if best is None else float(best)
         self.best_step, self.idle = int(numbers["best_step"] or 0), int(numbers["idle"] or 0)
+
+
+def best_step(points: Sequence[tuple[int, float]]) -> int:
+    """Return the step of the evaluation that a run keeps as its best, 0 where there is none yet."""
+    stopping = Stopping("value")
+    for step, value in points:
+        stopping.see(step, {"value": value})
+    return stopping.best_step

@@ -1,7 +1,13 @@
-"""Numbers as the pages show them: short, with a true minus sign, never rounded to a value they do not have."""
+"""Numbers, durations and sizes as the pages show them, and text for a spreadsheet.
+
+Numbers are short, with a true minus sign, and never rounded to a value they do not have.
+"""
 
 import math
 
+import humanize
+
+MISSING = "–"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that begins so for a formula
 
 
@@ -31,3 +37,75 @@ def spreadsheet_text(text: str) -> str:
     Text that begins with an apostrophe gets another, so that removing the first gives the text back.
     """
     return f"'{text}" if text.startswith((*FORMULA_STARTS, "'")) else text
+
+
+def format_known(value: float) -> str:
+    """Return a number as `format_number` does, a dash where it is not defined."""
+    return format_number(value) if math.isfinite(value) else MISSING
+
+
+def format_change(value: float) -> str:
+    """Return a difference with its sign."""
+    return ("+" if value > 0 else "") + format_number(value)
+
+
+def format_short(value: float) -> str:
+    """Return three significant digits, a dash where the number is not defined."""
+    if not math.isfinite(value):
+        return MISSING
+    return _with_true_minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+
+
+def format_scientific(value: float) -> str:
+    """Return two significant digits and an exponent, as 5.0e−5; a dash where the number is not defined."""
+    if value == 0:
+        return "0"
+    return _with_true_minus(f"{value:.1e}") if math.isfinite(value) else MISSING
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a count with its noun: "1 run", "1,200 runs"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def format_size(size: float) -> str:
+    """Return a number of bytes with the unit that fits, in powers of 1,000: "912.3 MB", "1.2 GB"."""
+    return humanize.naturalsize(size, format="%.1f").replace("Byte", "byte") if math.isfinite(size) else MISSING
+
+
+def format_approximate_duration(seconds: float) -> str:
+    """Return a rounded duration in words: "a few seconds", "about 50 s", "about 3 min", "about 1 h 20 min"."""
+    if seconds < 8:
+        return "a few seconds"
+    if seconds < 90:
+        return f"about {round(seconds, -1):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    return f"about {minutes // 60} h {round(minutes % 60, -1):.0f} min".replace(" 0 min", "")
+
+
+def format_duration_range(low: float, high: float) -> str:
+    """Return a range of durations: "3–5 min", "10–40 s", "1.5–2 h"; "under 2 min" where the lower end rounds to 0."""
+    if high < 8:
+        return "a few seconds"
+    size, digits, unit = (10, 0, "s") if high < 90 else (60, 0, "min") if high < 5400 else (3600, 1, "h")
+    first, last = (round(seconds / size, digits) * (10 if unit == "s" else 1) for seconds in (low, high))
+    if not first:
+        return f"under {max(last, 10 if unit == 's' else 1):g} {unit}"
+    return f"{last:g} {unit}" if first == last else f"{first:g}–{last:g} {unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration to the second: "48 s", "2 min 5 s", "1 h 2 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _with_true_minus(text: str) -> str:
+    mantissa, marker, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−") if marker else text.replace("-", "−")

@@ -179,7 +179,7 @@ def test_deleting_asks_and_leaves_what_is_used(store: Store) -> None:
     page = opened([used, free])
     page.button(key="runs.delete").click().run()
     assert "used stays: its student is used by the user" in texts(page)
-    assert "of this run will be deleted, 2 MB" in page.warning[0].value
+    assert "of this run will be deleted, 2.0 MB" in page.warning[0].value
     page.button(key="runs.keep").click().run()
     assert not page.warning
     page.button(key="runs.delete").click().run()

@@ -19,7 +19,7 @@ from distill_core.export import run_export
 from distill_core.models.encoder import load_model, read_record, save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs import scheduler
-from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.early_stopping import Stopping, best_step
 from distill_core.runs.events import Ended, Event, Measured
 from distill_core.runs.scheduler import submit
 from distill_core.runs.store import Store
@@ -280,3 +280,8 @@ def test_a_disk_that_fills_up_leaves_the_older_best(tmp_path: Path, monkeypatch:
         save_last_as_best(tmp_path)
     assert (tmp_path / BEST / "weights").read_text() == "first"
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_best_checkpoint_is_the_first_of_the_best_evaluations_after_the_start() -> None:
+    assert best_step([(0, 0.99), (20, 0.6), (40, 0.8), (60, 0.8), (80, math.nan)]) == 40
+    assert best_step([(0, 0.99)]) == 0

@@ -12,8 +12,9 @@ from distill_core.data.tasks import TASKS
 from distill_core.errors import NeedsConversion, NeedsReordering
 from distill_core.model_import.progress import Finding, ImportStep
 from pages.components.background_job import Job
+from pages.components.formatting import format_size
 from pages.components.models.detail import explain_address
-from pages.components.models.markup import findings_list, megabytes
+from pages.components.models.markup import findings_list
 from pages.components.page_frame import escape_markdown, page_link, show_error
 
 WATCH_SECONDS = 0.5
@@ -171,7 +172,7 @@ def _draw_import(drawn_under_way: bool) -> None:
 
 
 def _step_text(step: ImportStep) -> str:
-    return f"{step.what}: {megabytes(step.done)} of {megabytes(step.total)}" if step.total else f"{step.what} …"
+    return f"{step.what}: {format_size(step.done)} of {format_size(step.total)}" if step.total else f"{step.what} …"
 
 
 def _draw_outcome(job: Job[Progress]) -> None:

@@ -5,7 +5,8 @@ import streamlit as st
 from distill_core.catalog.catalog import ModelInfo, bundled_models
 from distill_core.data.tasks import TASKS
 from distill_core.errors import DistillError
-from pages.components.models.markup import megabytes, model_card
+from pages.components.formatting import format_size
+from pages.components.models.markup import model_card
 from pages.components.page_frame import escape_markdown, page_link, show_error
 from pages.components.run.form import key
 
@@ -39,7 +40,7 @@ def _draw_remove(info: ModelInfo) -> None:
         if info.kind == "folder":
             st.markdown("Take it off this list? The folder itself stays as it is.")
         else:
-            st.markdown(f"Remove it, and delete the app’s copy ({megabytes(info.size)})? The original stays.")
+            st.markdown(f"Remove it, and delete the app’s copy ({format_size(info.size)})? The original stays.")
         st.button("Remove", type="primary", key="models.remove", on_click=_remove, args=(info,))
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import humanize
+
 from distill_core.catalog.catalog import ModelInfo
 from distill_core.data.tasks import TASKS
 from distill_core.model_import.progress import Finding
-
-MISSING = "–"
+from pages.components.formatting import MISSING, format_size
 
 
 def model_facts(info: ModelInfo) -> Mapping[str, str]:
@@ -18,9 +19,10 @@ def model_facts(info: ModelInfo) -> Mapping[str, str]:
         "Architecture": info.architecture or MISSING,
         "Layers": _count(info.layers),
         "Width": _count(info.hidden_size),
-        "Parameters": millions(info.parameters),
+        "Parameters": humanize.metric(info.parameters) if info.parameters else MISSING,
         "Outputs": ", ".join(info.labels) or MISSING,
-        "On disk": megabytes(info.size) + (", packed" if info.kind == "bundled" and not info.path.exists() else ""),
+        "On disk": (format_size(info.size) if info.size else MISSING)
+        + (", packed" if info.kind == "bundled" and not info.path.exists() else ""),
     }
 
 
@@ -43,16 +45,6 @@ def findings_list(found: Sequence[Finding]) -> str:
         for kind in ("failed" if not one.passed else "doubtful" if one.warning else "passed",)
     )
     return f'<ul class="dl-findings">{rows}</ul>'
-
-
-def millions(parameters: int) -> str:
-    """Return a number of parameters in millions."""
-    return f"{parameters * 1e-6:.1f} M" if parameters else MISSING
-
-
-def megabytes(size: int) -> str:
-    """Return a number of bytes in MB, 10^6 bytes."""
-    return f"{size * 1e-6:,.1f} MB" if size else MISSING
 
 
 def _count(number: int) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import isfinite
 
 from distill_core.data.tasks import get_task
-from distill_core.runs.diagnostics import Points, Series, constant_score, teacher_score
-from distill_core.runs.early_stopping import Stopping
+from distill_core.runs.diagnostics import Series, constant_score, teacher_score
+from distill_core.runs.early_stopping import best_step
 from distill_core.runs.metric_names import (
     LOSS,
     STEP_SECONDS,
@@ -95,14 +95,6 @@ def chart_notes(run: Run, series: Series) -> dict[str, Notes]:
     known = {task.baseline_title: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
     levels = [Level(value, title) for title, value in known.items() if value is not None and isfinite(value)]
     return {LOSS_CHART: Notes(marks), AGREEMENT_CHART: Notes(marks, levels)}
-
-
-def best_step(points: Points) -> int:
-    """Return the step of the evaluation that a run takes for its best, 0 where there is none yet."""
-    stopping = Stopping("watched")
-    for step, value in points:
-        stopping.see(step, {"watched": value})
-    return stopping.best_step
 
 
 def _curve_lines(run: Run, names: Sequence[str]) -> list[Line]:

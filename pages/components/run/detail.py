@@ -16,21 +16,23 @@ from distill_core.devices import device_title
 from distill_core.runs.curve import Curve
 from distill_core.runs.diagnostics import Series, alarms, constant_score
 from distill_core.runs.events import DataUsed
+from distill_core.runs.lifecycle import ACTIVE
 from distill_core.runs.metric_names import main_metric, task_metric_title
+from distill_core.runs.queue import QueuePlace, queue_place
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
 from distill_core.runs.students import find_student, read_student_record
+from distill_core.runs.verdict import judge
 from distill_core.storage.checkpoints import BEST
 from distill_core.versions import format_versions
-from pages.components.formatting import format_number
+from pages.components.formatting import format_duration, format_number
 from pages.components.live_html import Parts
 from pages.components.page_frame import errors_shown, escape_markdown, page_link
 from pages.components.run import markup
 from pages.components.run.actions import best_folder, draw_actions
 from pages.components.run.curves import chart_notes, chart_points, draw_agreement, draw_loss, feed_name
-from pages.components.run.estimate import exactly, time_left
 from pages.components.run.manage_dialog import notes_html
-from pages.components.run.setting_labels import devices_of, used_settings
+from pages.components.run.setting_labels import used_settings
 from pages.components.streaming_chart import is_current, send
 
 HEARTBEAT_LATE_SECONDS = 20.0  # a worker's heartbeat is due every second
@@ -150,31 +152,30 @@ def _row(store: Store, run: Run) -> tuple[str, str]:
     return f"row.{run.id}", markup.run_row(run, metric, _last_score(store, run), _created_words(run))
 
 
-def queue_words(store: Store, run: Run) -> str:
-    """Say what a queued run waits for."""
-    will_do = devices_of(run)
-    others = [other for other in store.runs(("running", "queued")) if will_do & devices_of(other)]
-    working = [other for other in others if other.state == "running"]
-    place = 1 + sum(other.state == "queued" and other.position < run.position for other in others)
-    if len(working) < len(will_do) and place == 1:
-        return "Waiting: starts in a moment."
-    nth = "next" if place == 1 else f"number {place} in the queue"
-    where = " or ".join(device_title(device) for device in sorted(will_do))
-    now = f" Now: {', '.join(markup.display_name(other) for other in working)}." if working else ""
-    return f"Waiting: {nth} on {where}, one run trains there at a time.{now}"
+def queue_words(place: QueuePlace) -> str:
+    """Return in words what a queued run waits for."""
+    if place.starts_now:
+        return "Queued: starts in a moment."
+    nth = "next" if place.place == 1 else f"number {place.place} in the queue"
+    where = " or ".join(device_title(device) for device in sorted(place.devices))
+    now = f" Training now: {', '.join(map(markup.display_name, place.running))}." if place.running else ""
+    return f"Queued: {nth} on {where}, which trains one run at a time.{now}"
 
 
 def draw_progress(store: Store, run: Run, series: Series) -> None:
     """Draw how far a run is that waits or works."""
     steps = run.config.steps
     if run.state == "queued":
-        st.progress(0.0, text=escape_markdown(queue_words(store, run)))
+        st.progress(0.0, text=escape_markdown(queue_words(queue_place(run, store.runs(ACTIVE)))))
         return
     silent = 0.0 if run.heartbeat is None else time.time() - run.heartbeat
     if run.status in ("stopping", "pausing"):
         words = f"{run.status.capitalize()} at step {run.step:,} of {steps:,}: the student is being saved"
     elif run.phase == "training" or run.step:
-        words, left = f"{(run.phase or 'training').capitalize()}: step {run.step:,} of {steps:,}", time_left(series)
+        words, left = (
+            f"{(run.phase or 'training').capitalize()}: step {run.step:,} of {steps:,}",
+            markup.time_left(series),
+        )
         words += f", {left} left" if left else ""
     else:
         detail = f": {run.phase_detail}" if run.phase_detail else ""
@@ -182,7 +183,9 @@ def draw_progress(store: Store, run: Run, series: Series) -> None:
     st.progress(min(1.0, run.step / steps), text=escape_markdown(words))
     if silent > HEARTBEAT_LATE_SECONDS:
         st.html(
-            markup.text_line(f"The worker has not been heard of for {exactly(silent)}. Wait, or stop the run.", True)
+            markup.text_line(
+                f"The worker has not been heard of for {format_duration(silent)}. Wait, or stop the run.", True
+            )
         )
 
 
@@ -205,11 +208,9 @@ def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
         st.html(markup.text_line(words))
     step = read_student_record(run.id).get("step")  # not the last, of keep=best
-    step = step if isinstance(step, int) else run.step
-    until = {name: [point for point in points if point[0] <= step] for name, points in series.items()}
-    words = markup.verdict(metric, until, used)
-    if words:
-        st.html(words)
+    verdict = judge(get_task(run.config.task), series, used, step if isinstance(step, int) else run.step)
+    if verdict is not None:
+        st.html(markup.verdict(metric, verdict))
 
 
 def _draw_log(store: Store, run: Run) -> None:
@@ -256,7 +257,7 @@ def _draw_settings(run: Run, used: Sequence[DataUsed]) -> None:
 def _created_words(run: Run) -> str:
     moment = time.strftime("%d %b %H:%M", time.localtime(run.created))
     worked = run.worked_seconds(time.time())
-    return moment if run.active or worked is None else f"{moment}, {exactly(worked)}"
+    return moment if run.active or worked is None else f"{moment}, {format_duration(worked)}"
 
 
 def _last_score(store: Store, run: Run) -> tuple[int, float] | None:

@@ -19,13 +19,14 @@ from distill_core.devices import device_title, devices_for, kind_of, usable_devi
 from distill_core.errors import DistillError, ModelError
 from distill_core.runs.duration_estimate import estimate_duration
 from distill_core.runs.lifecycle import ACTIVE
+from distill_core.runs.queue import run_devices
 from distill_core.runs.store import Store
 from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, source_titles
+from pages.components.formatting import format_approximate_duration
 from pages.components.page_frame import escape_markdown, show_error
-from pages.components.run.estimate import about, estimate_basis
 from pages.components.run.loss_formula import draw_loss
-from pages.components.run.markup import time_estimate
-from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, devices_of, unread
+from pages.components.run.markup import estimate_basis, time_estimate
+from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, unread
 
 WEIGHING = ("alpha", "temperature", "method_weight", "pkd_weight")
 MORE = (
@@ -194,7 +195,7 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     except DistillError as error:
         show_error(error)
         return False
-    words = "No estimate" if expected.seconds is None else about(expected.seconds).capitalize()
+    words = "No estimate" if expected.seconds is None else format_approximate_duration(expected.seconds).capitalize()
     basis = estimate_basis(expected, config, device)
     chosen = " Device chosen automatically." if config.device == "auto" else ""
     st.html(time_estimate(f"{words} on {device_title(device)}", basis + chosen + _waits(store, will_do)))
@@ -246,7 +247,7 @@ def _words(config: RunConfig) -> float | None:
 
 def _waits(store: Store, wanted: Sequence[str]) -> str:
     """Say how many runs would come first on the devices that will do."""
-    before = sum(bool(devices_of(run) & set(wanted)) for run in store.runs(ACTIVE))
+    before = sum(bool(run_devices(run) & set(wanted)) for run in store.runs(ACTIVE))
     return "" if not before else f" Waits for {'one run' if before == 1 else f'{before} runs'} before it."
 
 

@@ -16,6 +16,7 @@ from distill_core.runs.store import NOTE_LENGTH, Store
 from distill_core.runs.students import find_student
 from distill_core.storage.checkpoints import RECORD
 from distill_core.storage.model_folder import read_json
+from pages.components.formatting import format_size
 from pages.components.page_frame import escape_markdown, note_dialog_closed, note_dialog_open, show_error
 from pages.components.resources import run_store
 from pages.components.run.markup import text_line
@@ -101,7 +102,7 @@ def _draw_downloads(store: Store, run: Run) -> None:
 
 def _draw_disk_space(store: Store, run: Run) -> None:
     """Say what a run takes on disk, and draw the buttons that delete its students, or all of it; each asks first."""
-    whole, students = _megabytes(run_size(run.id)), _megabytes(freeable_size(run.id))
+    whole, students = format_size(run_size(run.id)), format_size(freeable_size(run.id))
     st.caption(f"{whole} on disk, {students} of it students and what the training would go on from.")
     if using := deletion.student_users(store, run.id):
         st.caption(escape_markdown(f"It cannot be deleted: its student is used by {', '.join(using)}."))
@@ -133,10 +134,6 @@ def _draw_confirmation(words: str, key: str, icon: str) -> bool:
         sure = st.button(words, type="primary", icon=icon, key=key)
         st.button("Keep it", key="distill.keep_it", on_click=_confirm, args=(None,))
     return sure
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
 
 
 def _confirm(what: tuple[str, str] | None) -> None:

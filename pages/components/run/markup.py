@@ -9,7 +9,9 @@ from pathlib import Path
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import TASKS, Task
-from distill_core.runs.diagnostics import COLLAPSED, IDLE, Points, Series, constant_score
+from distill_core.devices import device_title
+from distill_core.runs.diagnostics import IDLE, Points, Series
+from distill_core.runs.duration_estimate import DurationEstimate
 from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import (
     CPU_PERCENT,
@@ -17,13 +19,14 @@ from distill_core.runs.metric_names import (
     GPU_MEMORY_MB,
     GPU_PERCENT,
     GRADIENT_NORM,
-    LABEL_LOYALTY,
     LEARNING_RATE,
     LOSS,
     MEMORY_FREE_MB,
     MEMORY_MB,
+    SECONDS_LEFT,
+    SECONDS_LEFT_HIGH,
+    SECONDS_LEFT_LOW,
     SHARE,
-    SIGNED_COSINE,
     TEACHER,
     VALIDATION,
     WEIGHTED,
@@ -31,12 +34,23 @@ from distill_core.runs.metric_names import (
     metric_title,
 )
 from distill_core.runs.run import Run
-from pages.components.formatting import format_number
+from distill_core.runs.verdict import PROBE_EXAMPLES, Verdict
+from pages.components.formatting import (
+    MISSING,
+    format_approximate_duration,
+    format_change,
+    format_count,
+    format_duration,
+    format_duration_range,
+    format_known,
+    format_number,
+    format_scientific,
+    format_short,
+    format_size,
+)
 from pages.components.palette import metric_color
-from pages.components.run.estimate import exactly, time_left
 
 SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
-PROBE_EXAMPLES = 64  # validation examples, the first ones, on which agreement is measured
 AGREEMENT_NOTE = (
     f"Agreement is measured on the probe sentences: {PROBE_EXAMPLES} of the validation examples (all, if there are "
     "fewer), the same ones every time."
@@ -46,7 +60,6 @@ SHARE_NOTE = (
     "computed in parts, on its first part)."
 )
 LOG_WIDTH = 200  # characters of a line of a live log
-FEW_EXAMPLES = 30  # validation examples of which each moves a share by more than three points
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,7 @@ def loss_table(config: RunConfig, series: Series) -> str:
     """Return the latest value of every term: raw, its weight, weighted, its share of the gradient; the total first."""
     rows = [_loss_row(LOSS, "<td></td><td></td>", _last(series, LOSS), math.nan)]
     for name, weight in config.weights.items():
-        raw = f'<td>{_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
+        raw = f'<td>{format_short(_last(series, name))}</td><td class="dl-quiet">× {weight:.3g}</td>'
         rows.append(_loss_row(name, raw, _last(series, WEIGHTED + name), _last(series, SHARE + name)))
     return _table(("Term", "raw", "weight", "weighted", "of gradient"), rows)
 
@@ -148,10 +161,12 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
         points = series.get(name, ())
         first = points[0][1] if points else math.nan
         last = points[-1][1] if len(points) > 1 else math.nan
-        change = f"<td>{_signed(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
+        change = f"<td>{format_change(last - first)}</td>" if math.isfinite(last - first) else "<td></td>"
         note = "" if name != names[0] else _comparison_words(task, _last(series, TEACHER + task.metric), constant)
         heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name) + note)}</th>'
-        rows.append(f'{heading}<td class="dl-quiet">{_plain(first)}</td><td><b>{_plain(last)}</b></td>{change}')
+        rows.append(
+            f'{heading}<td class="dl-quiet">{format_known(first)}</td><td><b>{format_known(last)}</b></td>{change}'
+        )
     now = "last" if ended else "now"
     return _table(("", "step 0", now, "change"), rows)
 
@@ -169,40 +184,35 @@ def settings_table(settings: Mapping[str, str]) -> str:
     return _table((), list(rows))
 
 
-def verdict(metric: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
-    """Say in a sentence whether the gap closed, from the first and last evaluation; empty where there is no second.
-
-    `used`: the data of the run, if known, for how many examples the metric is of.
-    """
-    ends = {name: (points[0][1], points[-1][1]) for name, points in series.items() if len(points) > 1}
-    ends = {name: pair for name, pair in ends.items() if all(map(math.isfinite, pair))}
-    score, signed = ends.get(VALIDATION + metric), ends.get(SIGNED_COSINE)
-    if score is None or signed is None:
-        return ""
-    before, after = (format_number(1 - value) for value in signed)
-    move = "stayed at" if before == after else "narrowed from" if signed[1] > signed[0] else "widened from"
-    count = next((data.examples for data in used if data.split != "train"), None)
-    where = "" if count is None else f" on {count:,} example{'s' * (count != 1)}"
-    where += ", too few to tell" if count is not None and count < FEW_EXAMPLES else ""
-    words = f"{metric_title(VALIDATION + metric)} {_change_words(*score)}{where}."
-    constant = constant_score(series, metric)
-    if constant is not None and score[1] <= constant + COLLAPSED:
-        better = "hardly better" if score[1] > constant else "no better"
-        words += f" That is {better} than the majority-class baseline ({format_number(constant)})."
-    if LABEL_LOYALTY in ends:  # a regression has no answer to share
-        first, last = (f"{100 * share:.0f} %" for share in ends[LABEL_LOYALTY])
-        of = "" if count is None else f", {min(PROBE_EXAMPLES, count)} of the validation examples"
-        words += f" The student now answers as its teacher on {last} of the probe sentences{of} (before: {first})."
+def verdict_text(metric: str, verdict: Verdict) -> str:
+    """Return in sentences whether the student's explanations came closer to its teacher's."""
+    count = verdict.examples
+    where = "" if count is None else f" on {format_count(count, 'example')}"
+    where += ", too few to be sure" if verdict.too_few_examples else ""
+    words = f"{metric_title(VALIDATION + metric)} {_change_words(*verdict.score)}{where}."
+    if verdict.baseline is not None:
+        better = "hardly better" if verdict.score[1] > verdict.baseline else "no better"
+        words += f" That is {better} than the majority-class baseline ({format_number(verdict.baseline)})."
+    if verdict.label_loyalty is not None:
+        first, last = (f"{100 * share:.0f} %" for share in verdict.label_loyalty)
+        of = "" if count is None else f", {verdict.probe_examples} of the validation examples"
+        words += f" The student gives its teacher’s answer on {last} of the probe sentences{of} (before: {first})."
+    before, after = (format_number(value) for value in verdict.gap)
+    move = "stayed at" if before == after else "narrowed from" if verdict.gap[1] < verdict.gap[0] else "widened from"
     gap = after if before == after else f"{before} to {after}"
-    words += f" The gap to the teacher’s signed maps, 1 − cosine, {move} {gap}."
-    return f'<div class="dl-run dl-verdict"><p>{escape(words)}</p></div>'
+    return f"{words} The gap to the teacher’s signed maps, 1 − cosine, {move} {gap}."
+
+
+def verdict(metric: str, of: Verdict) -> str:
+    """Return the verdict on a run as a paragraph."""
+    return f'<div class="dl-run dl-verdict"><p>{escape(verdict_text(metric, of))}</p></div>'
 
 
 def run_row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str:
     """Return what the list of runs says beside a run's name; `last`: at which step, and the metric's value."""
     score = ""
     if last is not None:
-        score = f"{escape(metric)} {_plain(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
+        score = f"{escape(metric)} {format_known(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
     cells = (
         state_chip(run.status),
         f"{escape(TASKS[run.config.task].short_title)} · {escape(DISTILLATION_METHODS[run.config.method].title)}",
@@ -229,20 +239,45 @@ def time_estimate(words: str, basis: str) -> str:
     return f'<div class="dl-run dl-estimate"><b>{escape(words)}</b><p>{escape(basis)}</p></div>'
 
 
+def estimate_basis(estimate: DurationEstimate, config: RunConfig, device: str) -> str:
+    """Return in a sentence what an estimate was computed from."""
+    method, where = DISTILLATION_METHODS[config.method].title, device_title(device)
+    if estimate.examples_per_second is None:
+        return f"No run of {method} on {where} yet to tell from; the first one will."
+    speed = f"{estimate.examples_per_second:.0f} examples a second"
+    if not estimate.measured_runs:
+        return f"A guess from two CPU cores ({speed}); the first run of {method} on this task corrects it."
+    runs = "the last run" if estimate.measured_runs == 1 else f"the last {estimate.measured_runs} runs"
+    other = "" if estimate.same_batch_size else ", with other batch sizes,"
+    return f"Measured: {runs} of {method} on {where}{other} did {speed}."
+
+
+def time_left(series: Series) -> str:
+    """Return how long a run will still take, as a range where its worker gives one; empty while that is unknown."""
+    low, likely, high = (_last(series, name) for name in (SECONDS_LEFT_LOW, SECONDS_LEFT, SECONDS_LEFT_HIGH))
+    if math.isfinite(low) and math.isfinite(high):
+        return format_duration_range(low, high)
+    return format_approximate_duration(likely) if math.isfinite(likely) else ""
+
+
 def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
     """Return learning rate, speed, memory and time of a run, as far as they are known."""
     worked = run.worked_seconds(now)
-    passed = "–" if worked is None else exactly(worked)
+    passed = MISSING if worked is None else format_duration(worked)
+    speed = series.get(EXAMPLES_PER_SECOND, ())
     shown = [
-        Fact("Learning rate", _scientific(_last(series, LEARNING_RATE)), series.get(LEARNING_RATE, ())),
-        Fact("Examples a second", _short(_last(series, EXAMPLES_PER_SECOND)), series.get(EXAMPLES_PER_SECOND, ())),
+        Fact("Learning rate", format_scientific(_last(series, LEARNING_RATE)), series.get(LEARNING_RATE, ())),
+        Fact("Examples per second", format_short(speed[-1][1] if speed else math.nan), speed),
         *_machine_facts(series),
-        Fact("Gradient norm", _short(_last(series, GRADIENT_NORM)), series.get(GRADIENT_NORM, ())),
+        Fact("Gradient norm", format_short(_last(series, GRADIENT_NORM)), series.get(GRADIENT_NORM, ())),
         Fact("Time so far" if run.active else "Time taken", passed),
     ]
     if run.active:
         shown.append(
-            Fact("Time left", (time_left(series).removeprefix("about ") or "–") if run.status == "running" else "–")
+            Fact(
+                "Time left",
+                (time_left(series).removeprefix("about ") or MISSING) if run.status == "running" else MISSING,
+            )
         )
     return shown
 
@@ -253,11 +288,13 @@ def _machine_facts(series: Series) -> list[Fact]:
     held, free = _last(series, GPU_MEMORY_MB), _last(series, MEMORY_FREE_MB)
     shown = [Fact("CPU, all cores", f"{cpu[-1][1]:.0f} %", cpu)] if cpu else []
     words = [f"{gpu[-1][1]:.0f} %"] if gpu else []
-    words += [_memory(held)] if math.isfinite(held) else []
+    words += [format_size(1e6 * held)] if math.isfinite(held) else []
     if words:
         shown.append(Fact("GPU", " · ".join(words), gpu))
-    shown.append(Fact("Memory", _memory(_last(series, MEMORY_MB)), series.get(MEMORY_MB, ())))
-    return [*shown, Fact("Memory free", _memory(free), series[MEMORY_FREE_MB])] if math.isfinite(free) else shown
+    shown.append(Fact("Memory", format_size(1e6 * _last(series, MEMORY_MB)), series.get(MEMORY_MB, ())))
+    return (
+        [*shown, Fact("Free memory", format_size(1e6 * free), series[MEMORY_FREE_MB])] if math.isfinite(free) else shown
+    )
 
 
 def _change_words(before: float, after: float) -> str:
@@ -288,7 +325,7 @@ def _spark(points: Points) -> str:
 def _loss_row(name: str, middle: str, weighted: float, share: float) -> str:
     heading = f'<th style="--dot:{metric_color(name)}">{escape(metric_title(name))}</th>'
     part = f"{100 * share:.0f} %" if share >= IDLE else "&lt; 1 %" if share >= 0 else ""
-    return f'{heading}{middle}<td><b>{_short(weighted)}</b></td><td class="dl-quiet">{part}</td>'
+    return f'{heading}{middle}<td><b>{format_short(weighted)}</b></td><td class="dl-quiet">{part}</td>'
 
 
 def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
@@ -300,36 +337,3 @@ def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
 def _last(series: Series, name: str) -> float:
     points = series.get(name, ())
     return points[-1][1] if points else math.nan
-
-
-def _plain(value: float) -> str:
-    return format_number(value) if math.isfinite(value) else "–"
-
-
-def _signed(value: float) -> str:
-    return ("+" if value > 0 else "") + format_number(value)
-
-
-def _short(value: float) -> str:
-    """Return three significant digits, a dash where there is no number."""
-    if not math.isfinite(value):
-        return "–"
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return _exponent(text)
-
-
-def _scientific(value: float) -> str:
-    if value == 0:
-        return "0"
-    return _exponent(f"{value:.1e}") if math.isfinite(value) else "–"
-
-
-def _exponent(text: str) -> str:
-    mantissa, marker, exponent = text.partition("e")
-    return f"{mantissa}e{int(exponent)}".replace("-", "−") if marker else text.replace("-", "−")
-
-
-def _memory(megabytes: float) -> str:
-    if not math.isfinite(megabytes):
-        return "–"
-    return f"{megabytes / 1000:.2f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"

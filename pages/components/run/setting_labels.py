@@ -4,8 +4,8 @@ from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import DISTILLATION_METHODS, readers
 from distill_core.config.run_config import FIELDS, MONITORS, RunConfig
 from distill_core.data.tasks import TASKS
-from distill_core.devices import device_title, devices_for, kind_of
-from distill_core.errors import ConfigError, ModelError
+from distill_core.devices import device_title, kind_of
+from distill_core.errors import ModelError
 from distill_core.runs.run import Run
 from distill_core.storage.checkpoints import KEEP_CHOICES
 from pages.components.data_sources import source_titles
@@ -35,14 +35,6 @@ EMPTY = {  # what a setting that was left empty means
     "early_stopping_patience": "Never",
     "max_minutes": "Any",
 }
-
-
-def devices_of(run: Run) -> set[str]:
-    """Return the device a run works on, or those that will do for one that waits."""
-    try:
-        return {run.device} if run.device else set(devices_for(run.config.device))
-    except ConfigError:  # a device that has gone: the queue will say so
-        return {run.config.device}
 
 
 def unread(name: str, method: str) -> bool:

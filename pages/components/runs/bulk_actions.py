@@ -14,7 +14,7 @@ from distill_core.runs.disk_usage import run_size
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.summary import Outcome
-from pages.components.formatting import spreadsheet_text
+from pages.components.formatting import format_size, spreadsheet_text
 from pages.components.page_frame import escape_markdown, show_error
 from pages.components.run.form import fill
 from pages.components.run.launch import Launch
@@ -155,7 +155,7 @@ def _draw_delete_confirmation(store: Store, runs: Sequence[Run]) -> None:
             st.caption(escape_markdown(f"{run.title} stays: its student is used by {', '.join(used[run.id])}."))
     if not free:
         return
-    space = f"{sum(run_size(run.id) for run in free) / 1e6:,.0f} MB"
+    space = format_size(sum(run_size(run.id) for run in free))
     whose = "this run" if len(free) == 1 else f"these {len(free)} runs"
     st.warning(f"Curves, log and student of {whose} will be deleted, {space}. This cannot be undone.")
     with st.container(horizontal=True):

@@ -12,10 +12,10 @@ from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.summary import Outcome, data_words
+from pages.components.formatting import format_duration
 from pages.components.page_frame import escape_markdown, page_link
 from pages.components.palette import RUNS
 from pages.components.run import markup
-from pages.components.run.estimate import exactly
 from pages.components.run.setting_labels import used_settings
 
 _COLORS = "runs.colors"  # in the session: the place in RUNS of every picked run
@@ -43,7 +43,7 @@ def draw_legend(outcomes: Sequence[Outcome], colors: Mapping[str, str]) -> None:
                 page_link("pages/distill.py", escape_markdown(markup.display_name(run)), run=run.id)
                 metric = task_metric_title(get_task(run.config.task).metric)
                 last = None if outcome.measured_at is None else (outcome.measured_at, outcome.score)
-                when = "" if outcome.seconds is None else exactly(outcome.seconds)
+                when = "" if outcome.seconds is None else format_duration(outcome.seconds)
                 st.html(markup.run_row(run, metric, last, when), width="stretch")
 
 

@@ -44,11 +44,6 @@ def test_the_axis_of_a_run_that_is_over_ends_where_it_did(run: Run) -> None:
     assert curves.axis_steps(replace(run, state="failed", step=0)) == 200
 
 
-def test_the_best_checkpoint_is_the_first_of_the_best_evaluations_after_the_start() -> None:
-    assert curves.best_step([(0, 0.99), (20, 0.6), (40, 0.8), (60, 0.8), (80, math.nan)]) == 40
-    assert curves.best_step([(0, 0.99)]) == 0
-
-
 def test_a_run_marks_its_best_checkpoint_its_teacher_and_the_metric_of_one_answer(run: Run) -> None:
     series = {"validation/accuracy": [(0, 0.5), (20, 0.7)], "constant/accuracy": [(0, 0.51)]}
     notes = curves.chart_notes(run, series)

@@ -1,15 +1,26 @@
 """What is said of a run: spans of time, missing numbers, and whether a change can be told."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
+from distill_core.runs.diagnostics import Series
 from distill_core.runs.duration_estimate import DurationEstimate
 from distill_core.runs.events import DataUsed
 from distill_core.runs.store import Store
+from distill_core.runs.verdict import PROBE_EXAMPLES, judge
 from distill_core.training import session, trainer
-from pages.components.run import estimate, markup
+from pages.components.formatting import format_approximate_duration, format_duration, format_duration_range
+from pages.components.run import markup
 from tests.support.stored_runs import active_run
+
+
+def verdict(task: str, series: Series, used: Sequence[DataUsed] = ()) -> str:
+    judged = judge(get_task(task), series, used)
+    assert judged is not None
+    return markup.verdict_text(get_task(task).metric, judged)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +34,7 @@ from tests.support.stored_runs import active_run
     ],
 )
 def test_spans_are_said_as_people_say_them(seconds: float, about: str, exactly: str) -> None:
-    assert (estimate.about(seconds), estimate.exactly(seconds)) == (about, exactly)
+    assert (format_approximate_duration(seconds), format_duration(seconds)) == (about, exactly)
 
 
 def test_numbers_that_are_missing_are_dashes() -> None:
@@ -31,15 +42,15 @@ def test_numbers_that_are_missing_are_dashes() -> None:
     series = {"validation/accuracy": [(0, 0.5), (20, nan)], "loss": [(1, nan)]}
     assert "nan" not in markup.agreement_table(get_task("sst2"), 0.5, series, ended=True)
     assert "nan" not in markup.loss_table(RunConfig(), series)
-    assert markup.verdict("accuracy", series) == ""
+    assert judge(get_task("sst2"), series) is None
 
 
 def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
     series = {"validation/f1": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
     few, many = ([DataUsed("train", "Films", 500, "a"), DataUsed("validation", "Films", n, "b")] for n in (29, 30))
-    assert "F1 went from .50 to .90 on 29 examples, too few to tell." in markup.verdict("f1", series, few)
-    assert "F1 went from .50 to .90 on 30 examples." in markup.verdict("f1", series, many)
-    assert "F1 went from .50 to .90." in markup.verdict("f1", series)
+    assert "F1 went from .50 to .90 on 29 examples, too few to be sure." in verdict("mrpc", series, few)
+    assert "F1 went from .50 to .90 on 30 examples." in verdict("mrpc", series, many)
+    assert "F1 went from .50 to .90." in verdict("mrpc", series)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +63,7 @@ def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
 )
 def test_a_student_that_guesses_is_said_to(constant: float, said: str) -> None:
     series = {"validation/accuracy": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
-    words = markup.verdict("accuracy", {**series, "constant/accuracy": [(0, constant)]})
+    words = verdict("sst2", {**series, "constant/accuracy": [(0, constant)]})
     assert ("majority-class baseline" in words) == bool(said)
     assert said in words
 
@@ -64,9 +75,9 @@ def test_the_probe_sentences_are_said_to_be_validation_examples(there: int, prob
         "agreement/signed_cosine": [(0, 0.1), (20, 0.2)],
         "agreement/label_loyalty": [(0, 0.5), (20, 0.75)],
     }
-    words = markup.verdict("accuracy", series, [DataUsed("validation", "Films", there, "b")])
+    words = verdict("sst2", series, [DataUsed("validation", "Films", there, "b")])
     assert f"on 75 % of the probe sentences, {probes} of the validation examples (before: 50 %)." in words
-    assert session.PROBE_EXAMPLES == markup.PROBE_EXAMPLES
+    assert session.PROBE_EXAMPLES == PROBE_EXAMPLES
     assert "every ten steps" in markup.SHARE_NOTE
     assert trainer.SHARES_EVERY == 10
 
@@ -101,7 +112,7 @@ def test_a_share_too_small_to_matter_is_said_to_be() -> None:
     ],
 )
 def test_an_estimate_says_what_it_is_based_on(estimated: DurationEstimate, words: str) -> None:
-    assert estimate.estimate_basis(estimated, RunConfig(), "cpu") == words
+    assert markup.estimate_basis(estimated, RunConfig(), "cpu") == words
 
 
 @pytest.mark.parametrize(
@@ -117,7 +128,7 @@ def test_an_estimate_says_what_it_is_based_on(estimated: DurationEstimate, words
     ],
 )
 def test_the_time_left_is_said_from_which_to_which(low: float, high: float, words: str) -> None:
-    assert estimate.between(low, high) == words
+    assert format_duration_range(low, high) == words
 
 
 def test_what_a_run_takes_of_the_machine_is_said_as_far_as_it_is_known(store: Store) -> None:
@@ -132,10 +143,10 @@ def test_what_a_run_takes_of_the_machine_is_said_as_far_as_it_is_known(store: St
         seconds_left=240, seconds_left_low=180, seconds_left_high=300,
     )  # fmt: skip
     assert known | {
-        "CPU, all cores": "85 %", "GPU": "73 % · 4.10 GB", "Memory": "1.23 GB", "Memory free": "5.60 GB",
+        "CPU, all cores": "85 %", "GPU": "73 % · 4.1 GB", "Memory": "1.2 GB", "Free memory": "5.6 GB",
         "Time left": "3–5 min",
     } == known  # fmt: skip
-    assert said(gpu_memory_mb=4100)["GPU"] == "4.10 GB"
+    assert said(gpu_memory_mb=4100)["GPU"] == "4.1 GB"
     earlier = said(memory_mb=900, seconds_left=240)  # a run of a version that measured less
-    assert earlier.keys().isdisjoint({"CPU, all cores", "GPU", "Memory free"})
-    assert (earlier["Memory"], earlier["Time left"]) == ("900 MB", "4 min")
+    assert earlier.keys().isdisjoint({"CPU, all cores", "GPU", "Free memory"})
+    assert (earlier["Memory"], earlier["Time left"]) == ("900.0 MB", "4 min")
