@@ -28,9 +28,10 @@ from distill_core.errors import DistillError, RunError, StoreError
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs import lifecycle
 from distill_core.runs.events import DataUsed, Ended, Event, Measured, Note, Phase
-from distill_core.runs.lifecycle import RunState
+from distill_core.runs.lifecycle import Ending, StopKind
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.metric_names import VALIDATION
+from distill_core.runs.pending_end import remove_pending_end, write_pending_end
 from distill_core.runs.recorder import Recorder, retry_while_busy
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import reconcile
@@ -67,55 +68,59 @@ def _open_session(config: RunConfig, checkpoint: Path | None) -> Session:
     return prepare(config, checkpoint)
 
 
-class _Work:
-    """One run under way in this process: carries out the session, keeps the store and the log."""
+class _Execution:
+    """One run in this process: consumes the events of its session, writes store, log and checkpoints."""
 
     def __init__(self, store: Store, run: Run, log: TextIO, on_event: Callable[[Event], None] | None) -> None:
         self.store, self.run, self.token = store, run, str(run.token)
         self.recorder = Recorder(store, run.id, self.token)
         self.stop_asked = threading.Event()
+        self.stop_kind: StopKind | None = run.stop_kind  # as of the last heartbeat
+        self.ending: Ending | None = None  # decided once the student is saved; no later error changes it
         self._log, self._on_event = log, on_event
         self._student = run_folder(run.id) / LAST
         self._step = 0
+        self._saved_step: int | None = None
         self._ended_early = ""
         self._data: list[DataUsed] = []
 
-    def say(self, text: str) -> None:
-        """Append one line to the run's log; on a full disk the store still gets the run's end and its reason."""
+    def log_line(self, text: str) -> None:
+        """Append one line to the run's log; a full disk is ignored, as the store still gets the run's end."""
         with contextlib.suppress(OSError):
             self._log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
-    def outcome(self) -> tuple[RunState, str]:
-        """Do the run; return the state it ends in and why, in words. Raises nothing the user could mend."""
+    def execute(self) -> Ending:
+        """Train, and return how the run ends; errors become its reason."""
         try:
-            finished = self._train()
-            retry_while_busy(self.recorder.flush)
-        except DistillError as error:
-            return "failed", str(error)
-        except Exception as error:  # whatever it is, the run's page must say it
-            self.say(traceback.format_exc())
-            return "failed", explain_failure(error, self._student.parent)
-        if finished:
-            return "finished", self._ended_early
-        kind = self.store.get(self.run.id).stop_kind
-        return lifecycle.ending_on_request(kind, self._step, self._student.exists())
+            self._train()
+        except Exception as error:  # any error must show as the run's reason
+            if not isinstance(error, DistillError):
+                self.log_line(traceback.format_exc())
+            if self.ending is None:
+                reason = str(error) if isinstance(error, DistillError) else explain_failure(error, self._student.parent)
+                return Ending("failed", reason)
+            self.log_line(f"after the student was saved: {error}")
+        assert self.ending is not None
+        return self.ending
 
     def flush_rest(self) -> None:
-        """Write what a run that failed or was interrupted has measured, as far as the store allows."""
+        """Write what has not reached the store yet, as far as the store allows."""
         try:
+            if self._saved_step is not None:
+                self._record_model()
             retry_while_busy(self.recorder.flush)
         except StoreError as error:
-            self.say(f"the last points are not in the store: {error}")
+            self.log_line(f"the last points are not in the store: {error}")
 
     def clean_up(self) -> None:
-        """Delete what the run needs no more. Only once it is finished in the store: until then it may have to go on."""
+        """Delete the files a finished run no longer needs; before it is finished in the store it may be resumed."""
         try:
             clean_run_folder(self.store, self.run.id)
         except (OSError, StoreError) as error:
-            self.say(f"what the run needs no more is still there: {error}")
+            self.log_line(f"files that are no longer needed could not be deleted: {error}")
 
-    def _train(self) -> bool:
-        """Run the session to its end or to a stop, saving checkpoints; say whether it reached its end."""
+    def _train(self) -> None:
+        """Run the session to its end or to a stop, saving checkpoints, and decide how the run ends."""
         self._emit(Phase("loading", "libraries"))
         session = self._open()
         unsaved = over = False  # over: nothing is left to do, so that a stop comes too late
@@ -132,9 +137,25 @@ class _Work:
                     break
             else:
                 self._save_last(session, unsaved)
-                return True
-            self._save_last(session, unsaved)  # before the iterator is closed, which may take its time
-            return False
+                if self._saved_step != self._step:
+                    retry_while_busy(self.recorder.flush)
+                self._decide(Ending("finished", self._ended_early))
+                return
+            self._save_last(session, unsaved)
+            self._decide_stopped()  # before the iterator is closed, which may take long
+
+    def _decide(self, ending: Ending) -> None:
+        self.ending = ending
+        write_pending_end(self.run.id, self.token, ending)
+
+    def _decide_stopped(self) -> None:
+        student_saved = self._student.exists()
+        # The file comes first: the store may be busy for so long that this process is killed.
+        self._decide(lifecycle.ending_on_request(self.stop_kind, self._step, student_saved))
+        with contextlib.suppress(StoreError):
+            kind = self.store.get(self.run.id).stop_kind  # a stop may have followed a pause
+            if kind != self.stop_kind:
+                self._decide(lifecycle.ending_on_request(kind, self._step, student_saved))
 
     def _open(self) -> Session:
         """Return the session, going on from the last checkpoint if there is one; what was measured later is undone.
@@ -154,12 +175,18 @@ class _Work:
         return session
 
     def _save_last(self, session: Session, unsaved: bool) -> None:
-        if unsaved:
-            self._emit(Phase("saving", "student"))
+        if not unsaved:
+            return
+        self._emit(Phase("saving", "student"))
+        try:
             self._save(session)
+        except StoreError as error:
+            if self._saved_step != self._step:
+                raise
+            self.log_line(f"the student is saved, but the store does not know it yet: {error}")
 
     def _save(self, session: Session) -> None:
-        """Write a checkpoint and note in the store where it is; all that was measured up to it is there before."""
+        """Write a checkpoint and record it in the store, after everything that was measured up to it."""
         retry_while_busy(self.recorder.flush)
         config = self.run.config
         record = {
@@ -173,72 +200,81 @@ class _Work:
             "data": [asdict(used) for used in self._data],
         }
         session.save(self._student, record)
-        retry_while_busy(partial(self.store.set_model, self.run.id, self.token, self._student))
+        self._saved_step = self._step
         if session.best == self._step > 0:
             save_last_as_best(self._student.parent)
+        self._record_model()
+
+    def _record_model(self) -> None:
+        retry_while_busy(partial(self.store.set_model, self.run.id, self.token, self._student))
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, Phase):
-            self.say(f"{event.name}: {event.detail}" if event.detail else event.name)
+            self.log_line(f"{event.name}: {event.detail}" if event.detail else event.name)
         elif isinstance(event, Note | DataUsed | Ended):
-            self.say(event.text)
+            self.log_line(event.text)
             if isinstance(event, Ended):
                 self._ended_early = event.text
             if isinstance(event, DataUsed):
                 self._data.append(event)
         elif any(name.startswith(VALIDATION) for name in event.values):
-            self.say(f"step {event.step}: " + ", ".join(f"{name} {value:.4f}" for name, value in event.values.items()))
+            self.log_line(
+                f"step {event.step}: " + ", ".join(f"{name} {value:.4f}" for name, value in event.values.items())
+            )
         self.recorder.record(event)
         if self._on_event is not None:
             self._on_event(event)
 
 
-class _Pulse(threading.Thread):
-    """Writes the heartbeat, passes a requested stop on, and ends a worker that does not come to its end.
+class _Heartbeat(threading.Thread):
+    """Writes the heartbeat, passes on a requested stop, and ends a worker that does not end by itself.
 
-    The last only with `may_exit`, in a process that is nothing but the worker: when the stop is
-    KILL_AFTER seconds old it ends the run in the store and the process with all it started.
+    The last only with `may_exit`, in a process that does nothing but this run: where `lifecycle` says that a worker is
+    to be killed, it ends the run in the store and kills the process with its children.
     """
 
-    def __init__(self, work: _Work, may_exit: bool) -> None:
-        super().__init__(name=f"pulse-{work.run.id}", daemon=True)
-        self._work, self._may_exit = work, may_exit
-        self._over = threading.Event()
+    def __init__(self, execution: _Execution, may_exit: bool) -> None:
+        super().__init__(name=f"heartbeat-{execution.run.id}", daemon=True)
+        self._execution, self._may_exit = execution, may_exit
+        self._closed = threading.Event()
 
     def run(self) -> None:
-        """Beat until `close`."""
-        while not self._over.wait(lifecycle.HEARTBEAT_SECONDS):
+        """Write a heartbeat every HEARTBEAT_SECONDS until `close`."""
+        while not self._closed.wait(lifecycle.HEARTBEAT_SECONDS):
             try:
                 self._beat()
-            except Exception as error:  # the main thread meets the same and ends the run; a busy store comes free
-                self._work.say(f"heartbeat not written: {error}")
+            except Exception as error:  # the main thread meets it, too, and ends the run
+                self._execution.log_line(f"heartbeat not written: {error}")
 
     def close(self) -> None:
-        """End the beating."""
-        self._over.set()
+        """Stop the thread and wait for it."""
+        self._closed.set()
         self.join()
 
     def _beat(self) -> None:
-        work = self._work
-        run = work.recorder.flush()
+        execution = self._execution
+        run = execution.recorder.flush()
         if run is None:
-            work.say("this run was given up in the store; ending")
-            work.stop_asked.set()
+            execution.log_line("the store no longer counts this process as the run's worker; ending")
+            execution.stop_asked.set()
         elif run.stop_requested is None:
-            if work.stop_asked.is_set():  # by a signal: the pages must show it
-                work.store.request_stop(run.id, "stop")
+            if execution.stop_asked.is_set():  # by a signal: the pages must show it
+                execution.store.request_stop(run.id, "stop")
         else:
-            work.stop_asked.set()
+            execution.stop_kind = run.stop_kind
+            execution.stop_asked.set()
             if self._may_exit and lifecycle.stop_action(run.stop_requested, time.time()) == "kill":
-                self._end_by_force(run)
+                self._end_process(run)
 
-    def _end_by_force(self, run: Run) -> None:
-        ending = lifecycle.ending_by_force(run.stop_kind, run.step, run.phase, run.model_path is not None)
-        self._work.store.end(run.id, self._work.token, *ending)
-        self._work.say("did not end within the time for a stop; ended by force")
-        with contextlib.suppress(StoreError):  # a busy store: whoever looks next does it, but this process ends
-            reconcile(self._work.store)
-            clean_run_folder(self._work.store, run.id)
+    def _end_process(self, run: Run) -> None:
+        execution = self._execution
+        by_force = lifecycle.ending_by_force(run.stop_kind, run.step, run.phase, run.model_path is not None)
+        execution.store.end(run.id, execution.token, *(execution.ending or by_force))
+        remove_pending_end(run.id)
+        execution.log_line("the process did not end in time after the request to stop; it kills itself")
+        with contextlib.suppress(StoreError):  # a busy store: the next process that looks does the same
+            reconcile(execution.store)
+            clean_run_folder(execution.store, run.id)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -256,10 +292,10 @@ def explain_failure(error: BaseException, folder: Path) -> str:
 
 
 def execute_run(store: Store, run: Run, on_event: Callable[[Event], None] | None = None, may_exit: bool = False) -> Run:
-    """Do a run that this process has claimed, and return it as it ended.
+    """Train a run that this process has claimed, and return it once it has ended.
 
-    `on_event` is told everything as it happens. See `_Pulse` for `may_exit`. StoreError when even the
-    end cannot be written.
+    `on_event` is called with every event. `may_exit`: see `_Heartbeat`. StoreError where the end cannot be written to
+    the store; it is then in the run's folder, and the next process that looks writes it.
     """
     folder = run_folder(run.id)
     try:
@@ -269,30 +305,30 @@ def execute_run(store: Store, run: Run, on_event: Callable[[Event], None] | None
         retry_while_busy(partial(store.end, run.id, str(run.token), "failed", explain_failure(error, folder)))
         return store.get(run.id)
     with opened as log:
-        current = _Work(store, run, log, on_event)
-        with _stop_on_signals(current.stop_asked):  # until the end is in the store
-            state, reason = _outcome(current, may_exit)
+        execution = _Execution(store, run, log, on_event)
+        with _stop_on_signals(execution.stop_asked):  # until the end is in the store
+            ending = _execute_with_heartbeat(execution, may_exit)
             try:
-                current.flush_rest()
-                ended = retry_while_busy(partial(store.end, run.id, current.token, state, reason))
-            except KeyboardInterrupt:  # no more patience: what can be written at once
-                ended = store.end(run.id, current.token, state, reason)
-            if ended and state == "finished":
-                current.clean_up()
-        current.say(f"{state}{': ' if reason else ''}{reason}")
+                execution.flush_rest()
+                ended = retry_while_busy(partial(store.end, run.id, execution.token, *ending))
+            except KeyboardInterrupt:  # a third Ctrl-C: write at once or not at all
+                ended = store.end(run.id, execution.token, *ending)
+            remove_pending_end(run.id)
+            if ended and ending.state == "finished":
+                execution.clean_up()
+        execution.log_line(": ".join(filter(None, ending)))
     return store.get(run.id)
 
 
-def _outcome(current: _Work, may_exit: bool) -> tuple[RunState, str]:
-    """Do the run under a pulse, and return how it ended."""
-    pulse = _Pulse(current, may_exit)
-    pulse.start()
+def _execute_with_heartbeat(execution: _Execution, may_exit: bool) -> Ending:
+    heartbeat = _Heartbeat(execution, may_exit)
+    heartbeat.start()
     try:
-        return current.outcome()
-    except KeyboardInterrupt:  # Ctrl-C a second time
-        return "stopped", lifecycle.INTERRUPTED_AGAIN
+        return execution.execute()
+    except KeyboardInterrupt:  # a second Ctrl-C
+        return execution.ending or Ending("stopped", lifecycle.INTERRUPTED_AGAIN)
     finally:
-        pulse.close()
+        heartbeat.close()
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from distill_core.paths import CODE, home, run_folder
 from distill_core.runs import lifecycle
 from distill_core.runs.database import BusyError
 from distill_core.runs.log import LOG_NAME
+from distill_core.runs.pending_end import read_pending_end, remove_pending_end
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import delete_obsolete_checkpoints, repair_checkpoints
@@ -160,13 +161,17 @@ def enforce_stop(store: Store, run: Run) -> None:
 
 
 def mark_lost(store: Store, run: Run, exit_code: int | None = None) -> None:
-    """End a run whose worker is gone: stopped or paused if that was requested, else lost, with the cause in words."""
-    if run.stop_requested is not None:
+    """End a run whose worker is gone: as the worker decided, else by force if a stop was requested, else as lost."""
+    pending = read_pending_end(run.id, str(run.token))
+    if pending is not None:
+        ending = pending
+    elif run.stop_requested is not None:
         ending = lifecycle.ending_by_force(run.stop_kind, run.step, run.phase, run.model_path is not None)
     else:
         ending = lifecycle.ending_lost(run.step, run.phase, run.pid, exit_code)
     # False where the worker has just ended the run itself; its token may then belong to the next worker being started.
     if store.end(run.id, str(run.token), *ending):
+        remove_pending_end(run.id)
         _kill_leftovers(run)
         clean_run_folder(store, run.id)
 

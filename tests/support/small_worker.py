@@ -61,6 +61,27 @@ VARIANTS = {
         if step == 3:
             time.sleep(300)
 """,
+    # saves its student on request, and then hangs in the release of the session
+    "hanging at its end": """
+    def events(self):
+        try:
+            for step in range(1, self.config.steps + 1):
+                time.sleep(0.02)
+                yield Measured(step, {"loss": 1 / step})
+        finally:
+            time.sleep(300)
+""",
+    # cannot write its end for as long as it lives
+    "busy at its end": """
+from distill_core.runs.database import BusyError
+from distill_core.runs.store import Store
+
+def busy(*_):
+    time.sleep(0.1)
+    raise BusyError("The run store was in use.")
+
+Store.end = busy
+""",
     "not finite": """
     def between(self, step):
         yield Note("so far so good")
