@@ -310,12 +310,13 @@ def logits_and_layers(
     inputs: Inputs,
     *,
     projections: bool = False,
+    attentions: bool = False,
 ) -> tuple[Float[Tensor, "batch class"], tuple[LayerRecord, ...]]:
     """Return the same logits, and a record of each layer in order: the state it received, part of one graph.
 
-    `projections`: record the query, key and value projections of each layer, too.
+    `projections`: record the query, key and value projections of each layer, too; `attentions`: the attention weights.
     """
-    name, stack, recorder = recording_stack(_base(network), projections)
+    name, stack, recorder = recording_stack(_base(network), projections, attentions)
     logits = _run(network, inputs, embeddings, {name: stack})
     return logits, recorder.records
 

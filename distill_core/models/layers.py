@@ -1,6 +1,7 @@
 """An encoder's layers: the ones a student keeps, a student with random weights, and what layers compute in a pass."""
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +17,7 @@ from distill_core.storage.encoder_families import FAMILIES, EncoderFamily
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """What one layer received and, where they were asked for, its query, key and value projections.
+    """What one layer received and, where they were asked for, its query, key and value projections and its attention.
 
     The projections have all heads side by side; split by head they are `.unflatten(-1, (heads, -1))`, with
     `attention_heads(network)` heads.
@@ -26,6 +27,7 @@ class LayerRecord:
     query: Float[Tensor, "batch token width"] | None = None
     key: Float[Tensor, "batch token width"] | None = None
     value: Float[Tensor, "batch token width"] | None = None
+    attention: Float[Tensor, "batch head token token"] | None = None  # weights, after softmax and dropout
 
 
 class LayerRecorder:
@@ -33,15 +35,15 @@ class LayerRecorder:
 
     def __init__(self) -> None:
         self._states: list[Tensor] = []
-        self._projections: list[dict[str, Tensor]] = []
+        self._inner: list[dict[str, Tensor]] = []
 
     def add_state(self, state: Tensor) -> None:
         """Begin the record of the next layer with what it receives."""
         self._states.append(state)
-        self._projections.append({})
+        self._inner.append({})
 
-    def add_projection(self, name: str, output: Tensor) -> None:
-        """Add a projection to the record of the running layer, the first of each name.
+    def add(self, name: str, output: Tensor) -> None:
+        """Add a projection or the attention to the record of the running layer, the first of each name.
 
         DeBERTa uses the same projections a second time, on its relative positions; those outputs are no tokens'.
         """
@@ -50,10 +52,7 @@ class LayerRecorder:
     @property
     def records(self) -> tuple[LayerRecord, ...]:
         """One record for each run of a layer; a layer that shares its weights has one for each repetition."""
-        return tuple(
-            LayerRecord(state, **projections)
-            for state, projections in zip(self._states, self._projections, strict=True)
-        )
+        return tuple(LayerRecord(state, **inner) for state, inner in zip(self._states, self._inner, strict=True))
 
 
 class _RecordingLayer(nn.Module):
@@ -77,8 +76,25 @@ class _RecordingProjection(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Any:
         output = self._projection(hidden_states)
-        self._recorder.add_projection(self._name, output)
+        self._recorder.add(self._name, output)
         return output
+
+
+class _RecordingAttention(nn.Module):
+    """Takes the place of a self-attention module: records its weights and returns what the module returns."""
+
+    def __init__(self, attention: nn.Module, recorder: LayerRecorder) -> None:
+        super().__init__()
+        self._attention, self._recorder = attention, recorder
+        self._signature = inspect.signature(attention.forward)
+
+    def forward(self, *values: Any, **keywords: Any) -> Any:
+        bound = self._signature.bind(*values, **keywords)
+        if "output_attentions" in self._signature.parameters:  # MPNet, DeBERTa: weights are returned on demand only
+            bound.arguments["output_attentions"] = True
+        output, weights, *_ = self._attention(*bound.args, **bound.kwargs)
+        self._recorder.add("attention", weights)
+        return output, weights
 
 
 def network_family(network: nn.Module) -> EncoderFamily:
@@ -92,16 +108,20 @@ def network_family(network: nn.Module) -> EncoderFamily:
     return FAMILIES[model_type]
 
 
-def recording_stack(base: nn.Module, projections: bool = False) -> tuple[str, nn.Module, LayerRecorder]:
+def recording_stack(
+    base: nn.Module, projections: bool = False, attentions: bool = False
+) -> tuple[str, nn.Module, LayerRecorder]:
     """Return the name of a base model's stack of layers, a shallow copy of it, and the recorder it fills when it runs.
 
     Each record has what its layer received: the first the embeddings, any other the state after the layer before.
-    `projections`: record query, key and value, too. Nothing is changed in the network, so threads may share it.
+    `projections`: record query, key and value, too; `attentions`: record the attention weights. Nothing is changed in the network, so threads may share it.
     """
     family, recorder = network_family(base), LayerRecorder()
     layers: Sequence[nn.Module] = list(_layer_list(base, family))
     if projections:
         layers = [_with_recorded_projections(layer, family, recorder) for layer in layers]
+    if attentions:
+        layers = [_with_recorded_attention(layer, family, recorder) for layer in layers]
     stack = copy.copy(base.get_submodule(family.stack))
     recording = nn.ModuleList([_RecordingLayer(layer, recorder) for layer in layers])
     stack._modules = {**stack._modules, family.layer_list: recording}
@@ -116,6 +136,13 @@ def _with_recorded_projections(layer: nn.Module, family: EncoderFamily, recorder
         for actual, name in zip(family.projections, ("query", "key", "value"), strict=True)
     }
     return _copy_with(layer, family.attention.split("."), replaced)
+
+
+def _with_recorded_attention(layer: nn.Module, family: EncoderFamily, recorder: LayerRecorder) -> nn.Module:
+    """Return a shallow copy of a layer whose attention weights are recorded."""
+    *path, name = family.attention.split(".")
+    recording = _RecordingAttention(layer.get_submodule(family.attention), recorder)
+    return _copy_with(layer, path, {name: recording})
 
 
 def _copy_with(module: nn.Module, path: Sequence[str], replaced: Mapping[str, nn.Module]) -> nn.Module:
