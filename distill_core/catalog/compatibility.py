@@ -1,7 +1,7 @@
 """The checks of a run before it starts: whether its teacher, its student and its settings fit together."""
 
 from distill_core.catalog.catalog import ModelInfo, find_model
-from distill_core.config.layer_mapping import layer_pairs
+from distill_core.config.layer_mapping import layer_pairs, relation_heads, relation_layer
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError, ModelError
@@ -37,6 +37,13 @@ def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
             f"{FIELDS['top_k'].label} (top_k) is {config.top_k}; the teacher {teacher.id} is {teacher.hidden_size} "
             f"wide: wanted 1 to {teacher.hidden_size}, or nothing for all."
         )
+    if "relation_layer" in read and teacher.layers:  # 0: its config does not say
+        relation_layer(teacher.layers, config.relation_layer)
+    if "relation_heads" in read and teacher.hidden_size:
+        heads = relation_heads(teacher.hidden_size, config.relation_heads)
+        student_width = teacher.hidden_size if config.made_from_teacher else find_model(config.student_init).hidden_size
+        if student_width:
+            relation_heads(student_width, heads)
     if "erasures_each_step" in read and config.erasures_each_step > config.erasures:
         raise ConfigError(
             f"{FIELDS['erasures_each_step'].label} (erasures_each_step) is {config.erasures_each_step}; "

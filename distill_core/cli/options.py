@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from distill_core.config.methods import DISTILLATION_METHODS, readers
+from distill_core.config.methods import DISTILLATION_METHODS, methods_reading
 from distill_core.config.run_config import RENAMED, FieldSpec
 
 
@@ -29,8 +29,8 @@ def _option(spec: FieldSpec, alias: str = "") -> inspect.Parameter:
         default = "the task's bundled one"
     if spec.name == "source":
         words = f"{words[:-1]}: auto, bundled, hub, own/ID (see `data list`), or a GLUE folder."
-    if read := readers(spec.name):
-        others = [name for name in DISTILLATION_METHODS if name not in read]
-        words += f" For {', '.join(read)}." if len(read) <= len(others) else f" Not for {', '.join(others)}."
+    if methods := methods_reading(spec.name):
+        others = [key for key in DISTILLATION_METHODS if key not in methods]
+        words += f" For {', '.join(methods)}." if len(methods) <= len(others) else f" Not for {', '.join(others)}."
     hint = Annotated[kind | None, typer.Option(help=words, show_default=default, hidden=bool(alias))]
     return inspect.Parameter(alias or spec.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)

@@ -1,8 +1,11 @@
-"""Which layer of its teacher each layer of a student follows."""
+"""Which layers of a teacher the layers of a student are compared with, and in how many heads."""
 
 from distill_core.errors import ConfigError
 
-Pairs = tuple[tuple[int, int], ...]  # a student's layer and the teacher's it follows, counted from 1
+Pairs = tuple[tuple[int, int], ...]  # a student's layer and the teacher's layer it follows, counted from 1
+
+RELATION_HEADS = 12  # at most, where the number of relation heads is not set (ours; MiniLMv2 has 48 for base models)
+DEEP = 12  # layers up to which relations are taken from the teacher's last layer
 
 
 def layer_pairs(student_layers: int, teacher_layers: int, strategy: str) -> Pairs:
@@ -23,3 +26,34 @@ def layer_pairs(student_layers: int, teacher_layers: int, strategy: str) -> Pair
             f"{teacher_layers}: wanted two layers or more each, and for PKD-last no more than the teacher's."
         )
     return pairs
+
+
+def relation_heads(width: int, heads: int | None) -> int:
+    """Return the number of relation heads for vectors of this width; ConfigError where they cannot be split evenly.
+
+    None: the most heads, up to RELATION_HEADS, that divide the width.
+    """
+    if heads is None:
+        return next(count for count in range(RELATION_HEADS, 0, -1) if width % count == 0)
+    if width % heads:
+        raise ConfigError(
+            f"Relation heads (relation_heads) is {heads}; a width of {width} cannot be split into so many: wanted a "
+            f"divisor of {width}, or nothing."
+        )
+    return heads
+
+
+def relation_layer(layers: int, layer: int | None) -> int:
+    """Return the teacher's layer whose relations are matched, counted from 1; ConfigError where there is none.
+
+    None: the last of up to 12 layers, and of more the one at 7/8 of the depth, which is 21 of 24, as MiniLMv2 chose for
+    base and large teachers (other depths, rounded: ours).
+    """
+    if layer is None:
+        return layers if layers <= DEEP else round(layers * 7 / 8)
+    if layer > layers:
+        raise ConfigError(
+            f"Teacher’s relation layer (relation_layer) is {layer}; the teacher has {layers} layers: wanted 1 to "
+            f"{layers}, or nothing."
+        )
+    return layer

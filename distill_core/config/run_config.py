@@ -8,7 +8,7 @@ a record written before a field existed stays readable.
 import json
 import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 
@@ -28,6 +28,9 @@ WEAK = ("stop", "go_on")
 DROPOUT = ("published", "on", "off")
 PRECISIONS = ("auto", "float32", "bfloat16")
 MONITORS = ("metric", "agreement/signed_cosine", "agreement/cosine", "agreement/spearman")
+
+PROBE_EXAMPLES = 64  # validation examples on which every run measures the agreement with its teacher, at most
+VALIDATION_LIMIT = 1000  # examples; larger validation sets are sampled, the same examples for every run
 
 RENAMED = {  # names of settings in earlier versions: stored runs and command lines may still use them
     "attribution_weight": "method_weight",
@@ -55,7 +58,7 @@ class FieldSpec:
     default: Value
     minimum: float | None
     maximum: float | None
-    choices: tuple[str, ...]
+    choices: Collection[str]
     optional: bool
 
     def check(self, value: object) -> Value:
@@ -69,7 +72,7 @@ class FieldSpec:
             return float(cast(float, value))
         if self.kind == "text" and isinstance(value, str) and self._within(len(value)) and _one_line(value):
             return value
-        if self.kind == "choice" and value in self.choices:
+        if self.kind == "choice" and isinstance(value, str) and value in self.choices:
             return value
         raise ConfigError(f"{self.label} ({self.name}) is {_shortened(value)}; {self.allowed}.")
 
@@ -112,13 +115,13 @@ def _setting(
     kind: Kind,
     label: str,
     help_text: str,
-    allowed: tuple[float, float] | tuple[str, ...],
+    allowed: tuple[float, float] | Collection[str],
     optional: bool = False,
 ) -> Any:
     """Return a dataclass field whose metadata becomes its FieldSpec; `allowed` is a range, or the choices."""
     chosen = kind == "choice"
     low, high = (None, None) if chosen else cast(tuple[float, float], allowed)
-    choices = cast(tuple[str, ...], allowed) if chosen else ()
+    choices = cast(Collection[str], allowed) if chosen else ()
     spec = FieldSpec("", kind, label, help_text, default, low, high, choices, optional)
     return field(default=default, metadata={"spec": spec})
 
@@ -136,7 +139,7 @@ class RunConfig:
         "bundled/sst2-teacher", "text", "Teacher", "The fine-tuned model the student learns from.", (1, 4096)
     )
     method: str = _setting(
-        "ad_kd", "choice", "Method", "How the student learns from the teacher.", tuple(DISTILLATION_METHODS)
+        "ad_kd", "choice", "Method", "How the student learns from the teacher.", DISTILLATION_METHODS.keys()
     )
     student_init: str = _setting(
         "first",
@@ -217,6 +220,12 @@ class RunConfig:
         "How much of a text its rationale is: the tokens that decide most for the teacher.",
         (0.01, 1.0),
     )
+    relation_heads: int | None = _setting(
+        None, "int", "Relation heads", "Heads that MiniLM splits queries, keys and values into.", (1, 1024), True
+    )
+    relation_layer: int | None = _setting(
+        None, "int", "Teacher’s relation layer", "Layer of the teacher whose relations MiniLM matches.", (1, 1000), True
+    )
     attribution_steps: int = _setting(
         1, "int", "Attribution steps m", "Points on the path of AD-KD's integrated gradients.", (1, 64)
     )
@@ -267,7 +276,7 @@ class RunConfig:
         "published",
         "choice",
         "Dropout",
-        "The student's, in training; as published: off for GKD and GKD-CLS, else on.",
+        "Dropout of the student in training; as published: on or off as in the code of the method's authors.",
         DROPOUT,
     )
     seed: int = _setting(0, "int", "Seed", "Decides data order and dropout.", (0, 2**32 - 1))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_core.catalog.catalog import ModelInfo
-from distill_core.config.methods import DISTILLATION_METHODS, as_set, terms_of
-from distill_core.config.run_config import FIELDS, RunConfig
+from distill_core.config.methods import DISTILLATION_METHODS, describe_settings, terms_of
+from distill_core.config.run_config import FIELDS, PROBE_EXAMPLES, VALIDATION_LIMIT, RunConfig
 from distill_core.data.glue import HUB_ID
 from distill_core.data.tasks import Task, get_task
 from distill_core.data.user_datasets import USER_SOURCE_PREFIX
@@ -22,30 +22,6 @@ from distill_core.runs.metric_names import AGREEMENT, CONSTANT, TEACHER, VALIDAT
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.versions import format_versions
 
-PROBE_SENTENCES = 64  # at most, that the agreement with the teacher is measured on
-_HINTON = "Hinton, Vinyals, Dean, *Distilling the Knowledge in a Neural Network*, 2015, arXiv 1503.02531"
-_PKD = "Sun et al., *Patient Knowledge Distillation for BERT Model Compression*, EMNLP 2019, arXiv 1908.09355"
-_GKD = (
-    "Wang, Li, Sun, *Gradient Knowledge Distillation for Pre-trained Language Models*, NeurIPS ENLSP 2022, "
-    "arXiv 2211.01071"
-)
-_EGKD = (
-    "of the kind, not the formula: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language "
-    "Model Compression*, ACM TALLIP 23(2), 2024, doi 10.1145/3639364"
-)
-PAPERS = {
-    "kd": (_HINTON,),
-    "ad_kd": (
-        "Wu et al., *AD-KD: Attribution-Driven Knowledge Distillation for Language Model Compression*, ACL 2023, "
-        "arXiv 2305.10010",
-    ),
-    "gkd": (_GKD,),
-    "gkd_cls": (_GKD, _PKD),
-    "pkd": (_PKD,),
-    "egkd_gradient": (_EGKD,),
-    "egkd_perturbation": (_EGKD,),
-    "egkd_feature_selection": (_EGKD,),
-}
 _BEGINNINGS = {
     "first": "the first layers of its teacher",
     "even": "evenly spaced layers of its teacher",
@@ -175,8 +151,8 @@ def _method(config: RunConfig, task: Task) -> list[str]:
         f"steps of {config.batch_size} examples with temperature τ = {config.temperature:g}.",
         "The loss is the weighted sum of:",
         "\n".join(lines),
-        as_set(config.method, settings, task.classes),
-        f"Source: {'; '.join(PAPERS[config.method])}.",
+        describe_settings(config.method, settings, task.classes),
+        f"Source: {'; '.join(paper.citation for paper in method.papers)}.",
     ]
     return [part for part in parts if part]
 
@@ -209,11 +185,12 @@ def _results(task: Task, series: Series, step: int) -> list[str]:
         return ["Nothing was measured."]
     head = ("measure", "this model", "last of the run", "best of the run", "teacher", task.baseline_title)
     return [
-        "Measured on the validation data, or 1,000 examples of it where there are more; in brackets after which step.",
+        f"Measured on the validation data, or {VALIDATION_LIMIT:,} examples of it where there are more; in brackets "
+        "after which step.",
         _table(head, rows),
         "Agreement: how alike the two models' maps of a text are, by gradient × input at what the teacher answers "
         "(cosine, spearman: unsigned; signed_cosine: signed), and how often they answer alike (label_loyalty), as a "
-        f"mean over at most {PROBE_SENTENCES} validation sentences; 1 where they are the same.".replace("_", r"\_"),
+        f"mean over at most {PROBE_EXAMPLES} validation sentences; 1 where they are the same.".replace("_", r"\_"),
     ]
 
 
@@ -256,7 +233,7 @@ def _limits(config: RunConfig) -> str:
             "- A small model: it knows less than its teacher, and repeats what its teacher gets wrong.",
             f"- One run with one seed ({config.seed}): another seed gives other numbers, and how far apart is not "
             "measured here.",
-            f"- Agreement with the teacher is measured on {PROBE_SENTENCES} sentences at most, by one method: it says "
+            f"- Agreement with the teacher is measured on {PROBE_EXAMPLES} sentences at most, by one method: it says "
             "little about other texts, and nothing about whether the reasons are right.",
             f"- Texts were cut at {config.max_length} tokens, or at what the teacher can read.",
             "- No licence is stated: it depends on those of the teacher and of the data.",

@@ -47,7 +47,7 @@ class LayerRecorder:
 
         DeBERTa uses the same projections a second time, on its relative positions; those outputs are no tokens'.
         """
-        self._projections[-1].setdefault(name, output)
+        self._inner[-1].setdefault(name, output)
 
     @property
     def records(self) -> tuple[LayerRecord, ...]:
@@ -114,7 +114,8 @@ def recording_stack(
     """Return the name of a base model's stack of layers, a shallow copy of it, and the recorder it fills when it runs.
 
     Each record has what its layer received: the first the embeddings, any other the state after the layer before.
-    `projections`: record query, key and value, too; `attentions`: record the attention weights. Nothing is changed in the network, so threads may share it.
+    `projections`: record query, key and value, too; `attentions`: record the attention weights. Nothing is changed in
+    the network, so threads may share it.
     """
     family, recorder = network_family(base), LayerRecorder()
     layers: Sequence[nn.Module] = list(_layer_list(base, family))

@@ -1,6 +1,9 @@
-"""The distillation methods: one file each; what a run sets for them makes its loss."""
+"""The distillation methods as objectives, one file each, and the loss of a run built from its settings."""
 
-from distill_core.config.layer_mapping import Pairs, layer_pairs
+from importlib import import_module
+from typing import Any, cast
+
+from distill_core.config.layer_mapping import layer_pairs
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
 from distill_core.objectives.ad_kd import AdKd
@@ -12,6 +15,7 @@ from distill_core.objectives.gkd import Gkd
 from distill_core.objectives.gkd_cls import GkdCls
 from distill_core.objectives.kd import SoftTargets
 from distill_core.objectives.loss import Loss, Part, Terms
+from distill_core.objectives.minilm import MiniLm
 from distill_core.objectives.pkd import Pkd
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "Gkd",
     "GkdCls",
     "Loss",
+    "MiniLm",
     "Objective",
     "Part",
     "Pkd",
@@ -32,11 +37,11 @@ __all__ = [
     "forward_pass",
     "make_loss",
     "make_objective",
-]  # fmt: skip
+]
 
 
 def make_loss(config: RunConfig, student_layers: int, teacher_layers: int) -> Loss:
-    """Return the loss of a run; ConfigError where a student and a teacher of so many layers do not fit the method."""
+    """Return the loss of a run; ConfigError where the method does not fit a student and a teacher of so many layers."""
     return Loss(
         weights=config.weights,
         objective=make_objective(config, student_layers, teacher_layers),
@@ -49,18 +54,12 @@ def make_loss(config: RunConfig, student_layers: int, teacher_layers: int) -> Lo
 
 
 def make_objective(config: RunConfig, student_layers: int, teacher_layers: int) -> Objective | None:
-    """Return what a run's method adds to plain KD, None for plain KD itself; ConfigError as `make_loss`."""
-    pairs: Pairs = ()
-    if "matching" in DISTILLATION_METHODS[config.method].settings:
-        pairs = layer_pairs(student_layers, teacher_layers, config.matching)
-    built: dict[str, Objective | None] = {
-        "kd": None,
-        "ad_kd": AdKd(config.top_k, config.attribution_steps, config.map_norm, config.map_distance),
-        "gkd": Gkd(),
-        "gkd_cls": GkdCls(pairs),
-        "pkd": Pkd(pairs),
-        "egkd_gradient": EgkdGradient(),
-        "egkd_perturbation": EgkdPerturbation(config.erasures, min(config.erasures_each_step, config.erasures)),
-        "egkd_feature_selection": EgkdFeatureSelection(config.rationale_share),
-    }
-    return built[config.method]
+    """Return what a run's method adds to plain KD, None for plain KD itself; raises ConfigError like `make_loss`."""
+    method = DISTILLATION_METHODS[config.method]
+    if not method.objective:
+        return None
+    arguments: dict[str, Any] = {argument: getattr(config, setting) for argument, setting in method.arguments}
+    if "matching" in method.settings:
+        arguments["pairs"] = layer_pairs(student_layers, teacher_layers, config.matching)
+    module, _, name = method.objective.partition(":")
+    return cast(Objective, getattr(import_module(module), name)(**arguments))

@@ -1,4 +1,4 @@
-"""What every distillation method is given and gives back."""
+"""The contract of an objective: what a distillation method receives and returns."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,29 +11,40 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill_core.errors import ConfigError
-from distill_core.models.encoder import embed, logits_and_states, logits_from_embeddings
+from distill_core.models.encoder import embed, logits_and_layers, logits_from_embeddings
+from distill_core.models.layers import LayerRecord
 from distill_core.models.tokenization import Inputs
 
 TeacherTargets = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
 Counts = dict[str, Tensor]  # what the sums of each term are divided by, one number or one for each sum
 
+NOTHING: frozenset[str] = frozenset()
+STATES = frozenset({"states"})  # what each layer receives
+PROJECTIONS = frozenset({"projections"})  # queries, keys and values of each layer
+ATTENTIONS = frozenset({"attentions"})  # the attention weights of each layer
+
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """One forward pass with its graph: E (the embedding block's output, requires grad), logits, inputs, gold labels.
+    """One forward pass with its graph: E (the output of the embedding block, requires grad), logits, inputs, labels.
 
-    `states`: the state after each encoder layer but the last, in order, part of the same graph. `run`: returns the
-    logits of other points in the place of E, any number of copies of the batch one after another. `blank`: returns
-    E with [MASK] in the place of every token.
+    `run`: returns the logits for other points in place of E, any number of copies of the batch one after another.
+    `blank`: returns E with [MASK] in place of every token. `layers`: a record of each encoder layer, part of
+    the same graph, with what the objective needs (`Objective.needs`); empty where it needs nothing.
     """
 
     embeddings: Float[Tensor, "batch token width"]
     logits: Float[Tensor, "batch class"]
     inputs: Inputs
     labels: Shaped[Tensor, " batch"]
-    states: tuple[Float[Tensor, "batch token width"], ...]
     run: Callable[[Float[Tensor, "point token width"]], Float[Tensor, "point class"]]
     blank: Callable[[], Float[Tensor, "batch token width"]]
+    layers: tuple[LayerRecord, ...] = ()
+
+    @property
+    def states(self) -> tuple[Float[Tensor, "batch token width"], ...]:
+        """The state after each encoder layer but the last, in order."""
+        return tuple(layer.state for layer in self.layers[1:])
 
     @property
     def mask(self) -> Bool[Tensor, "batch token"]:
@@ -47,34 +58,34 @@ class ForwardPass:
 
     @property
     def answers(self) -> Float[Tensor, "batch class"]:
-        """What is answered: the classes' probabilities, or a regression's score."""
+        """The probabilities of the classes, or the score of a regression."""
         return answers_of(self.logits)
 
     def answers_without(self, erased: Bool[Tensor, "batch token erasure"]) -> Float[Tensor, "batch erasure class"]:
-        """Return the answers when [MASK] stands in the place of some tokens; all erasures are run as one batch."""
+        """Return the answers with [MASK] in place of the erased tokens; all erasures are run as one batch."""
         blank, count = self.blank(), erased.shape[2]
         points = [torch.where(erased[:, :, at, None], blank, self.embeddings) for at in range(count)]
-        found: Tensor = answers_of(self.run(torch.cat(points))).unflatten(0, (count, -1))
-        return found.transpose(0, 1)
+        answers: Tensor = answers_of(self.run(torch.cat(points))).unflatten(0, (count, -1))  # (erasures, B, C)
+        return answers.transpose(0, 1)
 
 
 def answers_of(logits: Float[Tensor, "batch class"]) -> Float[Tensor, "batch class"]:
-    """Return probabilities; a regression's one logit, the score, as it is."""
+    """Return probabilities; the one logit of a regression, its score, unchanged."""
     return torch.softmax(logits, dim=1) if logits.shape[1] > 1 else logits
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """Return bfloat16 as float32, anything else as it is."""
+    """Return bfloat16 values as float32, any others unchanged."""
     return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def number_of(examples: Tensor) -> Int[Tensor, ""]:
-    """Return how many examples there are along the first axis, where they are."""
+    """Return the number of examples along the first axis, on the same device."""
     return torch.tensor(len(examples), device=examples.device)
 
 
 def per_count(sums: Float[Tensor, "*part"], counts: Int[Tensor, "*part"]) -> Float[Tensor, ""]:
-    """Return the sums, each divided by its count, added up; nothing is divided by 0."""
+    """Return the total of the sums, each divided by its count; a count of 0 counts as 1."""
     return (sums / counts.clamp(min=1)).sum()
 
 
@@ -85,17 +96,24 @@ def forward_pass(
     labels: Shaped[Tensor, " batch"],
     mask_id: int | None,
     mixed: bool = False,
+    needs: frozenset[str] = NOTHING,
 ) -> ForwardPass:
     """Run a network from the output of its embedding block; `mask_id`: of the tokenizer's [MASK], if it has one.
 
-    `mixed`: let PyTorch's autocast compute what stands it in bfloat16; E, its gradient and the logits are float32.
+    `mixed`: autocast to bfloat16 where supported; E, its gradient and the logits stay float32. `needs`: what to keep
+    besides the logits; what is not needed costs neither time nor memory.
     """
 
     def precision() -> AbstractContextManager[object]:
         return torch.autocast(embeddings.device.type, torch.bfloat16) if mixed else nullcontext()
 
     with precision():
-        logits, states = logits_and_states(network, embeddings, inputs)
+        if needs:
+            logits, layers = logits_and_layers(
+                network, embeddings, inputs, projections=needs >= PROJECTIONS, attentions=needs >= ATTENTIONS
+            )
+        else:
+            logits, layers = logits_from_embeddings(network, embeddings, inputs), ()
 
     def run(points: Tensor) -> Tensor:
         copies = inputs.repeat(len(points) // len(embeddings))
@@ -104,14 +122,14 @@ def forward_pass(
 
     def blank() -> Tensor:
         if mask_id is None:
-            raise ConfigError("The tokenizer has no [MASK], which this method erases with; choose another method.")
+            raise ConfigError("The tokenizer has no [MASK] token, which this method needs; choose another method.")
         return embed(network, inputs, torch.full_like(inputs.input_ids, mask_id))
 
-    return ForwardPass(embeddings, full_precision(logits), inputs, labels, states, run, blank)
+    return ForwardPass(embeddings, full_precision(logits), inputs, labels, run, blank, layers)
 
 
 class Objective(Protocol):
-    """What is learned beside plain KD. Its repr names every setting that changes the targets."""
+    """What a distillation method adds to plain KD."""
 
     @property
     def key(self) -> str:
@@ -119,8 +137,21 @@ class Objective(Protocol):
         ...
 
     @property
-    def by_token(self) -> frozenset[str]:
-        """The parts of the targets whose second axis is the token; they are 0 on padding."""
+    def cache_key(self) -> str:
+        """Name the method and every setting that changes its targets; equal keys mean equal targets."""
+        ...
+
+    @property
+    def token_axes(self) -> Mapping[str, tuple[int, ...]]:
+        """The token axes of each target that has any, counted from 0 without the batch; targets are 0 on padding.
+
+        (B, T, …) has (0,), (B, heads, T, T) has (1, 2).
+        """
+        ...
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a forward pass must keep for it: NOTHING, STATES, PROJECTIONS, ATTENTIONS, or a union of these."""
         ...
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
@@ -128,15 +159,15 @@ class Objective(Protocol):
         ...
 
     def counts(self, targets: TeacherTargets) -> Counts:
-        """Return what each term's sums are divided by; the counts of a batch's parts add up to the batch's."""
+        """Return what the sums of each term are divided by; the counts of a batch's parts add up to the batch's."""
         ...
 
     def losses(
         self, student: ForwardPass, targets: TeacherTargets, draw: torch.Generator, counts: Counts, /
     ) -> dict[str, Float[Tensor, ""]]:
-        """Return the method's terms by name for a batch or a part of one; those of the parts add up to the batch's.
+        """Return the terms by name for a batch or a part of one; the terms of the parts add up to the batch's.
 
-        Differentiable in the student's parameters. `draw`: where a method takes its random numbers from, on the CPU.
+        Differentiable in the student's parameters. `draw`: the generator of all random numbers, on the CPU.
         `counts`: those of the whole batch.
         """
         ...

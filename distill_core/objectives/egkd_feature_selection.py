@@ -6,13 +6,15 @@ comprehensiveness: DeYoung et al., *ERASER*, ACL 2020, arXiv 1911.03429.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, number_of, per_count
+from distill_core.objectives.base import NOTHING, Counts, ForwardPass, TeacherTargets, number_of, per_count
 from distill_core.objectives.egkd_gradient import signed_map
 
 
@@ -24,8 +26,18 @@ class EgkdFeatureSelection:
     """
 
     share: float = 0.25
-    key: str = "egkd_feature_selection"
-    by_token: frozenset[str] = frozenset({"rationale"})
+    key: ClassVar[str] = "egkd_feature_selection"
+    token_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"rationale": (0,)}
+    needs: ClassVar[frozenset[str]] = NOTHING
+
+    @property
+    def cache_key(self) -> str:
+        """Name what the targets depend on."""
+        # The text of version 0.1, so that stored targets are still found.
+        return (
+            f"EgkdFeatureSelection(share={self.share!r}, "
+            f"key='egkd_feature_selection', by_token=frozenset({{'rationale'}}))"
+        )
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `rationale` (batch, token), 1 where a token is of it, `alone` and `change` (batch, class)."""

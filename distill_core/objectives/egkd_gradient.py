@@ -4,14 +4,16 @@ Source of the kind: Yang et al., *Explanation Guided Knowledge Distillation for 
 ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's was not at hand.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from distill_core.attribution.reduce import signed_sum, unit_norm
-from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, per_count
+from distill_core.objectives.base import NOTHING, Counts, ForwardPass, TeacherTargets, per_count
 from distill_core.objectives.views import log_odds
 
 
@@ -19,8 +21,15 @@ from distill_core.objectives.views import log_odds
 class EgkdGradient:
     """Signed maps of the class the teacher predicts (a regression: of the score), each of L2 norm 1."""
 
-    key: str = "egkd_gradient"
-    by_token: frozenset[str] = frozenset({"map"})
+    key: ClassVar[str] = "egkd_gradient"
+    token_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"map": (0,)}
+    needs: ClassVar[frozenset[str]] = NOTHING
+
+    @property
+    def cache_key(self) -> str:
+        """Name what the targets depend on."""
+        # The text of version 0.1, so that stored targets are still found.
+        return "EgkdGradient(key='egkd_gradient', by_token=frozenset({'map'}))"
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `map` (batch, token) and `predicted` (batch), the teacher's class."""

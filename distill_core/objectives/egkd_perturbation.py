@@ -5,13 +5,15 @@ ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's 
 """
 
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, number_of, per_count
+from distill_core.objectives.base import NOTHING, Counts, ForwardPass, TeacherTargets, number_of, per_count
 
 SHARE = 0.25  # of the tokens that an erasure takes out, on average (ours)
 
@@ -25,9 +27,18 @@ class EgkdPerturbation:
     """
 
     erasures: int = 4
-    each_step: int = field(default=1, repr=False)
-    key: str = "egkd_perturbation"
-    by_token: frozenset[str] = frozenset({"erased"})
+    each_step: int = 1
+    key: ClassVar[str] = "egkd_perturbation"
+    token_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"erased": (0,)}
+    needs: ClassVar[frozenset[str]] = NOTHING
+
+    @property
+    def cache_key(self) -> str:
+        """Name what the targets depend on."""
+        # The text of version 0.1, so that stored targets are still found.
+        return (
+            f"EgkdPerturbation(erasures={self.erasures!r}, key='egkd_perturbation', by_token=frozenset({{'erased'}}))"
+        )
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `erased` (batch, token, erasure), 1 where a token is out, and `change` (batch, erasure, class)."""

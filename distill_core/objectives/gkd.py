@@ -5,14 +5,16 @@ its authors' code: the targets is each model's own highest probability; a studen
 stay as they are, and its dropout is 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
-from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, per_count
+from distill_core.objectives.base import NOTHING, Counts, ForwardPass, TeacherTargets, per_count
 from distill_core.objectives.views import predicted_view
 
 
@@ -23,8 +25,15 @@ class Gkd:
     For a regression, for which the paper has no form, the gradients are the score's (ours).
     """
 
-    key: str = "gkd"
-    by_token: frozenset[str] = frozenset({"gradient"})
+    key: ClassVar[str] = "gkd"
+    token_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"gradient": (0,)}
+    needs: ClassVar[frozenset[str]] = NOTHING
+
+    @property
+    def cache_key(self) -> str:
+        """Name what the targets depend on."""
+        # The text of version 0.1, so that stored targets are still found.
+        return "Gkd(key='gkd', by_token=frozenset({'gradient'}))"
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `gradient` (batch, token, width), of L2 norm 1 at every token that has one."""

@@ -4,7 +4,9 @@ Source: Wang, Li, Sun, *Gradient Knowledge Distillation for Pre-trained Language
 its authors' code, which matches layers 1–5 of a student of 6 with layers 2, 4 … 10 of a teacher of 12.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
 from distill_core.config.layer_mapping import Pairs
-from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, full_precision, per_count
+from distill_core.objectives.base import STATES, Counts, ForwardPass, TeacherTargets, full_precision, per_count
 from distill_core.objectives.gkd import masked, wanted_directions
 from distill_core.objectives.pkd import Pkd
 from distill_core.objectives.views import predicted_view
@@ -23,8 +25,15 @@ class GkdCls:
     """The terms of GKD, of the gradients at [CLS] of the matched layers (`pairs`), and of PKD on their states."""
 
     pairs: Pairs
-    key: str = "gkd_cls"
-    by_token: frozenset[str] = frozenset({"gradient"})
+    key: ClassVar[str] = "gkd_cls"
+    token_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"gradient": (0,)}
+    needs: ClassVar[frozenset[str]] = STATES
+
+    @property
+    def cache_key(self) -> str:
+        """Name what the targets depend on."""
+        # The text of version 0.1, so that stored targets are still found.
+        return f"GkdCls(pairs={self.pairs!r}, key='gkd_cls', by_token=frozenset({{'gradient'}}))"
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `gradient` (batch, token, width), `cls_gradient` and `states` (batch, layer, width), of length 1."""

@@ -3,8 +3,9 @@
 Source: Sun et al., *Patient Knowledge Distillation for BERT Model Compression*, EMNLP 2019, arXiv 1908.09355.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,15 @@ from torch import Tensor
 
 from distill_core.attribution.reduce import unit_norm
 from distill_core.config.layer_mapping import Pairs
-from distill_core.objectives.base import Counts, ForwardPass, TeacherTargets, full_precision, number_of, per_count
+from distill_core.objectives.base import (
+    STATES,
+    Counts,
+    ForwardPass,
+    TeacherTargets,
+    full_precision,
+    number_of,
+    per_count,
+)
 
 
 @dataclass(frozen=True)
@@ -20,8 +29,15 @@ class Pkd:
     """The PKD term on the [CLS] states, scaled to length 1, of the matched layers (`pairs`)."""
 
     pairs: Pairs
-    key: str = "pkd"
-    by_token: frozenset[str] = frozenset()
+    key: ClassVar[str] = "pkd"
+    token_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    needs: ClassVar[frozenset[str]] = STATES
+
+    @property
+    def cache_key(self) -> str:
+        """Name what the targets depend on."""
+        # The text of version 0.1, so that stored targets are still found.
+        return f"Pkd(pairs={self.pairs!r}, key='pkd', by_token=frozenset())"
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `states` (batch, layer, width), of L2 norm 1."""

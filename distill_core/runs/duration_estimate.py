@@ -15,7 +15,6 @@ from distill_core.runs.store import Store
 
 MAX_RUNS = 3
 MIN_STEPS = 5
-PACE_SETTINGS = ("attribution_steps", "erasures_each_step", "method_every")  # they change the cost of a step
 
 # Measured on two CPU cores: the bundled teacher and sample of SST-2, a student of 3 layers, batch 32.
 CALIBRATED_LAYERS = 3
@@ -92,16 +91,15 @@ def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
 def step_cost(config: RunConfig) -> float:
     """Return the mean cost of a step relative to a step of plain KD."""
     method = DISTILLATION_METHODS[config.method]
-    times = config.attribution_steps if "attribution_steps" in method.settings else 1
-    if "erasures_each_step" in method.settings:
-        times = min(config.erasures_each_step, config.erasures)
+    times = getattr(config, method.cost_setting) if method.cost_setting else 1
     every = config.method_every if "method_every" in method.settings else 1
     return 1.0 + (method.cost - 1.0) * times / every
 
 
 def _kind(config: RunConfig) -> tuple[object, ...]:
     made = (config.student_init, config.student_layers if config.made_from_teacher else None)
-    pacing = (getattr(config, name) for name in PACE_SETTINGS if name in DISTILLATION_METHODS[config.method].settings)
+    method = DISTILLATION_METHODS[config.method]
+    pacing = (getattr(config, name) for name in (method.cost_setting, "method_every") if name in method.settings)
     return config.task, config.teacher, config.method, *made, *pacing
 
 

@@ -8,7 +8,7 @@ store's index (`migrations`): add to them, never change one.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from distill_core.config.methods import DISTILLATION_METHODS, terms_of
+from distill_core.config.methods import all_terms
 from distill_core.data.tasks import Task
 
 # Prefixes
@@ -140,4 +140,5 @@ def sort_key(name: str) -> tuple[int, str]:
 
 
 def _term_title(name: str) -> str | None:
-    return next((term.title for method in DISTILLATION_METHODS for term in terms_of(method) if term.name == name), None)
+    term = all_terms().get(name)
+    return None if term is None else term.title

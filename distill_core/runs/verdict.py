@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distill_core.config.run_config import PROBE_EXAMPLES
 from distill_core.data.tasks import Task
 from distill_core.runs.diagnostics import COLLAPSED, Series, constant_score
 from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import LABEL_LOYALTY, SIGNED_COSINE, main_metric
 
-PROBE_EXAMPLES = 64  # the first validation examples, on which agreement is measured
 FEW_EXAMPLES = 30  # fewer validation examples than this: one of them moves accuracy by more than three points
 Change = tuple[float, float]  # before training, and at the end
 

@@ -99,7 +99,7 @@ class Probe:
 
 
 def _store(teacher: LoadedModel) -> TeacherStore:
-    return TeacherStore(f"{teacher.fingerprint} probe", frozenset({"unsigned", "signed"}))
+    return TeacherStore(f"{teacher.fingerprint} probe", {"unsigned": (0,), "signed": (0,)})
 
 
 def _maps(network: PreTrainedModel, rows: Sequence[Encoded], pad_id: int, targets: Sequence[int] | None) -> list[_Map]:

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from distill_core.config.methods import DISTILLATION_METHODS
-from distill_core.config.run_config import RunConfig
+from distill_core.config.run_config import PROBE_EXAMPLES, VALIDATION_LIMIT, RunConfig
 from distill_core.data.datasets import Dataset, load_split
 from distill_core.data.tasks import Answer, get_task
 from distill_core.errors import ModelError, RunError
@@ -31,10 +31,8 @@ from distill_core.training.teacher_cache import TeacherCache, teacher_logits
 from distill_core.training.trainer import Training, TrainingSet
 from distill_core.versions import versions
 
-PROBE_EXAMPLES = 64
 ENOUGH = 100  # validation examples; on fewer a teacher near chance is noted and not refused
 START_ANEW = "Start a new run with the same settings."
-VALIDATION_LIMIT = 1000  # examples; larger validation sets are sampled, the same ones for every run
 
 
 class Session:
@@ -209,7 +207,7 @@ class Session:
                 "learn from the other token by token; choose two models with the same tokenizer."
             )
         widths = [embed_width(model.network) for model in (student, teacher)]
-        if method.compares_embeddings and widths[0] != widths[1]:
+        if method.same_embedding_width and widths[0] != widths[1]:
             raise ModelError(
                 f"{method.title} compares gradients at the embeddings; those of {student.id} "
                 f"are {widths[0]} wide, its teacher's {widths[1]}: choose another student or method."

@@ -18,6 +18,7 @@ from distill_core.models.encoder import LoadedModel, embed
 from distill_core.models.micro_batches import map_in_parts
 from distill_core.models.tokenization import Encoded, Inputs, collate
 from distill_core.objectives import ForwardPass, Objective, TeacherTargets, forward_pass
+from distill_core.objectives.base import NOTHING
 from distill_core.training.teacher_store import TeacherStore
 
 BATCH = 64  # examples of which the teacher's logits alone are computed at once
@@ -43,12 +44,13 @@ class TeacherCache:
         self._teacher, self._rows, self._labels = teacher, rows, labels
         self._grouped = teacher.device.type == "cpu" and not batched
         self._objective = objective
-        self._by_token = objective.by_token if objective is not None else frozenset()
+        self._token_axes = objective.token_axes if objective is not None else {}
         kind = " batched" * batched
-        self._store = TeacherStore(f"{teacher.fingerprint} {objective!r}{kind}", self._by_token)
+        method_key = None if objective is None else objective.cache_key
+        self._store = TeacherStore(f"{teacher.fingerprint} {method_key}{kind}", self._token_axes)
         self._lengths = [len(row.ids) for row in rows]
         self._digests = [example_digest(row, label) for row, label in zip(rows, labels.tolist(), strict=True)]
-        wanted, names = set(self._digests), {_LOGITS, *self._by_token}
+        wanted, names = set(self._digests), {_LOGITS, *self._token_axes}
         self._numbers = {
             digest: found for digest, found in self._store.read().items() if digest in wanted and names <= found.keys()
         }
@@ -75,7 +77,7 @@ class TeacherCache:
         found = {}
         for name in numbers[0]:
             parts = [one[name] for one in numbers]
-            whole = _padded(parts, inputs.input_ids.shape[1]) if name in self._by_token else torch.stack(parts)
+            whole = _padded(parts, inputs.input_ids.shape[1], self._token_axes.get(name, ()))
             found[name] = whole.to(inputs.input_ids.device)
         return found.pop(_LOGITS), found
 
@@ -104,7 +106,8 @@ class TeacherCache:
 
     def _compute(self, rows: Sequence[int], inputs: Inputs, labels: Shaped[Tensor, " batch"]) -> None:
         self.calls += 1
-        forward = teacher_pass(self._teacher, inputs, labels, needs_graph=self._objective is not None)
+        needs = self._objective.needs if self._objective is not None else NOTHING
+        forward = teacher_pass(self._teacher, inputs, labels, needs_graph=self._objective is not None, needs=needs)
         found = {
             _LOGITS: forward.logits.detach(),
             **(self._objective.targets(forward) if self._objective is not None else {}),
@@ -120,7 +123,7 @@ class TeacherCache:
                 continue  # what was computed first stays: in another batch it is rounded otherwise
             self._unsaved.append(self._digests[row])
             self._numbers[self._digests[row]] = {
-                name: (values[index, : self._lengths[row]] if name in self._by_token else values[index]).clone()
+                name: _unpadded(values[index], self._lengths[row], self._token_axes.get(name, ()))
                 for name, values in numbers.items()
             }
 
@@ -144,19 +147,37 @@ def teacher_logits(
 
 
 def teacher_pass(
-    teacher: LoadedModel, inputs: Inputs, labels: Shaped[Tensor, " batch"], *, needs_graph: bool
+    teacher: LoadedModel,
+    inputs: Inputs,
+    labels: Shaped[Tensor, " batch"],
+    *,
+    needs_graph: bool,
+    needs: frozenset[str] = NOTHING,
 ) -> ForwardPass:
-    """Run the teacher on a batch; with `needs_graph`, E and logits can be differentiated (weights never)."""
+    """Run the teacher on a batch; with `needs_graph`, E and logits can be differentiated (weights never).
+
+    `needs`: what the pass keeps for the objective.
+    """
     with torch.set_grad_enabled(needs_graph):
         embeddings = embed(teacher.network, inputs).detach().requires_grad_(needs_graph)
-        return forward_pass(teacher.network, embeddings, inputs, labels, teacher.mask_id)
+        return forward_pass(teacher.network, embeddings, inputs, labels, teacher.mask_id, needs=needs)
 
 
-def _padded(parts: Sequence[Tensor], tokens: int) -> Tensor:
-    """Stack what is as long as its text, 0 behind it up to so many tokens."""
-    whole = parts[0].new_zeros(len(parts), tokens, *parts[0].shape[1:])
+def _unpadded(values: Tensor, length: int, axes: tuple[int, ...]) -> Tensor:
+    """Return one example's values with its token axes cut to the length of its text, in memory of their own."""
+    for axis in axes:
+        values = values.narrow(axis, 0, length)
+    return values.clone(memory_format=torch.contiguous_format)
+
+
+def _padded(parts: Sequence[Tensor], tokens: int, axes: tuple[int, ...]) -> Tensor:
+    """Stack the values of examples, with zeros up to so many tokens along each token axis."""
+    if not axes:
+        return torch.stack(list(parts))
+    shape = [tokens if axis in axes else size for axis, size in enumerate(parts[0].shape)]
+    whole = parts[0].new_zeros(len(parts), *shape)
     for row, part in zip(whole, parts, strict=True):
-        row[: len(part)] = part
+        row[tuple(slice(size) for size in part.shape)] = part
     return whole
 
 

@@ -8,6 +8,7 @@ loaded: memory is taken for what is being used.
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import shutil
 import time
@@ -26,15 +27,18 @@ from distill_core.training.state import tensors_sha256
 Numbers = Mapping[str, Tensor]  # of one example, by name; no batch axis, no padding
 STALE_SECONDS = 3600.0  # nobody writes one file for so long
 LIMIT_BYTES = 2 * 1024**3  # of all teachers together; the least recently used leave first
-_EXAMPLES, _LENGTHS = "examples", "lengths"  # names of a file's own tensors; no method calls its numbers so
+_EXAMPLES, _LENGTHS, _SHAPE = "examples", "lengths", "shape/"  # a file's own tensors; no target has such a name
 
 
 class TeacherStore:
-    """The numbers of one teacher under one method. `key`: names both; `by_token`: numbers as long as their text."""
+    """The numbers of one teacher under one method.
 
-    def __init__(self, key: str, by_token: frozenset[str]) -> None:
+    `key` names both. `token_axes`: the axes of an example's numbers that are as long as its text, by name.
+    """
+
+    def __init__(self, key: str, token_axes: Mapping[str, tuple[int, ...]]) -> None:
         self._folder = home() / "teacher" / hashlib.sha256(f"4 {key}".encode()).hexdigest()
-        self._by_token = by_token
+        self._token_axes = token_axes
 
     def read(self) -> dict[bytes, Numbers]:
         """Return the numbers of all examples that are kept, by digest; a damaged file is deleted."""
@@ -62,7 +66,13 @@ class TeacherStore:
         }
         for name in next(iter(numbers.values())):
             parts = [one[name] for one in numbers.values()]
-            content[name] = torch.cat(parts) if name in self._by_token else torch.stack(parts)
+            if self._first_axis_only(name):
+                content[name] = torch.cat(parts)
+            elif name in self._token_axes:  # examples of several shapes: one after another, and their shapes beside
+                content[name] = torch.cat([part.flatten() for part in parts])
+                content[_SHAPE + name] = torch.tensor([part.shape for part in parts])
+            else:
+                content[name] = torch.stack(parts)
         file = self._folder / f"{time.time_ns():020}-{os.getpid()}.safetensors"
         part = file.with_suffix(".part")
         try:
@@ -86,7 +96,22 @@ class TeacherStore:
             file.unlink(missing_ok=True)
 
     def _length(self, numbers: Numbers) -> int:
-        return max((len(values) for name, values in numbers.items() if name in self._by_token), default=0)
+        lengths = (len(values) for name, values in numbers.items() if self._first_axis_only(name))
+        return max(lengths, default=0)
+
+    def _first_axis_only(self, name: str) -> bool:
+        return self._token_axes.get(name) == (0,)
+
+    def _split(self, name: str, content: Mapping[str, Tensor], lengths: list[int]) -> list[Tensor]:
+        """Return the values of each example in a file."""
+        values = content[name]
+        if self._first_axis_only(name):
+            return list(torch.split(values, lengths))
+        if name not in self._token_axes:
+            return list(values)
+        shapes = content[_SHAPE + name].tolist()
+        parts = torch.split(values, [math.prod(shape) for shape in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _numbers(self, file: Path) -> dict[bytes, Numbers]:
         """Return a file's numbers by example; ValueError when they are not those that were written."""
@@ -98,7 +123,8 @@ class TeacherStore:
             raise ValueError("not finite")
         examples = [bytes(row) for row in content.pop(_EXAMPLES).tolist()]
         lengths = content.pop(_LENGTHS).tolist()
-        parts = {name: all_.split(lengths) if name in self._by_token else all_ for name, all_ in content.items()}
+        names = [name for name in content if not name.startswith(_SHAPE)]
+        parts = {name: self._split(name, content, lengths) for name in names}
         return {example: {name: part[at] for name, part in parts.items()} for at, example in enumerate(examples)}
 
 

@@ -22,6 +22,7 @@ from distill_core.models.encoder import embed
 from distill_core.models.micro_batches import halve, run_within_memory, split_rows
 from distill_core.models.tokenization import Encoded, Inputs, collate, length_batches
 from distill_core.objectives import ForwardPass, Loss, Part, Terms, forward_pass
+from distill_core.objectives.base import NOTHING
 from distill_core.objectives.kd import label_loss
 from distill_core.runs import metric_names
 from distill_core.runs.early_stopping import Stopping
@@ -241,7 +242,9 @@ class TrainingLoss:
         return inputs, self.train.labels[list(rows)].to(device)
 
     def _forward(self, inputs: Inputs, labels: Tensor) -> ForwardPass:
-        return student_pass(self.student, inputs, labels, self.train.mask_id, self.mixed)
+        objective = self.loss.objective if self.loss is not None else None
+        needs = objective.needs if objective is not None else NOTHING
+        return student_pass(self.student, inputs, labels, self.train.mask_id, self.mixed, needs)
 
 
 class _Update:
@@ -353,12 +356,13 @@ def student_pass(
     labels: Shaped[Tensor, " batch"],
     mask_id: int | None = None,
     mixed: bool = False,
+    needs: frozenset[str] = NOTHING,
 ) -> ForwardPass:
     """Run the student on a batch, keeping the graph from E on (and before E, where embeddings are trained)."""
     embeddings = embed(student, inputs)
     if not embeddings.requires_grad:
         embeddings.requires_grad_()
-    return forward_pass(student, embeddings, inputs, labels, mask_id, mixed)
+    return forward_pass(student, embeddings, inputs, labels, mask_id, mixed, needs)
 
 
 def _endless_batches(train: TrainingSet, batch_size: int, order: torch.Generator) -> Iterator[list[int]]:

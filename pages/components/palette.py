@@ -9,32 +9,19 @@ the theme; none of them is orange or blue.
 from dataclasses import dataclass
 from itertools import pairwise
 
+from distill_core.config.methods import all_terms
 from distill_core.runs.metric_names import color_key
 
 TEACHER = "#6f7785"
 STUDENTS = ("#0f9488", "#b0508f", "#a8841c")
 FOR, AGAINST = "#3f83bf", "#cf7530"  # the signed scale's ends where only one shade fits
 
-TERMS = {
-    "loss": TEACHER,
-    "ce": STUDENTS[0],
-    "kd": STUDENTS[1],
-    "ad_kd": STUDENTS[2],
-    "gkd": "#7d6bb8",
-    "gkd_cls": "#5b8f3a",
-    "pkd": "#c24848",
-    "egkd_gradient": "#9a6a2a",
-    "egkd_perturbation": "#8a4fd8",
-    "egkd_feature_selection": "#c04fc8",
-}
-
-METRICS = {  # by the colour keys of `metric_names`
+METRICS = {  # by the colour keys of `metric_names`; a term of the loss has its colour in the spec of its method
     "neutral": TEACHER,
     "first": STUDENTS[0],
     "second": STUDENTS[1],
     "third": STUDENTS[2],
     "green": "#5b8f3a",
-    **TERMS,
 }
 
 RUNS = (*STUDENTS, "#4a79cf", "#c9482f", "#8d5fd3", "#4f9431", "#8a8078")  # laid over each other, of nothing else
@@ -64,7 +51,9 @@ def model_color(position: int) -> str:
 
 def metric_color(name: str) -> str:
     """Return the colour of a measured number, the same for a term raw and weighted; neutral for an unknown name."""
-    return METRICS.get(color_key(name), TEACHER)
+    key = color_key(name)
+    terms = all_terms()
+    return terms[key].color if key in terms else METRICS.get(key, TEACHER)
 
 
 def shade(value: float) -> Shade:

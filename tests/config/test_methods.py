@@ -1,16 +1,17 @@
 """What is said of the methods follows what a run sets."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distill_core.config.methods import DISTILLATION_METHODS, as_set, terms_of
-from distill_core.config.run_config import RunConfig
+from distill_core.config.methods import DISTILLATION_METHODS, describe_settings, methods_table, terms_of
+from distill_core.config.run_config import FIELDS, RunConfig
 
 
 def said(method: str, classes: int = 2, **settings: Any) -> str:
-    return as_set(method, asdict(RunConfig(method=method, **settings)), classes)
+    return describe_settings(method, asdict(RunConfig(method=method, **settings)), classes)
 
 
 def test_ad_kd_says_what_it_will_train() -> None:
@@ -26,8 +27,20 @@ def test_only_what_a_method_leaves_open_is_said() -> None:
     assert said("kd") == said("gkd") == said("egkd_gradient") == ""
     assert "evenly spaced" in said("pkd")
     assert "its last ones" in said("gkd_cls", matching="last")
-    assert "2 of the 2 sets" in said("egkd_perturbation", erasures=2, erasures_each_step=5)
+    assert "uses 2 of the 2 sets" in said("egkd_perturbation", erasures=2, erasures_each_step=5)
     assert "30 % of a text" in said("egkd_feature_selection", rationale_share=0.3)
+
+
+def test_the_table_of_the_documentation_is_that_of_the_specs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods" / "README.md").read_text(encoding="utf-8")
+    assert methods_table() in page
+
+
+def test_every_setting_that_a_method_names_is_a_setting_of_a_run() -> None:
+    for method in DISTILLATION_METHODS.values():
+        settings = {*method.settings, *(setting for _, setting in method.arguments)}
+        assert settings <= set(FIELDS)
+        assert method.cost_setting in ("", *method.settings)
 
 
 @pytest.mark.parametrize("scores", [False, True])

@@ -271,8 +271,8 @@ def test_every_method_teaches_every_family(name: str, method: str) -> None:
     inputs, labels = family_inputs(teacher), torch.zeros(len(family_rows(teacher)), dtype=torch.long)
     found = make_objective(RunConfig(method=method), 2, 3)
     assert found is not None
-    targets = found.targets(student_pass(teacher.network, inputs, labels, teacher.mask_id))
-    forward = student_pass(student, inputs, labels, teacher.mask_id)
+    targets = found.targets(student_pass(teacher.network, inputs, labels, teacher.mask_id, needs=found.needs))
+    forward = student_pass(student, inputs, labels, teacher.mask_id, needs=found.needs)
     terms = found.losses(forward, targets, torch.Generator().manual_seed(0), found.counts(targets))
     assert all(term > 0 for term in terms.values())
     sum(terms.values()).backward()

@@ -11,6 +11,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
 from distill_core.objectives import Loss, Part, make_loss
+from distill_core.objectives.base import NOTHING
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import MASK, gradients_of
 from tests.support.tiny import random_inputs, tiny_network
@@ -18,13 +19,17 @@ from tests.support.tiny import random_inputs, tiny_network
 
 def summed(loss: Loss, student: nn.Module, teacher: nn.Module, parts: list[tuple[Inputs, Tensor]]) -> Tensor:
     """Return the weighted sum of all terms of a batch that is computed in these parts."""
-    known = [student_pass(teacher, *part, MASK) for part in parts]
+    needs = NOTHING if loss.objective is None else loss.objective.needs
+    known = [student_pass(teacher, *part, MASK, needs=needs) for part in parts]
     batch_targets = [{} if loss.objective is None else loss.objective.targets(one) for one in known]
     examples, counts = sum(len(labels) for _, labels in parts), loss.counts(batch_targets)
     total = torch.zeros((), dtype=torch.float64)
     for index, (part, one, targets) in enumerate(zip(parts, known, batch_targets, strict=True)):
         terms = loss.terms(
-            student_pass(student, *part, MASK), one.logits.detach(), targets, Part(1, 1, examples, counts, index)
+            student_pass(student, *part, MASK, needs=needs),
+            one.logits.detach(),
+            targets,
+            Part(1, 1, examples, counts, index),
         )
         total = total + sum(raw * weight for raw, weight in terms.values())
     return total

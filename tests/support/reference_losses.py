@@ -49,8 +49,8 @@ def losses_and_gradients(
     method: Objective, student: nn.Module, teacher: nn.Module, inputs: Inputs, labels: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """Return the library's terms by name, and the gradient of each by parameter."""
-    targets = method.targets(student_pass(teacher, inputs, labels, MASK))
-    forward: ForwardPass = student_pass(student, inputs, labels, MASK)
+    targets = method.targets(student_pass(teacher, inputs, labels, MASK, needs=method.needs))
+    forward: ForwardPass = student_pass(student, inputs, labels, MASK, needs=method.needs)
     terms = method.losses(forward, targets, torch.Generator().manual_seed(DRAWN), method.counts(targets))
     return terms, {name: gradients_of(term, student) for name, term in terms.items()}
 

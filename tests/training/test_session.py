@@ -214,7 +214,7 @@ def test_a_teacher_without_a_mask_is_refused_before_anything_is_computed(tmp_pat
         next(events)
 
 
-@pytest.mark.parametrize("method", [name for name, info in DISTILLATION_METHODS.items() if info.compares_embeddings])
+@pytest.mark.parametrize("method", [name for name, info in DISTILLATION_METHODS.items() if info.same_embedding_width])
 def test_embeddings_of_other_widths_are_refused_by_name(tmp_path: Path, method: str) -> None:
     narrow = tiny_folder(tmp_path / "narrow", layers=layers(method), width=8)
     with pytest.raises(ModelError, match=r"compares gradients at the embeddings; those of .* are 8 wide"):

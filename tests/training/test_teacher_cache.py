@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from distill_core.errors import RunError
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode
-from distill_core.objectives import AdKd, ForwardPass, GkdCls, Objective
+from distill_core.objectives import AdKd, ForwardPass, GkdCls, MiniLm, Objective
 from distill_core.training import teacher_cache, teacher_store
 from distill_core.training.state import tensors_sha256
 from distill_core.training.teacher_cache import TeacherCache
@@ -42,9 +43,9 @@ def test_what_an_example_is_computed_with_has_one_shape(
     labels, seen = torch.tensor([1, 0, 0, 0]), []
     compute = teacher_cache.teacher_pass
 
-    def watched(model: LoadedModel, inputs: Inputs, *rest: torch.Tensor, needs_graph: bool) -> ForwardPass:
+    def watched(model: LoadedModel, inputs: Inputs, *rest: torch.Tensor, **options: Any) -> ForwardPass:
         seen.append(tuple(inputs.input_ids.shape))
-        return compute(model, inputs, *rest, needs_graph=needs_graph)
+        return compute(model, inputs, *rest, **options)
 
     monkeypatch.setattr(teacher_cache, "teacher_pass", watched)
     cache = TeacherCache(teacher, AdKd(), rows, labels)
@@ -53,7 +54,7 @@ def test_what_an_example_is_computed_with_has_one_shape(
     assert seen == ([short, longer] if 3 in batch else [short])
 
 
-@pytest.mark.parametrize("method", [AdKd(), GkdCls(((1, 1),))], ids=lambda method: method.key)
+@pytest.mark.parametrize("method", [AdKd(), GkdCls(((1, 1),)), MiniLm()], ids=lambda method: method.key)
 def test_the_same_question_is_answered_from_disk(teacher: LoadedModel, method: Objective) -> None:
     first = filled(teacher, method)
     again = TeacherCache(teacher, method, ROWS, LABELS)

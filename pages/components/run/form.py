@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.catalog.catalog import find_model, list_models
 from distill_core.catalog.compatibility import find_teacher
+from distill_core.config.method_spec import WARM_UP
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.recipes import GLUE_SIZES, WIDTH, Recipe, changes_in_words, recipes_for
 from distill_core.config.run_config import FIELDS, RunConfig
@@ -28,16 +29,14 @@ from pages.components.run.loss_formula import draw_loss
 from pages.components.run.markup import estimate_basis, time_estimate
 from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, unread
 
-WEIGHING = ("alpha", "temperature", "method_weight", "pkd_weight")
-MORE = (
+COMMON_ROWS = (  # of the folded settings that every method reads, or that weigh what a method adds
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
     ("monitor", "early_stopping_patience", "max_minutes", "keep"),
     ("micro_batch", "precision"),
-    ("method_delay", "method_ramp", "method_every"),
-    ("matching", "erasures", "erasures_each_step", "rationale_share"),
-    ("attribution_steps", "top_k", "map_norm", "map_distance"),
+    WARM_UP,
 )
+IN_A_ROW = 4
 RECIPE = "distill.recipe"
 STEPS = {"steps": 50, "train_examples": 100, "batch_size": 8, "alpha": 0.1, "temperature": 0.5}
 FORMATS = {
@@ -102,7 +101,9 @@ def draw_more_settings() -> None:
     with st.expander("More settings", icon=":material/tune:"):
         devices = {"auto": f"Automatic ({device_title(kind_of(usable_devices()[0]))})"}
         titles = CHOICES | {"device": devices | {name: device_title(name) for name in usable_devices()}}
-        rows = [[name for name in row if not _unread(name)] for row in MORE]
+        own = DISTILLATION_METHODS[st.session_state[key("method")]].own_settings
+        own_rows = [own[at : at + IN_A_ROW] for at in range(0, len(own), IN_A_ROW)]
+        rows = [[name for name in row if not _unread(name)] for row in (*COMMON_ROWS, *own_rows)]
         for names in filter(None, rows):
             for name, column in zip(names, st.columns(len(names), gap="small"), strict=True):
                 with column:
@@ -123,12 +124,12 @@ def draw_method() -> None:
     _recipe()
     method = DISTILLATION_METHODS[st.session_state[key("method")]]
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
-    _numbers(*WEIGHING[:2])
-    _numbers(*(name for name in WEIGHING[2:] if not _unread(name)))
+    _numbers("alpha", "temperature")
+    _numbers(*method.weights)
     if method.compared_weight is not None and method.compared_weight < 1:
         st.caption(
-            f"Method weight: try {method.compared_weight:g}. At 1, measured on SST-2, what the method adds can "
-            "outweigh labels and answers; the run’s page shows each term’s share of the gradient."
+            f"Try a method weight of {method.compared_weight:g}. At 1 the method’s terms can outweigh labels and "
+            "answers (measured on SST-2). The run’s page shows each term’s share of the gradient."
         )
 
 

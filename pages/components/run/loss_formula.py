@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import streamlit as st
 
-from distill_core.config.methods import DISTILLATION_METHODS, Term, as_set, terms_of
+from distill_core.config.method_spec import Term
+from distill_core.config.methods import DISTILLATION_METHODS, describe_settings, terms_of
 from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.paths import APP
@@ -35,7 +36,7 @@ def _terms(config: RunConfig, terms: Sequence[Term], names: Mapping[str, str]) -
         for term in terms:
             st.latex(rf"\begin{{aligned}} {names[term.name]} &= {term.formula} \end{{aligned}}")
             st.caption(term.words)
-        words = as_set(config.method, asdict(config), get_task(config.task).classes)
+        words = describe_settings(config.method, asdict(config), get_task(config.task).classes)
         if words:
             st.caption(words)
 

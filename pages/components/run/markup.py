@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from distill_core.config.methods import DISTILLATION_METHODS
-from distill_core.config.run_config import RunConfig
+from distill_core.config.run_config import PROBE_EXAMPLES, RunConfig
 from distill_core.data.tasks import TASKS, Task
 from distill_core.devices import device_title
 from distill_core.runs.diagnostics import IDLE, Points, Series
@@ -34,7 +34,7 @@ from distill_core.runs.metric_names import (
     metric_title,
 )
 from distill_core.runs.run import Run
-from distill_core.runs.verdict import PROBE_EXAMPLES, Verdict
+from distill_core.runs.verdict import Verdict
 from pages.components.formatting import (
     MISSING,
     format_approximate_duration,

@@ -1,7 +1,7 @@
 """A run's settings in words: as the form offers them, and as a run's page says what was used."""
 
 from distill_core.catalog.catalog import find_model
-from distill_core.config.methods import DISTILLATION_METHODS, readers
+from distill_core.config.methods import DISTILLATION_METHODS, methods_reading
 from distill_core.config.run_config import FIELDS, MONITORS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.devices import device_title, kind_of
@@ -32,6 +32,8 @@ EMPTY = {  # what a setting that was left empty means
     "train_examples": "All",
     "micro_batch": "What memory allows",
     "top_k": "All",
+    "relation_heads": "Up to 12",
+    "relation_layer": "Last, or 7/8 of a deep teacher",
     "early_stopping_patience": "Never",
     "max_minutes": "Any",
 }
@@ -39,8 +41,8 @@ EMPTY = {  # what a setting that was left empty means
 
 def unread(name: str, method: str) -> bool:
     """Tell whether a setting is one of those that only some methods read, and this one does not."""
-    own = readers(name)
-    return bool(own) and method not in own
+    methods = methods_reading(name)
+    return bool(methods) and method not in methods
 
 
 def used_settings(run: Run) -> dict[str, str]:

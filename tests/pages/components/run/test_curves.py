@@ -8,7 +8,7 @@ import pytest
 from distill_core.runs.lifecycle import RunState
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
-from pages.components.palette import TERMS
+from pages.components.palette import metric_color
 from pages.components.run import curves
 from tests.support.stored_runs import active_run
 
@@ -28,7 +28,7 @@ def test_the_charts_are_made_of_the_terms_the_metric_and_the_agreement(run: Run)
 
 def test_a_term_has_its_colour_raw_and_weighted(run: Run) -> None:
     raw, weighted = (curves._curve_lines(run, [name])[0] for name in ("kd", "weighted/kd"))
-    assert raw.color == weighted.color == TERMS["kd"]
+    assert raw.color == weighted.color == metric_color("kd")
     assert raw.title == weighted.title
     assert raw.batch == 8
     assert not weighted.heavy

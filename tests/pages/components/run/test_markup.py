@@ -10,8 +10,8 @@ from distill_core.runs.diagnostics import Series
 from distill_core.runs.duration_estimate import DurationEstimate
 from distill_core.runs.events import DataUsed
 from distill_core.runs.store import Store
-from distill_core.runs.verdict import PROBE_EXAMPLES, judge
-from distill_core.training import session, trainer
+from distill_core.runs.verdict import judge
+from distill_core.training import trainer
 from pages.components.formatting import format_approximate_duration, format_duration, format_duration_range
 from pages.components.run import markup
 from tests.support.stored_runs import active_run
@@ -77,7 +77,6 @@ def test_the_probe_sentences_are_said_to_be_validation_examples(there: int, prob
     }
     words = verdict("sst2", series, [DataUsed("validation", "Films", there, "b")])
     assert f"on 75 % of the probe sentences, {probes} of the validation examples (before: 50 %)." in words
-    assert session.PROBE_EXAMPLES == PROBE_EXAMPLES
     assert "every ten steps" in markup.SHARE_NOTE
     assert trainer.SHARES_EVERY == 10
 
