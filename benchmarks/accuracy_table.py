@@ -1,8 +1,8 @@
-"""Every bundled model on its task's whole validation set, beside one answer for all, as a Markdown table.
+"""The metric of every bundled model on its task's whole validation set, beside the majority-class baseline.
 
     python -m benchmarks.accuracy_table --glue FOLDER [--only cola,rte]     (about 20 minutes on one CPU core)
 
-Each number is the one that `python -m distill_core evaluate --task T --model ID --source FOLDER --json` prints.
+Each number equals what `python -m distill_core evaluate --task T --model ID --source FOLDER --json` prints.
 """
 
 from typing import Annotated
@@ -21,7 +21,7 @@ WORDS = {"f1": "F1", "matthews_correlation": "Matthews correlation", "pearson": 
 
 
 def row(task_name: str, split: str, glue: str) -> str:
-    """Measure a task's models on a split and return them as a row of the table; a dash for one that is not bundled."""
+    """Measure a task's models on a split and return a row of the table, with a dash for a model that is not bundled."""
     task, data = TASKS[task_name], load_split(task_name, split, glue)
     trained_on = len(load_split(task_name, "train", glue).examples)
     names = [f"{task_name}-{kind}" for kind in KINDS]
@@ -29,7 +29,7 @@ def row(task_name: str, split: str, glue: str) -> str:
     columns.append(constant_metrics(task, gold_labels(data)))
     where = task.short_title + (f" {split.removeprefix('validation_')}" if split != "validation" else "")
     metrics = " / ".join(WORDS.get(name, name) for name in task.metrics)
-    cells = [" / ".join(f"{found[name]:.3f}" for name in task.metrics) if found else "–" for found in columns]
+    cells = [" / ".join(f"{values[name]:.3f}" for name in task.metrics) if values else "–" for values in columns]
     return f"| {where} | {trained_on:,} | {len(data.examples):,} | {metrics} | {' | '.join(cells)} |"
 
 
@@ -39,7 +39,7 @@ def main(
 ) -> None:
     """Print the table, row by row."""
     bundled = {model.task for model in bundled_models().values()}
-    print("| task | trained on | validated on | metric | teacher | KD | AD-KD | one answer for all |")
+    print("| task | trained on | validated on | metric | teacher | KD | AD-KD | baseline |")
     print("|---|---|---|---|---|---|---|---|")
     for name, task in TASKS.items():
         if name in (only.split(",") if only else bundled):

@@ -1,9 +1,9 @@
-"""How far the two bundled students agree with their teacher, over the SST-2 validation sentences.
+"""The agreement of the two bundled students with their teacher, over the SST-2 validation sentences.
 
     python -m benchmarks.bundled_agreement --glue FOLDER [--limit 872] [--method integrated_gradients]
 
-Mean and bootstrap 95 % interval of every agreement measure, for the class the teacher predicts, over the
-content tokens; one column a student, the same sentences for both.
+Prints mean and bootstrap 95 % interval of every agreement measure for the class that the teacher predicts, over the
+tokens that are not special; one column a student, the same sentences for both.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ BATCH = 16
 
 
 def batches(rows: list[Encoded]) -> Iterator[list[int]]:
-    """Deal row numbers into batches of similar length."""
+    """Yield the row numbers in batches of similar length."""
     order = sorted(range(len(rows)), key=lambda row: len(rows[row].ids))
     for start in range(0, len(order), BATCH):
         yield order[start : start + BATCH]
@@ -37,23 +37,23 @@ def batches(rows: list[Encoded]) -> Iterator[list[int]]:
 
 def compare(teacher: LoadedModel, student: LoadedModel, rows: list[Encoded], method: str) -> list[dict[str, Value]]:
     """Return every agreement measure of each row."""
-    found = []
+    measured = []
     inputs = collate(rows, teacher.pad_id)
     with torch.no_grad():
-        answers = [logits(model.network, inputs) for model in (teacher, student)]
-    target, words = answers[0].argmax(dim=1), word_numbers(rows)
+        outputs = [logits(model.network, inputs) for model in (teacher, student)]
+    target, words = outputs[0].argmax(dim=1), word_numbers(rows)
     maps = [attribute(method, model, inputs, target, words=words).scores for model in (teacher, student)]
     for row, keep in enumerate(inputs.mask & ~inputs.special):
         values = compare_maps(maps[0][row][keep], maps[1][row][keep], signed=ATTRIBUTION_METHODS[method].signed)
-        values["label_loyalty"] = label_loyalty(answers[0][row], answers[1][row])
-        shares = [torch.softmax(answer[row], dim=-1) for answer in answers]
-        values["probability_loyalty"] = probability_loyalty(*shares)
-        found.append(values)
-    return found
+        values["label_loyalty"] = label_loyalty(outputs[0][row], outputs[1][row])
+        probabilities = [torch.softmax(output[row], dim=-1) for output in outputs]
+        values["probability_loyalty"] = probability_loyalty(*probabilities)
+        measured.append(values)
+    return measured
 
 
-def shown(values: list[Value]) -> str:
-    """Return mean, interval and the count of undefined values in a few characters."""
+def summary_text(values: list[Value]) -> str:
+    """Return mean, interval and the number of undefined values."""
     summary = summarise(values)
     if summary.mean is None or summary.low is None or summary.high is None:
         return f"undefined ({summary.undefined})"
@@ -81,7 +81,7 @@ def main(
         for name in values[0]:
             column = [one[name] for one in values]
             if not all(isinstance(value, Undefined) for value in column):
-                columns.setdefault(name, []).append(shown(column))
+                columns.setdefault(name, []).append(summary_text(column))
     for name, cells in columns.items():
         table.add_row(name, *cells)
     Console().print(table, f"{sum(gold)} of {len(gold)} sentences are positive")

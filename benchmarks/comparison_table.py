@@ -1,10 +1,10 @@
-"""What `compare --json` measured, as Markdown tables for the docs: what each method reached, and its difference to KD.
+"""Markdown tables of what `compare --json` measured: the numbers of each method and its differences to plain KD.
 
     python -m benchmarks.comparison_table FILE.json ...
 
-Documents of one task are put together: methods and seeds may be compared by several commands. A difference whose
-95 % interval leaves out 0 is set in bold. How long a step takes depends on what else the machine does, and is left out:
-`benchmarks.method_steps` measures that.
+Documents of one task are combined, so methods and seeds can be compared by several commands. A difference whose 95 %
+interval excludes 0 is bold. The time of a step is left out, since it depends on what else the machine does:
+`benchmarks.method_steps` measures it.
 """
 
 import json
@@ -18,10 +18,10 @@ from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.method_comparison import WORDS, Difference, Outcome, Row, Spread, summarise
 
 LEFT_OUT = ("step_seconds",)
-OF_ONE_COMMAND = ("method_weight", "seed")  # settings in which commands of one comparison may differ
+MAY_DIFFER = ("method_weight", "seed")  # settings in which the documents of one comparison may differ
 
 
-def main(files: Annotated[list[Path], typer.Argument(help="documents that `compare --json` printed")]) -> None:
+def main(files: Annotated[list[Path], typer.Argument(help="documents printed by `compare --json`")]) -> None:
     """Print the tables of each task."""
     documents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     for task in dict.fromkeys(document["config"]["task"] for document in documents):
@@ -30,18 +30,20 @@ def main(files: Annotated[list[Path], typer.Argument(help="documents that `compa
 
 
 def tables(documents: list[dict[str, Any]]) -> list[str]:
-    """Return the lines of the tables of one task; ValueError where documents are of other settings."""
+    """Return the lines of the tables of one task; ValueError for documents with different settings."""
     settings = [
-        {name: value for name, value in document["config"].items() if name not in OF_ONE_COMMAND}
+        {name: value for name, value in document["config"].items() if name not in MAY_DIFFER}
         | {"examples": document["examples"]}
         for document in documents
     ]
     if any(other != settings[0] for other in settings):
-        raise ValueError("The documents are of different settings; they cannot be put together.")
-    weights = [pair for document in documents for pair in document.get("weights", {}).items()]  # earlier ones say none
+        raise ValueError("The documents have different settings; combine only documents of one comparison.")
+    weights = [
+        pair for document in documents for pair in document.get("weights", {}).items()
+    ]  # earlier versions wrote none
     outcomes = [_outcome(run) for document in documents for run in document["runs"]]
     if len(set(weights)) > len(dict(weights)) or len({(run.method, run.seed) for run in outcomes}) < len(outcomes):
-        raise ValueError("The documents have one method at two weights, or a run twice; they cannot be put together.")
+        raise ValueError("The documents have a method with two weights, or a run twice; give each run once.")
     order = list(DISTILLATION_METHODS)
     rows = sorted(summarise(outcomes), key=lambda row: order.index(row.method))
     names = [name for name in rows[0].numbers if name not in LEFT_OUT]

@@ -1,9 +1,9 @@
-"""How long a visitor waits: integrated gradients of one sentence through a teacher and two students, then again.
+"""The latency of an explanation: integrated gradients of one sentence through a teacher and two students, then again.
 
     python -m benchmarks.explain_latency [--tokens 25] [--repeats 5] [--threads 2]
 
-Models are open already, as in the running app; each repeat takes another sentence of `tokens` tokens (special
-ones included) with an empty cache, then looks at it a second time with the models' sources closed.
+The models are already open, as in the running app. Each repeat explains another sentence of `tokens` tokens (special
+tokens included) with an empty cache, then once more from the cache; opening a model is then an error.
 """
 
 import statistics
@@ -30,7 +30,7 @@ from distill_core.models.tokenization import encode
 
 
 def texts_of(model: LoadedModel, tokens: int, count: int, glue: str) -> list[str]:
-    """Return texts of exactly `tokens` tokens: sentences of the data set, strung together and cut."""
+    """Return texts of exactly `tokens` tokens: sentences of the data set, concatenated and cut."""
     words = " ".join(example.text for example in load_split("sst2", "validation", glue).examples).split()
     texts: list[str] = []
     at = 0
@@ -46,7 +46,7 @@ def texts_of(model: LoadedModel, tokens: int, count: int, glue: str) -> list[str
 
 
 def timed(text: str, models: Sequence[LazyModel], baseline: str, cache: ExplanationCache) -> tuple[float, Explanation]:
-    """Return the seconds that explaining took, and the explanation."""
+    """Explain a text; return the seconds it took and the explanation."""
     began = time.perf_counter()
     teacher, *students = (model.id for model in models)
     request = ExplanationRequest(task="sst2", text=text, teacher=teacher, students=tuple(students), baseline=baseline)
@@ -55,8 +55,8 @@ def timed(text: str, models: Sequence[LazyModel], baseline: str, cache: Explanat
 
 
 def refuse() -> NoReturn:
-    """Stand in for opening a model where none may be opened."""
-    raise AssertionError("the second look opened a model")
+    """Raise instead of opening a model."""
+    raise AssertionError("the cached explanation opened a model")
 
 
 def main(
@@ -67,14 +67,14 @@ def main(
     repeats: Annotated[int, typer.Option(help="sentences")] = 5,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
 ) -> None:
-    """Measure and print first and second looks for each baseline."""
+    """Measure and print the first and the cached explanation for each baseline."""
     torch.set_num_threads(threads)
     ids = [teacher, *(student or ["bundled/sst2-kd", "bundled/sst2-ad-kd"])]
     opened = [as_lazy_model(open_model(model)) for model in ids]
     closed = [LazyModel(source.id, source.fingerprint, refuse) for source in opened]
     texts = texts_of(opened[0].load(), tokens, repeats + 1, glue)
     rows = []
-    table = Table("baseline", "first look, s: median", "largest", "second look, s", "nodes", "largest gap", "converged")
+    table = Table("baseline", "first time, s: median", "maximum", "cached, s", "nodes", "maximum gap", "converged")
     for baseline in ("zero", "pad", "mask"):
         with tempfile.TemporaryDirectory() as folder:
             cache = ExplanationCache(Path(folder) / "cache.sqlite")
@@ -85,7 +85,7 @@ def main(
         median = statistics.median(took for took, _ in firsts)
         converged = sum(one.converged is True for one in maps)
         what = f"integrated gradients to ≤ 1 % gap, {len(ids)} models, {tokens} tokens, {baseline} baseline"
-        rows.append(f"| {what}: first look, second look (no model called) | {median:.2f} s, {max(seconds):.3f} s |")
+        rows.append(f"| {what}: first time, cached (no model is run) | {median:.2f} s, {max(seconds):.3f} s |")
         table.add_row(
             baseline,
             f"{median:.2f}",

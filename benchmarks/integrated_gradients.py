@@ -1,10 +1,10 @@
-"""Integrated gradients over a data set: this project's adaptive, batched engine beside a Captum loop, in one run.
+"""Integrated gradients over a data set: the throughput of our adaptive, batched implementation and of a Captum loop.
 
     python -m benchmarks.integrated_gradients --glue FOLDER [--limit 872] [--baseline pad] [--threads 2]
 
-Captum runs as its documentation shows: one sentence at a time, defaults (50 Gauss-Legendre nodes). The two
-take turns on batches of the same sentences, so that a busy machine slows both. Gaps are computed here for
-both alike, from their scores and two plain forward passes, relative to the attributed mass.
+Captum runs as its documentation shows: one sentence at a time with its defaults (50 Gauss-Legendre nodes). Both run in
+turn on the same batches, so that a busy machine slows both. The completeness gaps of both are computed here, from their
+scores and two forward passes, relative to the attributed mass.
 """
 
 import time
@@ -32,7 +32,7 @@ CAPTUM_NODES = 50  # its default
 
 
 def captum_scores(model: LoadedModel, inputs: Inputs, target: Tensor, baseline: str) -> Tensor:
-    """Return Captum's token scores of one sentence, (1, T), everything but the class left at its defaults."""
+    """Return Captum's token scores of one sentence, (1, T), with its defaults except for the target class."""
     network, special = model.network, inputs.special
     if baseline == "zero":  # not expressible as token ids: from the embedding block's output
         engine = CaptumIntegratedGradients(
@@ -69,7 +69,7 @@ def relative_gap(scores: Tensor, difference: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Measured:
-    """One engine on one batch: its seconds, the relative gaps of its maps, and the nodes it spent on each."""
+    """One implementation on one batch: its seconds, the relative gaps of its maps, and the nodes used for each."""
 
     seconds: float
     gaps: Tensor
@@ -79,7 +79,7 @@ class Measured:
 def compare(
     model: LoadedModel, rows: list[Encoded], baseline: str, method: IntegratedGradients
 ) -> tuple[Measured, Measured]:
-    """Run our engine, then Captum's loop, on one batch of sentences."""
+    """Run our implementation, then the Captum loop, on one batch of sentences."""
     inputs = collate(rows, model.pad_id)
     with torch.no_grad():
         target = logits(model.network, inputs).argmax(dim=1)
@@ -103,8 +103,8 @@ def main(
     limit: Annotated[int, typer.Option(help="how many sentences")] = 872,
     baseline: Annotated[str, typer.Option(help="pad, mask or zero")] = "pad",
     tolerance: Annotated[float, typer.Option(help="largest error relative to the attributed mass")] = 0.05,
-    pieces: Annotated[int, typer.Option(help="pieces the path is first cut into")] = 2,
-    nodes_per_piece: Annotated[int, typer.Option(help="nodes of the rule on a piece")] = 6,
+    pieces: Annotated[int, typer.Option(help="intervals the path is first divided into")] = 2,
+    nodes_per_piece: Annotated[int, typer.Option(help="quadrature nodes of an interval")] = 6,
     batch: Annotated[int, typer.Option(help="sentences a batch")] = 32,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
 ) -> None:
@@ -118,7 +118,7 @@ def main(
     compare(model, rows[:4], baseline, method)  # warm up both
     found = [compare(model, part, baseline, method) for part in track(parts, console=Console(stderr=True))]
     tail = 0.0
-    table = Table("engine", "sentences/s", "nodes, mean", "gap: median", "95th percentile", "largest")
+    table = Table("implementation", "sentences/s", "nodes, mean", "gap: median", "95th percentile", "maximum")
     seconds = []
     for name, batches in zip(("ours", "Captum"), zip(*found, strict=True), strict=True):
         gaps, nodes = (torch.cat([getattr(one, part) for one in batches]).float() for part in ("gaps", "nodes"))
@@ -129,7 +129,7 @@ def main(
     Console().print(f"{len(rows)} sentences ({data.source}), {baseline} baseline, {threads} threads, {model.id}", table)
     what = f"integrated gradients of {len(rows)} sentences in batches, tolerance {100 * tolerance:g} %"
     ratio = seconds[1] / seconds[0]
-    print(f"| {what}: against a Captum loop; 95th percentile of the gap | {ratio:.1f} ×; {100 * tail:.1f} % |")
+    print(f"| {what}: relative to a Captum loop; 95th percentile of the gap | {ratio:.1f} ×; {100 * tail:.1f} % |")
 
 
 if __name__ == "__main__":

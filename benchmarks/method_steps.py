@@ -1,8 +1,8 @@
-"""Time of a training step by method, as a ratio to plain KD's: the teacher's numbers at hand, batch by batch in turn.
+"""The time of a training step of each method relative to plain KD, with stored teacher outputs and in the first epoch.
 
     python -m benchmarks.method_steps --glue FOLDER [--steps 20] [--threads 2]
 
-SST-2, batch 32, the bundled teacher, a student of its first 3 layers; what a first epoch costs more is printed too.
+SST-2, batches of 32, the bundled teacher, a student of its first 3 layers. The methods run in turn on each batch.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ BATCH = 32
 
 
 class Timed:
-    """One method's student, optimizer and teacher numbers, and the seconds of its steps."""
+    """One method's student, optimizer and teacher outputs, and the seconds of its steps."""
 
     def __init__(self, method: str, teacher: LoadedModel, train: TrainingSet, folder: Path) -> None:
         config = RunConfig(method=method, weak_teacher="go_on")
@@ -40,11 +40,11 @@ class Timed:
         trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=5e-5)
         self.cache = TeacherCache(teacher, self.loss.objective, train.rows, train.labels)
-        self.cache._numbers, self.cache._store._folder = {}, folder / method  # never those at home
+        self.cache._numbers, self.cache._store._folder = {}, folder / method  # not those in DISTILL_HOME
         self.seconds: list[float] = []
 
     def step(self, rows: list[int]) -> None:
-        """Do one optimizer step, its time kept."""
+        """Take one optimizer step and record its time."""
         self.student.train(self.dropout)
         began = time.perf_counter()
         (terms,) = TrainingLoss(self.student, self.train, self.cache, self.loss, 1).terms(1, rows, BATCH)
@@ -59,7 +59,7 @@ def main(
     steps: Annotated[int, typer.Option(help="timed steps of each method")] = 20,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
 ) -> None:
-    """Time all methods batch by batch in turn, and print the medians of their ratios to plain KD."""
+    """Time all methods in turn on each batch and print the medians of their ratios to plain KD."""
     torch.set_num_threads(threads)
     teacher = open_model("bundled/sst2-teacher")
     data = load_split("sst2", "train", glue).sample(BATCH * steps, 0)
@@ -68,7 +68,7 @@ def main(
     batches = length_batches([len(row.ids) for row in rows], BATCH, torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as folder:
         timed = {method: Timed(method, teacher, train, Path(folder)) for method in DISTILLATION_METHODS}
-        for _ in ("first epoch", "numbers at hand"):
+        for _ in ("first epoch", "outputs stored"):
             for batch in batches:
                 for one in timed.values():
                     one.step(batch)

@@ -1,4 +1,4 @@
-"""The default short run as the Distill page starts it: seconds to the first point, and to the end.
+"""The default short run as the Distill page starts it: the seconds to its first point and to its end.
 
 python -m benchmarks.short_run [--steps 200] [--method ad_kd]
 """
@@ -19,7 +19,7 @@ def main(
     steps: Annotated[int, typer.Option(help="steps of the run")] = RunConfig().steps,
     method: Annotated[str, typer.Option(help="kd or ad_kd")] = RunConfig().method,
 ) -> None:
-    """Submit the run to a store of its own and watch it as a page does."""
+    """Submit the run to a new store and poll it as a page does."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DISTILL_HOME"] = folder
         store, began, first = Store(), time.perf_counter(), None

@@ -1,8 +1,8 @@
-"""Every promise of speed, measured one after another on a machine that does nothing else, as a Markdown table.
+"""All rows of the table in docs/performance.md, measured one after another on a machine that does nothing else.
 
     python -m benchmarks.speed_table --glue FOLDER     (about 15 minutes on two CPU cores)
 
-Each script runs in a process of its own, prints what it measured, and ends with the rows taken over here.
+Each script runs in a separate process and prints its rows of the table at its end.
 """
 
 import os
@@ -19,7 +19,7 @@ READ_GLUE = {"explain_latency", "integrated_gradients", "training_step"}
 
 
 def rows_of(script: str, glue: str) -> list[str]:
-    """Run one script, showing what it prints, and return its rows with the script's name; exit where it fails."""
+    """Run one script and print its output; return its rows with the script's name. Exit if it fails."""
     command = [sys.executable, str(FOLDER / f"{script}.py"), *(["--glue", glue] if script in READ_GLUE else [])]
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(FOLDER.parent)}
     rows = []

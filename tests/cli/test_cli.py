@@ -102,7 +102,7 @@ def test_a_table_leaves_out_what_a_terminal_has_no_room_for(
     output.print_rows(rows)
     shown, said = capsys.readouterr()
     assert "│ 20261122-070425-9xhd │ stopped │ 0.5000 │" in shown
-    assert "No room here for reason, tags" in " ".join(said.split())
+    assert "Not shown for lack of space: reason, tags" in " ".join(said.split())
     output.print_rows([{name: rows[0][name] for name in ("run", "reason")}])
     shown, said = capsys.readouterr()
     assert "it was stopped because" in shown
