@@ -70,7 +70,7 @@ class Worker:
         """Begin a run that is longer than `steps`, and write so many."""
         self.config = RunConfig(name="live", device="cpu", steps=2 * steps, evaluate_every=200)
         self.store, self.step = store, 0
-        self.run_id = scheduler.submit(store, self.config)
+        self.run_id = scheduler.enqueue(store, self.config)
         store.claim(lambda name: (name,), TOKEN, only=self.run_id)
         process = psutil.Process()
         store.attach(self.run_id, TOKEN, process.pid, worker_process.process_start(process))

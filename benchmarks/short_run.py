@@ -23,7 +23,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DISTILL_HOME"] = folder
         store, began, first = Store(), time.perf_counter(), None
-        run_id = scheduler.submit(store, RunConfig(method=method, steps=steps, source="bundled", device="cpu"))
+        run_id = scheduler.enqueue(store, RunConfig(method=method, steps=steps, source="bundled", device="cpu"))
         scheduler.reconcile(store)
         while store.get(run_id).active:
             if first is None and store.metrics(run_id, names=["loss"]):

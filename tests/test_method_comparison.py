@@ -27,7 +27,7 @@ from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.events import DataUsed
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import pinned, stop, submit
+from distill_core.runs.scheduler import enqueue, pinned, stop
 from distill_core.runs.store import Store
 from distill_core.training.session import run_data
 from distill_core.training.state import TrainingState
@@ -95,7 +95,7 @@ def test_one_seed_has_no_interval_and_other_seeds_no_difference() -> None:
 def test_data_that_changed_makes_another_run(tmp_path: Path, store: Store) -> None:
     folder = other_data(tmp_path)
     config = RunConfig(source=str(folder), device="cpu", steps=2, batch_size=2)
-    run_id = submit(store, config)
+    run_id = enqueue(store, config)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     used = [DataUsed(data.split, data.source, len(data.examples), data.fingerprint) for data in run_data(config)]
     store.write(run_id, FAKE_TOKEN, [], None, used)
@@ -114,7 +114,7 @@ def test_what_is_not_this_very_run_is_not_taken_for_it(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = pinned(RunConfig(source=str(other_data(tmp_path)), device="auto", steps=2, batch_size=2))
-    run_id = submit(store, config)
+    run_id = enqueue(store, config)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     student = run_folder(run_id) / "student"
     record = {"task": "sst2", "fingerprints": {"teacher": "t"}, "versions": versions()}
@@ -138,7 +138,7 @@ def test_what_is_not_this_very_run_is_not_taken_for_it(
 
 @pytest.mark.parametrize(("step", "wanted"), [(2, 0.9), (4, 0.7)])
 def test_a_runs_numbers_are_those_of_the_student_it_kept(store: Store, step: int, wanted: float) -> None:
-    run_id = submit(store, RunConfig(device="cpu", keep="best"))
+    run_id = enqueue(store, RunConfig(device="cpu", keep="best"))
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     points = [(at, "validation/accuracy", value) for at, value in ((0, 0.5), (2, 0.9), (4, 0.7))]
     store.write(run_id, FAKE_TOKEN, [*points, (4, "loss", 1.0)], None)
@@ -152,7 +152,7 @@ def test_a_run_begun_with_another_teacher_or_from_a_damaged_checkpoint_does_not_
     tmp_path: Path, store: Store
 ) -> None:
     config = pinned(RunConfig(source=str(other_data(tmp_path)), device="cpu", steps=2, batch_size=2))
-    run_id = submit(store, config)
+    run_id = enqueue(store, config)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     student = run_folder(run_id) / "student"
     record = {"task": "sst2", "step": 1, "fingerprints": {"teacher": "t"}, "versions": versions()}
@@ -224,7 +224,7 @@ def test_a_relative_teacher_and_named_data_are_known_again_and_an_interrupted_ru
     assert told[0] == told[1]
     assert len(store.runs()) == 1
     (run,) = store.runs()
-    first = submit(store, replace(run.config, steps=7))  # one that was paused while it waited
+    first = enqueue(store, replace(run.config, steps=7))  # one that was paused while it waited
     stop(store, first, "pause")
     command[command.index("6")] = "7"
     done = CliRunner().invoke(app, command, catch_exceptions=False)

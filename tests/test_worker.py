@@ -22,7 +22,7 @@ from distill_core.runs import lifecycle, worker_process
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import reconcile, stop, submit, wait
+from distill_core.runs.scheduler import enqueue, reconcile, stop, wait
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import TOKEN_VARIABLE, find_worker
 from tests.support.scripted_session import ScriptedSession, done_run
@@ -45,7 +45,7 @@ def command(tmp_path: Path) -> Scripts:
 
 
 def test_a_run_leaves_its_numbers_its_log_and_its_student(store: Store, command: Scripts) -> None:
-    run_id = submit(store, RunConfig(steps=5, evaluate_every=2, device="auto"))
+    run_id = enqueue(store, RunConfig(steps=5, evaluate_every=2, device="auto"))
     reconcile(store, command("plain"))
     run = wait(store, run_id, 30)
     assert (run.state, run.reason, run.step, run.phase) == ("finished", "", 5, "saving")
@@ -96,7 +96,7 @@ def test_a_hanging_worker_keeps_its_heartbeat_and_is_ended_by_a_stop_with_no_pag
 
 
 def test_a_failure_is_told_in_words_and_the_next_run_starts(store: Store, command: Scripts) -> None:
-    failing, following = (submit(store, RunConfig(steps=9, evaluate_every=2, device="cpu")) for _ in range(2))
+    failing, following = (enqueue(store, RunConfig(steps=9, evaluate_every=2, device="cpu")) for _ in range(2))
     reconcile(store, command("not finite"))
     run = wait(store, failing, 30, command("not finite"))
     assert (run.state, run.reason) == ("failed", "Step 3: the term ad_kd is not finite (nan).")
@@ -107,7 +107,7 @@ def test_a_failure_is_told_in_words_and_the_next_run_starts(store: Store, comman
 
 
 def test_much_output_does_not_stall_a_run(store: Store, command: Scripts) -> None:
-    run_id = submit(store, RunConfig(steps=100, device="cpu"))
+    run_id = enqueue(store, RunConfig(steps=100, device="cpu"))
     reconcile(store, command("talking"))
     assert wait(store, run_id, 60).state == "finished"
     assert (run_folder(run_id) / LOG_NAME).stat().st_size > 100_000_000
@@ -115,7 +115,7 @@ def test_much_output_does_not_stall_a_run(store: Store, command: Scripts) -> Non
 
 
 def test_a_worker_that_is_not_waited_for_does_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     monkeypatch.setenv(TOKEN_VARIABLE, "not the one")
     assert worker.main([run_id]) == 2
     assert store.get(run_id).state == "queued"
@@ -226,7 +226,7 @@ def test_a_missing_library_or_teacher_fails_the_run(store: Store, monkeypatch: p
         raise ImportError("No module named 'torch'")
 
     monkeypatch.setattr(worker, "_open_session", broken)
-    run = run_in_foreground(store, submit(store, RunConfig(device="cpu")), lambda _: None)
+    run = run_in_foreground(store, enqueue(store, RunConfig(device="cpu")), lambda _: None)
     assert (run.state, run.reason) == ("failed", "ImportError: No module named 'torch'")
 
 
@@ -263,7 +263,7 @@ def test_a_stop_before_there_is_a_student_says_so(store: Store, monkeypatch: pyt
 
 
 def test_ctrl_c_stops_a_foreground_run_and_keeps_its_student(store: Store, command: Scripts) -> None:
-    run_id = submit(store, RunConfig(steps=100_000, device="cpu"))
+    run_id = enqueue(store, RunConfig(steps=100_000, device="cpu"))
     script = Path(command("plain")[1])
     code = f"""
 import runpy
@@ -287,7 +287,7 @@ def test_the_foreground_follows_a_run_that_another_process_does(
     store: Store, command: Scripts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_process, "WORKER", tuple(command("plain")))
-    first, second = (submit(store, RunConfig(steps=5, device="cpu")) for _ in range(2))
+    first, second = (enqueue(store, RunConfig(steps=5, device="cpu")) for _ in range(2))
     reconcile(store)
     told: list[Event] = []
     run = run_in_foreground(store, second, told.append)

@@ -31,15 +31,15 @@ def compare(
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
-    from distill_core.catalog.compatibility import find_teacher
     from distill_core.method_comparison import measure, plan, summarise
     from distill_core.models.bundle import open_model
     from distill_core.runs.scheduler import pinned
+    from distill_core.submission import check_run
 
     base = pinned(config_of({name: value for name, value in values.items() if value is not None}, None))
     configs = plan(base, [name.strip() for name in methods.split(",") if name.strip()], seeds, _weights(weights))
-    for config in configs:  # before anything is trained
-        find_teacher(config)
+    for at, config in enumerate(configs):  # before anything is trained
+        check_run(config, read_data=at == 0)  # all read the same data
     store = reconciled_store()
     models = {"teacher": base.teacher} | ({} if base.made_from_teacher else {"student": base.student_init})
     prints = {name: open_model(model, task=base.task).fingerprint for name, model in models.items()}
@@ -68,14 +68,15 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
     """Return the finished run of these settings: an earlier one, one that goes on, or a new one."""
     from distill_core.cli.foreground import run_in_foreground
     from distill_core.method_comparison import begun, finished
-    from distill_core.runs.scheduler import reconcile, resume, submit
+    from distill_core.runs.scheduler import reconcile, resume
+    from distill_core.submission import submit
 
     run, words = finished(store, config, prints), f"Run {place}: {config.method}, seed {config.seed}"
     if run is not None:
         error_console.print(f"{words}: there already, {run.id}")
         return run
     earlier = begun(store, config, prints)
-    run_id = submit(store, config) if earlier is None else earlier.id
+    run_id = submit(store, config, read_data=False) if earlier is None else earlier.id
     if earlier is not None and not earlier.active:
         resume(store, run_id)
     error_console.print(f"{words}: {run_id}" + ("" if earlier is None else f", going on from step {earlier.step}"))

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.catalog.catalog import find_model
-from distill_core.catalog.compatibility import find_teacher
 from distill_core.cli.options import take_options
 from distill_core.cli.output import Json, bar, busy, error_console, harmless, print_json, print_rows
 from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
@@ -41,13 +40,9 @@ def distill(
 ) -> None:
     """Distil a student in the foreground; the run is in the store like any other. Ctrl-C stops and keeps it."""
     from distill_core.cli.foreground import run_in_foreground
-    from distill_core.runs.scheduler import submit
+    from distill_core.submission import submit
 
     config = config_of({name: value for name, value in values.items() if value is not None}, recipe)
-    find_teacher(config)
-    if config.source != "hub":  # whose failure the run tells, once it has asked
-        for split in ("train", "validation"):
-            load_split(config.task, split, config.source)
     store = open_store()
     run_id = submit(store, config)
     with bar(f"Run {run_id}") as progress:

@@ -1,4 +1,4 @@
-"""The queue: submit runs, start them on free devices, stop and resume them.
+"""The queue: add runs, start them on free devices, stop and resume them.
 
 There is no manager process. Every process that looks at the queue calls `reconcile`, which any number of processes may
 call at once: the page on every tick, a worker when it ends, and the thread beside each started worker that waits for
@@ -28,8 +28,8 @@ from distill_core.runs.worker_process import clean_run_folder, enforce_stop, sta
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # without letters that look alike
 
 
-def submit(store: Store, config: RunConfig) -> str:
-    """Queue a run, its settings pinned, and return its id; every call makes one run.
+def enqueue(store: Store, config: RunConfig) -> str:
+    """Queue a run without further checks, its settings pinned, and return its id; every call makes one run.
 
     ConfigError for a device that this machine does not have.
     """

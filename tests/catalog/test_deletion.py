@@ -17,7 +17,7 @@ from distill_core.export.run_export import student_folder
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runs.disk_usage import freeable_size, run_size
-from distill_core.runs.scheduler import can_resume, submit
+from distill_core.runs.scheduler import can_resume, enqueue
 from distill_core.runs.store import Store
 from distill_core.storage import checkpoints
 from distill_core.storage.checkpoints import BEST, LAST, save_last_as_best
@@ -126,7 +126,7 @@ def test_a_deleted_run_is_gone_with_all_it_had(store: Store) -> None:
 @pytest.mark.parametrize("kind", ["teacher", "student_init"])
 def test_a_run_in_use_or_at_work_is_not_deleted(store: Store, kind: str) -> None:
     run_id = add_run_with_student(store)
-    user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", kind: f"run/{run_id}"}))
+    user = enqueue(store, RunConfig.from_values({"device": "cpu", "name": "the user", kind: f"run/{run_id}"}))
     with pytest.raises(RunError, match="is used by the user; stop or remove that first"):
         delete_run(store, run_id)
     with pytest.raises(RunError, match="is queued; stop it first"):
@@ -148,7 +148,7 @@ def test_a_model_added_from_a_runs_folder_protects_it(store: Store) -> None:
 
 def test_a_paused_run_keeps_its_teacher(store: Store) -> None:
     run_id = add_run_with_student(store)
-    user = submit(store, RunConfig.from_values({"device": "cpu", "name": "the user", "teacher": f"run/{run_id}/best"}))
+    user = enqueue(store, RunConfig.from_values({"device": "cpu", "name": "the user", "teacher": f"run/{run_id}/best"}))
     store.cancel(user, "pause")
     with pytest.raises(RunError, match="is used by the user"):
         free_run(store, run_id)
@@ -184,7 +184,7 @@ def test_freeing_space_leaves_curves_settings_log_and_record(store: Store) -> No
 
 def test_other_runs_write_while_a_student_is_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = add_run_with_student(store)
-    other, discard, met = submit(store, RunConfig(device="cpu")), checkpoints.delete_folder, []
+    other, discard, met = enqueue(store, RunConfig(device="cpu")), checkpoints.delete_folder, []
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=other) is not None
     monkeypatch.setattr("distill_core.runs.database.BUSY_SECONDS", 0.0)
 

@@ -11,7 +11,7 @@ from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
 from distill_core.runs.events import DataUsed
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from tests.support.stored_runs import FAKE_TOKEN
 
@@ -120,7 +120,7 @@ def test_a_file_that_is_not_there_or_too_large_is_not_read(tmp_path: Path) -> No
 
 def test_data_that_a_run_waits_for_is_not_removed(reviews: str, store: Store) -> None:
     source = str(call_json("data", "add", reviews, "--label-column", "stars", *MAPPED)["source"])
-    run_id = submit(store, RunConfig(device="cpu", source=source, name="waits"))
+    run_id = enqueue(store, RunConfig(device="cpu", source=source, name="waits"))
     assert store.get(run_id).config.source == source
     assert f"{source} is read by waits" in error_of("data", "remove", source, "--yes")
     store.cancel(run_id)
@@ -129,7 +129,7 @@ def test_data_that_a_run_waits_for_is_not_removed(reviews: str, store: Store) ->
 
 
 def test_runs_show_says_what_a_run_was_trained_on(store: Store) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     assert call_json("runs", "show", run_id)["data"] == []
     store.write(run_id, FAKE_TOKEN, [], None, [DataUsed("train", "Films", 5, "digest")])

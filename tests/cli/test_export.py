@@ -28,7 +28,7 @@ def test_the_command_is_one_of_the_runs() -> None:
 @pytest.mark.slow
 def test_a_real_run_is_exported_in_every_form(tmp_path: Path) -> None:
     store = Store()
-    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), name="<i>mine</i>"))
+    run_id = scheduler.enqueue(store, small_run(tiny_folder(tmp_path / "teacher"), name="<i>mine</i>"))
     scheduler.reconcile(store)
     assert scheduler.wait(store, run_id, 120).state == "finished", store.log_tail(run_id)
     done = call("runs", "export", run_id, "--as", "csv", "--to", str(tmp_path / "a.csv"))

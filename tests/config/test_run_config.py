@@ -173,7 +173,7 @@ def taken_by_submit(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
         taken.append(config)
         raise ConfigError("submitted")
 
-    monkeypatch.setattr("distill_core.runs.scheduler.submit", submit)
+    monkeypatch.setattr("distill_core.submission.submit", submit)
     return taken
 
 

@@ -22,7 +22,7 @@ from tests.support.tiny import tiny_folder
 @pytest.mark.slow
 def test_a_worker_trains_a_student_that_can_be_opened(tmp_path: Path) -> None:
     store = Store()
-    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher")))
+    run_id = scheduler.enqueue(store, small_run(tiny_folder(tmp_path / "teacher")))
     scheduler.reconcile(store)
     run = scheduler.wait(store, run_id, 120)
     assert (run.state, run.reason, run.step) == ("finished", "", 6), store.log_tail(run_id)
@@ -36,7 +36,7 @@ def test_a_worker_trains_a_student_that_can_be_opened(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
     store = Store()
-    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=100_000, evaluate_every=50))
+    run_id = scheduler.enqueue(store, small_run(tiny_folder(tmp_path / "teacher"), steps=100_000, evaluate_every=50))
     scheduler.reconcile(store)
     deadline = time.monotonic() + 120
     while store.get(run_id).step < 5 and time.monotonic() < deadline:
@@ -51,7 +51,7 @@ def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_failing_run_says_why(tmp_path: Path) -> None:
     store = Store()
-    run_id = scheduler.submit(store, small_run(tiny_folder(tmp_path / "teacher"), student_layers=9))
+    run_id = scheduler.enqueue(store, small_run(tiny_folder(tmp_path / "teacher"), student_layers=9))
     scheduler.reconcile(store)
     run = scheduler.wait(store, run_id, 120)
     assert run.state == "failed"
@@ -62,7 +62,7 @@ def test_a_failing_run_says_why(tmp_path: Path) -> None:
 def test_a_runs_command_line_makes_the_very_student_again(tmp_path: Path) -> None:
     store = Store()
     teacher = tiny_folder(tmp_path / "teacher")
-    first = scheduler.submit(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
+    first = scheduler.enqueue(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
     scheduler.reconcile(store)
     run = scheduler.wait(store, first, 120)
     words = [sys.executable, *shlex.split(run.config.command)[1:], "--json"]

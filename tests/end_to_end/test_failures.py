@@ -14,7 +14,7 @@ from distill_core.cli.foreground import run_in_foreground
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import RECORD, load_model
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import reconcile, submit, wait
+from distill_core.runs.scheduler import enqueue, reconcile, wait
 from distill_core.runs.store import Store
 from distill_core.storage.model_folder import WEIGHTS
 from distill_core.training import session, trainer
@@ -25,7 +25,7 @@ from tests.support.tiny import tiny_folder
 
 def failed(store: Store, config: RunConfig, before: Callable[[], None] = lambda: None) -> Run:
     """Return a run that was done here by a real session and failed; `before` is done once it is queued."""
-    run_id = submit(store, config)
+    run_id = enqueue(store, config)
     before()
     run = run_in_foreground(store, run_id, lambda _: None)
     assert run.state == "failed", run.reason
@@ -135,7 +135,7 @@ def short(*given):
     return real(*given)
 trainer.student_pass = short
 """
-    run_id = submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=9))
+    run_id = enqueue(store, small_run(tiny_folder(tmp_path / "teacher"), steps=9))
     reconcile(store, injected_command(tmp_path, fault))
     run = wait(store, run_id, 120)
     assert (run.state, run.reason[:33]) == ("failed", "The device has too little memory ")

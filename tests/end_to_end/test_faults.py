@@ -18,7 +18,7 @@ from distill_core.cli import app
 from distill_core.config.run_config import RunConfig
 from distill_core.runs import scheduler
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import reconcile, resume, stop, submit, wait
+from distill_core.runs.scheduler import enqueue, reconcile, resume, stop, wait
 from distill_core.runs.store import Store
 from tests.support.processes import SERVER, start_python
 from tests.support.small_worker import saved_step, training, worker_command
@@ -122,10 +122,10 @@ def test_a_queue_survives_its_server_with_its_order_and_a_run_that_fails(store: 
     code = """
 import os, signal
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.scheduler import stop, submit
+from distill_core.runs.scheduler import stop, enqueue
 from distill_core.runs.store import Store
 store = Store()
-ids = [submit(store, RunConfig(steps=6, device="cpu", name=name)) for name in ("first", "bad", "cancelled", "last")]
+ids = [enqueue(store, RunConfig(steps=6, device="cpu", name=name)) for name in ("first", "bad", "cancelled", "last")]
 assert store.reorder(ids[1], earlier=True)
 stop(store, ids[2])
 os.kill(os.getpid(), signal.SIGKILL)
@@ -150,7 +150,7 @@ def test_devices_work_side_by_side_and_each_on_one_run(
     names = ("first", "bad", "last")
     for name in names:
         for device in ("cpu", "cuda", "mps"):
-            submit(store, RunConfig(steps=40, evaluate_every=20, device=device, name=name))
+            enqueue(store, RunConfig(steps=40, evaluate_every=20, device=device, name=name))
     assert len(reconcile(store, command("bad if called so"))) == 3
     assert until(lambda: {run.step >= 3 for run in store.runs(("running",))} == {True}, 30)
     assert len({run.pid for run in store.runs(("running",))}) == 3  # all at work, each in its own process
@@ -195,7 +195,7 @@ assert seen == list(range(1, 101)), seen
 
 
 def test_two_servers_eight_readers_and_a_worker_share_a_store(store: Store, command: Scripts) -> None:
-    first, second = (submit(store, RunConfig(steps=100, evaluate_every=10, device="cpu")) for _ in range(2))
+    first, second = (enqueue(store, RunConfig(steps=100, evaluate_every=10, device="cpu")) for _ in range(2))
     processes = [start_python(READING.format(run_id=first)) for _ in range(8)]
     processes += [start_python(PUMPING.format(command=tuple(command("plain")))) for _ in range(2)]
     errors = [process.communicate(timeout=120)[1] for process in processes]

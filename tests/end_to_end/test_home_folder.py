@@ -106,10 +106,10 @@ def test_a_folder_that_may_not_be_written_to_is_refused(store: Store, monkeypatc
 FILL = """
 import json, sqlite3
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.scheduler import reconcile, submit, wait
+from distill_core.runs.scheduler import reconcile, enqueue, wait
 from distill_core.runs.store import Store
 store = Store()
-run_id = submit(store, RunConfig(steps=100_000, evaluate_every={every}, device="cpu"))
+run_id = enqueue(store, RunConfig(steps=100_000, evaluate_every={every}, device="cpu"))
 reconcile(store, {command!r})
 run = wait(store, run_id, 120)
 steps = [point.step for point in store.metrics(run_id, names=["loss"])]

@@ -24,7 +24,7 @@ from distill_core.paths import STATE_FILE, home, run_folder
 from distill_core.runs import worker_process
 from distill_core.runs.events import Event, Measured
 from distill_core.runs.lifecycle import INTERRUPTED, RunState
-from distill_core.runs.scheduler import can_resume, reconcile, resume, stop, submit, wait
+from distill_core.runs.scheduler import can_resume, enqueue, reconcile, resume, stop, wait
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST, RECORD
 from distill_core.training.session import Session, prepare
@@ -52,7 +52,7 @@ def claimed(store: Store, run_id: str) -> None:
 
 @pytest.mark.parametrize("state", INTERRUPTED)
 def test_an_interrupted_run_goes_back_to_the_end_of_the_queue(store: Store, state: RunState) -> None:
-    first, second = (submit(store, RunConfig(device="cpu")) for _ in range(2))
+    first, second = (enqueue(store, RunConfig(device="cpu")) for _ in range(2))
     claimed(store, first)
     store.request_stop(first, "pause")
     store.write(first, FAKE_TOKEN, [(3, "loss", 1.0)], None)
@@ -74,7 +74,7 @@ def test_an_interrupted_run_goes_back_to_the_end_of_the_queue(store: Store, stat
 
 
 def test_a_finished_run_or_one_without_a_training_state_does_not_go_on(store: Store, tmp_path: Path) -> None:
-    first, second = (submit(store, RunConfig(device="cpu")) for _ in range(2))
+    first, second = (enqueue(store, RunConfig(device="cpu")) for _ in range(2))
     for run_id, state in ((first, "finished"), (second, "stopped")):
         claimed(store, run_id)
         store.set_model(run_id, FAKE_TOKEN, tmp_path)
@@ -89,7 +89,7 @@ def test_a_finished_run_or_one_without_a_training_state_does_not_go_on(store: St
 
 def with_checkpoint(store: Store) -> str:
     """Return a paused run with a number and a checkpoint to go on from."""
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     claimed(store, run_id)
     student = run_folder(run_id) / LAST
     student.mkdir(parents=True)
@@ -142,7 +142,7 @@ def test_a_run_that_goes_on_finds_the_checkpoint_its_killed_worker_had_set_aside
 
 
 def test_what_was_measured_after_a_step_is_forgotten_by_its_worker_alone(store: Store) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     claimed(store, run_id)
     store.write(run_id, FAKE_TOKEN, [(step, "loss", float(step)) for step in range(5)], None)
     assert not store.rewind(run_id, "another", 1)
@@ -154,7 +154,7 @@ def test_what_was_measured_after_a_step_is_forgotten_by_its_worker_alone(store: 
 
 
 def test_runs_that_wait_change_places_and_start_in_that_order(store: Store) -> None:
-    ids = [submit(store, RunConfig(device="cpu")) for _ in range(3)]
+    ids = [enqueue(store, RunConfig(device="cpu")) for _ in range(3)]
     assert store.reorder(ids[2], earlier=True)
     assert store.reorder(ids[0], earlier=False)
     assert not store.reorder(ids[1], earlier=False)
@@ -168,7 +168,7 @@ def test_runs_that_wait_change_places_and_start_in_that_order(store: Store) -> N
 
 
 def test_a_stop_may_follow_a_pause_but_not_the_other_way(store: Store) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     claimed(store, run_id)
     assert store.request_stop(run_id, "pause")
     asked = store.get(run_id)
@@ -181,7 +181,7 @@ def test_a_stop_may_follow_a_pause_but_not_the_other_way(store: Store) -> None:
 
 
 def test_a_run_that_waits_is_paused_at_once(store: Store) -> None:
-    run = stop(store, submit(store, RunConfig(device="cpu")), "pause")
+    run = stop(store, enqueue(store, RunConfig(device="cpu")), "pause")
     assert (run.state, run.reason) == ("paused", "Paused while it was queued.")
     assert resume(store, run.id).state == "queued"
 
@@ -191,7 +191,7 @@ def test_a_run_that_waits_is_paused_at_once(store: Store) -> None:
 
 def test_a_paused_run_gives_its_device_to_the_next_and_goes_on_where_it_was(store: Store, command: Scripts) -> None:
     run = training(store, command("plain"))
-    following = submit(store, RunConfig(steps=3, device="cpu"))
+    following = enqueue(store, RunConfig(steps=3, device="cpu"))
     assert stop(store, run.id, "pause").status == "pausing"
     paused = wait(store, run.id, PROMISE, command("plain"))
     assert (paused.state, paused.step) == ("paused", saved_step(paused))
@@ -283,7 +283,7 @@ def test_a_stop_at_the_very_end_costs_nothing(store: Store, tmp_path: Path, told
         if isinstance(event, Measured) and event.step == 4 and told in event.values:
             signal.raise_signal(signal.SIGTERM)
 
-    run = run_in_foreground(store, submit(store, config), ask)
+    run = run_in_foreground(store, enqueue(store, config), ask)
     assert (run.state, can_resume(run)) == (("stopped", True) if told == "loss" else ("finished", False))
     if told == "loss":
         resume(store, run.id)
@@ -300,7 +300,7 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_end_goes_on(
     def killed(*_: object) -> bool:
         raise Killed
 
-    run_id = submit(store, small_run(tiny_folder(tmp_path / "teacher"), steps=4, evaluate_every=2, keep="best"))
+    run_id = enqueue(store, small_run(tiny_folder(tmp_path / "teacher"), steps=4, evaluate_every=2, keep="best"))
     with monkeypatch.context() as patched:
         patched.setattr(Store, "end", killed)
         with pytest.raises(Killed):
@@ -363,7 +363,7 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_refused(tmp_path: Path) -> N
 def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     store = Store()
     config = small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=500, evaluate_every=100, method="ad_kd")
-    whole, broken = submit(store, config), submit(store, config)
+    whole, broken = enqueue(store, config), enqueue(store, config)
     assert wait(store, whole, 200).state == "finished"
     step = 0
     for end in (lambda: stop(store, broken, "pause"), lambda: kill(store, broken), lambda: stop(store, broken)):

@@ -18,7 +18,7 @@ from distill_core.errors import ConfigError
 from distill_core.export.run_export import EXPORT_KINDS, export_run
 from distill_core.models.encoder import load_model
 from distill_core.paths import home
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from pages.components.page_frame import escape_markdown
 from pages.components.run import detail
@@ -48,7 +48,7 @@ REFUSED = ("x" * 201, "x" * 10_000, "a\x00b", "two\nlines", "\x1b[31mred", "a\u0
 def named(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return a waiting run of every name, by its id; no device becomes free."""
     monkeypatch.setattr(Store, "claim", lambda *_: None)
-    return {submit(store, RunConfig(name=name, device="cpu")): name for name in NAMES}
+    return {enqueue(store, RunConfig(name=name, device="cpu")): name for name in NAMES}
 
 
 def call(*words: str) -> str:
@@ -162,7 +162,7 @@ def test_what_is_no_line_of_text_or_too_long_is_refused_with_the_range(store: St
         RunConfig(name=name)
     assert len(str(refused.value)) < 200
     assert controls(str(refused.value)) == set()
-    run_id = submit(store, RunConfig(name="before", device="cpu"))
+    run_id = enqueue(store, RunConfig(name="before", device="cpu"))
     with pytest.raises(ConfigError, match=wanted):
         rename_run(store, run_id, name)
     assert store.get(run_id).title == "before"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from distill_core.models.encoder import load_model
-from distill_core.runs.scheduler import can_resume, reconcile, resume, stop, submit, wait
+from distill_core.runs.scheduler import can_resume, enqueue, reconcile, resume, stop, wait
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker
 from distill_core.training.state import TrainingState
@@ -52,7 +52,7 @@ WITHOUT_CHECKPOINT = ("loading",)
 @pytest.mark.parametrize("phase", FAULTS)
 def test_a_deaf_worker_is_stopped_in_every_phase(store: Store, tmp_path: Path, phase: str) -> None:
     config = small_run(tiny_folder(tmp_path / "teacher"), steps=20, evaluate_every=3, method="ad_kd")
-    run_id = submit(store, config)
+    run_id = enqueue(store, config)
     reconcile(store, injected_command(tmp_path, FAULTS[phase]))
     assert until(child_of_hanging().exists, 120), store.log_tail(run_id)
     run, child = store.get(run_id), int(child_of_hanging().read_text())
@@ -144,7 +144,7 @@ def test_a_frozen_process_is_woken_and_ends_with_a_checkpoint(store: Store, tmp_
 
 
 def test_a_frozen_process_that_holds_the_store_is_stopped_in_time(store: Store, tmp_path: Path) -> None:
-    run_id = submit(store, small_run(tiny_folder(tmp_path / "teacher")))
+    run_id = enqueue(store, small_run(tiny_folder(tmp_path / "teacher")))
     reconcile(store, raw_command(tmp_path, FROZEN))
     assert until(lambda: frozen(store.get(run_id).pid))
     began = time.monotonic()

@@ -287,7 +287,7 @@ def test_a_name_is_shown_as_the_text_it_is(store: Store) -> None:
 
 def test_the_list_leads_to_every_run(store: Store) -> None:
     first, _ = active_run(store, evaluated(5, 0.75), name="first")
-    second = scheduler.submit(store, RunConfig(device="cpu", name="second"))
+    second = scheduler.enqueue(store, RunConfig(device="cpu", name="second"))
     page = open_distill()
     assert {links(page)["first"], links(page)["second"]} == {f"run={first.id}", f"run={second}"}
     assert "accuracy .75" in all_html(page)
@@ -297,7 +297,7 @@ def test_the_list_leads_to_every_run(store: Store) -> None:
 def test_the_list_shows_the_latest_and_leads_to_all(store: Store) -> None:
     active_run(store)  # so that the others wait
     for number in range(detail.LATEST_RUNS):
-        scheduler.submit(store, RunConfig(device="cpu", name=f"waits {number}"))
+        scheduler.enqueue(store, RunConfig(device="cpu", name=f"waits {number}"))
     page = open_distill()
     assert all_html(page).count("dl-row") - all_html(page).count(".dl-row") == detail.LATEST_RUNS
     assert "All runs, side by side" in links(page)

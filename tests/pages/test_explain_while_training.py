@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import StoreError
-from distill_core.runs.scheduler import reconcile, stop, submit, wait
+from distill_core.runs.scheduler import enqueue, reconcile, stop, wait
 from distill_core.runs.store import Store
 from pages.components import resources
 from tests.support.opening import html_of, open_page
@@ -33,7 +33,7 @@ def last_line(page: AppTest) -> str:
 @pytest.mark.slow
 def test_a_sentence_is_explained_while_a_worker_trains(store: Store, tmp_path: Path) -> None:
     folders = [tiny_folder(tmp_path / name, seed=seed) for seed, name in enumerate(("teacher", "student"))]
-    run_id = submit(store, small_run(folders[0], steps=1_000_000, evaluate_every=1000, name="a <b>run</b>"))
+    run_id = enqueue(store, small_run(folders[0], steps=1_000_000, evaluate_every=1000, name="a <b>run</b>"))
     reconcile(store)
     assert until(lambda: store.get(run_id).step >= 5, 120), store.log_tail(run_id)
     page = explained(folders, "the film is good")
@@ -52,7 +52,7 @@ def test_a_sentence_is_explained_while_a_worker_trains(store: Store, tmp_path: P
 def test_only_what_a_process_works_on_counts_as_training(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(store, RunConfig(device="cpu"))
+    enqueue(store, RunConfig(device="cpu"))
     assert store.claim(lambda _: ("mps",), FAKE_TOKEN) is not None  # nobody works on it
     assert resources.running_runs() == []
     run = training(store, worker_command(tmp_path, "plain"))

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from tests.support.opening import open_home
 
@@ -31,7 +31,7 @@ def test_an_explained_example_and_where_to_go(own_home: Path) -> None:
 
 def test_a_waiting_run_is_listed(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "claim", lambda *_: None)  # no device is free
-    submit(Store(), RunConfig(name="my <b>run</b>", steps=200))
+    enqueue(Store(), RunConfig(name="my <b>run</b>", steps=200))
     page = open_home(own_home)
     assert not page.exception
     (bar,) = page.get("progress")

@@ -14,7 +14,7 @@ from distill_core.data.tasks import TASKS
 from distill_core.data.user_datasets import UserDataset, add_user_dataset, list_user_datasets
 from distill_core.data.user_files import MAX_MEGABYTES, read_table
 from distill_core.runs.events import DataUsed
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from pages.components.run import markup
 from tests.support.opening import ROOT, open_page
@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_used_says_why(content: bytes, words: str) -> None
 
 def test_what_was_added_can_be_removed_after_a_question(store: Store) -> None:
     data = kept()
-    run_id = submit(store, RunConfig(device="cpu", source=data.source, name="reads it"))
+    run_id = enqueue(store, RunConfig(device="cpu", source=data.source, name="reads it"))
     page = window()
     page.button(key=f"own.ask.{data.id}").click().run()
     page.button(key="own.keep").click().run()
@@ -277,7 +277,7 @@ def test_own_data_can_be_picked_for_a_run_and_leaves_with_its_task() -> None:
 
 def test_a_run_says_what_it_was_trained_on(store: Store) -> None:
     data = kept(name="<b>Films</b>")
-    run_id = submit(store, RunConfig(device="cpu", source=data.source))
+    run_id = enqueue(store, RunConfig(device="cpu", source=data.source))
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     used = [DataUsed("train", data.title, 1600, "a1" * 32), DataUsed("validation", data.title, 400, "b2" * 32)]
     store.write(run_id, FAKE_TOKEN, [], None, used)
@@ -293,7 +293,7 @@ def test_a_students_link_to_explain_names_its_own_data(store: Store, own_home: P
     from pages.components.run.actions import explain_parameters
 
     data = kept()
-    run = store.get(submit(store, RunConfig(device="cpu", source=data.source)))
+    run = store.get(enqueue(store, RunConfig(device="cpu", source=data.source)))
     assert explain_parameters(run, {})["source"] == data.source
     shutil.rmtree(own_home / "data" / data.id)
     assert "source" not in explain_parameters(run, {})

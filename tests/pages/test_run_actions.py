@@ -34,7 +34,7 @@ def test_stop_shows_at_once(store: Store) -> None:
 
 def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) -> None:
     active_run(store, name="the first")
-    waiting = [scheduler.submit(store, RunConfig(device="cpu")) for _ in range(2)][1]
+    waiting = [scheduler.enqueue(store, RunConfig(device="cpu")) for _ in range(2)][1]
     page = open_distill(waiting)
     assert "number 2 in the queue on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
     assert page.button(key="distill.stop").label == "Cancel"
@@ -45,7 +45,7 @@ def test_a_queued_run_says_what_it_waits_for_and_can_be_cancelled(store: Store) 
 
 def test_a_queued_run_can_be_moved(store: Store) -> None:
     active_run(store, name="the first")
-    first, second = (scheduler.submit(store, RunConfig(device="cpu")) for _ in range(2))
+    first, second = (scheduler.enqueue(store, RunConfig(device="cpu")) for _ in range(2))
     page = open_distill(second)
     page.button(key="distill.earlier").click().run()
     assert "next on CPU" in page.get("progress")[0].proto.text.replace("\\", "")
@@ -56,7 +56,7 @@ def test_a_queued_run_can_be_moved(store: Store) -> None:
 
 def test_a_move_that_the_store_refuses_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     active_run(store, name="holds the device")
-    page = open_distill(scheduler.submit(store, RunConfig(device="cpu")))
+    page = open_distill(scheduler.enqueue(store, RunConfig(device="cpu")))
 
     def busy(*_: object) -> bool:
         raise StoreError("The store is busy; try again.")
@@ -271,7 +271,7 @@ def test_deleting_asks_first(store: Store) -> None:
 
 def test_a_run_whose_student_is_used_cannot_be_deleted(store: Store) -> None:
     run_id = ended(store)
-    scheduler.submit(store, RunConfig(device="cpu", teacher=f"run/{run_id}", name="the user"))
+    scheduler.enqueue(store, RunConfig(device="cpu", teacher=f"run/{run_id}", name="the user"))
     page = window(run_id)
     assert any("used by the user" in one.value.replace("\\", "") for one in page.caption)
     assert "distill.delete" not in {button.key for button in page.button}

@@ -153,7 +153,7 @@ def refuse(*_: object) -> None:
 
 def ended_beside(store: Store) -> str:
     """Return a run that was cancelled while another holds the device."""
-    run_id = scheduler.submit(store, RunConfig(device="cpu", seed=7, task="cola"))
+    run_id = scheduler.enqueue(store, RunConfig(device="cpu", seed=7, task="cola"))
     store.cancel(run_id)
     return run_id
 

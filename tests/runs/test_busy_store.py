@@ -16,7 +16,7 @@ from distill_core.errors import RunError
 from distill_core.runs.database import BusyError
 from distill_core.runs.events import Event, Measured
 from distill_core.runs.recorder import retry_while_busy
-from distill_core.runs.scheduler import reconcile, submit
+from distill_core.runs.scheduler import enqueue, reconcile
 from distill_core.runs.store import Store
 from tests.support.scripted_session import ScriptedSession, done_run
 from tests.support.small_worker import worker_command
@@ -88,7 +88,7 @@ def test_a_busy_store_keeps_no_run_from_beginning(
     monkeypatch.setattr(Store, "attach", held)
     assert done_run(store, monkeypatch, ScriptedSession([Measured(1, {"loss": 1.0})])).state == "finished"
     timers.clear()
-    run_id = submit(store, RunConfig(device="cpu", steps=2, evaluate_every=2))
+    run_id = enqueue(store, RunConfig(device="cpu", steps=2, evaluate_every=2))
     assert reconcile(store, worker_command(tmp_path, "plain")) == [run_id]  # its worker notes itself
     assert until(lambda: not store.get(run_id).active)
     assert store.get(run_id).state == "finished"

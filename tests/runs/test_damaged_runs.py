@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 
 TOKEN = "0123456789abcdef"  # of tests/conftest.py: no worker is looked for
@@ -23,7 +23,7 @@ def state(store: Store, run_id: str) -> tuple[str, str]:
 
 
 def test_a_damaged_running_run_gives_its_device_back(store: Store) -> None:
-    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
+    first, second = enqueue(store, RunConfig(device="cpu")), enqueue(store, RunConfig(device="cpu"))
     assert store.claim(lambda _: ("cpu",), TOKEN) is not None
     damage(store, first)
     claimed = store.claim(lambda _: ("cpu",), TOKEN)
@@ -35,7 +35,7 @@ def test_a_damaged_running_run_gives_its_device_back(store: Store) -> None:
 
 
 def test_a_damaged_queued_run_does_not_hide_the_queue(store: Store) -> None:
-    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
+    first, second = enqueue(store, RunConfig(device="cpu")), enqueue(store, RunConfig(device="cpu"))
     damage(store, second)
     assert store.has_runs(("queued",))
     claimed = store.claim(lambda _: ("cpu",), TOKEN)
@@ -49,7 +49,7 @@ def test_a_damaged_queued_run_does_not_hide_the_queue(store: Store) -> None:
 
 @pytest.mark.parametrize("tags", ["null", "[x", "[1]", "", "[" * 100_000])
 def test_damaged_tags_hide_no_run_and_hold_no_queue(store: Store, caplog: pytest.LogCaptureFixture, tags: str) -> None:
-    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig(device="cpu"))
+    first, second = enqueue(store, RunConfig(device="cpu")), enqueue(store, RunConfig(device="cpu"))
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE runs SET tags = ? WHERE id = ?", (tags, first))
     assert [(run.id, run.tags) for run in store.runs()] == [(second, ()), (first, ())]

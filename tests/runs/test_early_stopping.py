@@ -21,7 +21,7 @@ from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs import scheduler
 from distill_core.runs.early_stopping import Stopping, best_step
 from distill_core.runs.events import Ended, Event, Measured
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import (
     BEST,
@@ -114,7 +114,7 @@ def is_look(event: Event) -> bool:
 def test_a_run_keeps_its_best_checkpoint_beside_the_last(tmp_path: Path) -> None:
     store = Store()
     config = small_run(tiny_folder(tmp_path / "teacher"), steps=8, evaluate_every=1, learning_rate=3e-2, seed=1)
-    run = run_in_foreground(store, submit(store, config), lambda _: None)
+    run = run_in_foreground(store, enqueue(store, config), lambda _: None)
     assert run.state == "finished"
     points = {p.step: p.value for p in store.metrics(run.id, names=["validation/accuracy"]) if p.step}
     best = max(points, key=lambda step: points[step])
@@ -210,7 +210,7 @@ def test_a_worker_killed_between_two_renames_of_the_only_student_leaves_one(
     session = ScriptedSession([Measured(step, {"validation/accuracy": 1 / step}) for step in (1, 2)])
     session.best = 1
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
-    run = run_in_foreground(store, submit(store, RunConfig(device="cpu", keep="best")), lambda _: None)
+    run = run_in_foreground(store, enqueue(store, RunConfig(device="cpu", keep="best")), lambda _: None)
     folder = run_folder(run.id)
     (folder / LAST).rename(folder / f"{LAST}.1.old")
     (folder / BEST / "the best").touch()
@@ -249,7 +249,7 @@ def test_a_finished_run_keeps_what_it_was_told_to_and_no_training_state(
     session = Saving(events)
     session.best = 1
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
-    run = run_in_foreground(store, submit(store, RunConfig(device="cpu", keep=keep)), lambda _: None)
+    run = run_in_foreground(store, enqueue(store, RunConfig(device="cpu", keep=keep)), lambda _: None)
     assert (run.state, run.model_path) == ("finished", run_folder(run.id) / LAST)
     assert seen == [[LAST], [BEST, LAST], [BEST, LAST]]
     assert sorted(folder.name for folder in run_folder(run.id).iterdir() if folder.is_dir()) == folders

@@ -17,7 +17,7 @@ from distill_core.runs.events import Event, Measured
 from distill_core.runs.lifecycle import StopKind
 from distill_core.runs.pending_end import PENDING_END, write_pending_end
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import reconcile, stop, submit, wait
+from distill_core.runs.scheduler import enqueue, reconcile, stop, wait
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker, mark_lost
 from tests.support.scripted_session import ScriptedSession, done_run
@@ -94,7 +94,7 @@ def test_a_worker_that_cannot_write_its_end_leaves_it_to_whoever_finds_it_gone(
 
 def test_the_pending_end_of_an_earlier_attempt_or_a_damaged_one_does_not_count(store: Store) -> None:
     def lost(token: str | None) -> Run:
-        run_id = submit(store, RunConfig(device="cpu"))
+        run_id = enqueue(store, RunConfig(device="cpu"))
         store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
         run_folder(run_id).mkdir(parents=True)
         if token is None:

@@ -3,13 +3,13 @@
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.lifecycle import ACTIVE
 from distill_core.runs.queue import queue_place, run_devices
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from tests.support.stored_runs import FAKE_TOKEN
 
 
 def test_a_run_waits_for_those_before_it_on_its_device(store: Store) -> None:
-    ids = [submit(store, RunConfig(device="cpu", name=str(number))) for number in range(3)]
+    ids = [enqueue(store, RunConfig(device="cpu", name=str(number))) for number in range(3)]
     first = queue_place(store.get(ids[0]), store.runs(ACTIVE))
     assert (first.place, first.devices, first.running, first.starts_now) == (1, {"cpu"}, (), True)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN) is not None
@@ -19,7 +19,7 @@ def test_a_run_waits_for_those_before_it_on_its_device(store: Store) -> None:
 
 
 def test_a_running_run_has_the_device_it_trains_on(store: Store) -> None:
-    submit(store, RunConfig(device="auto"))
+    enqueue(store, RunConfig(device="auto"))
     run = store.claim(lambda _: ("cuda:1",), FAKE_TOKEN)
     assert run is not None
     assert run_devices(run) == {"cuda:1"}

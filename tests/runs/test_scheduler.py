@@ -16,7 +16,7 @@ from distill_core.errors import ConfigError, RunError
 from distill_core.paths import run_folder
 from distill_core.runs import lifecycle, scheduler, worker_process
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import reconcile, stop, submit, wait
+from distill_core.runs.scheduler import enqueue, reconcile, stop, wait
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker
 from tests.support.processes import OPENING, ROOT, gone, start_worker
@@ -69,7 +69,7 @@ def command(tmp_path: Path) -> Commands:
 
 
 def test_submitting_twice_makes_two_runs_queued_on_one_device(store: Store, command: Commands) -> None:
-    first, second = submit(store, RunConfig(device="cpu")), submit(store, RunConfig())
+    first, second = enqueue(store, RunConfig(device="cpu")), enqueue(store, RunConfig())
     assert first != second
     assert first[:15] <= second[:15]
     assert reconcile(store, command("obedient")) == [first]
@@ -82,7 +82,7 @@ def test_submitting_twice_makes_two_runs_queued_on_one_device(store: Store, comm
 def test_a_device_that_is_not_here_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distill_core.devices.usable_devices", lambda: ("cpu",))
     with pytest.raises(ConfigError, match="'cuda' cannot be used on this machine; choose one of: auto, cpu"):
-        submit(store, RunConfig(device="cuda"))
+        enqueue(store, RunConfig(device="cuda"))
     assert store.runs() == []
 
 
@@ -92,25 +92,25 @@ def test_what_another_process_would_read_differently_is_pinned(
     (tmp_path / "my-model").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLUE_DIR", "glue")
-    config = store.get(submit(store, RunConfig(teacher="my-model", student_init="./my-model"))).config
+    config = store.get(enqueue(store, RunConfig(teacher="my-model", student_init="./my-model"))).config
     assert {config.teacher, config.student_init} == {str(tmp_path / "my-model")}
     assert config.source == str(tmp_path / "glue")
     monkeypatch.delenv("GLUE_DIR")
-    config = store.get(submit(store, RunConfig())).config
+    config = store.get(enqueue(store, RunConfig())).config
     assert (config.teacher, config.source) == ("bundled/sst2-teacher", "bundled")  # what auto means without a folder
     with monkeypatch.context() as cached:
         cached.setattr("distill_core.data.datasets.hub_cache_folder", lambda _: tmp_path)
-        assert store.get(submit(store, RunConfig())).config.source == "auto"
+        assert store.get(enqueue(store, RunConfig())).config.source == "auto"
     (tmp_path / "first").mkdir()
     for student in ("first", "bundled/sst2-kd", "hub/org/m@1"):
-        assert store.get(submit(store, RunConfig(student_init=student))).config.student_init == student
+        assert store.get(enqueue(store, RunConfig(student_init=student))).config.student_init == student
 
 
 # one at a time ---------------------------------------------------------------------------------
 
 
 def test_two_processes_pumping_start_one_run_at_a_time_and_each_once(store: Store, command: Commands) -> None:
-    ids = [submit(store, RunConfig(device="cpu")) for _ in range(10)]
+    ids = [enqueue(store, RunConfig(device="cpu")) for _ in range(10)]
     code = f"""
 import time
 from distill_core.runs.scheduler import reconcile
@@ -135,7 +135,7 @@ def test_several_devices_work_at_the_same_time(
     store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "devices_for", lambda name: (name,))
-    ids = [submit(store, RunConfig(device=device)) for device in ("cpu", "cuda", "cpu")]
+    ids = [enqueue(store, RunConfig(device=device)) for device in ("cpu", "cuda", "cpu")]
     assert reconcile(store, command("obedient")) == ids[:2]
     assert [store.get(run_id).device for run_id in ids] == ["cpu", "cuda", None]
 
@@ -145,7 +145,7 @@ def test_several_devices_work_at_the_same_time(
 
 def test_a_killed_worker_is_lost_with_a_cause_and_the_queue_goes_on(store: Store, command: Commands) -> None:
     run = start_worker(store, command("obedient"))
-    following = submit(store, RunConfig(device="cpu"))
+    following = enqueue(store, RunConfig(device="cpu"))
     assert run.pid is not None
     os.kill(run.pid, signal.SIGKILL)
     assert until(lambda: store.get(run.id).state == "lost")
@@ -154,7 +154,7 @@ def test_a_killed_worker_is_lost_with_a_cause_and_the_queue_goes_on(store: Store
 
 
 def test_a_crash_is_lost_with_its_exit_code_and_the_queue_goes_on(store: Store, command: Commands) -> None:
-    ids = [submit(store, RunConfig(device="cpu")) for _ in range(2)]
+    ids = [enqueue(store, RunConfig(device="cpu")) for _ in range(2)]
     reconcile(store, command("crashing"))
     assert until(lambda: store.get(ids[1]).state == "lost")
     assert {store.get(run_id).state for run_id in ids} == {"lost"}
@@ -162,7 +162,7 @@ def test_a_crash_is_lost_with_its_exit_code_and_the_queue_goes_on(store: Store, 
 
 
 def test_a_worker_outlives_the_killed_server_and_its_death_is_seen_by_the_next(store: Store, command: Commands) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     code = f"""
 import os, signal
 from distill_core.runs.scheduler import reconcile
@@ -184,7 +184,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     store.claim(lambda _: ("cpu",), FAKE_TOKEN)
     reconcile(store)
     assert store.get(run_id).state == "running"  # it may be about to
@@ -195,7 +195,7 @@ def test_a_run_whose_starter_died_before_starting_it_is_lost(store: Store, monke
 
 
 def test_a_worker_that_cannot_be_started_fails_with_the_reason(store: Store) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     reconcile(store, ("/no/such/python",))
     assert store.get(run_id).state == "failed"
     assert "could not be started" in store.get(run_id).reason
@@ -229,7 +229,7 @@ def ended_child() -> subprocess.Popen[bytes]:
 
 def test_what_the_next_worker_saves_is_left_alone_when_the_last_is_seen_off(store: Store) -> None:
     child = ended_child()
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     store.claim(lambda _: ("cpu",), "the first", only=run_id)
     first = store.get(run_id)
     store.end(run_id, "the first", "paused")
@@ -247,7 +247,7 @@ def test_what_the_next_worker_saves_is_left_alone_when_the_last_is_seen_off(stor
 def test_a_run_resumed_while_it_is_given_up_keeps_what_its_next_worker_saves(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     store.claim(lambda _: ("cpu",), "the first", only=run_id)
     saving: list[Path] = []
 
@@ -263,7 +263,7 @@ def test_a_run_resumed_while_it_is_given_up_keeps_what_its_next_worker_saves(
 
 
 def test_a_run_deleted_when_its_worker_ends_does_not_stall_the_queue(store: Store, command: Commands) -> None:
-    child, following = ended_child(), submit(store, RunConfig(device="cpu"))
+    child, following = ended_child(), enqueue(store, RunConfig(device="cpu"))
     worker_process.reap(store, "deleted", FAKE_TOKEN, child, partial(reconcile, store, command("obedient")))
     assert store.get(following).state == "running"
 
@@ -272,7 +272,7 @@ def test_a_run_deleted_when_its_worker_ends_does_not_stall_the_queue(store: Stor
 
 
 def test_a_queued_run_is_stopped_at_once_and_an_ended_one_stays(store: Store) -> None:
-    run_id = submit(store, RunConfig())
+    run_id = enqueue(store, RunConfig())
     assert stop(store, run_id).state == "stopped"
     assert stop(store, run_id).state == "stopped"
     for unknown in ("no such run", "\udcff", "x" * 100_000):

@@ -9,7 +9,7 @@ import pytest
 
 from distill_core.config.run_config import RunConfig
 from distill_core.runs import lifecycle, worker_process
-from distill_core.runs.scheduler import reconcile, stop, submit
+from distill_core.runs.scheduler import enqueue, reconcile, stop
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker, process_start
 from tests.support.stored_runs import FAKE_TOKEN
@@ -20,7 +20,7 @@ def claimed(
     store: Store, process: subprocess.Popen[bytes], started: float | None = None, token: str = FAKE_TOKEN
 ) -> str:
     """Return a running run that says `process` is its worker."""
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     run = store.claim(lambda _: ("cpu",), token, only=run_id)
     assert run is not None
     began = process_start(psutil.Process(process.pid)) if started is None else started

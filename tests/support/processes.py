@@ -10,7 +10,7 @@ import psutil
 
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import reconcile, submit
+from distill_core.runs.scheduler import enqueue, reconcile
 from distill_core.runs.store import Store
 from tests.support.waiting import until
 
@@ -27,10 +27,10 @@ store, run_id, token = Store(), sys.argv[1], os.environ["DISTILL_RUN_TOKEN"]
 SERVER = """
 import os, signal, time
 from distill_core.config.run_config import RunConfig
-from distill_core.runs.scheduler import reconcile, submit
+from distill_core.runs.scheduler import reconcile, enqueue
 from distill_core.runs.store import Store
 store = Store()
-run_id = submit(store, RunConfig(steps=100_000, evaluate_every=5, device="cpu"))
+run_id = enqueue(store, RunConfig(steps=100_000, evaluate_every=5, device="cpu"))
 while store.get(run_id).step < 20:
     reconcile(store, {command!r})
     time.sleep(0.05)
@@ -50,7 +50,7 @@ def gone(pid: int) -> bool:
 
 def start_worker(store: Store, command: Sequence[str]) -> Run:
     """Submit a run, start it, and return it after the first heartbeat of its worker."""
-    run_id = submit(store, RunConfig(device="cpu"))
+    run_id = enqueue(store, RunConfig(device="cpu"))
     began = store.get(run_id).created
     assert reconcile(store, command) == [run_id]
     assert until(lambda: (store.get(run_id).heartbeat or 0) > (store.get(run_id).started or began))

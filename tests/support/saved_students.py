@@ -6,7 +6,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
 from distill_core.runs.lifecycle import RunState
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from distill_core.storage.checkpoints import LAST
 from tests.support.stored_runs import FAKE_TOKEN
@@ -26,7 +26,7 @@ def save_student(name: str = LAST, step: int = 2, best: int = 2, seed: int = 0) 
 
 def add_run_with_student(store: Store, state: RunState = "finished", **settings: object) -> str:
     """Add a run that ended in a state, with its student as a folder, and return its id."""
-    run_id = submit(store, RunConfig.from_values({"device": "cpu", **settings}))
+    run_id = enqueue(store, RunConfig.from_values({"device": "cpu", **settings}))
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     store.write(run_id, FAKE_TOKEN, [(1, "loss", 0.5)], None)
     save_model(tiny_network(), tiny_tokenizer(), run_folder(run_id) / LAST, {"task": "sst2"})

@@ -11,7 +11,7 @@ from distill_core.cli.foreground import run_in_foreground
 from distill_core.config.run_config import RunConfig
 from distill_core.runs.events import Event
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 
 
@@ -52,4 +52,4 @@ def done_run(
 ) -> Run:
     """Return a run done in this process with a scripted session."""
     monkeypatch.setattr(worker, "_open_session", lambda *_: session)
-    return run_in_foreground(store, submit(store, RunConfig(device="cpu")), on_event)
+    return run_in_foreground(store, enqueue(store, RunConfig(device="cpu")), on_event)

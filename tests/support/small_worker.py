@@ -9,7 +9,7 @@ from typing import Any
 from distill_core.config.run_config import RunConfig
 from distill_core.paths import run_folder
 from distill_core.runs.run import Run
-from distill_core.runs.scheduler import reconcile, submit
+from distill_core.runs.scheduler import enqueue, reconcile
 from distill_core.runs.store import Store
 from tests.support.waiting import until
 
@@ -142,7 +142,7 @@ def script_command(script: Path, code: str) -> Sequence[str]:
 
 def training(store: Store, command: Sequence[str], step: int = 3, **settings: Any) -> Run:
     """Start a run in a worker process and return it once it is past a step."""
-    run_id = submit(store, RunConfig.from_values({"steps": 100_000, "device": "cpu", **settings}))
+    run_id = enqueue(store, RunConfig.from_values({"steps": 100_000, "device": "cpu", **settings}))
     reconcile(store, command)
     assert until(lambda: store.get(run_id).step >= step), store.log_tail(run_id)
     return store.get(run_id)

@@ -15,7 +15,7 @@ FAKE_TOKEN = "0123456789abcdef"  # of a run without a worker process
 
 def active_run(store: Store, *events: Event, **settings: Any) -> tuple[Run, Recorder]:
     """Return a run that the store records as running, with these events written."""
-    run_id = scheduler.submit(store, RunConfig(**{"device": "cpu", **settings}))
+    run_id = scheduler.enqueue(store, RunConfig(**{"device": "cpu", **settings}))
     assert store.claim(lambda name: (name,), FAKE_TOKEN, only=run_id) is not None
     recorder = Recorder(store, run_id, FAKE_TOKEN)
     for event in events:

@@ -7,8 +7,8 @@ import streamlit as st
 
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import DistillError
-from distill_core.runs import scheduler
 from distill_core.runs.store import Store
+from distill_core.submission import submit
 from pages.components.resources import run_store
 from pages.components.run.form import config_in_form, key
 
@@ -31,7 +31,7 @@ class Launch:
         """Queue a run for each of the settings, unless an earlier click has; return their ids."""
         with self._one_by_one:
             for config in configs[len(self.runs) :]:
-                self.runs.append(scheduler.submit(store, config))
+                self.runs.append(submit(store, config, read_data=False))  # the form has just read the data
             return self.runs
 
 

@@ -6,7 +6,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.data.tasks import get_task
 from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import evaluated_names
-from distill_core.runs.scheduler import submit
+from distill_core.runs.scheduler import enqueue
 from distill_core.runs.store import Store
 from pages.components.live_html import Parts, split
 from pages.components.run import detail, markup
@@ -70,7 +70,7 @@ class Leaves(HTMLParser):
 def test_a_pages_parts_have_the_leaves_a_browser_finds(store: Store) -> None:
     nasty = "a < b <b>c</b> & 'd' \"e\" > f"
     config = RunConfig(name=nasty, device="cpu", method="gkd")
-    run_id = submit(store, config)
+    run_id = enqueue(store, config)
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     shares = [(step, f"share/{name}", value) for step in range(1, 9) for name, value in (("ce", 1e-5), ("gkd", 0.9))]
     points = [(step, name, 0.5) for step in (0, 8) for name in (*evaluated_names(get_task("sst2")), "loss", "ce")]
