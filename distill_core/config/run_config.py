@@ -1,8 +1,8 @@
-"""What one distillation run is to do: a frozen record, checked once, to and from JSON.
+"""The settings of one distillation run: a frozen record, checked once, to and from JSON.
 
-`FIELDS` describes every field (label, one-sentence help, range); the check, the form and the command
-line all read it, so they cannot disagree. Unknown keys are refused, missing ones take their default:
-a record written before a field existed stays readable.
+`FIELDS` describes every field (label, one-sentence help, range); the check, the form and the command line all read it,
+so they cannot disagree. Unknown keys are refused and missing keys get their default, so a record written before a field
+existed stays readable. Old names of settings are in `RENAMED`.
 """
 
 import json
@@ -45,10 +45,10 @@ Value = int | float | str | None
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of a RunConfig: how it is called, what it means, what it may be.
+    """One field of a RunConfig: its name, its meaning and its valid values.
 
-    `minimum` and `maximum` bound a number's value or a text's length (both inclusive); `optional`
-    fields may be None.
+    `minimum` and `maximum` bound the value of a number or the length of a text (both inclusive); `optional` fields may
+    be None.
     """
 
     name: str
@@ -62,7 +62,7 @@ class FieldSpec:
     optional: bool
 
     def check(self, value: object) -> Value:
-        """Return the value as the field keeps it; ConfigError naming field, value and what is allowed."""
+        """Return the value as the field stores it; ConfigError that names field, value and what is allowed."""
         if value is None and self.optional:
             return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -78,7 +78,7 @@ class FieldSpec:
 
     @property
     def allowed(self) -> str:
-        """What the field may be, in words that follow "; "."""
+        """The valid values, in words that continue a sentence after "; "."""
         if self.kind == "choice":
             words = f"choose one of: {', '.join(self.choices)}"
         elif self.kind == "text":
@@ -94,7 +94,7 @@ class FieldSpec:
 
 
 def _one_line(text: str) -> bool:
-    """Say whether a text is free of control characters and of halves of characters."""
+    """Return whether a text has neither control characters nor unpaired surrogates."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
@@ -105,7 +105,7 @@ def _plain(bound: float | None) -> str:
 def _shortened(value: object) -> str:
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists in lists
+    except (ValueError, RecursionError):  # a number with thousands of digits, or deeply nested lists
         text = f"<{type(value).__name__} too large to print>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -118,7 +118,7 @@ def _setting(
     allowed: tuple[float, float] | Collection[str],
     optional: bool = False,
 ) -> Any:
-    """Return a dataclass field whose metadata becomes its FieldSpec; `allowed` is a range, or the choices."""
+    """Return a dataclass field whose metadata becomes its FieldSpec; `allowed`: a range or the choices."""
     chosen = kind == "choice"
     low, high = (None, None) if chosen else cast(tuple[float, float], allowed)
     choices = cast(Collection[str], allowed) if chosen else ()
@@ -128,10 +128,10 @@ def _setting(
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run, one value a field; ConfigError naming all that cannot be used.
+    """All settings of a run; ConfigError that names every invalid one.
 
-    `teacher` is a model id; `source` is `auto`, `bundled`, `hub`, `own/ID` or a GLUE folder. Whether they exist
-    is checked where they are opened.
+    `teacher` is a model id; `source` is `auto`, `bundled`, `hub`, `own/ID` or a GLUE folder. Whether they exist is
+    checked where they are opened.
     """
 
     task: str = _setting("sst2", "choice", "Task", "The GLUE task the student learns.", tuple(TASKS))
@@ -173,7 +173,7 @@ class RunConfig:
         2.0,
         "float",
         "Temperature τ",
-        "Softens what teacher and student say before it is compared: logits are divided by it, or scores.",
+        "Divides the logits (or scores) of teacher and student before they are compared.",
         (0.1, 100),
     )
     kd_form: str = _setting(
@@ -181,80 +181,97 @@ class RunConfig:
         KD_FORMS,
     )  # fmt: skip
     temperature_schedule: str = _setting(
-        "fixed", "choice", "τ over the run", "Whether τ stays, or falls linearly to 1 at the last step.", SCHEDULES
+        "fixed", "choice", "τ over the run", "Whether τ is constant or falls linearly to 1 at the last step.", SCHEDULES
     )
     method_weight: float = _setting(
         1.0, "float", "Method weight w", "Weight of what the method adds to plain KD.", (0.0, 10_000)
     )
     pkd_weight: float = _setting(
-        100.0, "float", "Patience weight β", "Weight of the [CLS] states that PKD and GKD-CLS match.", (0.0, 100_000)
+        100.0, "float", "PKD weight β", "Weight of the [CLS] states term of PKD and GKD-CLS.", (0.0, 100_000)
     )
     matching: str = _setting(
         "skip",
         "choice",
         "Matched layers",
-        "Teacher's layers the student's follow: evenly spaced, or its last.",
+        "Teacher layers that the student's layers are compared with: evenly spaced or the last ones.",
         MATCHING,
     )
     method_delay: int = _setting(
-        0, "int", "Method begins after", "Steps in which the method weighs nothing yet.", (0, 1_000_000)
+        0, "int", "Method begins after", "Steps before the method's terms get any weight.", (0, 1_000_000)
     )
     method_ramp: int = _setting(
-        0, "int", "Method rises over", "Steps over which its weight then rises to w.", (0, 1_000_000)
+        0, "int", "Method rises over", "Steps over which the method's weight then rises linearly to w.", (0, 1_000_000)
     )
     method_every: int = _setting(
         1,
         "int",
         "Method every",
-        "At 2, its terms are computed at every second step only, which saves time; at 1, at every step.",
+        "Steps from one computation of the method's terms to the next; more than 1 saves time.",
         (1, 1_000),
     )
     erasures: int = _setting(
-        4, "int", "Erasures", "How many sets of tokens are drawn to be erased, for each example.", (1, 64)
+        4, "int", "Erasures", "Random sets of tokens drawn for each example, each to be erased together.", (1, 64)
     )
-    erasures_each_step: int = _setting(1, "int", "Erasures a step", "How many of these a step looks at.", (1, 64))
+    erasures_each_step: int = _setting(
+        1, "int", "Erasures per step", "Number of the drawn sets that each step uses.", (1, 64)
+    )
     rationale_share: float = _setting(
         0.25,
         "float",
-        "Share of a rationale",
-        "How much of a text its rationale is: the tokens that decide most for the teacher.",
+        "Rationale share",
+        "Share of a text's tokens that form its rationale: those that matter most to the teacher.",
         (0.01, 1.0),
     )
     relation_heads: int | None = _setting(
-        None, "int", "Relation heads", "Heads that MiniLM splits queries, keys and values into.", (1, 1024), True
+        None,
+        "int",
+        "Relation heads",
+        "Heads that MiniLM splits queries, keys and values into; empty for up to 12.",
+        (1, 1024),
+        True,
     )
     relation_layer: int | None = _setting(
-        None, "int", "Teacher’s relation layer", "Layer of the teacher whose relations MiniLM matches.", (1, 1000), True
+        None,
+        "int",
+        "Teacher’s relation layer",
+        "Teacher layer that MiniLM matches; empty for the last one (over 12 layers: at 7/8).",
+        (1, 1000),
+        True,
     )
     attribution_steps: int = _setting(
         1, "int", "Attribution steps m", "Points on the path of AD-KD's integrated gradients.", (1, 64)
     )
-    map_norm: str = _setting("l2", "choice", "Norm of a map", "The norm that AD-KD scales each map to 1 by.", NORMS)
+    map_norm: str = _setting("l2", "choice", "Norm of a map", "AD-KD scales each map so that this norm is 1.", NORMS)
     map_distance: str = _setting(
-        "l2", "choice", "Distance of maps", "How AD-KD measures two maps' difference at each token.", DISTANCES
+        "l2", "choice", "Distance of maps", "How AD-KD measures the difference of two maps at each token.", DISTANCES
     )
     top_k: int | None = _setting(
-        None, "int", "Top dimensions K", "Teacher dimensions kept in an AD-KD map; empty for all.", (1, 16_384), True
+        None,
+        "int",
+        "Top dimensions K",
+        "Largest dimensions of each token that the teacher's AD-KD map uses; empty for all.",
+        (1, 16_384),
+        True,
     )
     evaluate_every: int = _setting(
         20, "int", "Evaluate every", "Steps between two evaluations, each of which saves a checkpoint.", (1, 1_000_000)
     )
     monitor: str = _setting(
-        "metric", "choice", "Best by", "What tells the best checkpoint, and whether to stop early.", MONITORS
+        "metric", "choice", "Best by", "Metric that selects the best checkpoint and triggers early stopping.", MONITORS
     )
     early_stopping_patience: int | None = _setting(
         None,
         "int",
         "Patience",
-        "Evaluations in a row without a better one after which the run ends; empty for never.",
+        "Evaluations in a row without improvement after which the run ends; empty for never.",
         (1, 10_000),
         True,
     )
     max_minutes: float | None = _setting(
         None,
         "float",
-        "Longest time",
-        "Minutes of training after which the run ends; empty for any.",
+        "Time limit (minutes)",
+        "Minutes of training after which the run ends; empty for no limit.",
         (0.01, 100_000),
         True,
     )
@@ -262,39 +279,41 @@ class RunConfig:
         KEEP_CHOICES[0],
         "choice",
         "Keep",
-        "Which student stays of a finished run; curves, settings and log do in any case.",
+        "Which student a finished run keeps; curves, settings and log are always kept.",
         KEEP_CHOICES,
     )
     weak_teacher: str = _setting(
         "stop",
         "choice",
-        "A teacher near chance",
-        "Whether a teacher near chance ends the run; below 100 validation examples it only warns.",
+        "Weak teacher",
+        "Whether a teacher near chance stops the run; below 100 validation examples it only warns.",
         WEAK,
     )
     dropout: str = _setting(
         "published",
         "choice",
         "Dropout",
-        "Dropout of the student in training; as published: on or off as in the code of the method's authors.",
+        "The student's dropout in training; published: on or off as in the code of the method's authors.",
         DROPOUT,
     )
     seed: int = _setting(0, "int", "Seed", "Decides data order and dropout.", (0, 2**32 - 1))
     device: str = _setting(
-        "auto", "choice", "Device", "Where to train; auto takes the fastest there is, cuda any GPU.", DEVICES
+        "auto", "choice", "Device", "Where to train; auto takes the fastest available device, cuda any GPU.", DEVICES
     )
     precision: str = _setting(
         "auto",
         "choice",
         "Precision",
-        "The student’s in training; bfloat16 keeps weights and losses in float32. Auto: bfloat16 on CUDA.",
+        "Precision of the student in training; auto: bfloat16 on CUDA (weights and losses stay float32).",
         PRECISIONS,
     )
-    max_length: int = _setting(128, "int", "Longest input", "Tokens of an example beyond this are cut off.", (8, 512))
-    name: str = _setting("", "text", "Name", "What the run is called; empty for its id.", (0, 200))
+    max_length: int = _setting(
+        128, "int", "Maximum length", "Tokens of an example beyond this number are cut off.", (8, 512)
+    )
+    name: str = _setting("", "text", "Name", "Name of the run; empty for its id.", (0, 200))
 
     def __post_init__(self) -> None:
-        """Check every field, so that whatever is wrong is said at once."""
+        """Check every field, so that one error names all invalid settings."""
         wrong = []
         for spec in FIELDS.values():
             try:
@@ -312,7 +331,7 @@ class RunConfig:
 
     @property
     def made_from_teacher(self) -> bool:
-        """Whether the student is made from its teacher, and is no model of its own."""
+        """Whether the student is built from its teacher rather than from another model."""
         return self.student_init in FROM_TEACHER
 
     @property
@@ -322,7 +341,7 @@ class RunConfig:
 
     @property
     def command(self) -> str:
-        """The command line that does this run again: what decides it, and whatever is not the default."""
+        """The command line that repeats this run, with every setting that differs from its default."""
         words = ["python", "-m", "distill_core", "distill"]
         for spec in FIELDS.values():
             value = getattr(self, spec.name)
@@ -336,7 +355,7 @@ class RunConfig:
 
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> "RunConfig":
-        """Build a config from named values, defaults for the rest; ConfigError for a name that is no field."""
+        """Build a config from named values, with defaults for the rest; ConfigError for an unknown name."""
         values = current_names(values)
         unknown = [name for name in values if name not in FIELDS]
         if unknown:
@@ -347,11 +366,11 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "RunConfig":
-        """Read what `to_json` wrote; ConfigError where it is damaged or holds an unknown setting."""
+        """Read what `to_json` wrote; ConfigError where it is damaged or contains an unknown setting."""
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"The settings of a run are not JSON that can be read ({error}).") from error
+            raise ConfigError(f"The settings of a run are not valid JSON ({error}).") from error
         if not isinstance(values, dict):
             raise ConfigError(f"The settings of a run are {_shortened(values)}; wanted a JSON object.")
         return cls.from_values(values)

@@ -1,4 +1,4 @@
-"""A run's settings in words: as the form offers them, and as a run's page says what was used."""
+"""A run's settings in words: the choices of the form, and the settings shown on a run's page."""
 
 from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import DISTILLATION_METHODS, methods_reading
@@ -19,34 +19,34 @@ BEGINNINGS = {
 CHOICES = {
     "precision": {"auto": "Automatic", "float32": "float32", "bfloat16": "bfloat16, mixed"},
     "dropout": {"published": "As published", "on": "On", "off": "Off"},
-    "monitor": dict(zip(MONITORS, ("Task’s metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
+    "monitor": dict(zip(MONITORS, ("Task metric", "Signed cosine", "Cosine", "Spearman’s ρ"), strict=True)),
     "keep": dict(zip(KEEP_CHOICES, ("Best and last", "Last", "Best"), strict=True)),
-    "weak_teacher": {"stop": "Stop the run", "go_on": "Go on"},
+    "weak_teacher": {"stop": "Stop the run", "go_on": "Continue"},
     "kd_form": {"cross_entropy": "Soft cross-entropy", "kl": "KL divergence × τ²/C"},
-    "temperature_schedule": {"fixed": "Stays", "annealed": "Falls to 1"},
-    "matching": {"skip": "Evenly spaced", "last": "The last ones"},
+    "temperature_schedule": {"fixed": "Constant", "annealed": "Falls to 1"},
+    "matching": {"skip": "Evenly spaced", "last": "Last layers"},
     "map_norm": {"l2": "L2", "l1": "L1"},
     "map_distance": {"l2": "Squared (L2)", "l1": "Absolute (L1)", "smooth_l1": "Smooth L1"},
 }
-EMPTY = {  # what a setting that was left empty means
+EMPTY = {  # what an empty setting means
     "train_examples": "All",
-    "micro_batch": "What memory allows",
+    "micro_batch": "As memory allows",
     "top_k": "All",
     "relation_heads": "Up to 12",
     "relation_layer": "Last, or 7/8 of a deep teacher",
     "early_stopping_patience": "Never",
-    "max_minutes": "Any",
+    "max_minutes": "No limit",
 }
 
 
 def unread(name: str, method: str) -> bool:
-    """Tell whether a setting is one of those that only some methods read, and this one does not."""
+    """Return whether only some methods read a setting and this method does not."""
     methods = methods_reading(name)
     return bool(methods) and method not in methods
 
 
 def used_settings(run: Run) -> dict[str, str]:
-    """Return what a run was set to, by the form's labels and in its words, without what had no part in it."""
+    """Return a run's settings under the labels and in the words of the form, without those it did not use."""
     config = run.config
     left_out = {name for name in FIELDS if unread(name, config.method)}
     left_out |= set() if run.name else {"name"}
@@ -92,15 +92,15 @@ def _number(config: RunConfig, name: str) -> str:
 
 
 def _automatic_precision(run: Run) -> str:
-    """Say what `auto` comes to: bfloat16 only on CUDA devices, and only on those that have it."""
+    """Return what `auto` means for the run: bfloat16 on CUDA devices that support it."""
     if run.device is None:
         return CHOICES["precision"]["auto"]
-    words = "float32" if kind_of(run.device) != "cuda" else "bfloat16, mixed, where the device has it"
+    words = "float32" if kind_of(run.device) != "cuda" else "bfloat16, mixed, where the device supports it"
     return f"{words} (chosen automatically)"
 
 
 def _model(model_id: str) -> str:
-    """Return a model's title and id, the id alone where there is no such model any more."""
+    """Return a model's title and id, or the id alone if the model no longer exists."""
     try:
         return f"{find_model(model_id).title} ({model_id})"
     except ModelError:

@@ -1,4 +1,4 @@
-"""A run's settings are said in the form's words, and only those that had a part in it."""
+"""A run's settings are shown in the words of the form, and only those that the run used."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ def used(store: Store, device: str | None = "cpu", **settings: Any) -> dict[str,
     return used_settings(replace(store.get(run_id), device=device))
 
 
-def test_no_value_is_said_as_its_key(store: Store) -> None:
+def test_no_value_is_shown_as_its_key(store: Store) -> None:
     for method in DISTILLATION_METHODS:
         shown = used(store, method=method)
         assert shown["Method"] == DISTILLATION_METHODS[method].title
@@ -28,20 +28,20 @@ def test_no_value_is_said_as_its_key(store: Store) -> None:
     assert set(EMPTY) == {name for name, spec in FIELDS.items() if spec.optional}
 
 
-def test_what_the_method_does_not_read_is_left_out(store: Store) -> None:
+def test_settings_that_the_method_does_not_read_are_left_out(store: Store) -> None:
     assert used(store, method="ad_kd", attribution_steps=8)["Attribution steps m"] == "8"
     assert "Attribution steps m" not in used(store, method="kd")
-    assert "Patience weight β" not in used(store, method="ad_kd")
+    assert "PKD weight β" not in used(store, method="ad_kd")
     assert "Layers" not in used(store, student_init="bundled/sst2-kd")
     assert used(store, student_init="bundled/sst2-kd")["Student begins as"].endswith("(bundled/sst2-kd)")
     assert used(store, teacher="no longer there")["Teacher"] == "no longer there"
 
 
-def test_what_was_chosen_for_the_user_is_said(store: Store) -> None:
+def test_automatic_choices_are_marked(store: Store) -> None:
     assert used(store, method="gkd")["Dropout"] == "Off (as published)"
     assert used(store, method="ad_kd")["Dropout"] == "On (as published)"
     assert used(store, method="ad_kd", dropout="off")["Dropout"] == "Off"
     shown = used(store, max_minutes=2.5)
     assert (shown["Device"], shown["Precision"]) == ("CPU (chosen automatically)", "float32 (chosen automatically)")
-    assert shown["Longest time"] == "2.5"
+    assert shown["Time limit (minutes)"] == "2.5"
     assert used(store, device=None)["Device"] == "Automatic"
