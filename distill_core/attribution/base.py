@@ -92,17 +92,19 @@ class AttributionRequest:
         differs = (self.embeddings != self.reference).any(dim=-1)  # (B, T)
         return (differs & self.inputs.mask).cpu()
 
-    def replaceable_words(self) -> tuple[Int[Tensor, " group"], Bool[Tensor, "group token"]]:
+    def replaceable_words(self, special: bool = True) -> tuple[Int[Tensor, " group"], Bool[Tensor, "group token"]]:
         """Return every word with a replaceable token: its example, and True at its tokens; on the CPU.
 
-        A special token is a word of its own. AttributionError where the request has no word numbers.
+        A special token is a word of its own, left out unless `special`. AttributionError where the request has no
+        word numbers.
         """
         if self.words is None:
             raise AttributionError("A method by word needs the number of each token's word (`words`); pass them.")
         replaceable, examples, groups = self.replaceable, list[int](), list[Tensor]()
         for example, words in enumerate(self.words.tolist()):
             for positions in word_groups([None if word < 0 else word for word in words]):
-                if bool(replaceable[example, positions].any()):
+                is_special = words[positions[0]] < 0
+                if bool(replaceable[example, positions].any()) and (special or not is_special):
                     examples.append(example)
                     groups.append(torch.zeros_like(replaceable[example]).index_fill_(0, torch.tensor(positions), True))
         if not groups:

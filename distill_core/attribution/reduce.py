@@ -40,7 +40,7 @@ def share_among_tokens(
 
     `groups`: True at the tokens of a group. `examples`: the example each group is of, among `count` examples.
     """
-    shares = groups / groups.sum(dim=1, keepdim=True).clamp(min=1)  # (G, T)
+    shares = groups.to(scores.dtype) / groups.sum(dim=1, keepdim=True).clamp(min=1)  # (G, T)
     tokens = scores.new_zeros(count, scores.shape[1], groups.shape[1])  # (B, K, T)
     return tokens.index_add_(0, examples, scores[:, :, None] * shares[:, None])
 

@@ -107,6 +107,22 @@ _SPECS = (
         by_word=True,
         default_baseline="mask",
     ),
+    AttributionMethodSpec(
+        key="shap",
+        title="SHAP by word",
+        idea="Averages a word’s effect on the output over the orders in which the erased words are put back.",
+        formula="Shapley value of the word: the mean over orders of F(words before it and it) − F(words before it), "
+        "shared equally among its tokens",
+        limits="Texts with erased words are unlike real ones; above eight words the orders are sampled, so small "
+        "differences may be chance.",
+        source="Lundberg & Lee 2017, arXiv 1705.07874; sampling: Castro, Gómez & Tejada 2009; by whole words: ours",
+        builder="distill_core.attribution.shap:Shap",
+        cache_key="shap, version 1",
+        by_word=True,
+        default_baseline="mask",
+        seeded=True,
+        evaluations="masked texts",
+    ),
 )
 ATTRIBUTION_METHODS: dict[str, AttributionMethodSpec] = {spec.key: spec for spec in _SPECS}
 

@@ -44,6 +44,18 @@ def test_explain_prints_the_promised_document() -> None:
 
 
 @shared
+def test_a_method_that_samples_takes_a_seed() -> None:
+    told = call_json(
+        "explain", "--text", "a slow but good film", "--student", "bundled/sst2-kd", "--method", "shap", "--seed", "7",
+    )  # fmt: skip
+    assert (told["method"], told["units"], told["seed"]) == ("shap", "words", 7)
+    for model in told["models"]:
+        (one,) = model["attributions"]
+        assert one["converged"]
+        assert one["relative_gap"] <= 1e-9
+
+
+@shared
 def test_explain_prints_the_score_of_a_regression() -> None:
     done = call(
         "explain", "--task", "stsb", "--text", "A man sings.", "--text-pair", "A man is singing.",

@@ -79,6 +79,19 @@ def test_a_method_that_scores_words_shows_words() -> None:
     assert ">slow</bdi>" in shown(page)
 
 
+def test_a_method_that_samples_has_a_seed_that_is_in_the_address() -> None:
+    page = opened(text="the film is slowly good")
+    assert not page.number_input
+    page.selectbox(key="explain.method").set_value("shap").run()
+    page.number_input(key="explain.seed").set_value(7).run()
+    assert not page.exception
+    assert page.query_params["seed"] in ("7", ["7"])
+    assert "SHAP by word, mask baseline, seed 7, on the logit" in shown(page)
+    assert "masked texts" in shown(page)
+    assert opened(method="shap", seed="7", text="good film").number_input(key="explain.seed").value == 7
+    assert "use a whole number" in messages(opened(method="shap", seed="-1"))
+
+
 def test_what_the_vocabulary_lacks_is_said() -> None:
     page = opened(text="good \U0001f600 film")
     assert any("UNK" in caption.value for caption in page.caption)

@@ -53,6 +53,7 @@ class Toy(nn.Module):
     def __init__(self, vectors: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.body = _Body(vectors)
+        self.body.config = self.config = SimpleNamespace(model_type="bert")  # where its embedding block is
         self.function = function
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from distill_core.config.attribution_methods import AttributionMethodSpec
 from distill_core.data.tasks import get_task
 from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, mean_agreements
 from distill_core.metrics.agreement import AGREEMENT_METRICS
@@ -36,7 +37,7 @@ def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str 
     """Return the models' predictions, each with how well its map is computed."""
     cards = []
     for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
-        remark, warning = _completeness(model, explanation.request.method_spec.evaluations)
+        remark, warning = _completeness(model, explanation.request.method_spec)
         shares = dict(zip(model.labels, model.probabilities, strict=False))  # a regression has none
         color = model_color(position)
         span = get_task(explanation.request.task).span
@@ -145,19 +146,17 @@ def document(explanation: Explanation, labels: Sequence[str], gold: str | None, 
     )
 
 
-def _completeness(model: ModelExplanation, evaluations: str) -> tuple[str, str]:
-    """Return a remark on the map's completeness gap and, where it has not converged, a warning instead.
-
-    `evaluations`: what the method counts as its cost.
-    """
+def _completeness(model: ModelExplanation, spec: AttributionMethodSpec) -> tuple[str, str]:
+    """Return a remark on the map's completeness gap and, where it has not converged, a warning instead."""
     gaps = [token_map for token_map in model.attributions if token_map.relative_gap is not None]
     if not gaps:
         return "", ""
-    worst = max(gaps, key=lambda token_map: token_map.relative_gap or 0.0)
+    worst = max(gaps, key=lambda token_map: (token_map.converged is False, token_map.relative_gap or 0.0))
     gap = f"{100 * (worst.relative_gap or 0.0):.2g} %"
-    cost = f", {worst.nodes} {evaluations}" if worst.nodes is not None else ""
+    cost = f", {worst.nodes} {spec.evaluations}" if worst.nodes is not None else ""
     if worst.converged is False:
-        return "", f"Not converged: completeness gap {gap}{cost}"
+        reason = "the scores still vary with the seed" if spec.seeded else f"completeness gap {gap}"
+        return "", f"Not converged: {reason}{cost}"
     return f"Completeness gap {gap}{cost}", ""
 
 

@@ -7,8 +7,9 @@ from html import escape
 from pages.components.formatting import format_number, format_percent
 
 _COMPLETENESS = (
-    "A complete map sums to how much the output changes from the baseline to the text. The gap is what is missing, "
-    "as a share of all |scores|. Path points: places between baseline and text where the gradient was taken."
+    "The scores of a complete map add up to the change of the output from the baseline to the text. The gap is the "
+    "missing part, as a share of Σ|scores|. Path points: where between baseline and text the gradient was computed. "
+    "Masked texts: how many versions of the text with erased words were run."
 )
 SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a number can take; 0 for the others
 
