@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_core.catalog.catalog import UNPACKED
+from distill_core.catalog.catalog import UNPACKED, bundled_models
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker
 from tests.support.marks import reached_marks, slow_files_first
@@ -45,10 +45,16 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def shared_bundle(own_home: Path, bundle_folder: Path) -> None:
+def shared_bundle(own_home: Path, bundle_folder: Path) -> Iterator[None]:
     """Unpack each bundled model once a session, not once a test; for tests that only read them."""
-    own_home.mkdir(parents=True, exist_ok=True)
-    (own_home / UNPACKED).symlink_to(bundle_folder)
+    folder = own_home / UNPACKED
+    folder.mkdir(parents=True)
+    for model in bundle_folder.iterdir():
+        (folder / model.name).symlink_to(model)
+    yield
+    for name in (f"{entry.name}-{entry.sha256[:12]}" for entry in bundled_models().values()):
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            shutil.move(folder / name, bundle_folder / name)
 
 
 @pytest.fixture

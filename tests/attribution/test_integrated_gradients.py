@@ -144,6 +144,7 @@ def test_it_equals_captum_at_the_same_nodes(baseline: str, output: str, model: L
     torch.testing.assert_close(ours.scores, theirs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("shared_bundle")
 @pytest.mark.slow
 @pytest.mark.parametrize("baseline", BASELINES)
 def test_it_equals_captum_on_the_bundled_teacher(baseline: str) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from distill_core.models.encoder import load_model
+from distill_core.runs import lifecycle
 from distill_core.runs.scheduler import can_resume, enqueue, reconcile, resume, stop, wait
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker
@@ -37,8 +38,8 @@ FAULTS = {
     "loading": "session.open_model = lambda *_: hang()",
     "teacher": """
 real = teacher_cache.teacher_pass
-def slow(*given, needs_graph):
-    return hang() if needs_graph else real(*given, needs_graph=needs_graph)
+def slow(*inputs, needs_graph, **options):
+    return hang() if needs_graph else real(*inputs, needs_graph=needs_graph, **options)
 teacher_cache.teacher_pass = slow
 """,
     "training": SECOND.format(name="trainer.student_pass"),
@@ -50,7 +51,12 @@ WITHOUT_CHECKPOINT = ("loading",)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", FAULTS)
-def test_a_deaf_worker_is_stopped_in_every_phase(store: Store, tmp_path: Path, phase: str) -> None:
+def test_a_deaf_worker_is_stopped_in_every_phase(
+    store: Store, tmp_path: Path, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if phase != "training":  # one phase with the deadlines as they are
+        monkeypatch.setattr(lifecycle, "TERM_AFTER", 1.0)
+        monkeypatch.setattr(lifecycle, "KILL_AFTER", 1.5)
     config = small_run(tiny_folder(tmp_path / "teacher"), steps=20, evaluate_every=3, method="ad_kd")
     run_id = enqueue(store, config)
     reconcile(store, injected_command(tmp_path, FAULTS[phase]))
@@ -105,7 +111,11 @@ def raw_command(folder: Path, code: str) -> tuple[str, str]:
     return (sys.executable, str(script))
 
 
-def test_a_worker_is_first_asked_then_sent_term_then_kill(store: Store, tmp_path: Path) -> None:
+def test_a_worker_is_first_asked_then_sent_term_then_kill(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "TERM_AFTER", 2.0)
+    monkeypatch.setattr(lifecycle, "KILL_AFTER", 3.0)
     run = start_worker(store, raw_command(tmp_path, NOTING))
     stop(store, run.id)
     ended = wait(store, run.id, PROMISE)

@@ -23,6 +23,8 @@ from tests.support.tiny import tiny_folder, tiny_model
 from tests.support.tiny_architectures import family_network
 from tests.support.tiny_families import FAMILIES
 
+pytestmark = pytest.mark.usefixtures("shared_bundle")
+
 
 def without_names(model_id: str, folder: Path, rows: tuple[int, ...]) -> Path:
     """Copy a bundled model, the rows of its classifier in another order and its classes without names."""

@@ -14,6 +14,7 @@ from distill_core.models.tokenization import Inputs
 from tests.support.tiny import WORDS, tiny_tokenizer
 
 FIRST, SECOND = 5, 6  # ids of the two content tokens of the toy's vocabulary
+TOY_CONFIG = SimpleNamespace(model_type="bert")  # the toy's embedding block has the name that BERT's has
 
 
 def as_model(network: Any, classes: int = 2) -> LoadedModel:
@@ -39,6 +40,7 @@ class _Table(nn.Module):
 class _Body(nn.Module):
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
+        self.config = TOY_CONFIG
         self.embeddings = _Table(vectors)
 
     def forward(self, **keywords: Tensor | None) -> Tensor:
@@ -52,6 +54,7 @@ class Toy(nn.Module):
 
     def __init__(self, vectors: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
+        self.config = TOY_CONFIG
         self.body = _Body(vectors)
         self.body.config = self.config = SimpleNamespace(model_type="bert")  # where its embedding block is
         self.function = function
