@@ -40,10 +40,8 @@ def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
     if "relation_layer" in read and teacher.layers:  # 0: its config does not say
         relation_layer(teacher.layers, config.relation_layer)
     if "relation_heads" in read and teacher.hidden_size:
-        heads = relation_heads(teacher.hidden_size, config.relation_heads)
-        student_width = teacher.hidden_size if config.made_from_teacher else find_model(config.student_init).hidden_size
-        if student_width:
-            relation_heads(student_width, heads)
+        student_width = 0 if config.made_from_teacher else find_model(config.student_init).hidden_size
+        relation_heads([width for width in (teacher.hidden_size, student_width) if width], config.relation_heads)
     if "erasures_each_step" in read and config.erasures_each_step > config.erasures:
         raise ConfigError(
             f"{FIELDS['erasures_each_step'].label} (erasures_each_step) is {config.erasures_each_step}; "

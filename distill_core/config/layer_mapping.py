@@ -1,5 +1,8 @@
 """Which layers of a teacher the layers of a student are compared with, and in how many heads."""
 
+from collections.abc import Sequence
+from math import gcd
+
 from distill_core.errors import ConfigError
 
 Pairs = tuple[tuple[int, int], ...]  # a student's layer and the teacher's layer it follows, counted from 1
@@ -28,18 +31,20 @@ def layer_pairs(student_layers: int, teacher_layers: int, strategy: str) -> Pair
     return pairs
 
 
-def relation_heads(width: int, heads: int | None) -> int:
-    """Return the number of relation heads for vectors of this width; ConfigError where they cannot be split evenly.
+def relation_heads(widths: Sequence[int], heads: int | None) -> int:
+    """Return the number of relation heads of models of these widths; ConfigError where a width is no multiple of it.
 
-    None: the most heads, up to RELATION_HEADS, that divide the width.
+    None: the most heads, up to RELATION_HEADS, that divide every width.
     """
     if heads is None:
-        return next(count for count in range(RELATION_HEADS, 0, -1) if width % count == 0)
-    if width % heads:
-        raise ConfigError(
-            f"Relation heads (relation_heads) is {heads}; a width of {width} cannot be split into so many: wanted a "
-            f"divisor of {width}, or nothing."
-        )
+        common = gcd(*widths)
+        return next(count for count in range(RELATION_HEADS, 0, -1) if common % count == 0)
+    for width in widths:
+        if width % heads:
+            raise ConfigError(
+                f"Relation heads (relation_heads) is {heads}; a width of {width} cannot be split into so many: "
+                f"wanted a divisor of {width}, or nothing."
+            )
     return heads
 
 

@@ -21,8 +21,9 @@ from distill_core.objectives.base import PROJECTIONS, Counts, ForwardPass, Teach
 class MiniLm:
     """KL divergence of the relations Q·Qᵀ, K·Kᵀ and V·Vᵀ of one teacher layer and the student's last layer.
 
-    `heads`: number of relation heads, None for `relation_heads`; `layer`: the teacher's, counted from 1, None for
-    `relation_layer`. Widths and attention heads of the two models may differ; the relation heads are the same.
+    `heads`: the number of relation heads, None for the choice of `relation_heads`; `layer`: the teacher's, counted from
+    1, None for the choice of `relation_layer`. The two models may differ in width and in attention heads; the number of
+    relation heads is the same for both.
     """
 
     heads: int | None = None
@@ -39,7 +40,7 @@ class MiniLm:
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `relations` (batch, 3, head, token, token) as logarithms, and `positions` (batch, token)."""
         layer = relation_layer(len(teacher.layers), self.layer)
-        heads = relation_heads(_projections(teacher, layer)[0].shape[-1], self.heads)
+        heads = relation_heads([_projections(teacher, layer)[0].shape[-1]], self.heads)
         relations = log_relations(teacher, layer, heads).detach()
         return {"relations": relations, "positions": teacher.mask.to(relations.dtype)}
 

@@ -85,7 +85,8 @@ class Session:
         held_out = encode_all(teacher.tokenizer, validation.examples, length)
         yield Phase("loading", "teacher's maps on the probe sentences")
         probe = Probe(teacher, held_out[:PROBE_EXAMPLES])
-        loss = make_loss(config, layer_count(student), layer_count(teacher.network))
+        widths = [network.config.hidden_size for network in (student, teacher.network)]
+        loss = make_loss(config, layer_count(student), layer_count(teacher.network), widths)
         cache = TeacherCache(teacher, loss.objective, rows, training.labels)
         yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
         task = get_task(config.task)

@@ -245,7 +245,8 @@ def drive(session: Session, folder: Path, until_step: int | None = None) -> list
 
 
 @pytest.mark.parametrize(
-    ("student", "method"), [("first", "gkd_cls"), ("random", "ad_kd"), ("a model", "egkd_perturbation")]
+    ("student", "method"),
+    [("first", "gkd_cls"), ("random", "ad_kd"), ("a model", "egkd_perturbation"), ("first", "minilm")],
 )
 def test_a_session_goes_on_to_the_very_weights(tmp_path: Path, student: str, method: str) -> None:
     config = replace(small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=7, method=method, student_layers=2))

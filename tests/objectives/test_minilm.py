@@ -5,10 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from distill_core.config.layer_mapping import relation_heads, relation_layer
+from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
+from distill_core.models.layers import LayerRecord
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import MiniLm
+from distill_core.objectives import ForwardPass, MiniLm, make_objective
 from distill_core.objectives.base import PROJECTIONS
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import MASK, assert_equal, losses_and_gradients, passed
@@ -75,6 +77,16 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
     assert terms["minilm"].item() == 0.0
 
 
+def test_the_student_may_have_a_width_and_attention_heads_of_its_own() -> None:
+    objective = make_objective(RunConfig(method="minilm"), 2, 3, widths=(24, 16))
+    assert objective == MiniLm(heads=8)
+    teacher = tiny_network(layers=3, seed=1, width=16).double().requires_grad_(True)
+    student = make_trainable(tiny_network(layers=2, seed=2, width=24, heads=3).double())
+    inputs, labels = random_inputs((6, 4)), torch.zeros(2, dtype=torch.long)
+    expected = plain(student, teacher, inputs, layer=3, heads=8, last=2)
+    assert_equal(objective, student, teacher, inputs, labels, {"minilm": expected})
+
+
 def test_targets_are_zero_on_padding_and_probabilities_elsewhere() -> None:
     network, inputs = tiny_network(layers=2), random_inputs((6, 4))
     forward = student_pass(network, inputs, torch.tensor([1, 0]), MASK, needs=PROJECTIONS)
@@ -87,11 +99,39 @@ def test_targets_are_zero_on_padding_and_probabilities_elsewhere() -> None:
     assert MiniLm().counts(targets)["minilm"].item() == 10
 
 
+def test_two_tokens_of_one_dimension() -> None:
+    """The teacher's vectors are 0 and 1, the student's 0 and 0; the number is worked out by hand.
+
+    Each teacher relation is (1/2, 1/2) and softmax(0, 1) = (0.268941, 0.731059), each student relation (1/2, 1/2).
+    """
+
+    def forward(*values: float) -> ForwardPass:
+        vectors = torch.tensor(values)[None, :, None]
+        inputs = Inputs(torch.ones(1, 2, dtype=torch.long), torch.ones(1, 2), None, torch.zeros(1, 2, dtype=torch.bool))
+        record = LayerRecord(vectors, query=vectors, key=vectors, value=vectors)
+        return ForwardPass(
+            vectors, torch.zeros(1, 2), inputs, torch.zeros(1), lambda _: vectors, lambda: vectors, (record,)
+        )
+
+    targets = MiniLm(heads=1).targets(forward(0.0, 1.0))
+    counts = MiniLm(heads=1).counts(targets)
+    (term,) = MiniLm(heads=1).losses(forward(0.0, 0.0), targets, torch.Generator(), counts).values()
+    assert term.item() == pytest.approx(3 * 0.110944 / 2, abs=1e-5)
+
+
 @pytest.mark.parametrize(
-    ("width", "heads", "expected"), [(768, None, 12), (384, None, 12), (1024, None, 8), (16, None, 8), (768, 48, 48)]
+    ("widths", "heads", "expected"),
+    [
+        ([768], None, 12),
+        ([1024], None, 8),
+        ([384, 768], None, 12),
+        ([128, 768], None, 8),  # 12 does not divide 128
+        ([16], None, 8),
+        ([384, 768], 48, 48),
+    ],
 )
-def test_relation_heads(width: int, heads: int | None, expected: int) -> None:
-    assert relation_heads(width, heads) == expected
+def test_relation_heads(widths: list[int], heads: int | None, expected: int) -> None:
+    assert relation_heads(widths, heads) == expected
 
 
 @pytest.mark.parametrize(("layers", "layer", "expected"), [(6, None, 6), (12, None, 12), (24, None, 21), (24, 19, 19)])
@@ -101,6 +141,8 @@ def test_relation_layer(layers: int, layer: int | None, expected: int) -> None:
 
 def test_heads_and_layers_that_there_are_not_are_named() -> None:
     with pytest.raises(ConfigError, match=r"Relation heads \(relation_heads\) is 7; a width of 16 cannot be split"):
-        relation_heads(16, 7)
+        relation_heads([16], 7)
+    with pytest.raises(ConfigError, match="is 48; a width of 128 cannot be split into so many: wanted a divisor"):
+        relation_heads([128, 768], 48)
     with pytest.raises(ConfigError, match=r"\(relation_layer\) is 9; the teacher has 6 layers: wanted 1 to 6"):
         relation_layer(6, 9)

@@ -21,14 +21,14 @@ WORDS = (
 
 
 def tiny_network(
-    *, layers: int = 2, classes: int = 2, width: int = 16, seed: int = 0, dropout: float = 0.0
+    *, layers: int = 2, classes: int = 2, width: int = 16, heads: int = 2, seed: int = 0, dropout: float = 0.0
 ) -> BertForSequenceClassification:
     """Return a random classifier in eval mode with weights large enough that maps differ between tokens."""
     config = BertConfig(
         vocab_size=len(WORDS),
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=2,
+        num_attention_heads=heads,
         intermediate_size=2 * width,
         max_position_embeddings=64,
         num_labels=classes,

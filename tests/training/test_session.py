@@ -127,6 +127,8 @@ def test_the_settings_of_matched_layers_reach_the_training(tmp_path: Path) -> No
         ("egkd_perturbation", "erasures", 2),
         ("egkd_perturbation", "erasures_each_step", 3),
         ("egkd_feature_selection", "rationale_share", 0.9),
+        ("minilm", "relation_heads", 2),
+        ("minilm", "relation_layer", 1),
     ],
 )
 def test_the_settings_of_one_method_reach_the_training(tmp_path: Path, method: str, setting: str, value: float) -> None:
@@ -195,7 +197,7 @@ def test_a_student_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="was trained for task cola, not for sst2"):
         find_teacher(config(tmp_path, student_init=str(other)))
     with pytest.raises(ModelError, match="Unknown model"):
-        find_teacher(config(tmp_path, student="nowhere"))
+        find_teacher(config(tmp_path, student_init="nowhere"))
     cut = sentiment_folder(tmp_path / "roberta", "roberta")
     with pytest.raises(ModelError, match="cut text into different tokens"):
         list(prepare(config(tmp_path, student_init=str(cut))).events())
