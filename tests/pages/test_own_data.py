@@ -176,7 +176,7 @@ def test_the_browser_refuses_what_the_core_would() -> None:
 @pytest.mark.usefixtures("models")
 def test_a_text_is_shown_though_the_data_set_of_its_link_is_gone() -> None:
     page = explain(source="own/gone-12345678", text="A lovely film.")
-    assert "is not here" in page.warning[0].value
+    assert "is not available here" in page.warning[0].value
     assert page.text_input(key="explain.text").value == "A lovely film."
     assert page.query_params["source"] in ("auto", ["auto"])
     assert not page.error
@@ -211,6 +211,23 @@ def test_the_source_is_picked_and_in_the_address() -> None:
     again = explain(**{name: "".join(page.query_params[name]) for name in page.query_params})
     assert again.text_input(key="explain.text").value == page.text_input(key="explain.text").value
     assert any("Films" in caption.value for caption in again.caption)
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("control", ["explain.source.auto", "explain.split.auto.validation"])
+def test_a_click_keeps_the_source_though_the_browser_still_sends_a_former_control(control: str) -> None:
+    data = kept()
+    page = explain()
+    former = [state for state in page._tree.get_widget_states().widgets if state.id.endswith(control)]
+    assert len(former) == 1
+    page.selectbox(key="explain.source.auto").set_value(data.source).run()
+    page.button(key="explain.step.chevron_right").click()
+    states = page._tree.get_widget_states()
+    states.widgets.extend(former)  # the browser drops a control only when it has drawn the next page
+    page._run(states)
+    assert not page.error
+    assert page.query_params["source"] in (data.source, [data.source])
+    assert page.text_input(key="explain.text").value == load_split("sst2", "validation", data.source).examples[1].text
 
 
 @pytest.mark.usefixtures("models")
@@ -339,8 +356,8 @@ def test_a_split_picked_together_with_something_else_is_shown(other: str) -> Non
     [
         ({"example": "5000"}, ""),
         ({"example": "nonsense"}, ""),
-        ({"source": "/gone/folder"}, "The data set /gone/folder is not here"),
-        ({"split": "validation_mismatched"}, "Mismatched of auto is not here"),
+        ({"source": "/gone/folder"}, "The data set /gone/folder is not available here"),
+        ({"split": "validation_mismatched"}, "Mismatched of auto is not available here"),
     ],
 )
 def test_a_link_with_its_text_opens_whatever_is_missing_here(address: dict[str, str], words: str) -> None:
@@ -356,5 +373,5 @@ def test_training_rows_of_unlabelled_data_are_not_there_and_the_link_says_so() -
     data = kept("text\nthe film is good\nthe plot is dull\n")
     page = explain(source=data.source, split="train", text="A lovely film.")
     assert not page.error
-    assert f"Training of {data.source} is not here" in page.warning[0].value.replace("\\", "")
+    assert f"Training of {data.source} is not available here" in page.warning[0].value.replace("\\", "")
     assert "2 to look at." in " ".join(one.value for one in page.caption)

@@ -16,6 +16,7 @@ from pages.components.page_frame import escape_markdown
 from pages.components.resources import task_models
 
 _ORDER = "explain.order"  # indices of the examples that previous, next and random walk through
+_DRAWN = "explain.drawn"  # source and split of the controls drawn last
 _STEPS = (
     ("chevron_left", -1, "Previous sentence"),
     ("chevron_right", 1, "Next sentence"),
@@ -57,6 +58,7 @@ def draw_text_controls(dataset: Dataset, source: str, split: str, names: Mapping
 def _draw_sources(dataset: Dataset, source: str, split: str) -> None:
     """Draw the choice of data set and split, and the button to add one's own data."""
     titles = source_titles(dataset.task, source)
+    drawn = st.session_state[_DRAWN] = (source, split)
     key = f"explain.source.{source}"  # one a source: a closed popover keeps sending the value it last had
     st.selectbox(
         "Sentences from",
@@ -67,7 +69,7 @@ def _draw_sources(dataset: Dataset, source: str, split: str) -> None:
         help="To read GLUE from a folder, type its path. The hub is contacted only if you choose it.",
         key=key,
         on_change=_change_source,
-        args=(key,),
+        args=(drawn, key),
     )
     splits = list_splits(dataset.task, source)
     key = f"explain.split.{source}.{split}"
@@ -79,7 +81,7 @@ def _draw_sources(dataset: Dataset, source: str, split: str) -> None:
         required=True,
         key=key,
         on_change=_change_split,
-        args=(source, key),
+        args=(drawn, key),
     )
     use = "for training" if dataset.split == "train" else "for validation" if dataset.labelled else "without labels"
     st.caption(f"{escape_markdown(dataset.source)}: {len(dataset.examples):,} examples {use}.")
@@ -98,14 +100,25 @@ def _change_task() -> None:
     st.query_params.from_dict({"task": task, "source": source} | kept)
 
 
-def _change_source(key: str) -> None:
+def _change_source(drawn: tuple[str, str], key: str) -> None:
     """Use the source that was picked; keep the current one where the field was emptied."""
-    _use_source(st.session_state[key] or source_in(current_address()))
+    if _is_current(drawn):
+        _use_source(st.session_state[key] or source_in(current_address()))
 
 
-def _change_split(source: str, key: str) -> None:
+def _change_split(drawn: tuple[str, str], key: str) -> None:
     """Use the split that was picked."""
-    _use_source(source, st.session_state[key])
+    if _is_current(drawn):
+        _use_source(drawn[0], st.session_state[key])
+
+
+def _is_current(drawn: tuple[str, str]) -> bool:
+    """Return whether a control is of the page drawn last.
+
+    A click right after a change of source still carries the values of the former controls, which the browser drops only
+    once it has drawn the new page. Streamlit has forgotten them by then, takes them for changed and calls back.
+    """
+    return bool(st.session_state.get(_DRAWN) == drawn)
 
 
 def _use_source(source: str, split: str = FIRST_SPLIT) -> None:
