@@ -27,11 +27,12 @@ TOKENS_PER_PASS = 4096  # rows × tokens of one pass: bounds memory, and is enou
 
 @dataclass(frozen=True)
 class Attribution:
-    """The maps of B examples for one class each, on the CPU, without graph.
+    """The maps of B examples, one class per example; on the CPU, detached from the graph.
 
-    `scores`: a number a token, in units of F, exactly 0 on padding. `baseline`: the one used, None for
-    methods without. `gap`: |Σ scores − (F(x) − F(x'))|; `relative_gap`: that over Σ|scores|;
-    `converged`: within the method's tolerance; `nodes`: gradients spent. None where the theory has none.
+    `scores`: one number per token, in units of F, exactly 0 on padding. `baseline`: the baseline used. `gap`:
+    |Σ scores − (F(x) − F(x'))|; `relative_gap`: the gap over Σ|scores|. `converged`: whether the map is within the
+    method's tolerance. `nodes`: how often the network was evaluated. `sampling_error`: the sum of the scores' standard
+    errors over Σ|scores|. A field is None where the method does not define it.
     """
 
     scores: Float[Tensor, "batch token"]
@@ -42,6 +43,7 @@ class Attribution:
     relative_gap: Float[Tensor, " batch"] | None = None
     converged: Bool[Tensor, " batch"] | None = None
     nodes: Int[Tensor, " batch"] | None = None
+    sampling_error: Float[Tensor, " batch"] | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ def to_attributions(
     relative_gap: Float[Tensor, "batch target"] | None = None,
     converged: Bool[Tensor, "batch target"] | None = None,
     nodes: Int[Tensor, "batch target"] | None = None,
+    sampling_error: Float[Tensor, "batch target"] | None = None,
 ) -> list[Attribution]:
     """Wrap a method's numbers, one Attribution a target; AttributionError when a score is not finite."""
     mask, scores = request.inputs.mask.cpu(), scores.cpu()
@@ -217,6 +220,7 @@ def to_attributions(
             relative_gap=None if relative_gap is None else relative_gap[:, index].cpu(),
             converged=None if converged is None else converged[:, index].cpu(),
             nodes=None if nodes is None else nodes[:, index].cpu(),
+            sampling_error=None if sampling_error is None else sampling_error[:, index].cpu(),
         )
         for index in range(scores.shape[1])
     ]

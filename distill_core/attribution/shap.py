@@ -24,8 +24,8 @@ class Shap:
 
     An erased word has the baseline's embeddings; special tokens are never erased and score 0. Each token of a word
     gets an equal share of the word's score. `exact_words`: texts of at most so many words are computed exactly.
-    `order_pairs`: orders drawn for longer texts, each used forwards and backwards. `tolerance`: largest sum of the
-    words' standard errors, relative to Σ|scores|, that counts as converged.
+    `order_pairs`: orders drawn for longer texts, each used forwards and backwards. `tolerance`: largest
+    `sampling_error` that counts as converged.
     """
 
     exact_words: int = 8
@@ -62,9 +62,10 @@ class Shap:
             request,
             scores.float(),
             gap=gap.float(),
-            relative_gap=torch.where(mass > 0, gap / mass.clamp(min=1e-300), torch.where(gap > 0, torch.inf, 0.0)),
+            relative_gap=_share_of(gap, mass),
             converged=errors <= self.tolerance * mass,
             nodes=sizes[:, None].expand(-1, request.targets.shape[1]),
+            sampling_error=_share_of(errors, mass),
         )
 
     def _plan(self, words: int, seed: int) -> "_EverySet | _DrawnOrders":
@@ -127,6 +128,13 @@ def _mean_and_error(
     """Return the mean of independent estimates and its standard error, 0 for a single, exact one."""
     count, mean = len(estimates), estimates.mean(dim=0)
     return mean, torch.zeros_like(mean) if count == 1 else estimates.std(dim=0) / math.sqrt(count)
+
+
+def _share_of(
+    part: Float[Tensor, "batch target"], mass: Float[Tensor, "batch target"]
+) -> Float[Tensor, "batch target"]:
+    """Return part / mass; for a mass of 0, infinity, or 0 where the part is 0 too."""
+    return torch.where(mass > 0, part / mass.clamp(min=1e-300), torch.where(part > 0, torch.inf, 0.0))
 
 
 def _total_change(plan: _EverySet | _DrawnOrders, outputs: Float[Tensor, "set target"]) -> Float[Tensor, " target"]:

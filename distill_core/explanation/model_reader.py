@@ -142,6 +142,7 @@ def _token_map(one: Attribution, target: str) -> TokenMap:
         relative_gap=number(one.relative_gap),
         converged=None if one.converged is None else bool(one.converged[0]),
         nodes=None if one.nodes is None else int(one.nodes[0]),
+        sampling_error=number(one.sampling_error),
     )
 
 

@@ -10,7 +10,10 @@ from distill_core.metrics.agreement import AGREEMENT_METRICS, Undefined, Value
 
 @dataclass(frozen=True)
 class TokenMap:
-    """One map: a score a token (or word) for class `target`; the rest as in `attribution.base.Attribution`."""
+    """One map: a score per token (or word) for class `target`; the other fields as in `attribution.base.Attribution`.
+
+    `sampling_error` has a default because maps cached by version 0.1 lack it.
+    """
 
     target: str
     scores: tuple[float, ...]
@@ -18,6 +21,7 @@ class TokenMap:
     relative_gap: float | None
     converged: bool | None
     nodes: int | None
+    sampling_error: float | None = None
 
 
 @dataclass(frozen=True)

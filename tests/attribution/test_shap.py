@@ -106,7 +106,11 @@ def test_sampling_comes_near_the_exact_values_and_knows_how_near(model: LoadedMo
         errors[pairs] = ((sampled.scores - exact.scores).abs().sum() / exact.scores.abs().sum()).item()
         assert sampled.converged is not None
         assert sampled.converged.tolist() == [pairs == 400]
+        assert sampled.sampling_error is not None
+        assert errors[pairs] / 3 < sampled.sampling_error.item() < errors[pairs] * 6
     assert errors[400] < 0.02 < errors[4]
+    assert exact.sampling_error is not None
+    assert exact.sampling_error.tolist() == [0.0]
 
 
 def test_special_tokens_and_words_equal_to_their_baseline_score_zero(model: LoadedModel, inputs: Inputs) -> None:

@@ -85,9 +85,10 @@ def test_the_document_has_the_keys_the_command_line_promises(method: str, models
         assert sum(model["probabilities"]) == pytest.approx(1)
         assert [one["target"] for one in model["attributions"]] == ["negative", "positive"]
         for one in model["attributions"]:
-            assert {"target", "scores", "gap", "relative_gap", "converged"} <= set(one)
+            assert {"target", "scores", "gap", "relative_gap", "converged", "sampling_error"} <= set(one)
+            assert (one["sampling_error"] is None) == (not ATTRIBUTION_METHODS[method].seeded)
             assert len(one["scores"]) == len(found["tokens"])
-            assert (one["converged"] is None) == (method not in ("integrated_gradients", "shap"))
+            assert (one["converged"] is None) == (ATTRIBUTION_METHODS[method].evaluations == "")
     assert [(row["student"], row["target"]) for row in found["consistency"]] == [
         ("kd", "negative"),
         ("kd", "positive"),
@@ -170,6 +171,22 @@ def test_a_second_look_opens_and_calls_no_model(models: list[Counted], cache: Ex
     assert [counted.called for counted in models] == calls
 
 
+def test_a_fresh_explanation_is_not_read_back_from_json(
+    models: list[Counted], cache: ExplanationCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Writer:
+        dumps = staticmethod(json.dumps)
+
+        @staticmethod
+        def loads(_: str) -> object:
+            raise AssertionError("parsed JSON")
+
+    monkeypatch.setattr("distill_core.explanation.model_reader.json", Writer)
+    ask(models, cache, target="all")
+    with pytest.raises(AssertionError, match="parsed JSON"):  # from the cache, it is
+        ask(models, cache, target="all")
+
+
 @pytest.mark.parametrize("method", ATTRIBUTION_METHODS)
 @pytest.mark.parametrize("units", ["pieces", "words"])
 def test_a_fresh_explanation_equals_the_cached_one_exactly(
@@ -181,6 +198,16 @@ def test_a_fresh_explanation_equals_the_cached_one_exactly(
     assert all(model.cached for model in cached.models)
     assert replace(cached, models=tuple(replace(model, cached=False) for model in cached.models)) == fresh
     assert ask(models, None, **settings) == fresh
+
+
+def test_only_a_method_that_samples_depends_on_the_seed(models: list[Counted], cache: ExplanationCache) -> None:
+    def cached(**settings: object) -> bool:
+        return ask(models[:1], cache, **settings).models[0].cached
+
+    assert [cached(seed=1), cached(seed=2)] == [False, True]
+    shap = [ask(models[:1], cache, method="shap", seed=seed).models[0] for seed in (1, 2, 1)]
+    assert [model.cached for model in shap] == [False, False, True]
+    assert shap[0].attributions == shap[2].attributions != shap[1].attributions
 
 
 @pytest.mark.parametrize(

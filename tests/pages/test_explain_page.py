@@ -87,7 +87,7 @@ def test_a_method_that_samples_has_a_seed_that_is_in_the_address() -> None:
     assert not page.exception
     assert page.query_params["seed"] in ("7", ["7"])
     assert "SHAP by word, mask baseline, seed 7, on the logit" in shown(page)
-    assert "masked texts" in shown(page)
+    assert "Sampling error 0 %, 32 masked texts" in shown(page)
     assert opened(method="shap", seed="7", text="good film").number_input(key="explain.seed").value == 7
     assert "use a whole number" in messages(opened(method="shap", seed="-1"))
 

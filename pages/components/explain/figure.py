@@ -5,7 +5,7 @@ from html import escape
 
 from distill_core.config.attribution_methods import AttributionMethodSpec
 from distill_core.data.tasks import get_task
-from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, mean_agreements
+from distill_core.explanation.result import Agreement, Explanation, ModelExplanation, TokenMap, mean_agreements
 from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.paths import ASSETS
 from pages.components.explain import scorecards
@@ -34,10 +34,10 @@ def model_rows(explanation: Explanation, labels: Sequence[str], at: int) -> list
 
 
 def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str | None) -> str:
-    """Return the models' predictions, each with how well its map is computed."""
+    """Return the models' predictions, each with how exact its map is."""
     cards = []
     for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
-        remark, warning = _completeness(model, explanation.request.method_spec)
+        remark, warning = _quality(model, explanation.request.method_spec)
         shares = dict(zip(model.labels, model.probabilities, strict=False))  # a regression has none
         color = model_color(position)
         span = get_task(explanation.request.task).span
@@ -146,18 +146,21 @@ def document(explanation: Explanation, labels: Sequence[str], gold: str | None, 
     )
 
 
-def _completeness(model: ModelExplanation, spec: AttributionMethodSpec) -> tuple[str, str]:
-    """Return a remark on the map's completeness gap and, where it has not converged, a warning instead."""
-    gaps = [token_map for token_map in model.attributions if token_map.relative_gap is not None]
-    if not gaps:
+def _quality(model: ModelExplanation, spec: AttributionMethodSpec) -> tuple[str, str]:
+    """Return a remark on how exact the model's maps are; where one has not converged, a warning instead."""
+    maps = [token_map for token_map in model.attributions if _inexactness(token_map) is not None]
+    if not maps:
         return "", ""
-    worst = max(gaps, key=lambda token_map: (token_map.converged is False, token_map.relative_gap or 0.0))
-    gap = f"{100 * (worst.relative_gap or 0.0):.2g} %"
-    cost = f", {worst.nodes} {spec.evaluations}" if worst.nodes is not None else ""
-    if worst.converged is False:
-        reason = "the scores still vary with the seed" if spec.seeded else f"completeness gap {gap}"
-        return "", f"Not converged: {reason}{cost}"
-    return f"Completeness gap {gap}{cost}", ""
+    worst = max(maps, key=lambda token_map: (token_map.converged is False, _inexactness(token_map) or 0.0))
+    measure = "completeness gap" if worst.sampling_error is None else "sampling error"
+    words = f"{measure} {100 * (_inexactness(worst) or 0.0):.2g} %"
+    words += f", {worst.nodes} {spec.evaluations}" if worst.nodes is not None else ""
+    return ("", f"Not converged: {words}") if worst.converged is False else (words[0].upper() + words[1:], "")
+
+
+def _inexactness(token_map: TokenMap) -> float | None:
+    """Return the map's sampling error, else its relative completeness gap, else None."""
+    return token_map.relative_gap if token_map.sampling_error is None else token_map.sampling_error
 
 
 _PAGE_STYLE = (

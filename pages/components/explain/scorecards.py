@@ -6,9 +6,10 @@ from html import escape
 
 from pages.components.formatting import format_number, format_percent
 
-_COMPLETENESS = (
-    "The scores of a complete map add up to the change of the output from the baseline to the text. The gap is the "
-    "missing part, as a share of Σ|scores|. Path points: where between baseline and text the gradient was computed. "
+_QUALITY = (
+    "Completeness gap: the scores of a complete map add up to the change of the output from the baseline to the text; "
+    "the gap is the missing part. Sampling error: the sum of the scores’ standard errors; 0 where nothing was sampled. "
+    "Both are shares of Σ|scores|. Path points: where between baseline and text the gradient was computed. "
     "Masked texts: how many versions of the text with erased words were run."
 )
 SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a number can take; 0 for the others
@@ -58,8 +59,8 @@ def agreement(students: Sequence[AgreementCard], explained: Mapping[str, str]) -
 
 def _prediction(card: PredictionCard) -> str:
     bar, verdict = _score(card) if card.span else _classes(card)
-    notes = f'<span class="dl-remark" title="{_COMPLETENESS}">{escape(card.remark)}</span>' if card.remark else ""
-    notes += f'<span class="dl-warning" title="{_COMPLETENESS}">{escape(card.warning)}</span>' if card.warning else ""
+    notes = f'<span class="dl-remark" title="{_QUALITY}">{escape(card.remark)}</span>' if card.remark else ""
+    notes += f'<span class="dl-warning" title="{_QUALITY}">{escape(card.warning)}</span>' if card.warning else ""
     return (
         f'<div class="dl-model" style="--dot:{card.color}" title="{escape(card.model_id, quote=True)}">'
         f'<div class="dl-answer"><b class="dl-name"><bdi>{escape(card.label)}</bdi></b>'
