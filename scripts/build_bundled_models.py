@@ -37,7 +37,8 @@ from distill_core.models.encoder import make_trainable
 from distill_core.models.evaluation import evaluate, gold_labels, predict_logits, predicted_answers
 from distill_core.models.layers import keep_layers
 from distill_core.models.tokenization import encode_all
-from distill_core.objectives import AdKd, Loss, SoftTargets
+from distill_core.objectives import Loss, SoftTargets
+from distill_core.objectives.ad_kd import AdKd
 from distill_core.runs.events import Measured
 from distill_core.storage.model_folder import file_sha256
 from distill_core.training.teacher_cache import TeacherCache

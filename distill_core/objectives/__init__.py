@@ -1,4 +1,7 @@
-"""The distillation methods as objectives, one file each, and the loss of a run built from its settings."""
+"""The distillation methods as objectives, one file each, and the loss of a run built from its settings.
+
+Which methods there are is in `config.methods`, which names the class of each; it is imported when a run needs it.
+"""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -7,31 +10,15 @@ from typing import Any, cast
 from distill_core.config.layer_mapping import layer_pairs, relation_heads
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import RunConfig
-from distill_core.objectives.ad_kd import AdKd
 from distill_core.objectives.base import ForwardPass, Objective, TeacherTargets, forward_pass
-from distill_core.objectives.egkd_feature_selection import EgkdFeatureSelection
-from distill_core.objectives.egkd_gradient import EgkdGradient
-from distill_core.objectives.egkd_perturbation import EgkdPerturbation
-from distill_core.objectives.gkd import Gkd
-from distill_core.objectives.gkd_cls import GkdCls
 from distill_core.objectives.kd import SoftTargets
 from distill_core.objectives.loss import Loss, Part, Terms
-from distill_core.objectives.minilm import MiniLm
-from distill_core.objectives.pkd import Pkd
 
 __all__ = [
-    "AdKd",
-    "EgkdFeatureSelection",
-    "EgkdGradient",
-    "EgkdPerturbation",
     "ForwardPass",
-    "Gkd",
-    "GkdCls",
     "Loss",
-    "MiniLm",
     "Objective",
     "Part",
-    "Pkd",
     "SoftTargets",
     "TeacherTargets",
     "Terms",

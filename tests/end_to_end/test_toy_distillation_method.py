@@ -12,15 +12,28 @@ from distill_core.config.methods import DISTILLATION_METHODS, methods_table
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.export.model_card import model_card
 from distill_core.models.encoder import read_record
+from distill_core.runs import scheduler
 from distill_core.runs.events import Measured
 from distill_core.runs.metric_names import metric_title
 from distill_core.runs.store import Store
 from distill_core.training.session import prepare
 from pages.components.palette import metric_color
+from pages.components.run import curves
 from pages.components.run.setting_labels import used_settings
-from tests.support.opening import open_page
+from tests.support.opening import ROOT, html_of, open_page
+from tests.support.small_worker import script_command
 from tests.support.tiny import tiny_folder
 from tests.support.toy_objective import TOY
+
+WORKER = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from distill_core import worker
+from distill_core.config.methods import DISTILLATION_METHODS
+from tests.support.toy_objective import TOY
+DISTILLATION_METHODS[TOY.key] = TOY
+sys.exit(worker.main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -92,5 +105,20 @@ def test_it_trains_is_shown_and_exported(tmp_path: Path, store: Store) -> None:
     assert "Source: Nobody, *A Method of the Tests*, nowhere, 2020, arXiv 0000.00000." in card
 
 
-def test_the_documentation_table_has_a_row_of_it() -> None:
+@pytest.mark.slow
+def test_a_worker_process_trains_it_and_its_run_is_drawn(tmp_path: Path, store: Store) -> None:
+    run_id = scheduler.enqueue(store, toy_run(tmp_path))
+    scheduler.reconcile(store, script_command(tmp_path / "toy_worker.py", WORKER))
+    run = scheduler.wait(store, run_id, 120)
+    assert (run.state, run.reason, run.step) == ("finished", "", 4), store.log_tail(run_id)
+    points = store.metrics(run_id, names=["weighted/toy", "share/toy"])
+    assert {point.name for point in points if point.value > 0} == {"weighted/toy", "share/toy"}
+    series = curves.chart_points(run, {point.name: [(point.step, point.value)] for point in points})
+    assert "weighted/toy" in series
+    (line,) = curves._curve_lines(run, ["weighted/toy"])
+    assert (line.title, line.color) == ("First attention (toy)", "#123456")
+    assert "Toy method" in html_of(open_page("distill.py", {"run": run_id}))
+
+
+def test_the_table_of_the_documentation_has_a_row_for_it() -> None:
     assert "| [`toy`](toy.md) | attention of the first layer | no | any |" in methods_table()

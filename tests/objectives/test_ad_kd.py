@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import AdKd, ForwardPass, GkdCls, make_objective
+from distill_core.objectives import ForwardPass, make_objective
+from distill_core.objectives.ad_kd import AdKd
+from distill_core.objectives.gkd_cls import GkdCls
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import assert_equal, gradients_of, passed, rest
 from tests.support.tiny import random_inputs, tiny_network

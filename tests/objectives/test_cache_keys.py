@@ -4,17 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from distill_core.objectives import (
-    AdKd,
-    EgkdFeatureSelection,
-    EgkdGradient,
-    EgkdPerturbation,
-    Gkd,
-    GkdCls,
-    MiniLm,
-    Objective,
-    Pkd,
-)
+from distill_core.objectives import Objective
+from distill_core.objectives.ad_kd import AdKd
+from distill_core.objectives.egkd_feature_selection import EgkdFeatureSelection
+from distill_core.objectives.egkd_gradient import EgkdGradient
+from distill_core.objectives.egkd_perturbation import EgkdPerturbation
+from distill_core.objectives.gkd import Gkd
+from distill_core.objectives.gkd_cls import GkdCls
+from distill_core.objectives.minilm import MiniLm
+from distill_core.objectives.pkd import Pkd
 
 VERSION_0_1 = [
     (AdKd(), "AdKd(top_k=None, steps=1, norm='l2', key='ad_kd', by_token=frozenset({'maps'}))"),

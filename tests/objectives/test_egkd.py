@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import EgkdFeatureSelection, EgkdGradient, EgkdPerturbation, Objective
+from distill_core.objectives import Objective
+from distill_core.objectives.egkd_feature_selection import EgkdFeatureSelection
+from distill_core.objectives.egkd_gradient import EgkdGradient
+from distill_core.objectives.egkd_perturbation import EgkdPerturbation
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import DRAWN, MASK, assert_equal, losses_and_gradients, passed, rest
 from tests.support.tiny import random_inputs, tiny_network

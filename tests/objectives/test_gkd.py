@@ -5,7 +5,8 @@ import torch
 
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import ForwardPass, Gkd
+from distill_core.objectives import ForwardPass
+from distill_core.objectives.gkd import Gkd
 from distill_core.objectives.views import log_odds
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import assert_equal, gkd_loss, losses_and_gradients

@@ -9,7 +9,9 @@ from torch import Tensor
 from distill_core.config.run_config import RunConfig
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import AdKd, EgkdPerturbation, Loss, Objective, Part, make_loss
+from distill_core.objectives import Loss, Objective, Part, make_loss
+from distill_core.objectives.ad_kd import AdKd
+from distill_core.objectives.egkd_perturbation import EgkdPerturbation
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import MASK
 from tests.support.tiny import random_inputs, tiny_network

@@ -10,8 +10,9 @@ from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.layers import LayerRecord
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import ForwardPass, MiniLm, make_objective
+from distill_core.objectives import ForwardPass, make_objective
 from distill_core.objectives.base import PROJECTIONS
+from distill_core.objectives.minilm import MiniLm
 from distill_core.training.trainer import student_pass
 from tests.support.reference_losses import MASK, assert_equal, losses_and_gradients, passed
 from tests.support.tiny import random_inputs, tiny_network

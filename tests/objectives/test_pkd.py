@@ -8,7 +8,9 @@ from distill_core.config.layer_mapping import layer_pairs
 from distill_core.errors import ConfigError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.tokenization import Inputs
-from distill_core.objectives import GkdCls, Objective, Pkd
+from distill_core.objectives import Objective
+from distill_core.objectives.gkd_cls import GkdCls
+from distill_core.objectives.pkd import Pkd
 from tests.support.reference_losses import assert_equal, confidence, gkd_loss, losses_and_gradients, passed
 from tests.support.tiny import random_inputs, tiny_network
 

@@ -13,7 +13,10 @@ from safetensors.torch import load_file, save_file
 from distill_core.errors import RunError
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import Encoded, Inputs, collate, encode
-from distill_core.objectives import AdKd, ForwardPass, GkdCls, MiniLm, Objective
+from distill_core.objectives import ForwardPass, Objective
+from distill_core.objectives.ad_kd import AdKd
+from distill_core.objectives.gkd_cls import GkdCls
+from distill_core.objectives.minilm import MiniLm
 from distill_core.training import teacher_cache, teacher_store
 from distill_core.training.state import tensors_sha256
 from distill_core.training.teacher_cache import TeacherCache
