@@ -1,11 +1,15 @@
 """Rules over many files; each test names every offender. `make lint` holds which package may import which."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from distill_core.config.attribution_methods import ATTRIBUTION_METHODS
+from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.data.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -13,8 +17,10 @@ FOLDERS = ("distill_core", "pages", "scripts", "benchmarks", "tests")
 SOURCES = [ROOT / "app.py", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 500, 60  # where to stop and think; a longer one needs a reason and a raised limit
+MAX_ARCHITECTURE_LINES = 150
 
-LIGHT = "errors paths settings versions devices storage data metrics config runs catalog export cli worker".split()
+LIGHT = "errors paths settings versions devices storage data metrics config runs catalog export submission".split()
+LIGHT_COMMANDS = ("cli", "worker")  # they import what is heavy inside functions
 TASK_TABLES = {  # files that hold data by task; a task's name is no condition in them either
     "distill_core/config/recipes.py", "distill_core/data/glue.py", "distill_core/data/tasks.py",
     "distill_core/model_import/hub.py",
@@ -23,6 +29,10 @@ FIRST_CHOICES = {  # files in which a task's name is the first choice in a form,
     "distill_core/cli/data.py", "distill_core/cli/explain.py", "distill_core/config/run_config.py",
     "pages/components/explain/view_state.py",
 }  # fmt: skip
+
+
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+TREE, ARROWS = re.findall(r"^```\n(.*?)^```$", ARCHITECTURE, re.MULTILINE | re.DOTALL)
 
 
 def relative(path: Path) -> str:
@@ -47,6 +57,47 @@ def test_files_and_functions_are_small_and_modules_say_what_they_are() -> None:
         if text and not ast.get_docstring(tree):
             offenders.append(f"{name} has no docstring")
     assert not offenders, "\n".join(offenders)
+
+
+def modules_in_tree() -> list[str]:
+    """Return the path of every module that the tree in ARCHITECTURE.md names, from its indentation."""
+    folders: list[tuple[int, str]] = []  # indentation and path of the folders around a line
+    modules = []
+    for line in TREE.splitlines():
+        first, *rest = line.split()
+        depth = len(line) - len(line.lstrip())
+        if first.endswith("/"):
+            folders = [folder for folder in folders if folder[0] < depth]
+            folders.append((depth, (folders[-1][1] if folders else "") + first))
+        elif first.endswith(".py"):
+            around = [path for indentation, path in folders if indentation < depth]
+            names = [first, *rest] if all(word.endswith(".py") for word in rest) else [first]
+            modules += [(around[-1] if around else "") + name for name in names]
+    return modules
+
+
+def test_the_tree_in_the_architecture_is_the_tree_of_files() -> None:
+    modules = modules_in_tree()
+    files = [relative(path) for path in SOURCES if path.parts[len(ROOT.parts)] in ("app.py", "distill_core", "pages")]
+    existing = {name for name in files if not name.endswith("__init__.py")}
+    offenders = [f"{name} is missing in the tree" for name in sorted(existing - {*modules})]
+    offenders += [f"{name} is in the tree, but there is no such file" for name in sorted({*modules} - existing)]
+    offenders += [f"{name} is in the tree twice" for name in sorted({*modules}) if modules.count(name) > 1]
+    paths = re.findall(r"`((?:distill_core|pages|assets|tests|scripts|docs)/[\w/.]*)`", ARCHITECTURE)
+    offenders += [f"{path} does not exist" for path in paths if not (ROOT / path).exists()]
+    assert not offenders, "ARCHITECTURE.md:\n" + "\n".join(offenders)
+    assert len(paths) > 20
+    assert len(ARCHITECTURE.splitlines()) <= MAX_ARCHITECTURE_LINES
+
+
+def test_the_arrows_in_the_architecture_are_those_of_the_linter() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = [(row["id"], " > ".join(row["layers"])) for row in settings["contracts"] if row["type"] == "layers"]
+    rows = re.split(r"\n(?=\w)", ARROWS.strip())
+    assert [tuple(" ".join(row.split()).split(" ", 1)) for row in rows] == layers
+    light = next(row["source_modules"] for row in settings["contracts"] if row["id"] == "light")
+    below = re.split(r" [>:] ", dict(layers)["core"].split("> models > ")[1])
+    assert sorted(light) == sorted(f"distill_core.{package}" for package in below)
 
 
 def imported_names(node: ast.AST) -> Iterator[str]:
@@ -108,7 +159,7 @@ for name in sys.argv[1:]:
 
 def test_reading_runs_imports_no_torch() -> None:
     names = ["distill_core"]
-    for package in LIGHT:
+    for package in (*LIGHT, *LIGHT_COMMANDS):
         path = ROOT / "distill_core" / package
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         names += [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files]
@@ -150,15 +201,10 @@ def test_no_task_name_decides_anything() -> None:
 
 
 def test_every_method_is_documented() -> None:
-    from distill_core import attribution
-    from distill_core.config import methods
-
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [
-        key for key in (*attribution.ATTRIBUTION_METHODS, *methods.DISTILLATION_METHODS) if f"`{key}`" not in readme
-    ] == []
+    assert [key for key in (*ATTRIBUTION_METHODS, *DISTILLATION_METHODS) if f"`{key}`" not in readme] == []
     pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")}
-    assert pages == {*methods.DISTILLATION_METHODS, "README"}
+    assert pages == {*DISTILLATION_METHODS, "README"}
 
 
 def test_the_scripts_say_how_they_are_run() -> None:
@@ -166,5 +212,5 @@ def test_the_scripts_say_how_they_are_run() -> None:
     modules = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in scripts}
     offenders = [name for path, name in modules.items() if f"python -m {name}" not in path.read_text(encoding="utf-8")]
     assert not offenders, "\n".join(offenders)
-    command = [sys.executable, "-m", "benchmarks.accuracy_table", "--help"]
+    command = [sys.executable, "-m", "benchmarks.comparison_table", "--help"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
