@@ -319,11 +319,11 @@ def test_a_students_link_to_explain_names_its_own_data(store: Store, own_home: P
 def test_the_rows_to_train_on_can_be_looked_at_too() -> None:
     data = kept()
     page = open_page("explain.py", {"source": data.source})
-    assert f"{data.title}: 2 held out for validation." in " ".join(one.value for one in page.caption).replace("\\", "")
+    assert f"{data.title}: 2 examples for validation." in " ".join(one.value for one in page.caption).replace("\\", "")
     split = next(one for one in page.segmented_control if one.label == "Split")
     assert (split.value, split.options) == ("validation", ["Validation", "Training"])
     split.set_value("train").run()
-    assert f"{data.title}: 8 to train on." in " ".join(one.value for one in page.caption).replace("\\", "")
+    assert f"{data.title}: 8 examples for training." in " ".join(one.value for one in page.caption).replace("\\", "")
     texts = {example.text for example in load_split("sst2", "train", data.source).examples}
     assert page.text_input(key="explain.text").value in texts
     assert page.query_params["split"] in ("train", ["train"])
@@ -374,4 +374,4 @@ def test_training_rows_of_unlabelled_data_are_not_there_and_the_link_says_so() -
     page = explain(source=data.source, split="train", text="A lovely film.")
     assert not page.error
     assert f"Training of {data.source} is not available here" in page.warning[0].value.replace("\\", "")
-    assert "2 to look at." in " ".join(one.value for one in page.caption)
+    assert "2 examples without labels." in " ".join(one.value for one in page.caption)
