@@ -1,4 +1,4 @@
-"""Home: what this is, one sentence already explained, what is training now, where to go."""
+"""Home: what the app does, one explained sentence, the runs that are training, and links to the other pages."""
 
 import streamlit as st
 
@@ -13,8 +13,8 @@ with loading("Loading PyTorch and the models …"):
     from pages.components.explain.view_state import FIRST_TASK, first_view, to_address
 
 
-def example() -> None:
-    """Explain the first sentence a newcomer sees, for real; the second time from the cache."""
+def draw_example() -> None:
+    """Draw the explanation of the first example; it is computed once and then read from the cache."""
     dataset, models = resources.examples(FIRST_TASK), resources.task_models(FIRST_TASK)
     view = first_view(dataset, models)
     explanation = compute.compute_explanation(view.request)
@@ -31,42 +31,45 @@ def example() -> None:
 
 
 @st.fragment(run_every=3)
-def training() -> None:
-    """List the runs that wait or work."""
+def draw_active_runs() -> None:
+    """List the active runs."""
     st.subheader("Training now", anchor=False)
     with errors_shown():
         store = resources.run_store()
-        scheduler.reconcile(store)  # the dead are not shown as training
+        scheduler.reconcile(store)  # so that a run whose worker died is not shown as training
         active = store.runs(("queued", "running"), limit=5)
         for run in active:
             done = min(run.step / max(run.config.steps, 1), 1.0)
             st.progress(done, f"{escape_markdown(run.title)}: {run.status}, step {run.step} of {run.config.steps}")
             page_link("pages/distill.py", "Watch", ":material/monitoring:", run=run.id)
         if not active:
-            st.caption("Nothing is training. A short run takes minutes on a laptop, and goes on if you close the page.")
+            st.caption(
+                "Nothing is training. A short run takes a few minutes on a laptop "
+                "and continues when you close this page."
+            )
 
 
-def ways() -> None:
-    """Say where to go from here."""
-    st.subheader("Where to go", anchor=False)
-    page_link("pages/explain.py", "Explain a sentence of your own", ":material/search_insights:")
+def draw_links() -> None:
+    """Draw links to the other pages."""
+    st.subheader("Next steps", anchor=False)
+    page_link("pages/explain.py", "Explain your own sentence", ":material/search_insights:")
     page_link("pages/distill.py", "Distill a new student and watch it learn", ":material/experiment:")
-    page_link("pages/runs.py", "Lay runs side by side", ":material/table_rows:")
-    page_link("pages/models.py", "See the models there are, or bring your own", ":material/deployed_code:")
+    page_link("pages/runs.py", "Compare runs", ":material/table_rows:")
+    page_link("pages/models.py", "Browse models, or add your own", ":material/deployed_code:")
 
 
 with st.container(key="lead"):
     st.title("Does the student see what the teacher sees?", anchor=False)
     st.markdown(
-        "A distilled model can give its teacher’s answers for reasons of its own. "
-        "Distillation Lens lays the token attributions of teacher and students side by side and says in numbers how "
-        "far they agree. It also trains new students while you watch, by plain knowledge distillation or by methods "
-        "that teach the student the teacher’s reasons too: AD-KD, GKD, explanation-guided KD."
+        "A distilled model can give the same answers as its teacher for different reasons. Distillation Lens shows the "
+        "token attributions of teacher and students side by side and measures how closely they agree. It also trains "
+        "new students while you watch, with plain knowledge distillation or with methods that match the teacher’s "
+        "attributions as well: AD-KD, GKD and explanation-guided KD."
     )
 with errors_shown():
-    example()
+    draw_example()
 left, right = st.columns(2, gap="large")
 with left:
-    training()
+    draw_active_runs()
 with right:
-    ways()
+    draw_links()

@@ -1,6 +1,6 @@
-"""Models: which there are, what is known of each, and how to bring another."""
+"""Models: a table of all models, the details of the selected one, and a form to add another."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import streamlit as st
 
@@ -8,7 +8,7 @@ from pages.components.page_frame import begin_page, draw_footer, errors_shown, l
 
 begin_page("Models")
 with loading("Loading the models …"):
-    from distill_core.catalog.catalog import ModelInfo, find_model, list_models
+    from distill_core.catalog.catalog import ModelInfo, filter_models, find_model, list_models
     from distill_core.data.tasks import TASKS
     from distill_core.paths import ASSETS
     from distill_core.settings import model_memory_bytes, read_settings, write_settings
@@ -21,26 +21,12 @@ ALL = "all"
 KINDS = {"bundled": "Bundled", "run": "Distilled here", "hub": "Hub", "folder": "Folders", "converted": "Converted"}
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which models are listed: of one task or ALL, of one kind or ALL, with this in their name."""
-
-    task: str
-    kind: str
-    search: str
-
-    def lets(self, info: ModelInfo) -> bool:
-        """Tell whether a model is listed."""
-        named = f"{info.id} {info.title} {info.description}".casefold()
-        return self.task in (ALL, info.task) and self.kind in (ALL, info.kind) and self.search.casefold() in named
-
-
-def chosen_filter(models: list[ModelInfo]) -> Filter:
-    """Draw the filters over the list."""
+def draw_filter(models: list[ModelInfo]) -> list[ModelInfo]:
+    """Draw the filters of the table and return the models that match."""
     tasks = [name for name in TASKS if any(model.task == name for model in models)]
     kinds = [name for name in KINDS if any(model.kind == name for model in models)]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        search = st.text_input("Containing", key="models.search", type="search", width=220, persist_state="session")
+        search = st.text_input("Search", key="models.search", type="search", width=220, persist_state="session")
         task = st.selectbox(
             "Task",
             [ALL, *tasks],
@@ -50,31 +36,31 @@ def chosen_filter(models: list[ModelInfo]) -> Filter:
             persist_state="session",
         )
         kind = st.selectbox(
-            "From",
+            "Source",
             [ALL, *kinds],
-            format_func=lambda name: KINDS.get(name, "Anywhere"),
+            format_func=lambda name: KINDS.get(name, "All sources"),
             width=170,
             key="models.kind",
             persist_state="session",
         )
-    return Filter(task, kind, search.strip())
+    return filter_models(models, search.strip(), None if task == ALL else task, None if kind == ALL else kind)
 
 
-def table(models: list[ModelInfo]) -> None:
-    """Draw the models as a table; the one that is picked stands in the page's address."""
+def draw_table(models: list[ModelInfo]) -> None:
+    """Draw the models as a table; the id of the selected one is in the page's address."""
     rows = [{"Model": info.title, "Id": info.id, **model_facts(info)} for info in models]
     st.dataframe(
         {name: [row[name] for row in rows] for name in rows[0]},
         hide_index=True,
         height=min(38 + 35 * len(rows), 420),
         key="models.table",
-        on_select=lambda: pick(models),
+        on_select=lambda: select_model(models),
         selection_mode="single-row",
     )
 
 
-def pick(models: list[ModelInfo]) -> None:
-    """Put the ticked model into the page's address, or take it out."""
+def select_model(models: list[ModelInfo]) -> None:
+    """Put the selected model into the page's address, or remove it from there."""
     chosen = st.session_state["models.table"].selection.rows
     if chosen and chosen[0] < len(models):
         st.query_params["model"] = models[chosen[0]].id
@@ -82,8 +68,8 @@ def pick(models: list[ModelInfo]) -> None:
         st.query_params.pop("model", None)
 
 
-def memory() -> None:
-    """Draw the setting of how much memory open models may take."""
+def draw_memory_limit() -> None:
+    """Draw the setting that limits the memory of open models."""
     with st.expander("Memory for open models", icon=":material/memory:"):
         settings = read_settings()
         usual = (
@@ -92,35 +78,35 @@ def memory() -> None:
             else "A quarter of the machine’s"
         )
         chosen = st.number_input(
-            "At most, in MB",
+            "Limit in MB",
             min_value=1,
             value=settings.model_memory_mb,
             step=500,
             placeholder=usual,
             width=260,
-            help="When it would be passed, the model not used for longest is closed; opening it again takes a moment. "
-            "Empty for a quarter of the machine’s memory.",
+            help="The models unused for longest are closed to stay below this limit; opening one again takes a moment. "
+            "Leave empty for a quarter of the machine’s memory.",
         )
         if chosen != settings.model_memory_mb:
             write_settings(replace(settings, model_memory_mb=chosen))
 
 
 def main() -> None:
-    """Draw the list, the model that is picked, and the form of a new one."""
+    """Draw the table, the selected model, and the form to add one."""
     st.header("Models")
     models = list_models()
-    listed = list(filter(chosen_filter(models).lets, models))
+    listed = draw_filter(models)
     if listed:
-        table(listed)
-        st.caption(f"{len(listed)} of {len(models)} models. Tick a row to see more of one.")
+        draw_table(listed)
+        st.caption(f"{len(listed)} of {len(models)} models. Select a row for details.")
     else:
-        st.caption("No model passes these filters.")
+        st.caption("No models match.")
     with errors_shown():
         if "model" in st.query_params:
             draw_model(find_model(st.query_params["model"]))
     draw_add_model()
-    memory()
-    draw_footer("A model is safetensors, a config and a tokenizer; code that comes with a model is never run.")
+    draw_memory_limit()
+    draw_footer("A model is safetensors weights, a config and a tokenizer. Code that comes with a model is never run.")
 
 
 with errors_shown():

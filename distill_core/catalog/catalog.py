@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -125,6 +126,19 @@ def list_models() -> list[ModelInfo]:
         except ModelError as error:
             _LOG.warning("left out of the list: %s", error)
     return found
+
+
+def filter_models(
+    models: Sequence[ModelInfo], text: str = "", task: str | None = None, kind: str | None = None
+) -> list[ModelInfo]:
+    """Return the models of a task and a kind (None: any) with `text` in their id, title or description."""
+    return [
+        model
+        for model in models
+        if task in (None, model.task)
+        and kind in (None, model.kind)
+        and text.casefold() in f"{model.id} {model.title} {model.description}".casefold()
+    ]
 
 
 def find_model(model_id: str) -> ModelInfo:

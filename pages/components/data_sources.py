@@ -1,4 +1,4 @@
-"""Where examples can come from, by the names that the pages call them."""
+"""The sources of examples, with their titles on the pages."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ HUB = "hub"
 
 def source_titles(task: str, chosen: str) -> dict[str, str]:
     """Return what can be picked for a task: source to name; `chosen`, if none of them, a folder, comes last."""
-    titles = {FIRST_SOURCE: "Best at hand", "bundled": "Bundled sample", HUB: "GLUE from the hub"}
+    titles = {FIRST_SOURCE: "Automatic", "bundled": "Bundled sample", HUB: "GLUE from the hub"}
     named = glue_folder()
     if named is not None:
         titles[str(named)] = f"GLUE in {named.name}"

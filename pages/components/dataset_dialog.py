@@ -1,4 +1,4 @@
-"""The window in which a file of one's own is looked at, its columns and labels told, and kept; or removed again."""
+"""The dialog that adds a user's dataset: upload, columns, classes and split; it also removes datasets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ _TABLE, _REMOVAL_ERROR, _TO_REMOVE = "own.table", "own.refused", "own.asked"
 
 
 def draw_add_data_button(task: str, use: Use) -> None:
-    """Draw the button that opens the window; `use(source)` is called with the data set that was added."""
+    """Draw the button that opens the dialog; `use(source)` is called with the added dataset."""
     if st.button("Add your own data …", icon=":material/upload_file:", type="tertiary", key="own.open"):
         note_dialog_open()
         open_dataset_dialog(task, use)
@@ -30,13 +30,13 @@ def draw_add_data_button(task: str, use: Use) -> None:
 
 @st.dialog("Add your own data", width="large", icon=":material/upload_file:", on_dismiss=note_dialog_closed)
 def open_dataset_dialog(task: str, use: Use) -> None:
-    """Open the window."""
+    """Open the dialog."""
     with errors_shown():
         draw_dataset_dialog(get_task(task), use)
 
 
 def draw_dataset_dialog(task: Task, use: Use) -> None:
-    """Draw the window's content: a file to choose, then how it is read; DistillError for a file that cannot be."""
+    """Draw the dialog: a file to upload, then how it is read; DistillError for a file that cannot be read."""
     file = st.file_uploader(
         f"{', '.join(FILE_KINDS[:-1]).upper()} or {FILE_KINDS[-1].upper()} file "
         f"for {escape_markdown(task.short_title)}",
@@ -48,8 +48,8 @@ def draw_dataset_dialog(task: Task, use: Use) -> None:
         st.session_state.pop(_TABLE, None)
         columns = " and ".join(task.columns)
         st.caption(
-            f"UTF-8, at most {MAX_MEGABYTES} MB, with a column for {escape_markdown(columns)} and, to train on it, "
-            "one of labels. The file stays on this machine."
+            f"UTF-8, at most {MAX_MEGABYTES} MB, with a column for {escape_markdown(columns)}. Training also "
+            "needs a column of labels. The file stays on this machine."
         )
         _draw_datasets(task)
         return
@@ -61,9 +61,11 @@ def draw_dataset_dialog(task: Task, use: Use) -> None:
         [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEW_ROWS]], hide_index=True
     )
     shown = (
-        f"{len(table.rows):,} rows; these are the first." if len(table.rows) > PREVIEW_ROWS else "These are all rows."
+        f"{len(table.rows):,} rows; the first ones are shown."
+        if len(table.rows) > PREVIEW_ROWS
+        else "All rows are shown."
     )
-    st.caption(shown if table.headed else f"{shown} The first line is read as a row.")
+    st.caption(shown if table.headed else f"{shown} The first line is read as data.")
     _draw_columns(prefix, task, table)
     _draw_classes(prefix, task, table)
     _draw_name_and_split(base, prefix, table)
@@ -79,7 +81,7 @@ def draw_dataset_dialog(task: Task, use: Use) -> None:
 
 
 def _draw_header_toggle(file: Any) -> bool:
-    """Draw the choice of what the first line is, as it looks at first; return whether it names the columns."""
+    """Draw the choice of whether the first line names the columns, and return it; its default is a guess."""
     if file.name.lower().endswith(".jsonl"):
         return True
     key = f"own.{file.file_id}.first_line"
@@ -89,7 +91,7 @@ def _draw_header_toggle(file: Any) -> bool:
 
 
 def _read_upload(file: Any, headed: bool) -> Table:
-    """Return the rows of an uploaded file, read once for what its first line is said to be."""
+    """Return the rows of an uploaded file, read again only when the header choice changes."""
     kept = st.session_state.get(_TABLE)
     if kept is None or kept[:2] != (file.file_id, headed):
         with st.spinner(f"Reading {escape_markdown(file.name)} …"):
@@ -99,7 +101,7 @@ def _read_upload(file: Any, headed: bool) -> Table:
 
 
 def _fill_in_guess(base: str, prefix: str, task: Task, table: Table) -> None:
-    """Put what is likely into the form, where nothing is yet."""
+    """Fill empty fields of the form with the likely values."""
     guess = guess_mapping(task, table)
     first = {f"columns.{column}": guess.columns.get(column) for column in task.columns}
     first |= {"label": guess.label or "", "split": guess.split or ""}
@@ -122,13 +124,15 @@ def _draw_columns(prefix: str, task: Task, table: Table) -> None:
 
 
 def _draw_classes(prefix: str, task: Task, table: Table) -> None:
-    """Draw which class each value of the label column means; DataError where there are too many for classes."""
+    """Draw a choice of class for each value of the label column; DataError where there are too many values."""
     column = st.session_state[f"{prefix}.label"]
     if not column or task.span:
         return
     values = value_counts(table, column)
     if len(values) > MAX_CLASSES:
-        raise DataError(f"Column {column!r} has {len(values):,} different values; choose the one that holds labels.")
+        raise DataError(
+            f"Column {column!r} has {len(values):,} different values; choose the column that holds the labels."
+        )
     likely = guess_labels(task, table, column)
     with st.container(horizontal=True, gap="small"):
         for value, count in values.items():
@@ -139,16 +143,16 @@ def _draw_classes(prefix: str, task: Task, table: Table) -> None:
 
 
 def _draw_name_and_split(base: str, prefix: str, table: Table) -> None:
-    """Draw the name, and what is held out of the training, for which there must be labels."""
+    """Draw the name and the validation split, which needs labels."""
     name, held_out = st.columns(2, gap="small")
     name.text_input("Name", max_chars=MOST_NAME, key=f"{base}.name")
     if not st.session_state[f"{prefix}.label"]:
-        held_out.caption("Without labels all rows are to look at; none is trained on.")
+        held_out.caption("Without labels, the rows can be explained but not trained on.")
         return
     splits = [column for column in table.columns if is_split_column(table, column)]
     with held_out, st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         if splits:
-            shown = {"": "A share of the rows"} | {column: f"What {column} says" for column in splits}
+            shown = {"": "A share of the rows"} | {column: f"The rows that {column} marks" for column in splits}
             st.selectbox("Held out for validation", list(shown), format_func=shown.__getitem__, key=f"{prefix}.split")
         if not st.session_state[f"{prefix}.split"]:
             words = "Held out for validation, %"
@@ -156,14 +160,13 @@ def _draw_name_and_split(base: str, prefix: str, table: Table) -> None:
 
 
 def _add_dataset(base: str, prefix: str, task: Task, table: Table) -> UserDataset:
-    """Keep the file as the form says; DistillError where it cannot be."""
+    """Store the dataset as the form describes it; DistillError where that is not possible."""
     state = st.session_state
     begin = f"{prefix}.class.{state[f'{prefix}.label']}."
     unsaid = [str(key).removeprefix(begin) for key in state if str(key).startswith(begin) and not state[key]]
     if unsaid:
         values = ", ".join(f"“{value[:40]}”" for value in unsaid)
-        means = "means" if len(unsaid) == 1 else "mean"
-        raise DataError(f"Choose above which class {values} {means}, or take such rows out of the file.")
+        raise DataError(f"Choose a class for {values} above, or remove these rows from the file.")
     mapping = DataMapping(
         columns={column: name for column in task.columns if (name := state[f"{prefix}.columns.{column}"])},
         label=state[f"{prefix}.label"] or None,
@@ -175,22 +178,22 @@ def _add_dataset(base: str, prefix: str, task: Task, table: Table) -> UserDatase
 
 
 def _draw_datasets(task: Task) -> None:
-    """Draw the task's data sets, each with a way to remove it that asks first."""
+    """Draw the task's datasets, each with a button that removes it after a confirmation."""
     kept = list_user_datasets(task.name)
     if kept:
-        st.subheader("Added so far")
+        st.subheader("Your datasets")
     for data in kept:
         asked = st.session_state.get(_TO_REMOVE) == data.id
         with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=asked):
-            rows = f"{data.rows['train']:,} rows to train on, {data.rows['validation']:,} held out"
-            again = f"{data.repeated:,} of these also trained on" if data.repeated else ""
+            rows = f"{data.rows['train']:,} training rows, {data.rows['validation']:,} held out"
+            again = f"{data.repeated:,} held-out rows also in the training rows" if data.repeated else ""
             words = filter(None, (data.file, rows, again, data.source))
             st.markdown(
                 " · ".join((f"**{escape_markdown(data.name)}**", *map(escape_markdown, words))), width="stretch"
             )
             if asked:
-                st.button("Remove for good", key="own.remove", on_click=_remove, args=(data.id,))
-                st.button("Keep", key="own.keep", on_click=_ask_to_remove, args=(None,))
+                st.button("Remove permanently", key="own.remove", on_click=_remove, args=(data.id,))
+                st.button("Cancel", key="own.keep", on_click=_ask_to_remove, args=(None,))
             else:
                 icon, words_shown = ":material/delete:", escape_markdown(f"Remove {data.name}")
                 st.button(

@@ -1,4 +1,4 @@
-"""HTML that stands on the page and changes only in its texts: the texts travel, not the page.
+"""HTML on the page whose texts change: only the new texts are sent to the browser, not the page.
 
 A part is drawn once, as `<div data-live="NAME">`. Its leaves, elements that hold a text and no element, are numbered in
 the order they stand in; what is left without their texts is its skeleton. As long as that stays, new texts are enough.

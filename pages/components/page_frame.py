@@ -1,4 +1,4 @@
-"""The frame of every page: page settings, logo, our own links, footer, and errors shown as messages."""
+"""The frame of every page: settings, logo, navigation, footer, error messages, and text safe for Markdown."""
 
 import contextlib
 import gc
@@ -32,7 +32,7 @@ _frozen_modules = 0  # how many modules there were when they were last frozen
 def begin_page(title: str) -> None:
     """Begin a page: call it first. Sets the tab's title, style, logo and the links along the top."""
     # The icon is a file: Streamlit would fetch a Material icon for the tab from the network.
-    st.session_state.pop(_DIALOG_OPEN, None)  # a page that is drawn anew has none open
+    st.session_state.pop(_DIALOG_OPEN, None)  # a redrawn page has no dialog
     st.set_page_config(page_title=f"{title} · {NAME}", page_icon=ASSETS / "icon.png", layout="wide")
     st.html(ASSETS / "style.css")
     st.html(ASSETS / "figure.css")
@@ -46,41 +46,41 @@ def begin_page(title: str) -> None:
 
 
 def _warn_about_network_folder() -> None:
-    """Say it where the app's own folder is shared between machines."""
-    with contextlib.suppress(ConfigError):  # there is no such folder: what is done there says so
+    """Warn where the app's folder is on a network file system."""
+    with contextlib.suppress(ConfigError):  # an unusable folder is reported where it is used
         if warning := network_warning(home()):
             st.warning(escape_markdown(warning), icon=":material/lan:")
 
 
 def note_dialog_open() -> None:
-    """Note that a window is being opened: drawing the page anew would close it, with what is typed in it."""
+    """Note that a dialog is being opened: redrawing the page would close it and lose what is typed."""
     st.session_state[_DIALOG_OPEN] = True
 
 
 def note_dialog_closed() -> None:
-    """Note that the window is gone; what a dialog is given as `on_dismiss`."""
+    """Note that the dialog is closed; pass this to `st.dialog` as `on_dismiss`."""
     st.session_state.pop(_DIALOG_OPEN, None)
 
 
 def dialog_open() -> bool:
-    """Tell whether this visitor has a window open that was noted."""
+    """Return whether this visitor has a dialog open."""
     return _DIALOG_OPEN in st.session_state
 
 
 def warn_about_damaged_stores(damaged: Sequence[Path]) -> None:
-    """Say where stores of runs that were damaged have been put aside."""
+    """Warn about damaged run stores that were moved aside."""
     for aside in damaged:
         st.warning(
             escape_markdown(
-                f"The run store was damaged and has been set aside as {aside}. Runs begun since are in a new one; the "
-                "students of those before are still there to explain. Delete the file and this goes away."
+                f"The run store was damaged and has been moved to {aside}. New runs are in a new store; students of "
+                "earlier runs can still be explained. Delete that file to dismiss this message."
             ),
             icon=":material/healing:",
         )
 
 
 def page_link(script: str, label: str, icon: str | None = None, **parameters: str | list[str]) -> None:
-    """Draw a link to a page of this app, with query parameters; nothing while the page does not exist."""
+    """Draw a link to a page of this app, with query parameters; nothing where the page does not exist."""
     if (APP / script).is_file():
         st.page_link(script, label=label, icon=icon, query_params=parameters or None)
 
@@ -120,19 +120,19 @@ def errors_shown() -> Iterator[None]:
 
 
 def show_error(error: DistillError) -> None:
-    """Show an error's message, as the text it is."""
+    """Show an error's message as plain text."""
     st.error(escape_markdown(str(error)), icon=":material/error:")
 
 
 def draw_footer(text: str) -> None:
-    """Close a page with one quiet line, such as where its data comes from."""
+    """Draw a caption at the end of a page, such as the source of its data."""
     st.caption(escape_markdown(text))
 
 
 def escape_markdown(text: str) -> str:
-    """Return text so that Streamlit's Markdown shows it as it is: no markup, directive, formula, emoji code or link.
+    """Return text that Streamlit's Markdown shows unchanged: no markup, directive, formula, emoji code or link.
 
-    Nor does it change the direction in which what stands around it is read.
+    Direction overrides are removed and right-to-left text is isolated, so that the text around it keeps its direction.
     """
     text = _DIRECTION_OVERRIDES.sub("", text)
     if any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for letter in text):

@@ -95,7 +95,7 @@ def draw(
     alt: str,
     steps: int | None = None,
     height: int = 270,
-    empty: str = "No point was measured.",
+    empty: str = "Nothing was measured.",
     notes: Notes = Notes(),
     legend: bool = False,
     controls: bool = True,

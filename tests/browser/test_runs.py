@@ -42,7 +42,7 @@ def test_runs_are_ticked_compared_and_deleted(app: str, visitor: Visitor) -> Non
     page.wait_for_function(f"() => ({CURVES})('loss').length === 2")
 
     page.get_by_role("button", name="Delete (2)").click()
-    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("button", name="Delete permanently").click()
     page.get_by_text("There are no runs yet").wait_for()
     assert store.runs() == []
     assert visitor.outside() == []

@@ -56,6 +56,16 @@ def test_a_run_killed_before_its_last_student_was_kept_as_its_best_has_the_last_
     assert find_model(f"run/one/{BEST}").path == folder / BEST
 
 
+def test_models_are_filtered_by_text_task_and_kind() -> None:
+    tiny_folder(run_folder("one") / LAST)
+    models = catalog.list_models()
+    assert catalog.filter_models(models) == models
+    assert [model.id for model in catalog.filter_models(models, kind="run")] == ["run/one"]
+    teachers = catalog.filter_models(models, "TEACHER", "sst2", "bundled")
+    assert [model.id for model in teachers] == ["bundled/sst2-teacher"]
+    assert catalog.filter_models(models, "teacher", "cola", "run") == []
+
+
 @pytest.mark.parametrize("name", ["a" * 300, "nope", "\0", "."])
 def test_a_run_that_cannot_be_is_an_unknown_model(name: str) -> None:
     run_folder("one").mkdir(parents=True)

@@ -130,14 +130,14 @@ def test_a_method_s_own_page_can_be_read(teacher: str) -> None:
 
 
 def test_the_time_is_estimated_and_says_what_from(store: Store, teacher: str) -> None:
-    assert "A guess from two CPU cores" in all_html(open_distill(teacher=teacher, device="cpu"))
+    assert "Estimated for two CPU cores" in all_html(open_distill(teacher=teacher, device="cpu"))
     run, recorder = active_run(store, evaluated(0, 0.5), teacher=teacher, steps=20)
     for step in range(1, 21):
         recorder.record(Measured(step, {"examples_per_second": 32.0}))
     recorder.flush()
     store.end(run.id, FAKE_TOKEN, "finished")
     shown = all_html(open_distill(teacher=teacher, device="cpu", steps=60))
-    assert "the last run of AD-KD on CPU did 32 examples a second" in shown
+    assert "the last run of AD-KD on CPU: 32 examples per second" in shown
     assert "About 70 s on CPU" in shown  # 60 steps of one second, and the loading
 
 
@@ -187,7 +187,7 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     assert "narrowed from 1.0 to .60" in shown
     assert f"student=run%2F{run.id}" in links(page)["Explain with this student"]
     assert any("a note for the log" in code.value for code in page.code)
-    assert page.button(key="distill.again").label == "Use these settings"
+    assert page.button(key="distill.again").label == "Edit and rerun"
     page.button(key="distill.again").click().run()
     assert len(store.runs()) == 1  # nothing has started
     assert "run" not in page.query_params
@@ -226,7 +226,7 @@ def test_a_student_that_was_not_measured_at_its_end_says_so(store: Store, last: 
     store.set_model(run.id, FAKE_TOKEN, folder)
     store.end(run.id, FAKE_TOKEN, "stopped", "Stopped.")
     shown = all_html(open_distill(run.id))
-    assert ("is of step 9; it was last measured at step 7" in shown) is told
+    assert ("is from step 9; the last evaluation was at step 7" in shown) is told
 
 
 def test_the_end_of_a_watched_run_is_told(store: Store) -> None:
@@ -300,7 +300,7 @@ def test_the_list_shows_the_latest_and_leads_to_all(store: Store) -> None:
         scheduler.enqueue(store, RunConfig(device="cpu", name=f"waits {number}"))
     page = open_distill()
     assert all_html(page).count("dl-row") - all_html(page).count(".dl-row") == detail.LATEST_RUNS
-    assert "All runs, side by side" in links(page)
+    assert "All runs" in links(page)
 
 
 # its parts -----------------------------------------------------------------------------------

@@ -46,4 +46,4 @@ def test_no_model_is_a_message_and_the_rest_of_the_page_stays(monkeypatch: pytes
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
     assert not page.exception
     assert "There is no model for task sst2" in page.error[0].value
-    assert [header.value for header in page.subheader] == ["Training now", "Where to go"]
+    assert [header.value for header in page.subheader] == ["Training now", "Next steps"]

@@ -76,7 +76,7 @@ def test_what_was_told_is_what_is_kept() -> None:
     page = window(REVIEWS.replace("neg", "meh").encode())
     assert box(page, "“meh” (5) means").value is None
     page.button(key="own.add").click().run()
-    assert "Choose above which class “meh” means" in messages(page)
+    assert "Choose a class for “meh” above" in messages(page)
     assert list_user_datasets() == []
     box(page, "“meh” (5) means").set_value("negative")
     page.text_input[0].set_value("<b>Mine</b>")
@@ -90,7 +90,7 @@ def test_what_was_told_is_what_is_kept() -> None:
 
 def test_a_file_without_column_names_is_read_from_its_first_line() -> None:
     page = window(b"a fine film,good\na poor film,bad\na good film,good\n")
-    assert "The first line is read as a row" in " ".join(one.value for one in page.caption)
+    assert "The first line is read as data" in " ".join(one.value for one in page.caption)
     assert (box(page, "Sentence").value, box(page, "Label").value) == ("column 1", "column 2")
     page.toggle[0].set_value(True).run()  # the first line does name the columns
     assert box(page, "Sentence").value == "a fine film"
@@ -126,7 +126,7 @@ def test_texts_on_both_sides_of_a_split_column_are_told() -> None:
     page = window(b"text,label,split\nfine,1,train\nFine,1,dev\npoor,0,dev\n")
     page.button(key="own.add").click().run()
     assert "The texts of 1 of the 2 held" in page.toast[0].value
-    assert "1 of these also trained on" in " ".join(block.value for block in window().markdown)
+    assert "1 held\\-out rows also in the training rows" in " ".join(block.value for block in window().markdown)
 
 
 def test_nothing_is_held_out_of_what_has_no_labels() -> None:

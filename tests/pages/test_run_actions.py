@@ -222,7 +222,7 @@ def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -
     run_id = with_students(store)
     page = window(run_id)
     page.button(key="distill.free").click().run()
-    assert "curves, settings and log stay" in page.warning[0].value
+    assert "Curves, settings and log are kept" in page.warning[0].value
     page.button(key="distill.keep_it").click().run()
     assert find_model(f"run/{run_id}")
     page.button(key="distill.free").click().run()
@@ -231,7 +231,7 @@ def test_freeing_space_asks_first_and_the_page_says_what_is_gone(store: Store) -
     assert freeable_size(run_id) == 0
     assert "distill.free" not in {button.key for button in window(run_id).button}
     page = open_distill(run_id)
-    assert "Its student has been deleted" in all_html(page)
+    assert "The student has been deleted" in all_html(page)
     assert EXPLAIN not in links(page)
 
 
@@ -251,8 +251,8 @@ def test_a_run_says_what_repeats_it(store: Store) -> None:
 def test_a_run_that_keeps_only_its_best_says_so(store: Store) -> None:
     both, best = with_students(store), with_students(store, keep="best")
     delete_obsolete_checkpoints(run_folder(best), keep="best")
-    assert "only the best is kept, of step 2 of 3" in all_html(open_distill(best))
-    assert "only the best is kept" not in all_html(open_distill(both))
+    assert "Only the best student is kept, from step 2 of 3" in all_html(open_distill(best))
+    assert "Only the best student" not in all_html(open_distill(both))
     assert EXPLAIN in links(open_distill(best))
 
 
@@ -288,7 +288,7 @@ def test_a_log_can_be_searched(store: Store) -> None:
     page.text_input(key=f"distill.find.{run.id}").set_value("MEMORY").run()
     assert page.code[0].value == "Out of <b>memory</b> once"
     page.text_input(key=f"distill.find.{run.id}").set_value("nowhere").run()
-    assert any("No line of it" in one.value for one in page.caption)
+    assert any("No matching lines" in one.value for one in page.caption)
 
 
 def test_the_log_of_a_run_that_works_can_be_searched(store: Store) -> None:

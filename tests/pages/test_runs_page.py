@@ -59,7 +59,7 @@ def test_filters_narrow_the_table(store: Store) -> None:
     page.multiselect(key="runs.method").set_value(["ad_kd"]).run()
     assert list(page.dataframe[0].value["Name"]) == ["first"]
     page.text_input(key="runs.words").set_value("nothing has this").run()
-    assert "No run passes" in texts(page)
+    assert "No runs match" in texts(page)
 
 
 def test_picked_runs_are_compared_and_escaped(store: Store) -> None:
@@ -77,7 +77,7 @@ def test_picked_runs_are_compared_and_escaped(store: Store) -> None:
 def test_a_picked_run_that_is_gone_is_said(store: Store) -> None:
     page = opened([ended_run(store), "20200101-000000-gone"])
     html_of(page)
-    assert "1 of the picked runs is not there any more" in texts(page)
+    assert "1 selected run no longer exists" in texts(page)
 
 
 def test_a_run_keeps_its_colour_while_others_come_and_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ def test_deleting_asks_and_leaves_what_is_used(store: Store) -> None:
     store.add("user", RunConfig(device="cpu", teacher=f"run/{used}", name="the user"))
     page = opened([used, free])
     page.button(key="runs.delete").click().run()
-    assert "used stays: its student is used by the user" in texts(page)
-    assert "of this run will be deleted, 2.0 MB" in page.warning[0].value
+    assert "used is kept: its student is used by the user" in texts(page)
+    assert "of this run (2.0 MB)" in page.warning[0].value
     page.button(key="runs.keep").click().run()
     assert not page.warning
     page.button(key="runs.delete").click().run()

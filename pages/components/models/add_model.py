@@ -1,4 +1,4 @@
-"""Bring a model: from the hub or from a folder, checked before it is used, with progress, cancel and consent."""
+"""Adding a model from the hub or a folder: form, checks, progress, cancellation and consent."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -90,11 +90,11 @@ def _draw_hub_form(task: str) -> None:
 
     fitting = {f"{preset.words}: {preset.repo}": preset.repo for preset in PRESETS if preset.task == task}
     chosen = st.selectbox(
-        "Well-known models for this task",
+        "Popular models for this task",
         [OTHER_MODEL, *fitting],
         key=f"models.preset.{task}",
         width=620,
-        help="Published on the hub by others; nothing is fetched before you press the button.",
+        help="Published on the hub by others. Nothing is downloaded until you press the button.",
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if chosen == OTHER_MODEL:
@@ -104,7 +104,7 @@ def _draw_hub_form(task: str) -> None:
             st.text_input("Model id", repo, disabled=True, width=420)
         revision = st.text_input("Revision", placeholder="main", key="models.revision", width=180).strip()
         _draw_add_button(f"Adding {repo}", repo, _hub_work(repo, task, revision or None))
-    st.caption("This asks huggingface.co (or HF_ENDPOINT) for the model and keeps a copy in the app’s folder.")
+    st.caption("Downloads the model from huggingface.co (or HF_ENDPOINT) into the app’s folder.")
 
 
 def _draw_folder_form(task: str) -> None:
@@ -182,23 +182,23 @@ def _draw_outcome(job: Job[Progress]) -> None:
             job,
             "convert",
             "Convert and add",
-            "PyTorch’s restricted unpickler reads the file once, in a process of its own; anything in it but numbers "
-            "is refused. What is kept is safetensors.",
+            "PyTorch’s restricted unpickler reads the file once, in a separate process, and refuses anything but "
+            "tensors. Only a safetensors copy is kept.",
         )
     elif isinstance(job.error, NeedsReordering):
         _draw_consent(
             job,
             "reorder",
             "Reorder and add",
-            "A copy is made whose classifier gives the classes in the task’s order; the answers stay the same.",
+            "Makes a copy whose classifier gives the classes in the task’s order. The predictions stay the same.",
         )
     elif job.error is not None:
         show_error(job.error)
     elif added:
-        st.success(escape_markdown(f"{added[-1].title} is added as {added[-1].id}."), icon=":material/check:")
-        page_link("pages/explain.py", "Explain with it", ":material/visibility:", **explain_address(added[-1]))
+        st.success(escape_markdown(f"{added[-1].title} was added as {added[-1].id}."), icon=":material/check:")
+        page_link("pages/explain.py", "Explain with this model", ":material/visibility:", **explain_address(added[-1]))
     else:
-        st.info("Cancelled; nothing was kept.", icon=":material/info:")
+        st.info("Cancelled. Nothing was added.", icon=":material/info:")
     st.button("Close", key="models.dismiss", on_click=imports().dismiss, args=(job,))
 
 

@@ -1,4 +1,4 @@
-"""One model: what is known of it, what it can be used for, and how to be rid of it."""
+"""One model: its facts, and the buttons to explain, distill from and remove it."""
 
 import streamlit as st
 
@@ -19,8 +19,10 @@ def draw_model(info: ModelInfo) -> None:
         st.html(model_card(info))
         with st.container(horizontal=True, vertical_alignment="center"):
             if info.task in TASKS:
-                page_link("pages/explain.py", "Explain with it", ":material/visibility:", **explain_address(info))
-                if st.button("Distill from it", icon=":material/experiment:", key="models.distill"):
+                page_link(
+                    "pages/explain.py", "Explain with this model", ":material/visibility:", **explain_address(info)
+                )
+                if st.button("Distill from this model", icon=":material/experiment:", key="models.distill"):
                     st.session_state[key("task")], st.session_state[key("teacher")] = info.task, info.id
                     st.switch_page("pages/distill.py")
             if info.kind in USER_KINDS:
@@ -38,9 +40,9 @@ def explain_address(info: ModelInfo) -> dict[str, str | list[str]]:
 def _draw_remove(info: ModelInfo) -> None:
     with st.popover("Remove", icon=":material/delete:"):
         if info.kind == "folder":
-            st.markdown("Take it off this list? The folder itself stays as it is.")
+            st.markdown("Remove it from this list? The folder is not changed.")
         else:
-            st.markdown(f"Remove it, and delete the app’s copy ({format_size(info.size)})? The original stays.")
+            st.markdown(f"Remove it and delete the app’s copy ({format_size(info.size)})? The original is not changed.")
         st.button("Remove", type="primary", key="models.remove", on_click=_remove, args=(info,))
 
 
@@ -50,6 +52,6 @@ def _remove(info: ModelInfo) -> None:
     try:
         remove_user_model(info.id)
         st.query_params.pop("model", None)
-        st.toast(escape_markdown(f"{info.title} is removed."), icon=":material/delete:")
+        st.toast(escape_markdown(f"{info.title} was removed."), icon=":material/delete:")
     except DistillError as error:
         show_error(error)

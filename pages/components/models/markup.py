@@ -15,7 +15,7 @@ def model_facts(info: ModelInfo) -> Mapping[str, str]:
     """Return what the page lists of a model, in words, by heading."""
     return {
         "Task": TASKS[info.task].short_title if info.task in TASKS else info.task or MISSING,
-        "From": info.origin,
+        "Source": info.origin,
         "Architecture": info.architecture or MISSING,
         "Layers": _count(info.layers),
         "Width": _count(info.hidden_size),

@@ -1,4 +1,4 @@
-"""What can be done with a run: stop, pause, go on, look at its student, use its settings again."""
+"""The actions on a run: stop, pause, resume, explain with its student, edit and rerun."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,7 +21,7 @@ from pages.components.page_frame import page_link, show_error
 from pages.components.run.form import fill
 from pages.components.run.manage_dialog import draw_manage_button
 
-MAX_STUDENTS = 3  # that the explain page lays side by side
+MAX_STUDENTS = 3  # that the Explain page compares
 
 
 def draw_actions(store: Store, run: Run) -> None:
@@ -39,15 +39,15 @@ def draw_actions(store: Store, run: Run) -> None:
             "Resume",
             icon=":material/resume:",
             key="distill.resume",
-            help=f"Goes on {where}; the student becomes the very one it would have been without a break.",
+            help=f"Continues {where}. The result is the same as without the interruption.",
             on_click=_show_error_of,
             args=(_resume, store, run.id),
         )
     st.button(
-        "Use these settings",
+        "Edit and rerun",
         icon=":material/edit_note:",
         key="distill.again",
-        help="Opens the form with this run’s settings; nothing starts before you press Start.",
+        help="Opens the form with this run’s settings. Nothing starts until you press Start.",
         on_click=_edit_and_rerun,
         args=(run,),
     )
@@ -56,12 +56,12 @@ def draw_actions(store: Store, run: Run) -> None:
 
 def _draw_end_buttons(store: Store, run: Run) -> None:
     if run.state == "queued":
-        for word, other, icon in (("Earlier", "before", "arrow_upward"), ("Later", "after", "arrow_downward")):
+        for word, other, icon in (("Earlier", "previous", "arrow_upward"), ("Later", "next", "arrow_downward")):
             st.button(
                 word,
                 icon=f":material/{icon}:",
                 key=f"distill.{word.lower()}",
-                help=f"Changes places with the run {other} it in the queue.",
+                help=f"Swaps places with the {other} run in the queue.",
                 on_click=_show_error_of,
                 args=(_move, store, run, word == "Earlier"),
             )
@@ -71,7 +71,7 @@ def _draw_end_buttons(store: Store, run: Run) -> None:
         icon=":material/pause_circle:",
         key="distill.pause",
         disabled=stopping or pausing,
-        help="Saves everything and frees the device within ten seconds; Resume goes on where it was.",
+        help="Saves a checkpoint and frees the device within ten seconds. Resume continues from there.",
         on_click=_show_error_of,
         args=(scheduler.stop, store, run.id, "pause"),
     )
@@ -80,7 +80,7 @@ def _draw_end_buttons(store: Store, run: Run) -> None:
         icon=":material/stop_circle:",
         key="distill.stop",
         disabled=stopping,
-        help="Ends the run within ten seconds and keeps the student as it is then.",
+        help="Ends the run within ten seconds and keeps the current student.",
         on_click=_show_error_of,
         args=(scheduler.stop, store, run.id),
     )
@@ -97,17 +97,17 @@ def _resume(store: Store, run_id: str) -> None:
     try:
         scheduler.resume(store, run_id)
     except RunError:
-        if not store.get(run_id).active:  # else the first click of two has done it, or another window
+        if not store.get(run_id).active:  # otherwise an earlier click or another window has resumed it
             raise
 
 
 def _move(store: Store, run: Run, earlier: bool) -> None:
     if not store.reorder(run.id, earlier) and store.get(run.id).state == "queued":
-        st.toast(f"It is the {'first' if earlier else 'last'} in the queue already.")
+        st.toast(f"Already the {'first' if earlier else 'last'} in the queue.")
 
 
 def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | list[str]]:
-    """Return the explain page's address for a run's student beside what the visitor was looking at there.
+    """Return the Explain page's address for a run's student beside the text and students last shown there.
 
     `state`: the visitor's session, in which that page keeps its text and students; bundled students until then.
     """
@@ -133,5 +133,5 @@ def best_folder(run: Run) -> Path | None:
 
 
 def _edit_and_rerun(run: Run) -> None:
-    fill(replace(run.config, name=""))  # two runs of one name could not be told apart
+    fill(replace(run.config, name=""))  # two runs of one name would be hard to distinguish
     st.query_params.clear()

@@ -1,4 +1,4 @@
-"""A run's curves: which it has, what is marked on them, and which of its points they are made of."""
+"""The curves of a run: their lines, their marks and the points they need."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -111,4 +111,4 @@ def _curve_lines(run: Run, names: Sequence[str]) -> list[Line]:
 
 
 def _empty_text(run: Run, first: str) -> str:
-    return f"The first point comes with {first}." if run.active else "No point was measured."
+    return f"The first point appears after {first}." if run.active else "Nothing was measured."

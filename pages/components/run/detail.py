@@ -1,7 +1,7 @@
-"""One run as it stands, and the list of runs: drawn once, then `send_new` sends what is new.
+"""The page of one run, and the list of the latest runs: drawn once, then `send_updates` sends what is new.
 
-What a visitor's session keeps of a run is the points received so far and the cursor behind the last one,
-so each look asks the store only for what is new.
+A session keeps the points of a run received so far and the cursor behind the last one, so that each tick reads only
+new points from the store.
 """
 
 import time
@@ -56,7 +56,7 @@ class ReceivedPoints:
 
 
 def receive_points(store: Store, run: Run) -> Series:
-    """Fetch what is new of a run and return all its points; those of another run or attempt are dropped."""
+    """Read a run's new points and return all of them; points of another run or attempt are dropped."""
     received = st.session_state.get(_RECEIVED)
     if not isinstance(received, ReceivedPoints) or (received.run_id, received.started) != (run.id, run.started):
         received = st.session_state[_RECEIVED] = ReceivedPoints(run.id, run.started)
@@ -67,7 +67,7 @@ def receive_points(store: Store, run: Run) -> Series:
 
 
 def run_parts(store: Store, run: Run, series: Series) -> dict[str, str]:
-    """Return what changes on a run's page while it is looked at, as HTML by name."""
+    """Return the parts of a run's page that change while it trains, as HTML by name."""
     used, task = store.data_of(run.id), get_task(run.config.task)
     told = alarms(run.config, series) if run.step or run.state != "failed" else []  # refused for its teacher: said so
     return {
@@ -118,7 +118,7 @@ def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
 
 
 def send_updates(run: Run | None, series: Series, page: Parts, parts: Mapping[str, str]) -> None:
-    """Send what is new of the page's parts, and of the curves of the run that is looked at."""
+    """Send new texts of the page's parts, and new points of the shown run's curves."""
     feed, stamp = ("runs", "") if run is None else (feed_name(run), str(run.started))
     if not is_current(feed, stamp):
         page.texts.clear()
@@ -139,7 +139,7 @@ def draw_latest_runs(store: Store, chosen: str | None, page: Parts) -> None:
                 page_link("pages/distill.py", f"**{words}**" if run.id == chosen else words, run=run.id)
                 page.draw(*_row(store, run))
     with st.container(key="all_runs"):
-        page_link("pages/runs.py", "All runs, side by side", ":material/table_rows:")
+        page_link("pages/runs.py", "All runs", ":material/table_rows:")
 
 
 def row_parts(store: Store) -> dict[str, str]:
@@ -163,7 +163,7 @@ def queue_words(place: QueuePlace) -> str:
 
 
 def draw_progress(store: Store, run: Run, series: Series) -> None:
-    """Draw how far a run is that waits or works."""
+    """Draw the progress of an active run."""
     steps = run.config.steps
     if run.state == "queued":
         st.progress(0.0, text=escape_markdown(queue_words(queue_place(run, store.runs(ACTIVE)))))
@@ -190,24 +190,24 @@ def draw_progress(store: Store, run: Run, series: Series) -> None:
 
 
 def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
-    """Say how a run ended, why, and whether the gap closed."""
+    """Draw how a run ended and the verdict on its student."""
     if run.state in ("failed", "lost"):
-        st.error(escape_markdown(run.reason or "The run ended without a reason."), icon=":material/error:")
+        st.error(escape_markdown(run.reason or "The run ended without giving a reason."), icon=":material/error:")
     elif run.reason:
         st.html(markup.text_line(run.reason))
     metric = get_task(run.config.task).metric
     measured = series.get(main_metric(get_task(run.config.task)), ())
     if find_student(run.id) is not None and measured and measured[-1][0] < run.step:
-        words = f"The student that was kept is of step {run.step:,}; it was last measured at step {measured[-1][0]:,}."
+        words = f"The kept student is from step {run.step:,}; the last evaluation was at step {measured[-1][0]:,}."
         st.html(markup.text_line(words))
     best = best_folder(run)
     if best is not None:
         step = read_student_record(run.id, BEST).get("step", "?")
         score = dict(measured).get(step)
         score_words = "" if score is None else f" ({task_metric_title(metric)} {format_number(score)})"
-        words = f"Its best checkpoint, of step {step}{score_words}, is kept, too; it is explained beside the last one."
+        words = f"The best checkpoint, from step {step}{score_words}, is kept as well. Explain shows both."
         st.html(markup.text_line(words))
-    step = read_student_record(run.id).get("step")  # not the last, of keep=best
+    step = read_student_record(run.id).get("step")  # with keep=best it is not the last step
     verdict = judge(get_task(run.config.task), series, used, step if isinstance(step, int) else run.step)
     if verdict is not None:
         st.html(markup.verdict(metric, verdict))
@@ -217,35 +217,35 @@ def _draw_log(store: Store, run: Run) -> None:
     if not run.active and not store.log_tail(run.id, 1):
         return
     failed = run.state in ("failed", "lost")
-    name = f"distill.log.{run.id}"  # open or not, it stays so when lines come and go above it
+    name = f"distill.log.{run.id}"  # with a key it stays open when elements above it come and go
     with st.expander("Log", expanded=failed, icon=":material/notes:", key=name, on_change="rerun"):
         st.fragment(_draw_log_lines)(store, run)
 
 
 def _draw_log_lines(store: Store, run: Run) -> None:
-    """Draw the end of a run's log as it is now, or the lines of it in which words occur."""
+    """Draw the last lines of a run's log, or the lines that contain the search text."""
     name = f"distill.find.{run.id}"
-    words = st.text_input("Find in the log", key=name, placeholder="Part of a line", persist_state="session").strip()
-    with errors_shown():  # a run that has just been deleted
+    words = st.text_input("Search the log", key=name, placeholder="Text in a line", persist_state="session").strip()
+    with errors_shown():  # the run may just have been deleted
         lines = store.search_log(run.id, words, MAX_LOG_MATCHES) if words else store.log_tail(run.id, LOG_LINES)
         _draw_lines(lines, words)
     if run.active:
-        st.button("Look again", key="distill.look_again", type="tertiary", icon=":material/refresh:")
+        st.button("Refresh", key="distill.look_again", type="tertiary", icon=":material/refresh:")
 
 
 def _draw_lines(lines: Sequence[str], words: str) -> None:
     if len(lines) == MAX_LOG_MATCHES:
-        st.caption(f"The last {MAX_LOG_MATCHES} lines that have it.")
+        st.caption(f"The last {MAX_LOG_MATCHES} matching lines.")
     if lines:
         st.code("\n".join(lines), language=None, wrap_lines=True, height=280 if len(lines) > 12 else "content")
     else:
-        st.caption("No line of it has that." if words else "Nothing is in it yet.")
+        st.caption("No matching lines." if words else "The log is empty.")
 
 
 def _draw_settings(run: Run, used: Sequence[DataUsed]) -> None:
     with st.expander("Settings", icon=":material/tune:"):
         st.html(markup.settings_table(used_settings(run)))
-        st.caption("The same run from the command line; with the same data, versions and device, the same student.")
+        st.caption("Repeat this run from the command line. The same data, versions and device give the same student.")
         st.code(run.command, language="sh", wrap_lines=True)
         made = format_versions(read_student_record(run.id).get("versions"))
         data = [f"{one.split} {one.fingerprint[:8]}" for one in used]
@@ -261,7 +261,7 @@ def _created_words(run: Run) -> str:
 
 
 def _last_score(store: Store, run: Run) -> tuple[int, float] | None:
-    """Return step and value of a run's last evaluation; what the session has seen of it is not read again."""
+    """Return step and value of a run's last evaluation; the session remembers it, so only later ones are read."""
     seen: dict[object, MetricPoint] = st.session_state.setdefault(_SCORES, {})
     key = (str(store.path), run.id, run.started, run.active)
     if key not in seen or run.active:

@@ -1,4 +1,4 @@
-"""Starting runs by a button: a double click starts them once, and neither of its clicks gets lost."""
+"""Starting runs from a button so that a double click starts each run once."""
 
 import threading
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ START_ERROR = "distill.refused"  # in the session: why the form's run was not st
 
 
 class Launch:
-    """What one drawn button starts; made when it is drawn, and handed to what its clicks call.
+    """The runs that one drawn button has started; created with the button and passed to its callback.
 
-    A second click ends what the first one has called, at the next use of the session it comes to, and calls it anew,
-    in another thread and maybe before that. So what was started is kept here and not in the session, nothing in here
-    uses that, and one waits for the other.
+    A second click interrupts the callback of the first at its next use of the session and calls it again, possibly
+    before that, in another thread. Hence the ids are kept here instead of in the session, this class never uses the
+    session, and a lock makes the second call wait for the first.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Launch:
         self._one_by_one = threading.Lock()
 
     def submit(self, store: Store, configs: Sequence[RunConfig]) -> list[str]:
-        """Queue a run for each of the settings, unless an earlier click has; return their ids."""
+        """Submit a run for each config that an earlier click has not submitted; return all ids."""
         with self._one_by_one:
             for config in configs[len(self.runs) :]:
                 self.runs.append(submit(store, config, read_data=False))  # the form has just read the data
@@ -36,7 +36,7 @@ class Launch:
 
 
 def start_run(launch: Launch) -> None:
-    """Make a run of what the form holds, and look at it."""
+    """Submit a run with the settings in the form, and show it."""
     try:
         (run_id,) = launch.submit(run_store(), [config_in_form()])
     except DistillError as error:

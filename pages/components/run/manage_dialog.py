@@ -1,4 +1,4 @@
-"""What a user writes to a run, what can be had of it, and deleting it: a window, and how note and tags are shown."""
+"""The dialog that names, annotates, exports and deletes a run, and the markup of its note and tags."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,12 +21,14 @@ from pages.components.page_frame import escape_markdown, note_dialog_closed, not
 from pages.components.resources import run_store
 from pages.components.run.markup import text_line
 
-CONFIRMING = "distill.sure"  # in the session: what is to be deleted, and of which run, until the answer
+CONFIRMING = "distill.sure"  # session key: what is to be deleted and of which run, until confirmed
 
 
 def draw_manage_button(run: Run) -> None:
-    """Draw the button that opens the window; for runs that have ended, whose page is not drawn anew every second."""
-    if st.button("Manage", icon=":material/edit_note:", key="distill.manage", help="Name, note, downloads, space."):
+    """Draw the button that opens the dialog; for ended runs, whose page does not tick."""
+    if st.button(
+        "Manage", icon=":material/edit_note:", key="distill.manage", help="Name, note, downloads and disk space."
+    ):
         st.session_state.pop(CONFIRMING, None)
         note_dialog_open()
         st.dialog("Manage this run", icon=":material/edit_note:", on_dismiss=note_dialog_closed)(draw_manage_dialog)(
@@ -35,7 +37,7 @@ def draw_manage_button(run: Run) -> None:
 
 
 def notes_html(run: Run) -> str:
-    """Return a run's tags and note, and what is kept of its student where not all is; empty where there is nothing."""
+    """Return a run's tags and note, and which of its students is kept where that is not the last."""
     tags = "".join(f"<span><bdi>{escape(tag)}</bdi></span>" for tag in run.tags)
     note = f"<p><bdi>{escape(run.note)}</bdi></p>" if run.note else ""
     notes = f'<div class="dl-run dl-notes">{tags}{note}</div>' if tags or note else ""
@@ -43,22 +45,22 @@ def notes_html(run: Run) -> str:
 
 
 def _kept_students(run: Run) -> str:
-    """Say which student an ended run has, where that is not its last."""
+    """Return in words which student an ended run has, where that is not its last."""
     if run.active or run.model_path is None:
         return ""
     if find_student(run.id) is None:
-        return "Its student has been deleted; curves, settings and log are kept."
+        return "The student has been deleted; curves, settings and log are kept."
     if run.config.keep != "best" or run.state != "finished":
         return ""
     try:
         step = read_json(run.model_path / RECORD).get("step")
     except ModelError as error:
         return str(error)
-    return "" if step == run.step else f"Of its students only the best is kept, of step {step} of {run.step:,}."
+    return "" if step == run.step else f"Only the best student is kept, from step {step} of {run.step:,}."
 
 
 def draw_manage_dialog(run_id: str) -> None:
-    """Draw the window's content; what it saves or deletes closes it."""
+    """Draw the dialog; saving and deleting close it."""
     try:
         store = run_store()
         run = store.get(run_id)
@@ -79,7 +81,7 @@ def draw_manage_dialog(run_id: str) -> None:
 
 
 def _draw_downloads(store: Store, run: Run) -> None:
-    """Draw what can be downloaded; each is made when it is asked for, while its button shows that it is at work."""
+    """Draw the download buttons; each file is made when its button is clicked."""
     made: dict[str, tuple[str, Callable[[], bytes], str]] = {
         "csv": ("Curves, CSV", partial(csv_bytes, store, run), "csv"),
         "parquet": ("Curves, Parquet", partial(parquet_bytes, store, run), "parquet"),
@@ -95,44 +97,44 @@ def _draw_downloads(store: Store, run: Run) -> None:
             name, key = f"{run.id}.{ending}", f"distill.download_{kind}"
             st.download_button(label, make, file_name=name, on_click="ignore", key=key, icon=":material/download:")
     if "model" in made:
-        st.caption("A model is a Hugging Face folder with a model card. The same from the command line:")
+        st.caption("The model is a Hugging Face folder with a model card. To export it from the command line:")
         command = f"python -m distill_core runs export {run.id} --as model --to my-student"
         st.code(command, language="sh", wrap_lines=True)
 
 
 def _draw_disk_space(store: Store, run: Run) -> None:
-    """Say what a run takes on disk, and draw the buttons that delete its students, or all of it; each asks first."""
+    """Draw a run's disk space and the buttons that delete its students or the run, each with a confirmation."""
     whole, students = format_size(run_size(run.id)), format_size(freeable_size(run.id))
-    st.caption(f"{whole} on disk, {students} of it students and what the training would go on from.")
+    st.caption(f"{whole} on disk, of which {students} are students and checkpoints.")
     if using := deletion.student_users(store, run.id):
-        st.caption(escape_markdown(f"It cannot be deleted: its student is used by {', '.join(using)}."))
+        st.caption(escape_markdown(f"This run cannot be deleted: its student is used by {', '.join(using)}."))
         return
     asked = st.session_state.get(CONFIRMING)
     if asked == ("free", run.id):
-        st.warning(f"Its students will be deleted, {students}; curves, settings and log stay. This cannot be undone.")
-        if _draw_confirmation("Free space for good", "distill.free_sure", ":material/mop:"):
+        st.warning(f"This deletes its students ({students}). Curves, settings and log are kept. This cannot be undone.")
+        if _draw_confirmation("Delete students permanently", "distill.free_sure", ":material/mop:"):
             deletion.free_run(store, run.id)
             st.rerun()
     elif asked == ("delete", run.id):
-        st.warning(f"Its curves, log and students will be deleted, {whole}. This cannot be undone.")
-        if _draw_confirmation("Delete for good", "distill.delete_sure", ":material/delete_forever:"):
+        st.warning(f"This deletes its curves, log and students ({whole}). This cannot be undone.")
+        if _draw_confirmation("Delete permanently", "distill.delete_sure", ":material/delete_forever:"):
             deletion.delete_run(store, run.id)
             st.query_params.clear()
             st.rerun()
     else:
         with st.container(horizontal=True):
             if freeable_size(run.id):
-                words = f"Free space, {students}"
+                words = f"Delete students ({students})"
                 st.button(words, icon=":material/mop:", key="distill.free", on_click=_confirm, args=(("free", run.id),))
-            words, icon = f"Delete this run, {whole}", ":material/delete:"
+            words, icon = f"Delete run ({whole})", ":material/delete:"
             st.button(words, icon=icon, key="distill.delete", on_click=_confirm, args=(("delete", run.id),))
 
 
 def _draw_confirmation(words: str, key: str, icon: str) -> bool:
-    """Draw the two answers; say whether it is to be done."""
+    """Draw the two answers; return whether to go ahead."""
     with st.container(horizontal=True):
         sure = st.button(words, type="primary", icon=icon, key=key)
-        st.button("Keep it", key="distill.keep_it", on_click=_confirm, args=(None,))
+        st.button("Cancel", key="distill.keep_it", on_click=_confirm, args=(None,))
     return sure
 
 

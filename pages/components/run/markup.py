@@ -52,12 +52,12 @@ from pages.components.palette import metric_color
 
 SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
 AGREEMENT_NOTE = (
-    f"Agreement is measured on the probe sentences: {PROBE_EXAMPLES} of the validation examples (all, if there are "
-    "fewer), the same ones every time."
+    f"Agreement is measured on the probe sentences: the first {PROBE_EXAMPLES} validation examples, or all if "
+    "there are fewer."
 )
 SHARE_NOTE = (
-    "Of gradient: the share of each weighted term in the gradient’s norm, measured every ten steps (of a batch "
-    "computed in parts, on its first part)."
+    "Of gradient: each weighted term’s share of the gradient norm, measured every ten steps (for a batch computed in "
+    "parts, on its first part)."
 )
 LOG_WIDTH = 200  # characters of a line of a live log
 
@@ -77,7 +77,7 @@ def state_chip(status: str) -> str:
 
 
 def display_name(run: Run) -> str:
-    """Return what a run is called: its name, else its method and the end of its id."""
+    """Return a run's name; without one, its method and the end of its id."""
     return run.name or f"{DISTILLATION_METHODS[run.config.method].title} run {run.id[-4:]}"
 
 
@@ -90,7 +90,7 @@ def header(run: Run) -> str:
 
 
 def summary(run: Run) -> str:
-    """Say in one line what a run trains, from what and where."""
+    """Return a run's main settings in one line."""
     config = run.config
     sources = {"auto": "", "bundled": "bundled sample", "hub": "GLUE from the hub"}
     parts = [
@@ -111,7 +111,7 @@ def swatch(color: str) -> str:
 
 
 def student_words(config: RunConfig) -> str:
-    """Say what the student begins as, and whose it is."""
+    """Return in words how the student is initialised."""
     teacher = Path(config.teacher).name
     words = {"first": "layers of", "even": "even layers of", "last": "last layers of", "random": "random layers like"}
     if config.student_init in words:
@@ -209,7 +209,7 @@ def verdict(metric: str, of: Verdict) -> str:
 
 
 def run_row(run: Run, metric: str, last: tuple[int, float] | None, when: str) -> str:
-    """Return what the list of runs says beside a run's name; `last`: at which step, and the metric's value."""
+    """Return a run's line in the list of runs, without its name; `last`: step and value of the last evaluation."""
     score = ""
     if last is not None:
         score = f"{escape(metric)} {format_known(last[1])}" + (f" at step {last[0]:,}" if last[0] < run.step else "")
@@ -243,13 +243,13 @@ def estimate_basis(estimate: DurationEstimate, config: RunConfig, device: str) -
     """Return in a sentence what an estimate was computed from."""
     method, where = DISTILLATION_METHODS[config.method].title, device_title(device)
     if estimate.examples_per_second is None:
-        return f"No run of {method} on {where} yet to tell from; the first one will."
-    speed = f"{estimate.examples_per_second:.0f} examples a second"
+        return f"No run of {method} on {where} has been measured yet."
+    speed = f"{estimate.examples_per_second:.0f} examples per second"
     if not estimate.measured_runs:
-        return f"A guess from two CPU cores ({speed}); the first run of {method} on this task corrects it."
+        return f"Estimated for two CPU cores ({speed}), until a run of {method} on this task has been measured."
     runs = "the last run" if estimate.measured_runs == 1 else f"the last {estimate.measured_runs} runs"
-    other = "" if estimate.same_batch_size else ", with other batch sizes,"
-    return f"Measured: {runs} of {method} on {where}{other} did {speed}."
+    other = "" if estimate.same_batch_size else ", with other batch sizes"
+    return f"Based on {runs} of {method} on {where}{other}: {speed}."
 
 
 def time_left(series: Series) -> str:

@@ -1,4 +1,4 @@
-"""What can be done with the picked runs: begin them again, tag, download, delete."""
+"""The actions on the selected runs: rerun, tag, download, delete."""
 
 import csv
 import io
@@ -20,28 +20,28 @@ from pages.components.run.form import fill
 from pages.components.run.launch import Launch
 from pages.components.runs import table
 
-CONFIRMING = "runs.sure"  # in the session: the ids that are asked about
+CONFIRMING = "runs.sure"  # session key: the ids whose deletion is to be confirmed
 CSV = "text/csv"
 
 
 def draw_bulk_actions(store: Store, outcomes: Sequence[Outcome]) -> None:
-    """Draw the buttons for the picked runs."""
+    """Draw the buttons for the selected runs."""
     runs = [outcome.run for outcome in outcomes]
     ended = [run for run in runs if not run.active]
     with st.container(horizontal=True, key="bulk_actions"):
         st.button(
-            _counted("Start again", runs),
+            _counted("Rerun", runs),
             icon=":material/replay:",
             key=f"runs.again.{','.join(run.id for run in runs)}",
-            help="Queues new runs with the very same settings; on the same machine they end with the same weights.",
+            help="Queues new runs with the same settings. On the same machine they end with the same weights.",
             on_click=_rerun,
             args=(store, runs, Launch()),
         )
         if len(runs) == 1 and st.button(
-            "Use these settings",
+            "Edit and rerun",
             icon=":material/edit_note:",
             key="runs.edit",
-            help="Opens the form with this run’s settings; nothing starts before you press Start.",
+            help="Opens the form with this run’s settings. Nothing starts until you press Start.",
         ):
             fill(replace(runs[0].config, name=""))
             st.switch_page("pages/distill.py")
@@ -56,14 +56,14 @@ def draw_bulk_actions(store: Store, outcomes: Sequence[Outcome]) -> None:
                 args=(ended,),
             )
         st.button(
-            "Pick none", icon=":material/close:", type="tertiary", key="runs.none", on_click=table.clear_selection
+            "Clear selection", icon=":material/close:", type="tertiary", key="runs.none", on_click=table.clear_selection
         )
     if set(st.session_state.get(CONFIRMING, ())) == {run.id for run in ended} and ended:
         _draw_delete_confirmation(store, ended)
 
 
 def table_csv(outcomes: Sequence[Outcome]) -> str:
-    """Return the listed runs as CSV: what the table shows, and all settings; text no spreadsheet runs as a formula."""
+    """Return the listed runs as CSV, the table's columns and all settings, with text safe for spreadsheets."""
     columns = table.table_columns(outcomes)
     lines = io.StringIO()
     writer = csv.writer(lines)
@@ -96,7 +96,7 @@ def _csv_cell(value: object) -> object:
 
 
 def _rerun(store: Store, runs: Sequence[Run], launch: Launch) -> None:
-    """Queue new runs of the same settings, and pick them."""
+    """Submit new runs with the same settings, and select them."""
     try:
         launch.submit(store, [replace(run.config, name="") for run in runs])
     except DistillError as error:
@@ -147,21 +147,21 @@ def _draw_downloads(store: Store, runs: Sequence[Run]) -> None:
 
 
 def _draw_delete_confirmation(store: Store, runs: Sequence[Run]) -> None:
-    """Ask whether runs are to be deleted, and say what cannot be."""
+    """Draw the confirmation of a deletion, and which runs cannot be deleted."""
     used = {run.id: deletion.student_users(store, run.id) for run in runs}
     free = [run for run in runs if not used[run.id]]
     for run in runs:
         if used[run.id]:
-            st.caption(escape_markdown(f"{run.title} stays: its student is used by {', '.join(used[run.id])}."))
+            st.caption(escape_markdown(f"{run.title} is kept: its student is used by {', '.join(used[run.id])}."))
     if not free:
         return
     space = format_size(sum(run_size(run.id) for run in free))
     whose = "this run" if len(free) == 1 else f"these {len(free)} runs"
-    st.warning(f"Curves, log and student of {whose} will be deleted, {space}. This cannot be undone.")
+    st.warning(f"This deletes curves, log and student of {whose} ({space}). This cannot be undone.")
     with st.container(horizontal=True):
-        if st.button("Delete for good", type="primary", icon=":material/delete_forever:", key="runs.delete_sure"):
+        if st.button("Delete permanently", type="primary", icon=":material/delete_forever:", key="runs.delete_sure"):
             _show_error_of(partial(_delete, store, free))
-        st.button("Keep", key="runs.keep", on_click=_confirm_delete, args=((),))
+        st.button("Cancel", key="runs.keep", on_click=_confirm_delete, args=((),))
 
 
 def _delete(store: Store, runs: Sequence[Run]) -> None:

@@ -1,4 +1,4 @@
-"""The runs that are picked, side by side: what each is and reached, and in what their settings differ."""
+"""The selected runs compared: what each reached, and the settings in which they differ."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +18,11 @@ from pages.components.palette import RUNS
 from pages.components.run import markup
 from pages.components.run.setting_labels import used_settings
 
-_COLORS = "runs.colors"  # in the session: the place in RUNS of every picked run
+_COLORS = "runs.colors"  # session key: the index in RUNS of every selected run
 
 
 def run_colors(runs: Sequence[Run]) -> dict[str, str]:
-    """Return each picked run's colour by id: a run keeps its own as long as it is picked, whatever else is."""
+    """Return each selected run's colour by id; a run keeps its colour for as long as it is selected."""
     before: dict[str, int] = st.session_state.get(_COLORS, {})
     kept = {run.id: before[run.id] for run in runs if run.id in before}
     free = [place for place in range(len(RUNS) + len(runs)) if place not in kept.values()]
@@ -34,7 +34,7 @@ def run_colors(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def draw_legend(outcomes: Sequence[Outcome], colors: Mapping[str, str]) -> None:
-    """Draw a line for each picked run: its colour, its name as a link to its page, and what it reached."""
+    """Draw a line for each selected run: colour, name as a link to its page, and result."""
     with st.container(key="selected_runs", gap=None):
         for outcome in outcomes:
             run = outcome.run
@@ -48,11 +48,11 @@ def draw_legend(outcomes: Sequence[Outcome], colors: Mapping[str, str]) -> None:
 
 
 def draw_differences(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
-    """Draw in what the picked runs' settings and data differ, or all of them."""
+    """Draw the settings and data in which the selected runs differ, or all of them."""
     with st.container(horizontal=True, vertical_alignment="center", key="differences_title"):
         st.html(markup.heading("Settings"), width="stretch")
-        everything = len(runs) == 1 or st.toggle("All, not only the differences", key="runs.all_settings")
-    if any(run.device is None for run in runs):  # what `auto` came to is not known of all
+        everything = len(runs) == 1 or st.toggle("Show all settings", key="runs.all_settings")
+    if any(run.device is None for run in runs):  # the device behind `auto` is not known for all
         columns = [used_settings(replace(run, device=None)) for run in runs]
     else:
         columns = [used_settings(run) for run in runs]
@@ -61,7 +61,7 @@ def draw_differences(store: Store, runs: Sequence[Run], colors: Mapping[str, str
     if shown:
         st.html(differences_html(runs, shown, colors))
     else:
-        st.caption("Their settings are the same.")
+        st.caption("All settings are the same.")
 
 
 def columns_that_differ(columns: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:

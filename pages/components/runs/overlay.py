@@ -1,4 +1,4 @@
-"""The curves of the picked runs laid over each other, each in its run's colour."""
+"""The curves of the selected runs in common charts, each in its run's colour."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -31,15 +31,15 @@ NAMES_SECONDS = 10.0  # how long it may take until a new metric of a run at work
 
 
 def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -> None:
-    """Draw two charts: what was evaluated, and any other of the runs' curves; both come as the visitor picks them."""
+    """Draw two charts: one of evaluations, one of any other curves, each with a choice of the curve."""
     if len(runs) > MAX_RUNS:
-        st.caption(f"Curves of the first {MAX_RUNS} are drawn.")
+        st.caption(f"Curves of the first {MAX_RUNS} runs are shown.")
         runs = runs[:MAX_RUNS]
     known = list(dict.fromkeys(name for run in runs for name in _measured_names(store, run)))
     evaluated = [name for name in known if name.startswith(EVALUATED)]
     others = [name for name in known if name not in evaluated and name != STEP_SECONDS]
     if not known:
-        st.caption("None of them has measured anything yet.")
+        st.caption("These runs have not measured anything yet.")
         return
     first = main_metric(get_task(runs[0].config.task))
     points: dict[str, Points] = {}
@@ -55,7 +55,7 @@ def draw_overlay(store: Store, runs: Sequence[Run], colors: Mapping[str, str]) -
 
 
 def _draw_curve_choice(names: Sequence[str], usual: Sequence[str], key: str) -> str | None:
-    """Draw the choice of a curve; the first of the usual ones stands there at first."""
+    """Draw the choice of a curve; its default is the first of the usual ones that was measured."""
     if st.session_state.get(key) not in names:
         st.session_state.pop(key, None)
     at = next((names.index(name) for name in usual if name in names), 0)
@@ -90,7 +90,7 @@ def _draw_chart(store: Store, runs: Sequence[Run], colors: Mapping[str, str], na
 
 
 def _reference_levels(store: Store, runs: Sequence[Run], name: str) -> list[Level]:
-    """Return what a validation metric is to be seen beside, where that is the same for all runs: teacher and chance."""
+    """Return the teacher's and the baseline's score where they are the same for all runs."""
     tasks, metric = {run.config.task for run in runs}, name.removeprefix(VALIDATION)
     if len(tasks) > 1 or metric == name:
         return []
@@ -106,14 +106,14 @@ def _measured_names(store: Store, run: Run) -> list[str]:
 
 
 def _points(store: Store, run: Run, name: str) -> Points:
-    """Return a curve, (step, value); that of a run that has ended is read once."""
+    """Return a curve's (step, value); curves of ended runs are cached."""
     if run.active:
         return [(point.step, point.value) for point in store.metrics(run.id, names=(name,))]
     return _ended_points(store, *_attempt_key(store, run), name)
 
 
 def _attempt_key(store: Store, run: Run) -> tuple[str, str, float | None, float | None]:
-    """Return what tells the attempts of all runs apart."""
+    """Return what identifies an attempt of a run."""
     return str(store.path), run.id, run.started, run.ended
 
 

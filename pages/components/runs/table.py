@@ -1,10 +1,9 @@
-"""The table of all runs: searched, filtered, sorted; ticked rows are the runs that are picked."""
+"""The table of all runs, with search and filters; the ticked rows are the selected runs."""
 
 import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,42 +23,27 @@ SELECTED = "run"  # in the page's address, once for each
 ROW_HEIGHT, MAX_HEIGHT = 35, 460  # pixels
 
 
-@dataclass(frozen=True)
-class RunFilter:
-    """Which runs are listed; what is empty lets every run pass."""
-
-    words: str = ""
-    states: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-
-    def of(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Return the runs that pass."""
-        return matching(outcomes, self.words, self.states, self.tasks, self.methods, self.tags)
-
-
 def selected_ids() -> list[str]:
-    """Return the ids of the picked runs, as they stand in the page's address."""
+    """Return the ids of the selected runs from the page's address."""
     return list(dict.fromkeys(st.query_params.get_all(SELECTED)))
 
 
 def select(run_ids: Sequence[str]) -> None:
-    """Put the runs that are picked into the page's address."""
+    """Write the selected runs to the page's address."""
     st.query_params[SELECTED] = list(run_ids)
 
 
-def draw_filter(outcomes: Sequence[Outcome]) -> RunFilter:
-    """Draw the filters; each offers what there are runs of."""
+def draw_filter(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Draw the filters, each with the values that occur, and return the runs that match."""
     runs = [outcome.run for outcome in outcomes]
     with st.container(horizontal=True, vertical_alignment="bottom", key="runs_filter"):
         words = st.text_input(
-            "Containing",
+            "Search",
             key="runs.words",
             type="search",
             width=240,
             persist_state="session",
-            help="Every word must occur in a run’s name, id, note, tags, method, task, models or in why it ended.",
+            help="Finds runs with every word in their name, id, note, tags, method, task, models or end reason.",
         )
         states = _draw_choice("State", [state for state in (*ACTIVE, *ENDED) if state in {run.status for run in runs}])
         tasks = {name: task.short_title for name, task in TASKS.items() if name in {run.config.task for run in runs}}
@@ -71,11 +55,11 @@ def draw_filter(outcomes: Sequence[Outcome]) -> RunFilter:
         chosen = _draw_choice("Task", list(tasks), tasks), _draw_choice("Method", list(methods), methods)
         known = tags_of(outcomes)
         tags = _draw_choice("Tags", known) if known else ()
-    return RunFilter(words or "", states, *chosen, tags)
+    return matching(outcomes, words or "", states, *chosen, tags)
 
 
 def draw_table(outcomes: Sequence[Outcome]) -> None:
-    """Draw runs as a table, the picked ones ticked; ticking picks."""
+    """Draw runs as a table; ticking a row selects its run."""
     ids = [outcome.run.id for outcome in outcomes]
     chosen = set(selected_ids())
     order = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]  # rows are ticked by their place
@@ -90,12 +74,12 @@ def draw_table(outcomes: Sequence[Outcome]) -> None:
         selection_mode="multi-row",
         selection_default={"selection": {"rows": [at for at, run_id in enumerate(ids) if run_id in chosen]}},
         placeholder="–",
-        alt="All runs that pass the filters",
+        alt="Runs that match the filters",
     )
 
 
 def clear_selection() -> None:
-    """Pick no run; the table forgets its ticks."""
+    """Select no run, and clear the ticks of the table."""
     select([])
     st.session_state["runs.cleared"] = st.session_state.get("runs.cleared", 0) + 1
 
@@ -131,22 +115,22 @@ def _column_config(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         "State": column.TextColumn(width=80),
         "Task": column.TextColumn(width=70),
         "Metric": column.NumberColumn(named, format="%.3f", help="The task’s metric, at the last evaluation."),
-        "Best": column.NumberColumn(format="%.3f", help="The task’s metric at its highest, of all evaluations."),
+        "Best": column.NumberColumn(format="%.3f", help="The highest value of the task’s metric over all evaluations."),
         "Agreement": column.NumberColumn(
             "Signed cosine",
             format="%.3f",
             help="Agreement: the cosine of the signed maps of student and teacher, at the last evaluation.",
         ),
         "Steps": column.NumberColumn(format="localized"),
-        "Minutes": column.NumberColumn(format="%.1f", help="Worked on, all attempts together."),
-        "MB": column.NumberColumn(format="%.0f", help="On disk: students, what a run goes on from, log."),
+        "Minutes": column.NumberColumn(format="%.1f", help="Training time over all attempts."),
+        "MB": column.NumberColumn(format="%.0f", help="Disk space of students, checkpoints and log."),
         "Created": column.DatetimeColumn(format="D MMM, HH:mm"),
         "Tags": column.ListColumn(width="small"),
     }
 
 
 def _draw_choice(label: str, options: Sequence[str], titles: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Draw a choice of any number of options; what is chosen and has gone from the options goes from the choice."""
+    """Draw a choice of any number of options; a chosen option that no longer exists is dropped."""
     key = f"runs.{label.lower()}"
     if key in st.session_state:
         st.session_state[key] = [one for one in st.session_state[key] if one in options]
@@ -163,7 +147,7 @@ def _draw_choice(label: str, options: Sequence[str], titles: Mapping[str, str] |
 
 
 def _select_ticked(key: str, ids: Sequence[str]) -> None:
-    """Pick what is ticked; runs that are picked and not listed stay picked, and each keeps its place."""
+    """Select the ticked runs; selected runs that are not listed stay selected, in their order."""
     rows = set(st.session_state[key].selection.rows)
     ticked = [run_id for at, run_id in enumerate(ids) if at in rows]
     before = [run_id for run_id in selected_ids() if run_id in ticked or run_id not in ids]
@@ -175,7 +159,7 @@ def _finite(value: float) -> float | None:
 
 
 def _disk_size(run: Run) -> int:
-    """Return the bytes of a run on disk; those of a run that rests are counted again when its folder has changed."""
+    """Return a run's size on disk in bytes; for an ended run it is cached until its folder changes."""
     try:
         changed = run_folder(run.id).stat().st_mtime_ns
     except OSError:

@@ -98,15 +98,16 @@ def test_a_share_too_small_to_matter_is_said_to_be() -> None:
 @pytest.mark.parametrize(
     ("estimated", "words"),
     [
-        (DurationEstimate(None), "No run of AD-KD on CPU yet to tell from; the first one will."),
+        (DurationEstimate(None), "No run of AD-KD on CPU has been measured yet."),
         (
             DurationEstimate(9.0, 145.2),
-            "A guess from two CPU cores (145 examples a second); the first run of AD-KD on this task corrects it.",
+            "Estimated for two CPU cores (145 examples per second), until a run of AD-KD on this task has been "
+            "measured.",
         ),
-        (DurationEstimate(9.0, 8.1, 1), "Measured: the last run of AD-KD on CPU did 8 examples a second."),
+        (DurationEstimate(9.0, 8.1, 1), "Based on the last run of AD-KD on CPU: 8 examples per second."),
         (
             DurationEstimate(9.0, 36.0, 2, same_batch_size=False),
-            "Measured: the last 2 runs of AD-KD on CPU, with other batch sizes, did 36 examples a second.",
+            "Based on the last 2 runs of AD-KD on CPU, with other batch sizes: 36 examples per second.",
         ),
     ],
 )
