@@ -20,7 +20,7 @@ with loading("Loading the form and the charts …"):
     from distill_core.errors import RunError
     from distill_core.paths import ASSETS
     from distill_core.runs import scheduler
-    from distill_core.runs.lifecycle import ACTIVE
+    from distill_core.runs.lifecycle import ACTIVE, FAULTY
     from distill_core.runs.store import Store
     from pages.components.dataset_dialog import draw_add_data_button
     from pages.components.live_html import Parts
@@ -91,7 +91,7 @@ def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
             page_link("pages/distill.py", "New run", ":material/add:")
         return None
     seen = st.session_state.pop("distill.ended", None) == run_id  # while it was being watched
-    if seen and run.state in ("finished", "failed", "lost"):  # a stop or a pause was asked for
+    if seen and run.state in ("finished", *FAULTY):  # a stop or a pause was asked for
         st.toast(escape_markdown(f"{display_name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:")
     return draw_run(store, run, page)
 

@@ -17,7 +17,7 @@ from distill_core.export.run_export import run_document
 from distill_core.runs.diagnostics import alarms
 from distill_core.runs.disk_usage import freeable_size, run_size
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
-from distill_core.runs.lifecycle import StopKind
+from distill_core.runs.lifecycle import FAULTY, STOP_WAIT_SECONDS, StopKind
 from distill_core.runs.metric_names import MOMENTARY, sort_key
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
@@ -48,7 +48,7 @@ def distill(
     with bar(f"Run {run_id}") as progress:
         run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
     _print_result(store, run, as_json)
-    if run.state in ("failed", "lost"):
+    if run.state in FAULTY:
         raise typer.Exit(1)
 
 
@@ -137,7 +137,7 @@ def show(run: RunId, as_json: Json = False) -> None:
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("what it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
-        for line in store.log_tail(run, LAST_LINES) if found.state in ("failed", "lost") else ():
+        for line in store.log_tail(run, LAST_LINES) if found.state in FAULTY else ():
             error_console.print(f"log: {line}", soft_wrap=True)
 
 
@@ -240,7 +240,7 @@ def _end(run: str, kind: StopKind, as_json: bool) -> None:
     store = reconciled_store()
     scheduler.stop(store, run, kind)
     with busy(f"{'Stopping' if kind == 'stop' else 'Pausing'} {run}"):
-        ended = scheduler.wait(store, run, 30)
+        ended = scheduler.wait(store, run, STOP_WAIT_SECONDS)
     _print_result(store, ended, as_json) if as_json else error_console.print(f"{run}: {ended.status} {ended.reason}")
     if ended.active:
         raise typer.Exit(1)

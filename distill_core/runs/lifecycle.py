@@ -28,17 +28,23 @@ EDGES: dict[RunState, tuple[RunState, ...]] = {
 ACTIVE: tuple[RunState, ...] = ("queued", "running")
 INTERRUPTED: tuple[RunState, ...] = ("paused", "stopped", "failed", "lost")  # may be resumed
 ENDED: tuple[RunState, ...] = ("finished", *INTERRUPTED)
+FAULTY: tuple[RunState, ...] = ("failed", "lost")  # ended though nobody requested it
 
 # Seconds.
 HEARTBEAT_SECONDS = 1.0  # between two heartbeats of a worker
+HEARTBEAT_LATE_SECONDS = 20.0  # since the last heartbeat, after which pages report the worker's silence
 START_SECONDS = 30.0  # a claimed run that has no process for longer was never started
 TERM_AFTER = 6.0
 KILL_AFTER = 7.5
 REAP_SECONDS = 1.0  # how long a killed worker is waited for before the next look has to find it gone
+STOP_SECONDS = 10.0  # from the request to the end at most, as the pages promise: KILL_AFTER, REAP_SECONDS and a reserve
+STOP_WAIT_SECONDS = 30.0  # how long a command waits for the end of a run it stopped
 
 CANCELLED = {"stop": "Cancelled while it was queued.", "pause": "Paused while it was queued."}
 INTERRUPTED_BEFORE_START = "Interrupted before it began."
 INTERRUPTED_AGAIN = "Interrupted; the last checkpoint, if there was one, is kept."
+NOT_STARTED = "The worker could not be started: {}."
+SETTINGS_DAMAGED = "Its settings in the store are damaged: {}"
 
 
 class Ending(NamedTuple):

@@ -21,7 +21,16 @@ from distill_core.errors import ConfigError, RunError
 from distill_core.paths import home, run_folder
 from distill_core.runs.database import Database, FullError
 from distill_core.runs.events import DataUsed, Phase
-from distill_core.runs.lifecycle import ACTIVE, CANCELLED, ENDED, RunState, StopKind, states_before, stopped_state
+from distill_core.runs.lifecycle import (
+    ACTIVE,
+    CANCELLED,
+    ENDED,
+    SETTINGS_DAMAGED,
+    RunState,
+    StopKind,
+    states_before,
+    stopped_state,
+)
 from distill_core.runs.log import LOG_NAME, search, tail
 from distill_core.runs.metric_names import EVALUATED
 from distill_core.runs.run import MetricPoint, Run, readable_run, run_from_row
@@ -142,10 +151,11 @@ class Store(Database):
                     taken.add(card_of(device))
                     continue
                 now = time.time()
+                before = states_before("running")
                 connection.execute(
                     "UPDATE runs SET state = 'running', started = ?, heartbeat = ?, device = ?, token = ?"
-                    " WHERE id = ? AND state = 'queued'",
-                    (now, now, device, token, row["id"]),
+                    f" WHERE id = ? AND state IN ({_marks(before)})",
+                    (now, now, device, token, row["id"], *before),
                 )
                 return run_from_row(connection.execute("SELECT * FROM runs WHERE id = ?", (row["id"],)).fetchone())
         return None
@@ -368,7 +378,7 @@ def _devices_taken(connection: sqlite3.Connection) -> set[str]:
             RunConfig.from_json(row["config"])
             taken.add(card_of(row["device"]))
         except ConfigError as error:
-            _move(connection, row["id"], "failed", f"Its settings in the store are damaged: {error}", "running")
+            _move(connection, row["id"], "failed", SETTINGS_DAMAGED.format(error), "running")
     return taken
 
 

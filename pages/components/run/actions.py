@@ -12,6 +12,7 @@ from distill_core.data.user_datasets import USER_SOURCE_PREFIX
 from distill_core.errors import DistillError, RunError
 from distill_core.paths import run_folder
 from distill_core.runs import scheduler
+from distill_core.runs.lifecycle import STOP_SECONDS
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.students import find_student
@@ -71,7 +72,7 @@ def _draw_end_buttons(store: Store, run: Run) -> None:
         icon=":material/pause_circle:",
         key="distill.pause",
         disabled=stopping or pausing,
-        help="Saves a checkpoint and frees the device within ten seconds. Resume continues from there.",
+        help=f"Saves a checkpoint and frees the device within {STOP_SECONDS:.0f} seconds. Resume continues from there.",
         on_click=_show_error_of,
         args=(scheduler.stop, store, run.id, "pause"),
     )
@@ -80,7 +81,7 @@ def _draw_end_buttons(store: Store, run: Run) -> None:
         icon=":material/stop_circle:",
         key="distill.stop",
         disabled=stopping,
-        help="Ends the run within ten seconds and keeps the current student.",
+        help=f"Ends the run within {STOP_SECONDS:.0f} seconds and keeps the current student.",
         on_click=_show_error_of,
         args=(scheduler.stop, store, run.id),
     )

@@ -16,7 +16,7 @@ from distill_core.devices import device_title
 from distill_core.runs.curve import Curve
 from distill_core.runs.diagnostics import Series, alarms, constant_score
 from distill_core.runs.events import DataUsed
-from distill_core.runs.lifecycle import ACTIVE
+from distill_core.runs.lifecycle import ACTIVE, FAULTY, HEARTBEAT_LATE_SECONDS
 from distill_core.runs.metric_names import main_metric, task_metric_title
 from distill_core.runs.queue import QueuePlace, queue_place
 from distill_core.runs.run import MetricPoint, Run
@@ -35,7 +35,6 @@ from pages.components.run.manage_dialog import notes_html
 from pages.components.run.setting_labels import used_settings
 from pages.components.streaming_chart import is_current, send
 
-HEARTBEAT_LATE_SECONDS = 20.0  # a worker's heartbeat is due every second
 LIVE_LINES, LOG_LINES = 6, 40  # of the log, while the run is active and after
 MAX_LOG_MATCHES = 200  # lines that are found, at most
 LATEST_RUNS = 8  # runs in the list
@@ -191,7 +190,7 @@ def draw_progress(store: Store, run: Run, series: Series) -> None:
 
 def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
     """Draw how a run ended and the verdict on its student."""
-    if run.state in ("failed", "lost"):
+    if run.state in FAULTY:
         st.error(escape_markdown(run.reason or "The run ended without giving a reason."), icon=":material/error:")
     elif run.reason:
         st.html(markup.text_line(run.reason))
@@ -216,7 +215,7 @@ def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
 def _draw_log(store: Store, run: Run) -> None:
     if not run.active and not store.log_tail(run.id, 1):
         return
-    failed = run.state in ("failed", "lost")
+    failed = run.state in FAULTY
     name = f"distill.log.{run.id}"  # with a key it stays open when elements above it come and go
     with st.expander("Log", expanded=failed, icon=":material/notes:", key=name, on_change="rerun"):
         st.fragment(_draw_log_lines)(store, run)
