@@ -36,7 +36,7 @@ from distill_core.runs.recorder import Recorder, retry_while_busy
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import reconcile
 from distill_core.runs.store import Store
-from distill_core.runs.worker_process import TOKEN_VARIABLE, clean_run_folder, process_start
+from distill_core.runs.worker_process import TOKEN_VARIABLE, clean_run_folder, ending_by_force, process_start
 from distill_core.storage.checkpoints import LAST, repair_checkpoints, save_last_as_best
 
 
@@ -131,17 +131,18 @@ class _Execution:
                 if isinstance(event, Measured):
                     self._step, unsaved = event.step, event.step > 0
                     if any(name.startswith(VALIDATION) for name in event.values):
-                        self._save(session)
-                        unsaved, over = False, event.step == self.run.config.steps
+                        over = over or event.step == self.run.config.steps
+                        self._save(session, over)
+                        unsaved = False
                 if self.stop_asked.is_set() and not over:
                     break
             else:
-                self._save_last(session, unsaved)
+                self._save_last(session, unsaved, over=True)
                 if self._saved_step != self._step:
                     retry_while_busy(self.recorder.flush)
                 self._decide(Ending("finished", self._ended_early))
                 return
-            self._save_last(session, unsaved)
+            self._save_last(session, unsaved, over=False)
             self._decide_stopped()  # before the iterator is closed, which may take long
 
     def _decide(self, ending: Ending) -> None:
@@ -174,19 +175,22 @@ class _Execution:
             save_last_as_best(self._student.parent)
         return session
 
-    def _save_last(self, session: Session, unsaved: bool) -> None:
+    def _save_last(self, session: Session, unsaved: bool, over: bool) -> None:
         if not unsaved:
             return
         self._emit(Phase("saving", "student"))
         try:
-            self._save(session)
+            self._save(session, over)
         except StoreError as error:
             if self._saved_step != self._step:
                 raise
             self.log_line(f"the student is saved, but the store does not know it yet: {error}")
 
-    def _save(self, session: Session) -> None:
-        """Write a checkpoint and record it in the store, after everything that was measured up to it."""
+    def _save(self, session: Session, over: bool) -> None:
+        """Write a checkpoint and record it in the store, after everything that was measured up to it.
+
+        `over`: whether nothing is left to do, so that a requested stop is not what ends the run.
+        """
         retry_while_busy(self.recorder.flush)
         config = self.run.config
         record = {
@@ -203,6 +207,8 @@ class _Execution:
         self._saved_step = self._step
         if session.best == self._step > 0:
             save_last_as_best(self._student.parent)
+        if self.stop_asked.is_set() and not over:
+            self._decide_stopped()  # before the store, which may be busy until this process is killed
         self._record_model()
 
     def _record_model(self) -> None:
@@ -268,8 +274,7 @@ class _Heartbeat(threading.Thread):
 
     def _end_process(self, run: Run) -> None:
         execution = self._execution
-        by_force = lifecycle.ending_by_force(run.stop_kind, run.step, run.phase, run.model_path is not None)
-        execution.store.end(run.id, execution.token, *(execution.ending or by_force))
+        execution.store.end(run.id, execution.token, *(execution.ending or ending_by_force(run)))
         remove_pending_end(run.id)
         execution.log_line("the process did not end in time after the request to stop; it kills itself")
         with contextlib.suppress(StoreError):  # a busy store: the next process that looks does the same

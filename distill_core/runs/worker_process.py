@@ -29,7 +29,7 @@ from distill_core.runs.log import LOG_NAME
 from distill_core.runs.pending_end import read_pending_end, remove_pending_end
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import delete_obsolete_checkpoints, repair_checkpoints
+from distill_core.storage.checkpoints import LAST, delete_obsolete_checkpoints, repair_checkpoints
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # prefix of the token of a run that its caller's own process trains
@@ -95,7 +95,7 @@ def start_worker(store: Store, run: Run, command: tuple[str, ...], continue_queu
                 close_fds=True,
             )
     except OSError as error:
-        store.end(run.id, token, "failed", f"The worker could not be started: {error}.")
+        store.end(run.id, token, "failed", lifecycle.NOT_STARTED.format(error))
         return
     arguments = (store, run.id, token, process, continue_queue)
     threading.Thread(target=reap, args=arguments, name=f"worker-{run.id}", daemon=True).start()
@@ -165,8 +165,11 @@ def mark_lost(store: Store, run: Run, exit_code: int | None = None) -> None:
     pending = read_pending_end(run.id, str(run.token))
     if pending is not None:
         ending = pending
+        student = run_folder(run.id) / LAST
+        if run.model_path is None and student.exists():  # saved, but the worker could not tell the store
+            store.set_model(run.id, str(run.token), student)
     elif run.stop_requested is not None:
-        ending = lifecycle.ending_by_force(run.stop_kind, run.step, run.phase, run.model_path is not None)
+        ending = ending_by_force(run)
     else:
         ending = lifecycle.ending_lost(run.step, run.phase, run.pid, exit_code)
     # False where the worker has just ended the run itself; its token may then belong to the next worker being started.
@@ -174,6 +177,11 @@ def mark_lost(store: Store, run: Run, exit_code: int | None = None) -> None:
         remove_pending_end(run.id)
         _kill_leftovers(run)
         clean_run_folder(store, run.id)
+
+
+def ending_by_force(run: Run) -> lifecycle.Ending:
+    """Return the end of a run whose worker did not end in time after the request to stop."""
+    return lifecycle.ending_by_force(run.stop_kind, run.step, run.phase, run.model_path is not None)
 
 
 def clean_run_folder(store: Store, run_id: str) -> None:

@@ -126,10 +126,11 @@ def test_a_worker_that_hangs_after_it_saved_its_student_has_stopped_on_request(
     assert until(lambda: find_worker(ended) is None, 1.0)
 
 
+@pytest.mark.parametrize("variant", ["busy at its end", "busy once it saved"])
 def test_a_worker_killed_while_it_waits_for_a_busy_store_has_stopped_on_request(
-    store: Store, command: Callable[[str], Sequence[str]]
+    store: Store, command: Callable[[str], Sequence[str]], variant: str
 ) -> None:
-    run = training(store, command("busy at its end"), evaluate_every=100_000)
+    run = training(store, command(variant), evaluate_every=100_000)
     stop(store, run.id)
     ended = wait(store, run.id, PROMISE + 5)
     assert (ended.state, saved_step(ended)) == ("stopped", ended.step)

@@ -82,6 +82,17 @@ def busy(*_):
 
 Store.end = busy
 """,
+    # cannot tell the store of its student for as long as it lives
+    "busy once it saved": """
+from distill_core.runs.database import BusyError
+from distill_core.runs.store import Store
+
+def busy(*_):
+    time.sleep(0.1)
+    raise BusyError("The run store was in use.")
+
+Store.set_model = busy
+""",
     "not finite": """
     def between(self, step):
         yield Note("so far so good")
