@@ -1,21 +1,21 @@
-"""Which layers of a teacher the layers of a student are compared with, and in how many heads."""
+"""The teacher layers that the layers of a student are compared with, and the number of relation heads."""
 
 from collections.abc import Sequence
 from math import gcd
 
 from distill_core.errors import ConfigError
 
-Pairs = tuple[tuple[int, int], ...]  # a student's layer and the teacher's layer it follows, counted from 1
+Pairs = tuple[tuple[int, int], ...]  # (student layer, teacher layer), counted from 1
 
-RELATION_HEADS = 12  # at most, where the number of relation heads is not set (ours; MiniLMv2 has 48 for base models)
-DEEP = 12  # layers up to which relations are taken from the teacher's last layer
+RELATION_HEADS = 12  # at most, if the number is not set (ours; MiniLMv2 uses 48 for base models)
+DEEP = 12  # teachers of up to this many layers use their last layer
 
 
 def layer_pairs(student_layers: int, teacher_layers: int, strategy: str) -> Pairs:
-    """Return which inner layer of the teacher each inner layer of the student follows; neither last layer takes part.
+    """Return the teacher layer for each inner layer of the student; the last layer of either is never matched.
 
-    `skip`: evenly spaced, which for 6 of 12 layers are 2, 4 … 10 (other depths, half a layer rounded up: ours).
-    `last`: the teacher's last ones, 7 … 11 of 12. ConfigError where there are no such layers.
+    `skip`: evenly spaced, for 6 of 12 layers 2, 4 … 10 (other depths: half a layer is rounded up, ours). `last`: the
+    teacher's last inner layers, 7 … 11 of 12. ConfigError if there are no such layers.
     """
     inner = range(1, student_layers)
     if strategy == "last":
@@ -26,15 +26,15 @@ def layer_pairs(student_layers: int, teacher_layers: int, strategy: str) -> Pair
     if not pairs or min(wanted for _, wanted in pairs) < 1:
         raise ConfigError(
             f"A student of {student_layers} layers has none that PKD-{strategy} can match with a teacher of "
-            f"{teacher_layers}: wanted two layers or more each, and for PKD-last no more than the teacher's."
+            f"{teacher_layers}: wanted at least two layers each, and for PKD-last at most as many as the teacher has."
         )
     return pairs
 
 
 def relation_heads(widths: Sequence[int], heads: int | None) -> int:
-    """Return the number of relation heads of models of these widths; ConfigError where a width is no multiple of it.
+    """Return the number of relation heads for models of these widths; ConfigError if it does not divide one of them.
 
-    None: the most heads, up to RELATION_HEADS, that divide every width.
+    None: the largest number up to RELATION_HEADS that divides all widths.
     """
     if heads is None:
         common = gcd(*widths)
@@ -49,10 +49,10 @@ def relation_heads(widths: Sequence[int], heads: int | None) -> int:
 
 
 def relation_layer(layers: int, layer: int | None) -> int:
-    """Return the teacher's layer whose relations are matched, counted from 1; ConfigError where there is none.
+    """Return the teacher layer whose relations are matched, counted from 1; ConfigError if it does not exist.
 
-    None: the last of up to 12 layers, and of more the one at 7/8 of the depth, which is 21 of 24, as MiniLMv2 chose for
-    base and large teachers (other depths, rounded: ours).
+    None: the last of up to 12 layers, and of more the layer at 7/8 of the depth, rounded. MiniLMv2 uses layer 12 of 12
+    for base teachers and 21 of 24 for BERT-large; other depths are ours.
     """
     if layer is None:
         return layers if layers <= DEEP else round(layers * 7 / 8)

@@ -1,15 +1,15 @@
-"""The spec of a distillation method: what form, command line, charts, model card and docs show of it."""
+"""The spec of a distillation method, which form, command line, charts, model card and docs read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-WARM_UP = ("method_delay", "method_ramp", "method_every")  # settings of every method that adds a term to plain KD
+WARM_UP = ("method_delay", "method_ramp", "method_every")  # read by every method that adds a term to plain KD
 
 DescribeSettings = Callable[[Mapping[str, Any], int], list[str]]
 
 
-def _nothing(_: Mapping[str, Any], __: int) -> list[str]:
+def _describe_nothing(_: Mapping[str, Any], __: int) -> list[str]:
     return []
 
 
@@ -17,7 +17,7 @@ def _nothing(_: Mapping[str, Any], __: int) -> list[str]:
 class Paper:
     """A publication as the model card cites it. `identifier`: "arXiv 2305.10010" or "doi 10.1145/3639364".
 
-    `note`: what limits the citation, such as that only the idea comes from the paper.
+    `note`: a limit of the citation, for example that only the idea is from the paper.
     """
 
     authors: str
@@ -40,11 +40,11 @@ class Paper:
 
 @dataclass(frozen=True)
 class Term:
-    """One term of the loss: its metric name, the title and colour (hex) of its curve, its formula and what it means.
+    """One term of the loss: its metric name, the title and colour (hex) of its curve, its formula and its meaning.
 
     `symbol` and `formula`: LaTeX; the formula is the inside of an aligned block, its lines separated by `\\\\ &`.
-    `words`: Markdown. `weight`: the setting that weighs the term; empty for the two terms that every method has, which
-    α weighs. `score_…`: for a regression, where it differs.
+    `words`: Markdown. `weight`: the setting with the term's weight; empty for the two terms of every method, whose
+    weights follow from α. `score_…`: for a regression, if it differs.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Term:
     score_words: str = ""
 
     def for_scores(self) -> "Term":
-        """Return the term as a regression has it."""
+        """Return the term for a regression."""
         return replace(
             self,
             symbol=self.score_symbol or self.symbol,
@@ -73,17 +73,16 @@ class DistillationMethod:
     """One distillation method.
 
     `words`, `score_words`: what the student learns, in one or two sentences, for classes and for scores.
-    `compares`: the same in a few words, for the table of the documentation. `terms`: those it adds to plain KD.
+    `compares`: what is compared, in a few words, for the table of the documentation. `terms`: added to plain KD.
     `objective`: "module:Class" of the objective, imported only when a run is built; empty for plain KD.
-    `arguments`: the settings that the class takes, as (argument, setting); a method that reads `matching` is given the
-    matched layers as `pairs`, too. `own_settings`: settings of this method besides weights and warm-up, in the order
-    of the form; `describe`: says in words what they are set to, from all settings and the number of classes (1 for a
-    regression).
+    `arguments`: of the class, as (argument, setting); a method that reads `matching` also gets the matched layers as
+    `pairs`. `own_settings`: settings of this method besides weights and warm-up, in the order of the form; `describe`:
+    puts their values into words, from all settings and the number of classes (1 for a regression).
     `cost`: seconds of a step relative to plain KD, on a CPU (benchmarks/method_steps.py); `cost_setting`: the setting
-    that multiplies what the method adds to that.
+    that multiplies the method's part of it.
     `compared_weight`: the method weight used in docs/comparison.md, at which the terms have about a tenth to a half of
-    the gradient on SST-2; None where that was not measured.
-    `dropout`: whether the authors leave the student's dropout on. `second_derivative`: whether a gradient is matched.
+    the gradient on SST-2; None if not measured.
+    `dropout`: whether the authors train the student with dropout. `second_derivative`: whether a gradient is matched.
     `same_width`: whether the student must be as wide as the teacher; `same_embedding_width`: whether its embeddings
     must be. `erases`: whether the tokenizer must have a [MASK] token.
     """
@@ -98,7 +97,7 @@ class DistillationMethod:
     objective: str = ""
     arguments: tuple[tuple[str, str], ...] = ()
     own_settings: tuple[str, ...] = ()
-    describe: DescribeSettings = _nothing
+    describe: DescribeSettings = _describe_nothing
     cost: float = 1.0
     cost_setting: str = ""
     compared_weight: float | None = None
@@ -110,10 +109,10 @@ class DistillationMethod:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """The settings that weigh its terms, each once, in the order of the terms."""
+        """The settings with the weights of its terms, each once, in the order of the terms."""
         return tuple(dict.fromkeys(term.weight for term in self.terms))
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Every setting the method reads that not all methods read."""
+        """Every setting that this method reads and some other method does not."""
         return (*self.weights, *self.own_settings, *WARM_UP) if self.terms else self.own_settings

@@ -135,7 +135,7 @@ _GRADIENTS = Term(
     symbol=r"\mathrm{GKD}",
     formula=r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,"
     r" \\ & g(i) = \nabla_{\!E_i}\max_c p(c)",
-    words="Distance between the two gradients of the predicted class’ probability at every token, each scaled to "
+    words="Distance between the two gradients of the predicted class’s probability at every token, each scaled to "
     "length 1; *E* is the output of the embedding block (Wang et al. 2022).",
     weight="method_weight",
     score_formula=r"\tfrac1n \textstyle\sum_i \lVert \bar g_t(i) - \bar g_s(i) \rVert_2^2,"
@@ -231,10 +231,10 @@ DISTILLATION_METHODS: dict[str, DistillationMethod] = {
         DistillationMethod(
             key="kd",
             title="Plain KD",
-            words="The student learns the labels and the teacher’s softened answers, which also say how certain the "
-            "teacher is. The teacher’s reasons are not taught.",
-            score_words="The student learns the gold scores and the teacher’s scores. The teacher’s reasons are not "
-            "taught.",
+            words="The student learns the labels and the teacher’s softened answers, which also show how certain the "
+            "teacher is. It does not learn the teacher’s reasons.",
+            score_words="The student learns the gold scores and the teacher’s scores. It does not learn the teacher’s "
+            "reasons.",
             compares="answers",
             papers=(_HINTON,),
         ),
@@ -348,8 +348,8 @@ DISTILLATION_METHODS: dict[str, DistillationMethod] = {
         DistillationMethod(
             key="egkd_perturbation",
             title="EGKD (perturbation)",
-            words=f"{_BASE} to change its answer as the teacher does when tokens are removed.",
-            score_words=f"{_SCORE_BASE} to change its score as the teacher does when tokens are removed.",
+            words=f"{_BASE} how the teacher’s answer changes when tokens are removed.",
+            score_words=f"{_SCORE_BASE} how the teacher’s score changes when tokens are removed.",
             compares="changes of the answer without some tokens",
             papers=(_YANG,),
             terms=(_CHANGES,),
@@ -365,9 +365,8 @@ DISTILLATION_METHODS: dict[str, DistillationMethod] = {
         DistillationMethod(
             key="egkd_feature_selection",
             title="EGKD (selection)",
-            words=f"{_BASE} to answer as the teacher does from its few deciding tokens alone, and without them.",
-            score_words=f"{_SCORE_BASE} to score as the teacher does from its few deciding tokens alone, and without "
-            "them.",
+            words=f"{_BASE} what the teacher answers from its few deciding tokens alone, and without them.",
+            score_words=f"{_SCORE_BASE} the teacher’s scores from its few deciding tokens alone, and without them.",
             compares="answers from the deciding tokens, and without them",
             papers=(_YANG,),
             terms=(_RATIONALES,),
@@ -384,23 +383,23 @@ DISTILLATION_METHODS: dict[str, DistillationMethod] = {
 
 
 def methods_reading(setting: str) -> tuple[str, ...]:
-    """Return the methods that read a setting which not all methods read; none for a setting that all read."""
+    """Return the methods that read a setting; empty for a setting that every method reads."""
     return tuple(key for key, method in DISTILLATION_METHODS.items() if setting in method.settings)
 
 
 def terms_of(method: str, scores: bool = False, kd_form: str = "cross_entropy") -> tuple[Term, ...]:
-    """Return all terms of a method's loss; `scores`: those of a regression, `kd_form`: as set for the run."""
+    """Return all terms of a method's loss; `scores`: for a regression, `kd_form`: the run's setting."""
     terms = (LABELS, _DIVERGENCE if kd_form == "kl" else ANSWERS, *DISTILLATION_METHODS[method].terms)
     return tuple(term.for_scores() for term in terms) if scores else terms
 
 
 def all_terms() -> dict[str, Term]:
-    """Return every term that any method has, by name."""
+    """Return the terms of all methods by name."""
     return {term.name: term for method in DISTILLATION_METHODS for term in terms_of(method)}
 
 
 def describe_settings(method: str, settings: Mapping[str, Any], classes: int) -> str:
-    """Say in a sentence what a run sets that the formulas of its method leave open; empty where they leave nothing.
+    """Return a sentence with the settings that the method's formulas leave open; empty if there are none.
 
     `settings`: all settings of the run by name; `classes`: of the task, 1 for a regression.
     """
@@ -409,7 +408,7 @@ def describe_settings(method: str, settings: Mapping[str, Any], classes: int) ->
 
 
 def methods_table() -> str:
-    """Return the table of docs/methods/README.md as Markdown, which a test compares with the page."""
+    """Return the table of docs/methods/README.md as Markdown; a test compares the page with it."""
     rows = [
         (
             f"[`{key}`]({key}.md)",

@@ -1,6 +1,7 @@
-"""The papers' published settings by task, to start a run from: what they are, and what was changed from them.
+"""The papers' published settings by task, and the differences between them and a run's settings.
 
-Teacher, student and data they leave to the run: theirs are a BERT-base, half its layers and all of the task's data.
+A recipe leaves teacher, student and data to the run. The papers use BERT-base, half its layers and all of the task's
+data.
 """
 
 from collections.abc import Mapping
@@ -10,22 +11,20 @@ from math import ceil
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
 
-YOURS = "Teacher, student and data are this run’s."
-WIDTH = 768  # of the teachers in the papers, whose dimensions K counts
-EVALUATIONS = 20  # about so many over a run (ours; the papers evaluate after epochs)
-GLUE_SIZES = {  # training examples, as GLUE's own files have them
+YOURS = "Teacher, student and data are those of this run."
+WIDTH = 768  # of the teachers in the papers; K is a number of these dimensions
+EVALUATIONS = 20  # about this many in a run (ours; the papers evaluate after each epoch)
+GLUE_SIZES = {  # training examples in GLUE's own files
     "cola": 8551, "sst2": 67349, "mrpc": 3668, "qqp": 363846, "stsb": 5749, "mnli": 392702, "qnli": 104743,
     "rte": 2490, "wnli": 635,
 }  # fmt: skip
 _AD_KD = "Wu et al., ACL 2023, the authors' scripts: BERT-base as teacher, 6 layers as student"
-_GKD = (
-    "Wang, Li, Sun 2022, the authors' defaults, which leave the weight open: BERT-base as teacher, 6 layers as student"
-)
+_GKD = "Wang, Li, Sun 2022, the authors' defaults, without a method weight: BERT-base as teacher, 6 layers as student"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One published recipe: for which task and method, how many passes over the training set, and the settings."""
+    """One published recipe: its task and method, the passes over the training set, and the settings."""
 
     name: str
     task: str
@@ -35,33 +34,33 @@ class Recipe:
     settings: Mapping[str, object]
 
     def published(self, examples: int, width: int = WIDTH, batch_size: int | None = None) -> dict[str, object]:
-        """Return the published settings for so many training examples, the passes over them as steps.
+        """Return the published settings for this number of training examples, with the passes converted to steps.
 
-        `width`: the teacher's; K stands for the same share of its dimensions (ours). `batch_size`: that the steps are
-        counted in, None for the recipe's.
+        `width`: the teacher's; K becomes the same share of its dimensions (ours). `batch_size`: examples in a step,
+        None for the recipe's.
         """
         steps = self.epochs * ceil(examples / (batch_size or int(str(self.settings["batch_size"]))))
-        found = {"task": self.task, "method": self.method, "steps": steps, **self.settings, **_UNTOUCHED}
+        settings = {"task": self.task, "method": self.method, "steps": steps, **self.settings, **_UNTOUCHED}
         top_k = self.settings.get("top_k")
         if isinstance(top_k, int):
-            found["top_k"] = None if top_k == WIDTH else round(top_k * (width or WIDTH) / WIDTH)
-        return found
+            settings["top_k"] = None if top_k == WIDTH else round(top_k * (width or WIDTH) / WIDTH)
+        return settings
 
     def values(self, examples: int, width: int = WIDTH, batch_size: int | None = None) -> dict[str, object]:
-        """Return all settings of a run by this recipe: the published ones, and ours where nothing is published."""
-        found = self.published(examples, width, batch_size)
-        steps = int(str(found["steps"]))
-        return {"method_weight": 1.0, "evaluate_every": max(20, ceil(steps / EVALUATIONS)), **found}
+        """Return all settings of a run by this recipe: the published ones, and ours where none are published."""
+        published = self.published(examples, width, batch_size)
+        steps = int(str(published["steps"]))
+        return {"method_weight": 1.0, "evaluate_every": max(20, ceil(steps / EVALUATIONS)), **published}
 
     def changes(self, config: RunConfig, examples: int, width: int = WIDTH) -> dict[str, tuple[object, object]]:
-        """Return what a run has otherwise than the recipe: setting to (the recipe's value, the run's)."""
-        wanted = self.published(examples, width)
+        """Return the settings in which a run differs from the recipe: name to (the recipe's value, the run's)."""
+        published = self.published(examples, width)
         return {
-            name: (value, getattr(config, name)) for name, value in wanted.items() if getattr(config, name) != value
+            name: (value, getattr(config, name)) for name, value in published.items() if getattr(config, name) != value
         }
 
 
-_UNTOUCHED = {  # what this library adds, and the papers do without
+_UNTOUCHED = {  # settings that the papers do not have, at values without effect
     "method_delay": 0, "method_ramp": 0, "method_every": 1, "dropout": "published", "train_examples": None
 }  # fmt: skip
 
@@ -102,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """Return the recipe of this name; ConfigError naming the valid ones."""
+    """Return the recipe of this name; ConfigError that names the valid ones."""
     if name not in RECIPES:
         raise ConfigError(f"Unknown recipe {name[:80]!r}; choose one of: {', '.join(RECIPES)}.")
     return RECIPES[name]
@@ -114,18 +113,18 @@ def recipes_for(task: str, method: str) -> list[Recipe]:
 
 
 def changes_in_words(recipe: Recipe, config: RunConfig, examples: int, width: int = WIDTH) -> str:
-    """Say what a run on so many examples, with a teacher of this width, has otherwise than its recipe."""
+    """Describe in which settings a run differs from its recipe, for so many examples and a teacher of this width."""
     parts = []
-    for name, (wanted, own) in recipe.changes(config, examples, width).items():
-        published = f"{recipe.epochs} epochs: {_shown(wanted)}" if name == "steps" else _shown(wanted)
-        parts.append(f"{FIELDS[name].label} {_shown(own)} (published {published})")
+    for name, (published, current) in recipe.changes(config, examples, width).items():
+        value = f"{_shown(published)} in {recipe.epochs} epochs" if name == "steps" else _shown(published)
+        parts.append(f"{FIELDS[name].label} {_shown(current)} (published: {value})")
     if not isinstance(recipe.settings.get("method_weight"), float) and config.method_weight != 1:
-        parts.append(f"{FIELDS['method_weight'].label} {_shown(config.method_weight)} (none is published)")
-    said = f"Changed: {'; '.join(parts)}." if parts else "Settings as published."
+        parts.append(f"{FIELDS['method_weight'].label} {_shown(config.method_weight)} (none published)")
+    words = f"Changed: {'; '.join(parts)}." if parts else "Settings as published."
     top_k = recipe.settings.get("top_k")
     if isinstance(top_k, int) and top_k != WIDTH != width:
-        said += f" K is {round(top_k * width / WIDTH)} of {width} dimensions for {top_k} of {WIDTH}."
-    return f"{said} {YOURS}"
+        words += f" K is {round(top_k * width / WIDTH)} of {width} dimensions (published: {top_k} of {WIDTH})."
+    return f"{words} {YOURS}"
 
 
 def _shown(value: object) -> str:

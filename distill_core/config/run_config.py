@@ -144,7 +144,7 @@ class RunConfig:
     student_init: str = _setting(
         "first",
         "text",
-        "Student begins as",
+        "Student starts from",
         "The teacher's first, even or last layers, random weights, or a model (id or folder).",
         (1, 4096),
     )
@@ -197,15 +197,15 @@ class RunConfig:
         MATCHING,
     )
     method_delay: int = _setting(
-        0, "int", "Method begins after", "Steps before the method's terms get any weight.", (0, 1_000_000)
+        0, "int", "Method delay", "Steps before the method's terms get any weight.", (0, 1_000_000)
     )
     method_ramp: int = _setting(
-        0, "int", "Method rises over", "Steps over which the method's weight then rises linearly to w.", (0, 1_000_000)
+        0, "int", "Method ramp", "Steps over which the method's weight then rises linearly to w.", (0, 1_000_000)
     )
     method_every: int = _setting(
         1,
         "int",
-        "Method every",
+        "Method interval",
         "Steps from one computation of the method's terms to the next; more than 1 saves time.",
         (1, 1_000),
     )

@@ -74,7 +74,7 @@ def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
 def test_what_was_changed_is_said() -> None:
     recipe = get_recipe("ad-kd/qqp")
     config = RunConfig.from_values(recipe.values(320) | {"steps": 20, "top_k": None, "matching": "last"})
-    said = "Changed: Steps 20 (published 8 epochs: 80); Top dimensions K all (published 734)."
+    said = "Changed: Steps 20 (published: 80 in 8 epochs); Top dimensions K all (published: 734)."
     assert changes_in_words(recipe, config, 320) == f"{said} {YOURS}"
 
 
@@ -91,7 +91,7 @@ def test_what_the_papers_do_without_is_a_change(changed: dict[str, object]) -> N
 def test_a_weight_that_is_not_published_is_named() -> None:
     recipe = get_recipe("gkd/sst2")
     config = RunConfig.from_values(recipe.values(1000) | {"method_weight": 3.0})
-    assert changes_in_words(recipe, config, 1000).startswith("Changed: Method weight w 3 (none is published).")
+    assert changes_in_words(recipe, config, 1000).startswith("Changed: Method weight w 3 (none published).")
 
 
 def test_k_stands_for_a_share_of_the_teachers_dimensions() -> None:
@@ -99,7 +99,7 @@ def test_k_stands_for_a_share_of_the_teachers_dimensions() -> None:
     config = RunConfig.from_values(recipe.values(1000, width=384))
     assert config.top_k == 350
     said = changes_in_words(recipe, config, 1000, width=384)
-    assert said == f"Settings as published. K is 350 of 384 dimensions for 700 of 768. {YOURS}"
+    assert said == f"Settings as published. K is 350 of 384 dimensions (published: 700 of 768). {YOURS}"
     assert RunConfig.from_values(get_recipe("ad-kd/sst2").values(1000, width=384)).top_k is None  # all
 
 
@@ -120,7 +120,9 @@ def test_a_recipe_on_the_command_line(tmp_path: Path) -> None:
     more = ("--batch-size", "4", "--weak-teacher", "go_on", "--evaluate-every", "2")
     done = CliRunner().invoke(app, ["distill", "--recipe", "ad-kd/sst2", *given, *more, "--json"])
     assert done.exit_code == 0, done.output
-    assert "Changed: Steps 2 (published 6 epochs: 390); Batch size 4 (published 32)." in " ".join(done.stderr.split())
+    assert "Changed: Steps 2 (published: 390 in 6 epochs); Batch size 4 (published: 32)." in " ".join(
+        done.stderr.split()
+    )
     config = Store().get(json.loads(done.stdout)["run"]).config
     assert (config.learning_rate, config.top_k, config.batch_size) == (5e-5, None, 4)
     wrong = CliRunner().invoke(app, ["distill", "--recipe", "ad-kd/sst2", "--task", "cola"])
@@ -137,7 +139,7 @@ def test_a_recipe_on_the_page() -> None:
     assert "Settings as published." in " ".join(one.value.replace("\\", "") for one in page.caption)
     page.number_input(key="distill.steps").set_value(10).run()
     said = " ".join(one.value.replace("\\", "") for one in page.caption)
-    assert "Changed: Steps 10 (published 6 epochs: 390)." in said
+    assert "Changed: Steps 10 (published: 390 in 6 epochs)." in said
     page.selectbox(key="distill.method").set_value("pkd").run()
     assert "distill.use_recipe" not in {button.key for button in page.button}
     assert all(name in FIELDS for name in RECIPES["ad-kd/sst2"].settings)

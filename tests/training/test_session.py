@@ -259,8 +259,8 @@ def test_data_of_one_class_is_noted(tmp_path: Path) -> None:
     assert any(
         isinstance(event, Note) and "All training examples have the label positive" in event.text for event in events
     )
-    assert "All of them are positive: there is nothing to tell apart." in data_words(given)
-    assert "nothing to tell apart" not in data_words(config(tmp_path))
+    assert "All of them have the label positive, so there is nothing to learn." in data_words(given)
+    assert "nothing to learn" not in data_words(config(tmp_path))
 
 
 def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:

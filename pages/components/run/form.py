@@ -1,4 +1,4 @@
-"""The form of a new run: labels, ranges and help from `config.FIELDS`, values in the visitor's session."""
+"""The form of a new run: labels, ranges and help texts from `run_config.FIELDS`, values in the session state."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from pages.components.run.loss_formula import draw_loss
 from pages.components.run.markup import estimate_basis, time_estimate
 from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, unread
 
-COMMON_ROWS = (  # of the folded settings that every method reads, or that weigh what a method adds
+COMMON_ROWS = (  # of "More settings": those of every method, and the warm-up of a method's terms
     ("device", "dropout", "evaluate_every", "max_length"),
     ("kd_form", "temperature_schedule", "weak_teacher"),
     ("monitor", "early_stopping_patience", "max_minutes", "keep"),
@@ -61,16 +61,16 @@ def fill(config: RunConfig) -> None:
 
 
 def config_in_form() -> RunConfig:
-    """Return what the form holds now; ConfigError naming every setting that cannot be used.
+    """Return the settings in the form; ConfigError that names every invalid one.
 
-    Reads the session, so that a callback sees what was typed just before its button was pressed.
+    Reads the session state, so that a callback sees what was typed just before its button was pressed.
     """
-    given = {name: st.session_state[key(name)] for name in FIELDS if key(name) in st.session_state}
-    return RunConfig.from_values(given | {"name": (given.get("name") or "").strip()})
+    values = {name: st.session_state[key(name)] for name in FIELDS if key(name) in st.session_state}
+    return RunConfig.from_values(values | {"name": (values.get("name") or "").strip()})
 
 
 def draw_settings() -> None:
-    """Draw what is learned from what, for how long and where; the rarer settings folded away."""
+    """Draw the main settings: task, models, data, seed, and length of the training."""
     for name, spec in FIELDS.items():
         st.session_state.setdefault(key(name), spec.default)
     models = {model.id: model for model in list_models() if model.task == st.session_state[key("task")]}
@@ -97,7 +97,7 @@ def draw_settings() -> None:
 
 
 def draw_more_settings() -> None:
-    """Draw the rarer settings, folded away; of those that only some methods read, the chosen one's."""
+    """Draw all other settings in an expander, without those that the chosen method does not read."""
     with st.expander("More settings", icon=":material/tune:"):
         devices = {"auto": f"Automatic ({device_title(kind_of(usable_devices()[0]))})"}
         titles = CHOICES | {"device": devices | {name: device_title(name) for name in usable_devices()}}
@@ -119,7 +119,7 @@ def draw_name() -> None:
 
 
 def draw_method() -> None:
-    """Draw the choice of the method and how its terms are weighed."""
+    """Draw the choice of the method and the weights of its terms."""
     _choice("method", {name: info.title for name, info in DISTILLATION_METHODS.items()})
     _recipe()
     method = DISTILLATION_METHODS[st.session_state[key("method")]]
@@ -128,25 +128,25 @@ def draw_method() -> None:
     _numbers(*method.weights)
     if method.compared_weight is not None and method.compared_weight < 1:
         st.caption(
-            f"Try a method weight of {method.compared_weight:g}. At 1 the method’s terms can outweigh labels and "
-            "answers (measured on SST-2). The run’s page shows each term’s share of the gradient."
+            f"Try a method weight of {method.compared_weight:g}: at 1 the method’s terms can outweigh the labels and "
+            "the teacher’s answers (measured on SST-2). The run’s page shows each term’s share of the gradient."
         )
 
 
 def _recipe() -> None:
-    """Draw the choice of published settings, where there are some, and what was changed from those in use."""
+    """Draw the button that applies the published settings, if there are any, and the changes made since."""
     task, method = st.session_state[key("task")], st.session_state[key("method")]
-    found = recipes_for(task, method)
-    if not found:
+    recipes = recipes_for(task, method)
+    if not recipes:
         return
-    recipe, changed = found[0], True
+    recipe, changed = recipes[0], True
     if st.session_state.get(RECIPE) == recipe.name:
-        said = ""
-        with contextlib.suppress(DistillError):  # what is wrong with the form is said below
+        changes = ""
+        with contextlib.suppress(DistillError):  # draw_outlook shows what is wrong with the form
             config, width = config_in_form(), _teacher_width()
-            said = changes_in_words(recipe, config, _there(), width)
-            changed = bool(recipe.changes(config, _there(), width))
-        st.caption(escape_markdown(f"{recipe.source}. {said}"))
+            changes = changes_in_words(recipe, config, _available_examples(), width)
+            changed = bool(recipe.changes(config, _available_examples(), width))
+        st.caption(escape_markdown(f"{recipe.source}. {changes}"))
     if changed:
         words = f"Use the published settings for {get_task(task).short_title}"
         icon, place = ":material/article:", "distill.use_recipe"
@@ -156,16 +156,16 @@ def _recipe() -> None:
 def _use(recipe: Recipe) -> None:
     """Put a recipe's settings into the form."""
     try:
-        values = recipe.values(_there(), _teacher_width())
-    except DistillError:  # the data cannot be read: said where they are described
+        values = recipe.values(_available_examples(), _teacher_width())
+    except DistillError:  # the data cannot be read, which draw_outlook shows
         return
     st.session_state[RECIPE] = recipe.name
     for setting, value in values.items():
         st.session_state[key(setting)] = value
 
 
-def _there() -> int:
-    """Return the number of training examples in the form's source; the hub, which is not asked, has those of GLUE."""
+def _available_examples() -> int:
+    """Return the number of training examples in the chosen source; for the hub, which is not asked, GLUE's number."""
     task, source = st.session_state[key("task")], st.session_state[key("source")] or FIRST_SOURCE
     return GLUE_SIZES[task] if source == HUB else _count(task, source, describe_source(task, source)).examples
 
@@ -173,15 +173,15 @@ def _there() -> int:
 def _teacher_width() -> int:
     try:
         return find_model(st.session_state[key("teacher")] or "").hidden_size or WIDTH
-    except ModelError:  # said where the settings are described
+    except ModelError:  # draw_outlook shows it
         return WIDTH
 
 
 def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
-    """Say what the settings in the form mean: loss, data (into `data`), time; return whether they can be used."""
+    """Draw the loss, the data (into `data`) and the expected time; return whether the settings are valid."""
     try:
         if not st.session_state[key("teacher")]:
-            raise ModelError("There is no teacher for this task here; type the folder of a fine-tuned classifier.")
+            raise ModelError("No teacher for this task is available; type the folder of a fine-tuned classifier.")
         config = config_in_form()
     except DistillError as error:
         show_error(error)
@@ -190,72 +190,72 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     try:
         find_teacher(config)
         data.caption(escape_markdown(data_words(config)))
-        will_do = devices_for(config.device)
-        device = kind_of(will_do[0])
-        expected = estimate_duration(store, config, device, _words(config))
+        devices = devices_for(config.device)
+        device = kind_of(devices[0])
+        expected = estimate_duration(store, config, device, _mean_words(config))
     except DistillError as error:
         show_error(error)
         return False
     words = "No estimate" if expected.seconds is None else format_approximate_duration(expected.seconds).capitalize()
     basis = estimate_basis(expected, config, device)
     chosen = " Device chosen automatically." if config.device == "auto" else ""
-    st.html(time_estimate(f"{words} on {device_title(device)}", basis + chosen + _waits(store, will_do)))
+    st.html(time_estimate(f"{words} on {device_title(device)}", basis + chosen + _queue_words(store, devices)))
     return True
 
 
 def data_words(config: RunConfig) -> str:
-    """Say how many training examples there are, where from, and how often the run goes over them.
+    """Describe the training examples: their source, their number, and how often the run uses each.
 
-    Raises DataError when the source cannot be read. A source on the network is not asked.
+    Raises DataError if the source cannot be read. The hub is not asked.
     """
     where = describe_source(config.task, config.source)
-    seen = config.steps * config.batch_size
+    needed = config.steps * config.batch_size
     if config.source == HUB:
-        return f"{where}: fetched when the run begins. {seen:,} examples will be seen."
-    there, only, _ = _count(config.task, config.source, where)
-    used = min(there, config.train_examples or there, seen)
-    passes = seen / used
-    words = f"{there:,} training examples: {where}. " + (f"{used:,} of them are used. " if used < there else "")
-    words += f"There are no {config.train_examples:,}. " if (config.train_examples or 0) > there else ""
-    words += f"The run goes over them {passes:.1f} times." if passes >= 1.05 else "Each is seen once."
-    return words + (f" All of them are {only}: there is nothing to tell apart." if only else "")
+        return f"{where}: downloaded when the run starts. The run uses {needed:,} examples."
+    available, only_label, _ = _count(config.task, config.source, where)
+    used = min(available, config.train_examples or available, needed)
+    passes = needed / used
+    words = f"{available:,} training examples: {where}. " + (f"The run uses {used:,}. " if used < available else "")
+    words += f"Fewer than the {config.train_examples:,} requested. " if (config.train_examples or 0) > available else ""
+    words += f"Each is used {passes:.1f} times on average." if passes >= 1.05 else "Each is used once."
+    return words + (f" All of them have the label {only_label}, so there is nothing to learn." if only_label else "")
 
 
-class _Known(NamedTuple):
-    """The training examples there are: how many, the one label all of them have or nothing, their mean words."""
+class _Counted(NamedTuple):
+    """Counts of the training examples. `only_label`: the label that all have, empty if they differ."""
 
     examples: int
-    only: str
-    words: float
+    only_label: str
+    mean_words: float
 
 
 @st.cache_data(max_entries=16, show_spinner="Counting the training examples …")
-def _count(task: str, source: str, where: str) -> _Known:
-    del where  # part of the key: what `auto` means may change
+def _count(task: str, source: str, where: str) -> _Counted:
+    del where  # part of the cache key, because the source that `auto` means can change
     examples = load_split(task, "train", source).examples
     first, labels = examples[0].label, {example.label for example in examples}
-    only = get_task(task).label_name(first) if first is not None and len(labels) == 1 else ""
+    only_label = get_task(task).label_name(first) if first is not None and len(labels) == 1 else ""
     words = sum(len(f"{example.text} {example.text_pair or ''}".split()) for example in examples)
-    return _Known(len(examples), only, words / len(examples))
+    return _Counted(len(examples), only_label, words / len(examples))
 
 
-def _words(config: RunConfig) -> float | None:
+def _mean_words(config: RunConfig) -> float | None:
     """Return the mean number of words of a training example, None for a source on the network."""
     if config.source == HUB:
         return None
-    return _count(config.task, config.source, describe_source(config.task, config.source)).words
+    return _count(config.task, config.source, describe_source(config.task, config.source)).mean_words
 
 
-def _waits(store: Store, wanted: Sequence[str]) -> str:
-    """Say how many runs would come first on the devices that will do."""
-    before = sum(bool(run_devices(run) & set(wanted)) for run in store.runs(ACTIVE))
-    return "" if not before else f" Waits for {'one run' if before == 1 else f'{before} runs'} before it."
+def _queue_words(store: Store, devices: Sequence[str]) -> str:
+    """Return how many runs would come first on these devices, as the end of a paragraph; empty for none."""
+    before = sum(bool(run_devices(run) & set(devices)) for run in store.runs(ACTIVE))
+    return "" if not before else f" Starts after {'one other run' if before == 1 else f'{before} other runs'}."
 
 
 def _teacher_layers() -> int | None:
     try:
         return find_model(st.session_state[key("teacher")] or "").layers or None
-    except ModelError:  # said where the settings are described
+    except ModelError:  # draw_outlook shows it
         return None
 
 
@@ -276,7 +276,7 @@ def use_source(source: str) -> None:
 
 
 def _change_task() -> None:
-    """Take the chosen task's first model as teacher, as the one before was for another, and data it may have."""
+    """Choose the task's first model as teacher and a data source that has the task."""
     task = st.session_state[key("task")]
     st.session_state[key("teacher")] = next((model.id for model in list_models() if model.task == task), None)
     st.session_state[key("source")] = source_for(task, st.session_state[key("source")] or FIRST_SOURCE)
@@ -285,7 +285,7 @@ def _change_task() -> None:
 def _choice(
     name: str, titles: dict[str, str], typed: bool = False, on_change: Callable[[], None] | None = None
 ) -> None:
-    """Draw a list to choose from; where `typed`, a folder can be typed instead."""
+    """Draw a select box; if `typed`, a folder can be typed instead."""
     value = st.session_state[key(name)]
     if value not in titles:
         if typed and value:
@@ -307,9 +307,9 @@ def _choice(
 
 
 def _number(name: str, maximum: int | None = None, disabled: bool = False) -> None:
-    """Draw a number; its range stands in the help and is checked by the config.
+    """Draw a number input; its range is in the help text and is checked by the config.
 
-    The browser must not check it: it would keep a wrong number in sight and hand on the one before.
+    The browser must not check it: it would show an invalid number and submit the previous one.
     """
     spec = FIELDS[name]
     as_kind: Any = int if spec.kind == "int" else float

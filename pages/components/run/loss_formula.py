@@ -1,4 +1,4 @@
-"""The loss a run would minimise as a formula, what its terms are, and the page of documentation of its method."""
+"""The loss of a run as a formula, the meaning of its terms, and its method's page of the documentation."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ DOCUMENTS = APP / "docs" / "methods"
 
 
 def draw_loss(config: RunConfig) -> None:
-    """Draw the loss as it is weighed now, each term in its curve's colour, and what the terms are."""
+    """Draw the loss with its current weights, each term in the colour of its curve, and the meaning of the terms."""
     weights, task = config.weights, get_task(config.task)
     terms = terms_of(config.method, task.span is not None, config.kd_form)
     names = {term.name: rf"\textcolor{{{metric_color(term.name)}}}{{{term.symbol}}}" for term in terms}
@@ -31,8 +31,8 @@ def draw_loss(config: RunConfig) -> None:
 
 
 def _terms(config: RunConfig, terms: Sequence[Term], names: Mapping[str, str]) -> None:
-    """Draw what each term is, and how the run fills in what its formula leaves open."""
-    with st.popover("What the terms are", type="tertiary", icon=":material/function:"):
+    """Draw each term's formula and meaning, and the settings that the formulas leave open."""
+    with st.popover("Terms", type="tertiary", icon=":material/function:"):
         for term in terms:
             st.latex(rf"\begin{{aligned}} {names[term.name]} &= {term.formula} \end{{aligned}}")
             st.caption(term.words)
@@ -42,7 +42,7 @@ def _terms(config: RunConfig, terms: Sequence[Term], names: Mapping[str, str]) -
 
 
 def _more_about(method: str) -> None:
-    """Draw the button that opens a method's page of documentation, where there is one."""
+    """Draw the button that opens a method's page of the documentation, if it has one."""
     if not (DOCUMENTS / f"{method}.md").is_file():
         return
     if st.button("More about this method", icon=":material/menu_book:", type="tertiary", key="distill.more_about"):
@@ -54,9 +54,9 @@ def _document(method: str) -> None:
 
 
 def document(method: str) -> str:
-    """Return a method's page as Markdown without its heading; links to other files become their words.
+    """Return a method's page as Markdown without its heading; links to other files are replaced by their text.
 
-    Streamlit reads a formula of several lines only where its dollars stand on lines of their own.
+    Streamlit renders a formula of several lines only if its dollar signs are on lines of their own.
     """
     text = (DOCUMENTS / f"{method}.md").read_text(encoding="utf-8")
     body = re.sub(r"\A# .*\n+", "", text)

@@ -21,7 +21,7 @@ def test_no_value_is_shown_as_its_key(store: Store) -> None:
         assert shown["Method"] == DISTILLATION_METHODS[method].title
         keys = {choice for spec in FIELDS.values() for choice in spec.choices} - {"1", "bfloat16", "float32"}
         assert not keys & set(shown.values())
-        assert shown["Student begins as"] == "Teacher’s first layers"
+        assert shown["Student starts from"] == "Teacher’s first layers"
         assert shown["Task"] == "SST-2"
     for name, words in CHOICES.items():
         assert set(words) == set(FIELDS[name].choices)
@@ -33,7 +33,7 @@ def test_settings_that_the_method_does_not_read_are_left_out(store: Store) -> No
     assert "Attribution steps m" not in used(store, method="kd")
     assert "PKD weight β" not in used(store, method="ad_kd")
     assert "Layers" not in used(store, student_init="bundled/sst2-kd")
-    assert used(store, student_init="bundled/sst2-kd")["Student begins as"].endswith("(bundled/sst2-kd)")
+    assert used(store, student_init="bundled/sst2-kd")["Student starts from"].endswith("(bundled/sst2-kd)")
     assert used(store, teacher="no longer there")["Teacher"] == "no longer there"
 
 
