@@ -68,7 +68,7 @@ def main() -> None:
     seconds = time.perf_counter() - began
     if st.session_state.pop(BY_WORDS, False):
         st.info(
-            "These models cut the text into different tokens, so they are compared by words.",
+            "These models split the text into different tokens, so they are compared by words.",
             icon=":material/match_word:",
         )
     draw(explanation, view, view.label(dataset))

@@ -1,4 +1,4 @@
-"""Attribution maps: which tokens a classifier's output rests on. One file a method, all with one contract.
+"""Attribution maps: which tokens a classifier's output depends on. One file per method; all share one contract.
 
 The list of methods is `distill_core.config.attribution_methods`; a new method is one file here and one entry there.
 """
@@ -49,7 +49,7 @@ def attribute(
     words: Int[Tensor, "batch token"] | None = None,
     seed: int = 0,
 ) -> Attribution:
-    """Return the maps of a batch for one class an example; arguments and errors as in `base.build_request`."""
+    """Return the maps of a batch for one class per example; arguments and errors as in `base.build_request`."""
     return attribute_each(
         method, model, inputs, target[:, None], baseline=baseline, output=output, words=words, seed=seed
     )[0]
@@ -66,10 +66,10 @@ def attribute_each(
     words: Int[Tensor, "batch token"] | None = None,
     seed: int = 0,
 ) -> list[Attribution]:
-    """Return the maps of a batch for several classes an example, one Attribution a column of `targets`.
+    """Return the maps of a batch for several classes per example, one Attribution per column of `targets`.
 
     The columns share forward passes, so all classes cost little more than one. `method`: a key, or a method built with
-    other settings than its entry's.
+    settings of its own.
     """
     if isinstance(method, str):
         method = build_method(method)

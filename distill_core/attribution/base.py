@@ -1,4 +1,4 @@
-"""The contract of all attribution methods: request, result, and the one place where a request is checked.
+"""The contract of all attribution methods: the request, the result, and the one place where a request is checked.
 
 All methods act on x, the embedding block's output, and explain F, a class's logit or log-probability.
 Maps are those of the network in eval mode: a network in training mode is run through a twin that shares
@@ -75,22 +75,24 @@ class AttributionRequest:
     def gradients(
         self, x: Float[Tensor, "row token width"], rows: Int[Tensor, " row"]
     ) -> Float[Tensor, "row target token width"]:
-        """Return ∂F/∂x of every target class at the points `x`: one forward pass, one backward a class."""
+        """Return ∂F/∂x of every target class at the points `x`: one forward pass, one backward pass per class."""
         with torch.enable_grad():
             points = x.detach().requires_grad_()
             values = self.outputs(points, rows)  # (R, K)
             last = values.shape[1] - 1
-            found = [
+            columns = [
                 torch.autograd.grad(values[:, index].sum(), points, retain_graph=index < last)[0]
                 for index in range(last + 1)
             ]
-        return torch.stack(found, dim=1)
+        return torch.stack(columns, dim=1)
 
     @property
     def replaceable(self) -> Bool[Tensor, "batch token"]:
         """True at tokens whose baseline differs from them, False at padding; on the CPU."""
         if self.reference is None:
-            raise AttributionError("Masking needs a baseline, but this request has none: give its method one.")
+            raise AttributionError(
+                "Masking needs a baseline, but the method of this request has none; give its entry a default baseline."
+            )
         differs = (self.embeddings != self.reference).any(dim=-1)  # (B, T)
         return (differs & self.inputs.mask).cpu()
 
@@ -101,7 +103,9 @@ class AttributionRequest:
         word numbers.
         """
         if self.words is None:
-            raise AttributionError("A method by word needs the number of each token's word (`words`); pass them.")
+            raise AttributionError(
+                "A method that scores whole words needs the number of each token's word; pass `words`."
+            )
         replaceable, examples, groups = self.replaceable, list[int](), list[Tensor]()
         for example, words in enumerate(self.words.tolist()):
             for positions in word_groups([None if word < 0 else word for word in words]):
@@ -121,19 +125,21 @@ class AttributionRequest:
         without a baseline.
         """
         if self.reference is None:
-            raise AttributionError("Masking needs a baseline, but this request has none: give its method one.")
+            raise AttributionError(
+                "Masking needs a baseline, but the method of this request has none; give its entry a default baseline."
+            )
         result = torch.zeros(len(rows), self.targets.shape[1])
         for part in self.passes(rows):
             chosen = rows[part]
-            kept = keep[part].to(self.targets.device)[:, :, None]  # (R, T, 1)
-            x = torch.where(kept, self.embeddings[chosen], self.reference[chosen])  # (R, T, D)
+            visible = keep[part].to(self.targets.device)[:, :, None]  # (R, T, 1)
+            x = torch.where(visible, self.embeddings[chosen], self.reference[chosen])  # (R, T, D)
             result[part] = self.outputs(x, chosen).cpu()
         return result
 
     def passes(self, rows: Int[Tensor, " row"]) -> Iterator[Int[Tensor, " part"]]:
-        """Deal the work items `rows` (item i asks about example rows[i]; on the CPU) into bounded passes.
+        """Split the work items `rows` (item i belongs to example rows[i]; on the CPU) into passes of bounded size.
 
-        Yields positions in `rows`; items of similar length come together, so little padding is computed.
+        Yields positions in `rows`; items of similar length share a pass, so that little padding is computed.
         """
         lengths = self.inputs.attention_mask.sum(dim=1).cpu()[rows]
         order = lengths.argsort(stable=True)
@@ -150,14 +156,14 @@ class AttributionRequest:
 class AttributionMethod(Protocol):
     """One attribution method; its settings are the fields of a frozen dataclass.
 
-    `key`: its entry in `config.attribution_methods`, which holds everything that is said of it.
+    `key`: its entry in `config.attribution_methods`, which holds its title, its description and its settings.
     """
 
     @property
     def key(self) -> str: ...
 
     def maps(self, request: AttributionRequest) -> list[Attribution]:
-        """Return one Attribution a target class, in the order of `request.targets`."""
+        """Return one Attribution per target class, in the order of `request.targets`."""
         ...
 
 
@@ -174,16 +180,19 @@ def build_request(
 ) -> AttributionRequest:
     """Check everything a method is given and compute x and x', on the model's device.
 
-    `baseline`: one of BASELINES, None for the method's own; a method without baselines ignores it and
-    says so in `Attribution.baseline`. Raises ConfigError for unknown names and classes, AttributionError
-    for tensors that do not fit together.
+    `baseline`: one of BASELINES, None for the method's own; a method without a baseline ignores it and returns None as
+    `Attribution.baseline`. Raises ConfigError for unknown names and classes, AttributionError for tensors whose shapes
+    do not match.
     """
     used = find_attribution_method(method.key).baseline(baseline)
     check_output(output, len(model.labels))
     _check_shapes(inputs, targets, words)
     classes = len(model.labels)
     if targets.min() < 0 or targets.max() >= classes:
-        raise ConfigError(f"A target class is {targets.min()} to {targets.max()}; the model has 0 to {classes - 1}.")
+        raise ConfigError(
+            f"Target classes {targets.min()} to {targets.max()} were requested, but the model has 0 to {classes - 1}; "
+            "choose among these."
+        )
     inputs = inputs.to(model.device)
     network = evaluation_view(model.network)
     with torch.no_grad():
@@ -205,10 +214,12 @@ def to_attributions(
     nodes: Int[Tensor, "batch target"] | None = None,
     sampling_error: Float[Tensor, "batch target"] | None = None,
 ) -> list[Attribution]:
-    """Wrap a method's numbers, one Attribution a target; AttributionError when a score is not finite."""
+    """Wrap a method's numbers, one Attribution per target; AttributionError when a score is not finite."""
     mask, scores = request.inputs.mask.cpu(), scores.cpu()
     if not bool(torch.isfinite(scores).all()):
-        raise AttributionError("A score is not finite: the network's output or gradient overflows on this input.")
+        raise AttributionError(
+            "A score is not finite: the network's output or gradient overflows on this input; check its weights."
+        )
     scores = scores.masked_fill(~mask[:, None], 0.0)
     return [
         Attribution(
@@ -230,12 +241,12 @@ def evaluation_view(network: PreTrainedModel) -> PreTrainedModel:
     """Return the network if it is in eval mode, else a twin in eval mode that shares every weight."""
     if not any(module.training for module in network.modules()):
         return network
-    return cast(PreTrainedModel, _quiet_twin(network))
+    return cast(PreTrainedModel, _eval_twin(network))
 
 
-def _quiet_twin(module: nn.Module) -> nn.Module:
+def _eval_twin(module: nn.Module) -> nn.Module:
     twin = copy.copy(module)
-    twin._modules = {name: None if child is None else _quiet_twin(child) for name, child in module._modules.items()}
+    twin._modules = {name: None if child is None else _eval_twin(child) for name, child in module._modules.items()}
     twin.training = False
     return twin
 
@@ -243,12 +254,14 @@ def _quiet_twin(module: nn.Module) -> nn.Module:
 def _check_shapes(inputs: Inputs, targets: Tensor, words: Tensor | None) -> None:
     shape = tuple(inputs.input_ids.shape)
     if len(shape) != 2 or 0 in shape:
-        raise AttributionError(f"Inputs have shape {shape}; wanted at least one example of at least one token.")
+        raise AttributionError(f"Inputs have shape {shape}; pass at least one example of at least one token.")
     if not bool(inputs.mask.any(dim=1).all()):
-        raise AttributionError("An example has no token outside the padding.")
+        raise AttributionError("An example has no token outside the padding; pass a text of at least one token.")
     if bool((~inputs.mask[:, :-1] & inputs.mask[:, 1:]).any()):
-        raise AttributionError("An example is padded on the left or within; wanted padding on the right.")
+        raise AttributionError("An example is padded on the left or in the middle; pad on the right only.")
     if targets.ndim != 2 or targets.shape[0] != shape[0] or targets.shape[1] == 0:
-        raise AttributionError(f"Targets have shape {tuple(targets.shape)}; wanted ({shape[0]}, classes asked for).")
+        raise AttributionError(
+            f"Targets have shape {tuple(targets.shape)}; pass ({shape[0]}, number of classes to explain)."
+        )
     if words is not None and tuple(words.shape) != shape:
-        raise AttributionError(f"Words have shape {tuple(words.shape)}; wanted that of the tokens, {shape}.")
+        raise AttributionError(f"Words have shape {tuple(words.shape)}; pass the shape of the tokens, {shape}.")

@@ -52,11 +52,11 @@ def gradient_at_embeddings(
     output: str = "logit",
     create_graph: bool = False,
 ) -> InputGradient:
-    """Return ∂F/∂x at the embedding block's output for one class an example, for use in training.
+    """Return ∂F/∂x at the embedding block's output for one class per example, for use in training.
 
     Runs the network in the mode it is in and touches no `.grad`. With `create_graph` all three tensors
-    carry the graph to the network's parameters (embeddings included), so a loss made of them can be
-    differentiated; without, none carries any. Raises ConfigError for an unknown `output`.
+    carry the graph to the network's parameters (embeddings included), so a loss computed from them can be
+    differentiated; without it, all are detached. Raises ConfigError for an unknown `output`.
     """
     check_output(output, output_count(network))
     with torch.enable_grad():

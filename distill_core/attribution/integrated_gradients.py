@@ -1,16 +1,19 @@
 """Integrated gradients: (x − x') ⊙ the mean gradient on the straight path from a baseline x' to x.
 
-The path is cut into pieces, each with a Gauss-Legendre rule. A piece's doubt is the larger of two numbers:
-how far its sum over the tokens is off from F(end) − F(start), which is known; and an estimate of the error
-of its single tokens, which may cancel in that sum. Pieces of much doubt are halved, the others kept. An
-example has converged when its pieces' doubts *together* are within the tolerance: stricter than the
-completeness gap, in which errors of opposite sign cancel while the map is still wrong.
-The estimate (ours): r, the size of the two highest Legendre coefficients that the rule's nodes resolve, summed
-over the tokens. As coefficients of a smooth function fall geometrically and the rule is exact to twice that
-degree, its error goes with r² over the piece's mass; r itself bounds it where nothing is resolved.
-Why not one rule with ever more nodes: Gauss-Legendre rules share no nodes, so doubling throws all work
-away, and from a zero baseline the path has a sharp bend near x' (LayerNorm) that no fixed rule resolves.
-That is also why [PAD] is the default baseline: there, a third of the nodes give a far better resolved map.
+The path is cut into pieces, each integrated by a Gauss-Legendre rule. The error of a piece is estimated by the larger
+of two numbers: the difference between its sum over the tokens and F(end) − F(start), which is known, and an estimate of
+the errors of its single tokens, which may cancel in that sum. Pieces with large errors are halved. An example has
+converged when the estimates of all its pieces *add up* to no more than the tolerance. This is stricter than the
+completeness gap, in which errors of opposite sign cancel although the map is still wrong.
+
+The estimate for single tokens (ours) starts from r, the size of the two highest Legendre coefficients that the rule's
+nodes resolve, summed over the tokens. The coefficients of a smooth function fall geometrically and the rule is exact to
+twice their degree, so its error falls as r² divided by the piece's mass; r itself bounds the error where nothing is
+resolved.
+
+Why not a single rule with more and more nodes: Gauss-Legendre rules share no nodes, so doubling discards all work done,
+and from a zero baseline the path bends sharply near x' (LayerNorm), which no fixed rule resolves. That is also why
+[PAD] is the default baseline: there, a third of the nodes give a far better resolved map.
 """
 
 from dataclasses import dataclass, fields
@@ -24,7 +27,7 @@ from torch import Tensor
 from distill_core.attribution.base import Attribution, AttributionRequest, to_attributions
 from distill_core.errors import ConfigError
 
-CAUTION = 0.05  # factor of the estimate, chosen so that maps are as near to finely resolved ones as promised (ours)
+CAUTION = 0.05  # factor of the estimate (ours): converged maps are within the tolerance of finely resolved ones
 ROUNDING = 1e-6  # a gap below this share of 1 + |F| is float32 rounding, not error of the rule
 
 
@@ -32,9 +35,9 @@ ROUNDING = 1e-6  # a gap below this share of 1 + |F| is float32 rounding, not er
 class IntegratedGradients:
     """Integrated gradients (Sundararajan, Taly, Yan 2017, arXiv 1703.01365), signed: summed over the width.
 
-    `tolerance`: largest doubt relative to the attributed mass Σ|scores|. `nodes`: spend exactly this many
-    nodes, one Gauss-Legendre rule over the whole path, instead of adapting. `max_nodes`: gradients an
-    example may cost when adapting. `pieces`, `nodes_per_piece`: the first cut, and the rule on a piece.
+    `tolerance`: largest estimated error relative to the attributed mass Σ|scores|. `nodes`: use exactly this many
+    nodes, one Gauss-Legendre rule over the whole path, instead of adapting. `max_nodes`: gradients per example when
+    adapting. `pieces`, `nodes_per_piece`: the number of pieces at first, and the rule on each.
     """
 
     tolerance: float = 0.01
@@ -53,7 +56,7 @@ class IntegratedGradients:
             )
 
     def maps(self, request: AttributionRequest) -> list[Attribution]:
-        """Return the maps; targets share forward passes, yet each is what it would be if asked for alone."""
+        """Return the maps; targets share forward passes, yet each map is the same as if requested alone."""
         adapting = self.nodes is None
         rule = self.nodes_per_piece if self.nodes is None else self.nodes
         cuts = torch.linspace(0, 1, (self.pieces if adapting else 1) + 1, dtype=torch.float64)
@@ -66,9 +69,9 @@ class IntegratedGradients:
             halves = _halve(request, done, wanted, rule)
             done = done.without(wanted).join(halves)
             spent = spent + halves.number(len(spent)) * rule
-        return self._answer(request, done, spent)
+        return self._result(request, done, spent)
 
-    def _answer(
+    def _result(
         self, request: AttributionRequest, pieces: "_Pieces", spent: Int[Tensor, "batch target"]
     ) -> list[Attribution]:
         examples = len(request.targets)
@@ -76,24 +79,24 @@ class IntegratedGradients:
         gap = pieces.total(pieces.error, examples).abs()  # (B, K)
         mass = scores.abs().sum(dim=-1)
         relative = torch.where(mass > 0, gap / mass.clamp(min=1e-300), torch.where(gap > 0, torch.inf, 0.0))
-        together = pieces.total(pieces.doubt, examples)
+        error = pieces.total(pieces.error_estimate, examples)
         return to_attributions(
             request,
             scores.float(),
             gap=gap.float(),
             relative_gap=relative.float(),
-            converged=together <= pieces.allowed(examples, self.tolerance),
+            converged=error <= pieces.allowed(examples, self.tolerance),
             nodes=spent,
         )
 
 
 @dataclass(frozen=True)
 class _Pieces:
-    """P pieces of examples' paths: where they lie, F at their ends, and their share of the maps.
+    """P pieces of examples' paths: their ends, F at their ends, and their share of the maps.
 
     `tail`: the size of the highest coefficients of the slopes, summed over the tokens.
     `counts`: for which targets a piece is part of the path; a target that needed finer pieces there has
-    others. Kept on the CPU in float64, so that adding up makes no error of its own and any device will do.
+    others. All tensors are on the CPU in float64, so that summation adds no error and any device can be used.
     """
 
     example: Int[Tensor, " piece"]
@@ -107,21 +110,21 @@ class _Pieces:
 
     @property
     def error(self) -> Float[Tensor, "piece target"]:
-        """What the rule's sum is off from F(end) − F(start)."""
+        """The rule's sum minus F(end) − F(start)."""
         return self.scores.sum(dim=-1) - (self.end_output - self.start_output)
 
     @property
-    def doubt(self) -> Float[Tensor, "piece target"]:
-        """How far a piece's scores may be off, all tokens together; never less than what their sum is off."""
+    def error_estimate(self) -> Float[Tensor, "piece target"]:
+        """The estimated error of a piece's scores, summed over the tokens; at least the error of their sum."""
         mass = self.scores.abs().sum(dim=-1).clamp(min=1e-300)
         return torch.maximum(self.error.abs(), self.tail * (CAUTION * self.tail / mass).clamp(max=1.0))
 
     def without(self, dropped: Bool[Tensor, "piece target"]) -> "_Pieces":
-        """Return the pieces that still count for a target once `dropped` no longer do."""
+        """Return the pieces that still count for some target after those in `dropped` no longer do."""
         counts = self.counts & ~dropped
-        kept = counts.any(dim=1)
+        remaining = counts.any(dim=1)
         parts = (self.example, self.start, self.end, self.start_output, self.end_output, self.scores, self.tail, counts)
-        return _Pieces(*(part[kept] for part in parts))
+        return _Pieces(*(part[remaining] for part in parts))
 
     def join(self, other: "_Pieces") -> "_Pieces":
         """Return the pieces of both."""
@@ -130,32 +133,32 @@ class _Pieces:
     def total(
         self, values: Float[Tensor, "piece target *token"], examples: int
     ) -> Float[Tensor, "batch target *token"]:
-        """Sum values into their examples, a target over the pieces that count for it."""
+        """Sum values by example and target, over the pieces that count for the target."""
         counted = values * self.counts.reshape(*self.counts.shape, *[1] * (values.ndim - 2))
         return counted.new_zeros(examples, *values.shape[1:]).index_add_(0, self.example, counted)
 
     def number(self, examples: int) -> Int[Tensor, "batch target"]:
-        """Return how many pieces count, by example and target."""
+        """Return the number of pieces that count, by example and target."""
         return self.total(torch.ones_like(self.counts, dtype=torch.long), examples)
 
     def allowed(self, examples: int, tolerance: float) -> Float[Tensor, "batch target"]:
-        """Return the error a map may have: `tolerance` of its mass, but not less than float32 makes anyway."""
+        """Return the error a map may have: `tolerance` of its mass, but not less than float32 rounding."""
         mass = self.total(self.scores, examples).abs().sum(dim=-1)
         size = torch.maximum(self.start_output.abs(), self.end_output.abs())  # (P, K)
         largest = torch.zeros_like(mass).scatter_reduce_(0, self.example[:, None].expand_as(size), size, "amax")
         return torch.maximum(tolerance * mass, ROUNDING * (1 + largest))
 
     def to_halve(self, affordable: Bool[Tensor, "batch target"], tolerance: float) -> Bool[Tensor, "piece target"]:
-        """Return the pieces with more than an even share of the allowed doubt, where a map is beyond it.
+        """Return the pieces whose error exceeds an even share of the allowed one, where a map exceeds the allowed one.
 
-        While doubts together exceed what is allowed, at least one piece exceeds the even share.
+        While the errors of the pieces add up to more than is allowed, at least one exceeds the even share.
         """
         examples = len(affordable)
         allowed = self.allowed(examples, tolerance)
-        size = self.doubt
-        off = (self.total(size, examples) > allowed) & affordable
+        error = self.error_estimate
+        inexact = (self.total(error, examples) > allowed) & affordable
         share = allowed / self.number(examples)
-        return self.counts & off[self.example] & (size > share[self.example])
+        return self.counts & inexact[self.example] & (error > share[self.example])
 
 
 def _first_pieces(request: AttributionRequest, cuts: Float[Tensor, " cut"], rule: int) -> _Pieces:
@@ -172,7 +175,7 @@ def _first_pieces(request: AttributionRequest, cuts: Float[Tensor, " cut"], rule
 
 
 def _halve(request: AttributionRequest, pieces: _Pieces, wanted: Bool[Tensor, "piece target"], rule: int) -> _Pieces:
-    """Integrate both halves of the wanted pieces afresh; they count for the targets that want them."""
+    """Integrate both halves of the wanted pieces; they count for the targets that want them."""
     whole = pieces.without(~wanted)
     middle = (whole.start + whole.end) / 2
     output = _outputs(request, whole.example, middle)
@@ -186,7 +189,7 @@ def _halve(request: AttributionRequest, pieces: _Pieces, wanted: Bool[Tensor, "p
 def _integrate(
     request: AttributionRequest, example: Int[Tensor, " piece"], start: Tensor, end: Tensor, rule: int
 ) -> tuple[Float[Tensor, "piece target token"], Float[Tensor, "piece target"]]:
-    """Return Σ over the width of (x − x') ⊙ ∫ ∂F/∂x dα from `start` to `end`, and its tail; a rule a piece."""
+    """Return Σ over the width of (x − x') ⊙ ∫ ∂F/∂x dα from `start` to `end`, and its tail; one rule per piece."""
     nodes, weights = (torch.tensor(part, dtype=torch.float64) for part in gauss_legendre(rule))
     sums = torch.stack([weights, *(weights * part for part in highest_legendre(rule))])  # (3, rule)
     piece = torch.arange(len(example)).repeat_interleave(rule)
@@ -195,12 +198,12 @@ def _integrate(
     weight = (width[:, None] * sums[:, None]).flatten(1)  # (3, P·rule)
     rows = example[piece]
     tokens = request.embeddings.shape[1]
-    found = start.new_zeros(len(sums), len(example), request.targets.shape[1], tokens)
+    integrals = start.new_zeros(len(sums), len(example), request.targets.shape[1], tokens)
     for part in request.passes(rows):
         x, delta = _points(request, rows[part], alpha[part])
         slopes = (request.gradients(x, rows[part]) * delta[:, None]).sum(dim=-1).cpu().double()  # (R, K, T)
-        found.index_add_(1, piece[part], slopes * weight[:, part][:, :, None, None])
-    scores, *highest = found
+        integrals.index_add_(1, piece[part], slopes * weight[:, part][:, :, None, None])
+    scores, *highest = integrals
     return scores, torch.stack(highest).abs().amax(dim=0).sum(dim=-1)
 
 

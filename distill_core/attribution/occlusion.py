@@ -27,7 +27,7 @@ class Occlusion:
         return "occlusion_word" if self.by_word else "occlusion"
 
     def maps(self, request: AttributionRequest) -> list[Attribution]:
-        """Return the maps; one forward pass a token or word serves all targets."""
+        """Return the maps; one forward pass per token or word serves all targets."""
         rows, replaced = self._replacements(request)
         examples = torch.arange(len(request.targets))
         whole = request.masked_outputs(torch.ones_like(request.inputs.mask, device="cpu"), examples)  # (B, K)

@@ -1,4 +1,4 @@
-"""From numbers a dimension to scores a token, and from word pieces to whole words."""
+"""Reductions: from values over the embedding width to token scores, and from word pieces to whole words."""
 
 from collections.abc import Sequence
 
@@ -65,7 +65,7 @@ def word_groups(words: Sequence[int | None]) -> list[list[int]]:
 
 
 def sum_words(scores: Sequence[float], words: Sequence[int | None], wanted: Sequence[int | None]) -> tuple[float, ...]:
-    """Return the summed score of each wanted word's pieces; 0 for a word without any, as it cannot matter."""
+    """Return the sum of the scores of each wanted word's pieces; 0 for a word without pieces: it cannot affect F."""
     totals = dict.fromkeys(wanted, 0.0)
     for score, word in zip(scores, words, strict=True):
         if word in totals:

@@ -40,7 +40,7 @@ class Shap:
             )
 
     def maps(self, request: AttributionRequest) -> list[Attribution]:
-        """Return the maps; one forward pass a set of words serves all targets."""
+        """Return the maps; one forward pass per set of words serves all targets."""
         examples, words = request.replaceable_words(special=False)  # (G,), (G, T)
         count = len(request.targets)
         plans = [self._plan(int((examples == example).sum()), request.seed) for example in range(count)]

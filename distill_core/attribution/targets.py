@@ -1,4 +1,4 @@
-"""Which classes a map is made for: one by name, the predicted one, or all."""
+"""The classes to explain: one by name, the predicted one, or all."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from distill_core.errors import ConfigError
 def choose_targets(
     target: str, labels: Sequence[str], logits: Float[Tensor, "batch class"]
 ) -> Int[Tensor, "batch target"]:
-    """Return class indices a row: `pred` the row's predicted class, `all` every class, else the named one.
+    """Return class indices per row: for `pred` the row's predicted class, for `all` every class, else the named one.
 
     A class that is itself called `pred` or `all` cannot be named. Raises ConfigError naming the valid ones.
     """

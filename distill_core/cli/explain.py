@@ -1,4 +1,4 @@
-"""Commands that read: explain a text, evaluate a model, print examples."""
+"""The commands `explain`, `evaluate` and `examples`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,21 +28,28 @@ if TYPE_CHECKING:
 def explain(
     text: Annotated[str, typer.Option(help="The text to explain.")],
     student: Annotated[list[str] | None, typer.Option(help="Student model id or folder; may be repeated.")] = None,
-    text_pair: Annotated[str | None, typer.Option(help="The second text, for tasks of pairs.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="The second text, for tasks on pairs of texts.")] = None,
     task: TaskName = "sst2",
-    teacher: Annotated[str | None, typer.Option(help="Teacher model id or folder; the task's bundled one.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Teacher model id or folder; default: the task's bundled teacher.")
+    ] = None,
     method: Annotated[
         str, typer.Option(help=f"Attribution method: {', '.join(ATTRIBUTION_METHODS)}.")
     ] = "integrated_gradients",
     target: Annotated[
-        str, typer.Option(help="Class to explain: pred (the teacher's prediction), all, or its name.")
+        str, typer.Option(help="Class to explain: pred (the teacher's prediction), all, or a class name.")
     ] = "pred",
-    baseline: Annotated[str | None, typer.Option(help=f"{', '.join(BASELINES)}; the method's own if left out.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help=f"Baseline: {', '.join(BASELINES)}; default: the method's own.")
+    ] = None,
     output: Annotated[str, typer.Option(help=f"What is explained: {' or '.join(OUTPUTS)}.")] = "logit",
     units: Annotated[
-        str, typer.Option(help="Score pieces or words; words compare models with different tokenizers, too.")
+        str,
+        typer.Option(
+            help="What is scored: pieces or words. With words, models with different tokenizers can be compared."
+        ),
     ] = "pieces",
-    seed: Annotated[int, typer.Option(min=0, help="Seed, for a method that samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed, for a method that samples.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Explain one text through a teacher and its students, and print how far they agree."""
@@ -74,7 +81,9 @@ def _print_explanation(explanation: "Explanation") -> None:
     from distill_core.explanation.result import mean_agreements
 
     if explanation.left_out:
-        error_console.print(f"{explanation.left_out} {explanation.request.units} left out: the models cannot take more")
+        error_console.print(
+            f"{explanation.left_out} {explanation.request.units} left out: the text is longer than the models can read"
+        )
     several = len(explanation.models[0].attributions) > 1
     for position, label in enumerate(one.target for one in explanation.models[0].attributions):
         title = f"{explanation.request.method_spec.title} · {label}"
@@ -87,11 +96,14 @@ def _print_explanation(explanation: "Explanation") -> None:
         share = f" ({max(model.probabilities):.3f})" if model.probabilities else ""  # a regression has none
         output_console.print(f"{model.id}: {model.prediction}{share}")
         if model.unread:
-            error_console.print(f"{model.id} lacks pieces of: {' '.join(model.unread)}")
+            error_console.print(f"The vocabulary of {model.id} lacks parts of: {' '.join(model.unread)}")
     for row in (*explanation.consistency, *(mean_agreements(explanation) if several else ())):
         error_console.print(f"agreement of {row.student} on {row.target}")
         print_rows(
-            [{"measure": n, "value": v, "undefined because": row.undefined.get(n)} for n, v in row.values.items()]
+            [
+                {"measure": name, "value": value, "undefined because": row.undefined.get(name)}
+                for name, value in row.values.items()
+            ]
         )
 
 
@@ -114,7 +126,7 @@ def evaluate(
 
 
 def _evaluation_row(result: dict[str, Any], split: str) -> dict[str, Any]:
-    """Return an evaluation as one row: what was asked, then its metrics."""
+    """Return an evaluation as one row: its settings, then its metrics."""
     row = {name: value for name, value in result.items() if name != "metrics"} | {"split": split}
     return {**row, **result["metrics"]}
 

@@ -1,7 +1,7 @@
-"""The attribution methods: one entry a method, with its words, its settings and the class that computes it.
+"""The attribution methods: one entry per method, with its description, its settings and the class that computes it.
 
-`distill_core.attribution` builds methods from this list; page, legend, command line and docs/attribution.md show its
-words. It needs no torch: `builder` names a class that is imported when the first map is computed.
+`distill_core.attribution` builds methods from this list; page, legend, command line and docs/attribution.md read
+the descriptions. It needs no torch: `builder` names a class that is imported when the first map is computed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,14 +15,14 @@ OUTPUTS = ("logit", "log_probability")
 
 @dataclass(frozen=True)
 class AttributionMethodSpec:
-    """One attribution method; all words are plain text.
+    """One attribution method; all texts are plain text, without markup.
 
     `idea`: one sentence. `formula`: the score of token t; F is the explained output, x the token embeddings, x′ the
     baseline's. `limits`: what the method cannot tell. `source`: the paper.
     `builder`: "module:Class", called with `settings`. `cache_key`: part of the key of every cached map, so change it
     whenever the method's numbers change.
     `signed`: scores may be negative. `by_word`: only whole words have scores of their own, a piece's is a share of
-    one. `default_baseline`: x′ where none is asked for, None for a method without a baseline. `seeded`: the map
+    one. `default_baseline`: x′ where none is requested, None for a method without a baseline. `seeded`: the map
     depends on the request's seed. `evaluations`: what `Attribution.nodes` counts, empty where it is None.
     """
 
@@ -42,7 +42,7 @@ class AttributionMethodSpec:
     evaluations: str = ""
 
     def baseline(self, wanted: str | None) -> str | None:
-        """Return the baseline the method uses when `wanted` is asked for; ConfigError naming the valid ones."""
+        """Return the baseline the method uses when `wanted` is requested; ConfigError naming the valid ones."""
         if wanted is not None and wanted not in BASELINES:
             raise ConfigError(f"Unknown baseline {wanted!r}; choose one of: {', '.join(BASELINES)}.")
         return None if self.default_baseline is None else wanted or self.default_baseline
@@ -78,7 +78,7 @@ _SPECS = (
         title="Gradient × input",
         idea="Takes each token’s first-order share of the output: its embedding times the gradient.",
         formula="Σ over the width of x ⊙ ∂F/∂x",
-        limits="It is a linear guess at one point: where the output saturates, a decisive token may score 0.",
+        limits="It is a linear approximation at one point: where the output saturates, a decisive token may score 0.",
         source="Shrikumar et al. 2016, arXiv 1605.01713",
         builder="distill_core.attribution.gradient_x_input:GradientXInput",
         cache_key="GradientXInput()",
@@ -100,7 +100,7 @@ _SPECS = (
         idea="Replaces one whole word at a time and measures how far the output falls.",
         formula="F(x) − F(x with the word’s tokens replaced by the baseline’s), shared equally among its tokens",
         limits="It changes one word at a time: two words that can stand in for each other both score low.",
-        source="Zeiler & Fergus 2014, arXiv 1311.2901; by whole words: ours",
+        source="Zeiler & Fergus 2014, arXiv 1311.2901; extended to whole words here",
         builder="distill_core.attribution.occlusion:Occlusion",
         settings={"by_word": True},
         cache_key="Occlusion(by_word=True)",
@@ -115,7 +115,8 @@ _SPECS = (
         "shared equally among its tokens",
         limits="Texts with erased words are unlike real ones; above eight words the orders are sampled, so small "
         "differences may be chance.",
-        source="Lundberg & Lee 2017, arXiv 1705.07874; sampling: Castro, Gómez & Tejada 2009; by whole words: ours",
+        source="Lundberg & Lee 2017, arXiv 1705.07874; sampling: Castro, Gómez & Tejada 2009; "
+        "extended to whole words here",
         builder="distill_core.attribution.shap:Shap",
         cache_key="shap, version 1",
         by_word=True,
@@ -135,15 +136,15 @@ def find_attribution_method(key: str) -> AttributionMethodSpec:
 
 
 def check_output(output: str, classes: int) -> None:
-    """Raise ConfigError unless `output` is one of OUTPUTS and a model with so many classes has it (1: a regression)."""
+    """Raise ConfigError unless a model with this many classes (1: a regression) has the output."""
     if output not in OUTPUTS:
         raise ConfigError(f"Unknown output {output!r}; choose one of: {', '.join(OUTPUTS)}.")
     if classes == 1 and output != OUTPUTS[0]:
-        raise ConfigError(f"A model that gives one score has no {output.replace('_', ' ')}; choose {OUTPUTS[0]}.")
+        raise ConfigError(f"A regression model has no {output.replace('_', ' ')}; choose {OUTPUTS[0]}.")
 
 
 def methods_table(specs: Iterable[AttributionMethodSpec]) -> str:
-    """Return the table of docs/attribution.md as Markdown, one row a method."""
+    """Return the table of docs/attribution.md as Markdown, one row per method."""
     lines = ["| key | idea | score | baseline | what it cannot tell | source |", "|---|---|---|---|---|---|"]
     for spec in specs:
         kind = f"{'signed' if spec.signed else 'unsigned'}, by {'word' if spec.by_word else 'token'}"

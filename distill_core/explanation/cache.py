@@ -1,7 +1,7 @@
-"""A bounded on-disk store of what models have said: text by key, the least recently used leave first.
+"""A bounded on-disk cache of model results: text by key, the least recently used evicted first.
 
-One SQLite file, opened for each call, so threads and processes may share it. It holds nothing that cannot
-be computed again: a damaged entry is dropped, a damaged file is replaced, a locked one is a miss.
+It is one SQLite file, opened for each call, so threads and processes may share it. It holds nothing that cannot be
+computed again: a damaged entry is dropped, a damaged file is replaced, and a locked file counts as a miss.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from distill_core.storage.model_folder import WEIGHTS, file_sha256, fingerprint
 
 FILE = "explanations.sqlite"
 OVERHEAD = 200  # bytes an entry takes beside its text: key, checksum, index
-FRESH_SECONDS = 60  # an entry marked as used within this time is not marked again: reading then writes nothing
+FRESH_SECONDS = 60  # an entry marked as used within this time is not marked again, so that reads need no write
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -39,16 +39,16 @@ class ExplanationCache:
         self.max_bytes = max_bytes
 
     def get(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the texts of the keys that are known, and mark them as used."""
+        """Return the texts of those keys that are cached, and mark them as used."""
         wanted = list(dict.fromkeys(keys))
         return self._attempt(lambda connection: _read(connection, wanted)) or {}
 
     def put(self, texts: Mapping[str, str]) -> None:
-        """Keep texts under their keys, then drop the least recently used entries beyond the bound."""
+        """Store texts under their keys, then evict the least recently used entries beyond the limit."""
         self._attempt(lambda connection: _write(connection, texts, self.max_bytes))
 
     def _attempt(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """Do one transaction; None when the file or folder cannot be used, or was damaged and has been replaced."""
+        """Run one transaction; None if the file or folder cannot be used, or was damaged and has been deleted."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=5)) as connection:
@@ -58,23 +58,23 @@ class ExplanationCache:
                 with connection:
                     return work(connection)
         except (sqlite3.OperationalError, OSError) as error:
-            _LOG.warning("the cache %s cannot be used now (%s); going on without", self.path, error)
+            _LOG.warning("cannot use the cache %s (%s); continuing without it", self.path, error)
         except sqlite3.DatabaseError as error:
-            _LOG.warning("the cache %s is damaged (%s) and is started afresh", self.path, error)
+            _LOG.warning("the cache %s is damaged (%s); deleting it", self.path, error)
             for ending in ("", "-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
         return None
 
 
 def cache_key(*parts: object) -> str:
-    """Return the key of an answer: a digest of everything it depends on (JSON values)."""
+    """Return the key of a result: a digest of everything it depends on (JSON values)."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 
 def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
     """Return `LoadedModel.fingerprint` of a folder without loading it; the weights are hashed once.
 
-    Their digest is kept under path, size, times and inode. Raises ModelError when a file is missing.
+    The digest is cached under path, size, times and inode. Raises ModelError when a file is missing.
     """
     try:
         state = (path / WEIGHTS).stat()
@@ -85,24 +85,26 @@ def folder_fingerprint(path: Path, cache: ExplanationCache) -> str:
             cache.put({key: weights})
         return fingerprint(path, weights)
     except OSError as error:
-        raise ModelError(f"{path} is no usable model folder ({error}).") from error
+        raise ModelError(
+            f"{path} is not a usable model folder ({error}); check its files or choose another model."
+        ) from error
 
 
 def _read(connection: sqlite3.Connection, keys: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for key in keys:
         row = connection.execute("SELECT text, checksum, used FROM entries WHERE key = ?", (key,)).fetchone()
         if row is None:
             continue
         if not isinstance(row[0], str) or _checksum(key, row[0]) != row[1]:
-            _LOG.warning("a damaged entry of the cache is dropped")
+            _LOG.warning("dropping a damaged cache entry")
             connection.execute("DELETE FROM entries WHERE key = ?", (key,))
             continue
-        found[key] = row[0]
+        texts[key] = row[0]
         now = time.time_ns()
         if now - row[2] > FRESH_SECONDS * 1e9:
             connection.execute("UPDATE entries SET used = ? WHERE key = ?", (now, key))
-    return found
+    return texts
 
 
 def _write(connection: sqlite3.Connection, texts: Mapping[str, str], max_bytes: int) -> None:

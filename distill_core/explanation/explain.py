@@ -1,7 +1,7 @@
 """Explain one text through a teacher and its students: predictions, maps aligned by piece or by word, agreement.
 
-Everything a model returns is cached under its weights' fingerprint, each model and each class by itself: a second
-request opens no model, and a changed student recomputes only that student.
+Results are cached by model (the fingerprint of its weights) and class: a repeated request opens no model, and a changed
+student recomputes only its own results.
 """
 
 import json
@@ -37,11 +37,11 @@ def explain(
 ) -> Explanation:
     """Explain the request's text through its teacher and students.
 
-    `get_model` returns the model of each name in `request.models`. `cache`: None to compute afresh.
+    `get_model` returns the model of each name in `request.models`. `cache`: None to compute everything.
     `progress(done, total)` is called before each model's maps, with the number of models done.
-    Classes go by the task's names where there are as many, unless a model has these names in another order.
-    Raises ConfigError for unknown names, DataError for text without a word or a number of texts that is not the
-    task's, ModelError for models that know other classes, TokensDifferError for maps by pieces where the pieces differ.
+    A model with as many classes as the task gets the task's class names, unless it has these names in another order.
+    Raises ConfigError for unknown names, DataError for text without a word or the wrong number of texts for the
+    task, ModelError for models with different classes, TokensDifferError for maps by pieces where the pieces differ.
     """
     request = request.resolved()
     check_text(request.text, request.text_pair)
@@ -97,12 +97,12 @@ def _read(readers: Sequence[ModelReader], max_length: int | None) -> list[Readin
 
 
 def _with_shared_classes(readers: Sequence[ModelReader], readings: Sequence[Reading], task: str) -> list[Reading]:
-    """Return the readings with the teacher's class names; ModelError where a student knows other classes."""
+    """Return the readings with the teacher's class names; ModelError where a student has different classes."""
     teacher, *students = (_class_names(reading.labels, task) for reading in readings)
     for reader, student in zip(readers[1:], students, strict=True):
         if list(map(str.casefold, student)) != list(map(str.casefold, teacher)):
             raise ModelError(
-                f"{readers[0].id} and {reader.id} know different classes ({', '.join(teacher)}; "
+                f"{readers[0].id} and {reader.id} have different classes ({', '.join(teacher)}; "
                 f"{', '.join(student)}), so their maps cannot be compared; choose models of one task."
             )
     return [replace(reading, labels=teacher) for reading in readings]

@@ -1,4 +1,4 @@
-"""What one score of an explanation belongs to, for all its models: tokens they share, or words as written."""
+"""The columns of an explanation's maps: the tokens that all models share, or the words as written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,14 +29,14 @@ def layout_by_pieces(readers: Sequence[ModelReader], readings: Sequence[Reading]
     for reader, reading in zip(readers, readings, strict=True):
         if reading.encoded.tokens != first.tokens:
             raise TokensDifferError(
-                f"{readers[0].id} and {reader.id} cut the text into different tokens, so their maps "
+                f"{readers[0].id} and {reader.id} split the text into different tokens, so their maps "
                 "cannot be compared by pieces; compare them by words (units: words)."
             )
     return Layout(first.tokens, first.shown, first.words, first.segments, first.special, first.left_out)
 
 
 def layout_by_words(request: ExplanationRequest, readings: Sequence[Reading]) -> Layout:
-    """Return the words that at least one model has a piece of and that no model sees only in part.
+    """Return the words that at least one model has a piece of and that no model reads only in part.
 
     Raises DataError where there is none.
     """
@@ -47,7 +47,7 @@ def layout_by_words(request: ExplanationRequest, readings: Sequence[Reading]) ->
     words = [word for word in range(len(written)) if word in whole]
     if not words:
         raise DataError(
-            "The first word is longer than the models can take, so none is seen entirely by all of them; shorten it, "
+            "The first word is longer than the models can read, so no word is read in full by all of them; shorten it, "
             "raise max_length if you set it, or explain by pieces."
         )
     tokens = tuple(written[word] for word in words)

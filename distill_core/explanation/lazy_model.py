@@ -1,4 +1,4 @@
-"""A model that is opened only when needed: it is known by its fingerprint, under which its results are cached."""
+"""A model that is opened only when needed; its results are cached under its fingerprint."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class LazyModel:
         """
         model = self.load()
         if model.fingerprint != self.fingerprint:
-            raise ModelError(f"Model {self.id} has changed on disk since it was looked up; load the page again.")
+            raise ModelError(f"Model {self.id} has changed on disk since it was looked up; try again.")
         return model
 
 

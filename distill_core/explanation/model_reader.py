@@ -23,7 +23,7 @@ ENGINE = 6  # part of every cache key: raise it when the tokens of a text change
 
 @dataclass(frozen=True)
 class Reading:
-    """A model's tokens of the text and its logits; `limit` is the largest number of tokens it can take."""
+    """A model's tokens of the text and its logits; `limit` is the largest number of tokens it can read."""
 
     encoded: Encoded
     labels: tuple[str, ...]
@@ -34,7 +34,7 @@ class Reading:
 class ModelReader:
     """Reads and explains a request's text with one model; opens the model only when the cache lacks something.
 
-    Results just computed are returned as they are and written to the cache; a later call returns equal values.
+    New results are returned as computed and written to the cache as JSON; a later call returns equal values.
     """
 
     def __init__(self, model: LazyModel, request: ExplanationRequest, cache: ExplanationCache | None) -> None:
@@ -64,7 +64,7 @@ class ModelReader:
         return reading
 
     def explain(self, reading: Reading, classes: Sequence[int]) -> ModelExplanation:
-        """Return the model's prediction and its maps, one a class; computes only the maps that are not cached."""
+        """Return the model's prediction and its maps, one per class; computes only the maps that are not cached."""
         maps = self._maps(reading, classes)
         if len(reading.labels) == 1:
             probabilities: list[float] = []
@@ -90,7 +90,7 @@ class ModelReader:
         base = (ENGINE, self._lazy.fingerprint, "map", encoded.ids, encoded.types, encoded.words, *settings)
         keys = {index: cache_key(*base, index) for index in classes}
         cached = self._cached(list(keys.values()))
-        # A class goes by the name it has in this task: the map may have been cached under another task's.
+        # Another task may have cached the map under its own name of the class.
         maps = {
             index: _map_from_json(cached[key], reading.labels[index]) for index, key in keys.items() if key in cached
         }

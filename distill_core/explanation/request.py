@@ -1,4 +1,4 @@
-"""What is asked for: one text, the models, and how their maps are made. Needs no torch."""
+"""The request for an explanation: one text, the models, and how their maps are computed. Needs no torch."""
 
 from dataclasses import dataclass, replace
 
@@ -14,10 +14,11 @@ class ExplanationRequest:
     """One text (or pair) of a task to explain through a teacher and its students, named by id or folder.
 
     `target`: `pred` (the teacher's predicted class, for every model, so that maps are comparable), `all`, or a class
-    name. `baseline`: None for the method's own. `units`: one of UNITS; by `words` also models that cut the text into
-    different tokens can be compared, and a method that scores whole words always answers in words.
+    name. `baseline`: None for the method's own. `units`: one of UNITS; with `words`, models that split the text into
+    different tokens can be compared too; a method that scores whole words always uses `words`.
     `include_special`: compare special tokens too, by pieces. `seed`: for methods that sample.
-    `max_length`: tokens at most; None for the shortest of the models' limits, or each its own where tokens differ.
+    `max_length`: largest number of tokens; None for the smallest of the models' limits, or each model's own limit where
+    their tokens differ.
     """
 
     task: str
@@ -47,7 +48,7 @@ class ExplanationRequest:
     def resolved(self) -> "ExplanationRequest":
         """Return the request with the baseline and the units that its method uses.
 
-        Raises ConfigError for unknown names, DataError for a number of texts that is not the task's.
+        Raises ConfigError for unknown names, DataError for the wrong number of texts for the task.
         """
         task = get_task(self.task)
         if task.pair and self.text_pair is None:
@@ -63,11 +64,11 @@ class ExplanationRequest:
         if units not in UNITS:
             raise ConfigError(f"Unknown units {units!r}; choose one of: {', '.join(UNITS)}.")
         if units == "words" and self.include_special:
-            raise ConfigError("Special tokens are no words: explain by pieces, or leave include_special out.")
+            raise ConfigError("Special tokens are not words: explain by pieces, or leave include_special out.")
         return replace(self, baseline=baseline, units=units)
 
     def map_settings(self) -> tuple[object, ...]:
-        """Return everything but text, model and class that the numbers of a map depend on, for cache keys."""
+        """Return everything but text, model and class that a map depends on, for cache keys."""
         spec = self.method_spec
         seed = (self.seed,) if spec.seeded else ()  # other methods' keys stay those of version 0.1
         return (self.method, spec.cache_key, self.baseline, self.output, *seed)

@@ -1,4 +1,4 @@
-"""What an explanation is: the maps of several models for one text, as pieces or words, and how far they agree."""
+"""An explanation: the maps of several models for one text, by pieces or words, and how far they agree."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -57,13 +57,13 @@ class Agreement:
 class Explanation:
     """One text through a teacher (the first of `models`) and its students.
 
-    `request`: as it was carried out, see `ExplanationRequest.resolved`. `request.units` says what a token is here: by
-    `pieces`, the models' tokens, the same in all of them; by `words`, the words as written (see `tokenization`), no
-    special tokens, a word's score being the sum of its pieces'.
-    `tokens`, `shown`, `words`, `segments`, `special` and every map's scores have one entry a token. `shown`: the
+    `request`: the resolved request, see `ExplanationRequest.resolved`. `request.units` defines what a token is here:
+    with `pieces`, the models' tokens, which are the same in all models; with `words`, the words as written (see
+    `tokenization`), without special tokens, where a word's score is the sum of its pieces' scores.
+    `tokens`, `shown`, `words`, `segments`, `special` and every map's scores have one entry per token. `shown`: the
     token as people read it. `words`: place in the text of the word a piece belongs to, `segments`: 0 in the first
     text and 1 in the second, both None at special tokens.
-    `left_out`: tokens cut off because the models cannot take more; by words, those that not all models see entirely.
+    `left_out`: number of tokens beyond the models' limit; with `words`, of words that some model does not read in full.
     """
 
     request: ExplanationRequest
@@ -82,14 +82,14 @@ class Explanation:
         return self.request.method_spec.signed
 
     def to_json(self) -> dict[str, object]:
-        """Return it as JSON values; an agreement's measures stand beside `student` and `target`.
+        """Return the explanation as JSON values; an agreement's measures are beside `student` and `target`.
 
-        `consistency` has it class by class, `mean_consistency` averaged over the classes explained.
+        `consistency` holds the agreement per class, `mean_consistency` its mean over the explained classes.
         """
-        asked, content = asdict(self.request), asdict(self)
-        document: dict[str, object] = {name: asked[name] for name in ("task", "text", "text_pair", "method")}
-        document |= {"baseline": asked["baseline"], "output": asked["output"], "signed": self.signed}
-        document |= {name: asked[name] for name in ("include_special", "units", "seed")}
+        request, content = asdict(self.request), asdict(self)
+        document: dict[str, object] = {name: request[name] for name in ("task", "text", "text_pair", "method")}
+        document |= {"baseline": request["baseline"], "output": request["output"], "signed": self.signed}
+        document |= {name: request[name] for name in ("include_special", "units", "seed")}
         document |= {name: value for name, value in content.items() if name != "request"}
         for name, rows in (("consistency", self.consistency), ("mean_consistency", mean_agreements(self))):
             document[name] = [
@@ -107,7 +107,7 @@ def agreements(explanation: Explanation) -> tuple[Agreement, ...]:
     rows = []
     for student in explanation.models[1:]:
         loyalty: dict[str, Value] = dict.fromkeys(
-            ("label_loyalty", "probability_loyalty"), Undefined("a score, no classes")
+            ("label_loyalty", "probability_loyalty"), Undefined("the model predicts a score, not a class")
         )
         if teacher.probabilities:
             loyalty = {

@@ -28,5 +28,5 @@ def test_passes_cover_every_item_once_within_the_budget(model: LoadedModel, monk
 def test_padding_on_the_left_is_refused(model: LoadedModel) -> None:
     right = random_inputs((6, 4))
     left = Inputs(*(part.flip(1) for part in (right.input_ids, right.attention_mask)), None, right.special.flip(1))
-    with pytest.raises(AttributionError, match="padding on the right"):
+    with pytest.raises(AttributionError, match="pad on the right only"):
         build_request(Gradient(), model, left, torch.zeros(2, 1, dtype=torch.long))

@@ -45,5 +45,5 @@ def test_the_page_of_the_documentation_has_the_table_of_the_entries() -> None:
 def test_unknown_names_are_refused_with_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match=r"Unknown attribution method 'magic'; choose one of: integrated_gradients"):
         find_attribution_method("magic")
-    with pytest.raises(ConfigError, match="A model that gives one score has no log probability; choose logit"):
+    with pytest.raises(ConfigError, match="A regression model has no log probability; choose logit"):
         check_output("log_probability", 1)

@@ -147,5 +147,5 @@ def test_other_weights_of_the_same_size_age_and_inode_are_told_apart(tmp_path: P
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path, cache: ExplanationCache) -> None:
-    with pytest.raises(ModelError, match="no usable model folder"):
+    with pytest.raises(ModelError, match="not a usable model folder"):
         folder_fingerprint(tmp_path, cache)

@@ -270,7 +270,7 @@ def test_words_join_pieces_and_keep_the_sum(models: list[Counted]) -> None:
         position = pieces.tokens.index("##ly")
         assert ours.attributions[0].scores[3] == pytest.approx(scores[position - 1] + scores[position])
     assert words.consistency != pieces.consistency
-    with pytest.raises(ConfigError, match="Special tokens are no words"):
+    with pytest.raises(ConfigError, match="Special tokens are not words"):
         ask(models, units="words", include_special=True)
     with pytest.raises(ConfigError, match="Unknown units 'letters'; choose one of: pieces, words"):
         ask(models, units="letters")
@@ -343,10 +343,10 @@ def test_models_that_cannot_be_compared_are_refused(models: list[Counted]) -> No
     other = PreTrainedTokenizerFast.from_pretrained(model.path)
     other.backend_tokenizer.normalizer = None
     cased = Counted(replace(model, tokenizer=other, fingerprint="cased"))
-    with pytest.raises(TokensDifferError, match=r"teacher and kd cut the text into different tokens.*by words"):
+    with pytest.raises(TokensDifferError, match=r"teacher and kd split the text into different tokens.*by words"):
         ask([models[0], cased], text="The film")
     named = Counted(replace(model, labels=("positive", "negative"), fingerprint="named"))
-    with pytest.raises(ModelError, match="know different classes"):
+    with pytest.raises(ModelError, match="have different classes"):
         ask([models[0], named])
 
 

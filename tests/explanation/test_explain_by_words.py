@@ -54,7 +54,7 @@ def test_two_tokenizers_that_cut_alike_agree_exactly(method: str) -> None:
     text = "the actings was slowly good"
     assert encode(model.tokenizer, text).ids == encode(other.tokenizer, text).ids
     if not ATTRIBUTION_METHODS[method].by_word:
-        with pytest.raises(TokensDifferError, match="bert and other mark cut"):
+        with pytest.raises(TokensDifferError, match="bert and other mark split"):
             explain_with("sst2", text, teacher=model, students=[other], method=method)
     found = explain_with("sst2", text, teacher=model, students=[other], method=method, units="words")
     (row,) = found.consistency
@@ -115,7 +115,7 @@ def test_only_words_that_all_models_see_entirely_are_compared() -> None:
     alone = explain_with("sst2", text, teacher=bert, units="words", method="gradient")
     assert (len(alone.words), alone.left_out) == (40, 0)
     assert alone.models[0].logits == found.models[0].logits  # each reads as much as it can
-    with pytest.raises(DataError, match="none is seen entirely by all of them; shorten it"):
+    with pytest.raises(DataError, match="no word is read in full by all of them; shorten it"):
         explain_with("sst2", "xylophones good", teacher=bert, students=[roberta], units="words", max_length=3)
 
 
@@ -168,7 +168,7 @@ def test_classes_in_other_letters_words_or_without_names_go_by_the_tasks(labels:
 
 def test_classes_that_are_others_are_not_compared() -> None:
     for labels in (("positive", "negative"), ("a", "b", "c")):
-        with pytest.raises(ModelError, match="know different classes"):
+        with pytest.raises(ModelError, match="have different classes"):
             explain_with("sst2", TEXT, teacher=model_of("bert"), students=[model_of("bert", labels)])
 
 

@@ -422,7 +422,7 @@ def test_pieces_are_shown_without_their_marks_and_words_as_written(name: str) ->
 
 def test_models_that_cut_the_text_differently_are_not_compared_by_pieces() -> None:
     for one, other in (("bert", "roberta"), ("roberta", "albert"), ("deberta-v3", "distilbert"), ("bert", "mpnet")):
-        with pytest.raises(TokensDifferError, match=f"{one} 0 and {other} 0 cut the text into different tokens"):
+        with pytest.raises(TokensDifferError, match=f"{one} 0 and {other} 0 split the text into different tokens"):
             explain_with("sst2", "the actings", teacher=sentiment(one), students=[sentiment(other)], method="gradient")
     found = explain_with("sst2", "the actings", teacher=sentiment("bert"), students=[sentiment("distilbert")])
     assert [model.id for model in found.models] == ["bert 0", "distilbert 0"]

@@ -1,4 +1,4 @@
-"""The explain page with models that cut the text into different tokens: side by side by words, without a click."""
+"""The explain page with models that split the text into different tokens: side by side by words, without a click."""
 
 import json
 from pathlib import Path

@@ -69,7 +69,7 @@ def test_a_score_takes_the_place_of_the_class() -> None:
     gold = load_split("stsb", "validation").examples[0].label
     assert gold is not None
     assert f"label {gold:.2f}" in html
-    assert "undefined: a score, no classes" in html
+    assert "undefined: the model predicts a score, not a class" in html
     assert "✓ right" not in html
     assert page.selectbox(key="explain.output").options == ["Score"]
 

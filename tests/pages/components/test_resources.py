@@ -20,7 +20,7 @@ def test_a_model_whose_config_was_mended_is_opened_afresh(tmp_path: Path) -> Non
     config = folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_act": "relu"}))
     assert model_source(find_model(str(folder))).open().network.config.hidden_act == "relu"
-    with pytest.raises(ModelError, match="has changed on disk since it was looked up; load the page again"):
+    with pytest.raises(ModelError, match="has changed on disk since it was looked up; try again"):
         first.open()
 
 
