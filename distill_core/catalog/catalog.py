@@ -175,7 +175,9 @@ def _unknown(model_id: str) -> str:
     if model_id.startswith(("/", ".", "~")):
         return f"{said}: there is no folder of that name with a config.json."
     if model_id.count("/") == 1 and not model_id.startswith(("bundled/", "run/", "own/")):
-        return f"{said}: neither a folder nor a model that was added; add it first (models add {model_id[:200]})."
+        return (
+            f"{said}: neither a folder nor an added model; add it on the Models page or with the command `models add`."
+        )
     known = ", ".join(model.id for model in list_models())
     return f"{said}; choose one of: {known}, or the path of a Hugging Face folder."
 

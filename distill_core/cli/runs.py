@@ -131,7 +131,7 @@ def show(run: RunId, as_json: Json = False) -> None:
         print_json(run_document(store, found) | disk | {"metrics": points})
     else:
         _print_result(store, found, as_json=False)
-        error_console.print(f"again: {found.command}")
+        error_console.print(f"again: {found.local_command}", soft_wrap=True)
         error_console.print(f"made with: {format_versions(read_student_record(found.id).get('versions'))}")
         error_console.print(f"on disk: {run_size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]

@@ -340,14 +340,19 @@ class RunConfig:
         return DISTILLATION_METHODS[self.method].dropout if self.dropout == "published" else self.dropout == "on"
 
     @property
-    def command(self) -> str:
-        """The command line that repeats this run, with every setting that differs from its default."""
-        words = ["python", "-m", "distill_core", "distill"]
+    def arguments(self) -> list[str]:
+        """The arguments of the command line that repeat this run: every setting that differs from its default."""
+        words = ["distill"]
         for spec in FIELDS.values():
             value = getattr(self, spec.name)
             if value != spec.default or spec.name in ("task", "teacher", "method", "seed"):
                 words.append(f"--{spec.name.replace('_', '-')}={value}")
-        return shlex.join(words)
+        return words
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats this run, on any machine; for this one see `shell_command`."""
+        return shlex.join(["python", "-m", "distill_core", *self.arguments])
 
     def to_json(self) -> str:
         """Return all fields as one JSON object."""

@@ -25,6 +25,7 @@ from distill_core.data.tasks import Task, get_task
 from distill_core.data.user_files import Table
 from distill_core.errors import ConfigError, DataError
 from distill_core.paths import home
+from distill_core.shell_command import shell_command
 
 USER_SOURCE_PREFIX = "own/"
 HELD_OUT = 0.2  # share of the rows, where nothing else is said
@@ -256,8 +257,8 @@ def _line(columns: Sequence[str], row: CheckedRow) -> str:
 
 def _damaged(folder: Path, cause: str) -> DataError:
     return DataError(
-        f"The own data {USER_SOURCE_PREFIX + folder.name} is damaged ({cause}). Remove it "
-        f"(python -m distill_core data remove {folder.name}) and add its file again."
+        f"The data set {USER_SOURCE_PREFIX + folder.name} is damaged ({cause}). Remove it and add its file "
+        f"again. To remove it: {shell_command('data', 'remove', folder.name)}"
     )
 
 

@@ -27,6 +27,7 @@ from distill_core.runs.run import Run
 from distill_core.runs.scheduler import can_resume
 from distill_core.runs.store import Store
 from distill_core.runs.students import find_student, read_student_record
+from distill_core.shell_command import shell_command
 from distill_core.storage.atomic_write import write_atomically
 from distill_core.storage.checkpoints import BEST, RECORD
 from distill_core.versions import versions
@@ -249,9 +250,9 @@ def _advice(run: Run) -> str:
     if run.active:
         return f"Wait for its first evaluation, after {run.config.evaluate_every} steps."
     if run.state == "finished" or (run.model_path is not None and not can_resume(run)):
-        return "Its files were deleted; start it again with the command that `runs show` prints."
+        return f"Its files were deleted. To train it again: {run.local_command}"
     why = f"It ended: {run.reason} " if run.reason else ""
-    return f"{why}Let it go on with `runs resume {run.id}`, or choose another run."
+    return f"{why}Choose another run, or resume this one: {shell_command('runs', 'resume', run.id)}"
 
 
 def _is_model(found: Sequence[Path]) -> bool:
@@ -306,13 +307,14 @@ def _record(files: Mapping[str, IO[bytes]], folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(files[RECORD].read())
         files[RECORD].seek(0)
+        if not isinstance(record, dict):
+            raise ValueError("not a JSON object")
     except (KeyError, ValueError, RecursionError) as error:
+        show = shell_command("runs", "show", folder.parent.name)
         raise ModelError(
-            f"{folder / RECORD} is missing, damaged or cannot be read ({error}): it says what this student is. "
-            "Start the run again with the command that `runs show` prints."
+            f"{folder / RECORD} is missing, damaged or cannot be read ({error}), so it is not known what this student "
+            f"is. Train the run again, with the command line that this prints: {show}"
         ) from error
-    if not isinstance(record, dict):
-        raise ModelError(f"{folder / RECORD} is damaged (not a JSON object).")
     return record
 
 

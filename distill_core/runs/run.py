@@ -13,6 +13,7 @@ from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError, StoreError
 from distill_core.runs import lifecycle
 from distill_core.runs.lifecycle import RunState, StopKind
+from distill_core.shell_command import shell_command
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Run:
     def command(self) -> str:
         """The command line that repeats the run under its current name."""
         return replace(self.config, name=self.name).command
+
+    @property
+    def local_command(self) -> str:
+        """The same command line, to be pasted into a shell of this machine."""
+        return shell_command(*replace(self.config, name=self.name).arguments)
 
     @property
     def name(self) -> str:

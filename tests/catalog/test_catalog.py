@@ -177,7 +177,7 @@ def test_settings_that_others_bound_are_refused_with_their_range(tmp_path: Path)
     [
         ("/no/such/folder", "there is no folder of that name"),
         ("./nowhere", "there is no folder of that name"),
-        ("google/nope", "add it first (models add google/nope)"),
+        ("google/nope", "add it on the Models page"),
         ("nope", "choose one of: bundled/"),
         ("bundled/nope", "choose one of: bundled/"),
     ],

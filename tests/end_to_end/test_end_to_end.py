@@ -1,9 +1,7 @@
 """A real run: queued, trained by a worker process of its own on a tiny teacher, watched through the store."""
 
 import json
-import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -65,8 +63,8 @@ def test_a_runs_command_line_makes_the_very_student_again(tmp_path: Path) -> Non
     first = scheduler.enqueue(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
     scheduler.reconcile(store)
     run = scheduler.wait(store, first, 120)
-    words = [sys.executable, *shlex.split(run.config.command)[1:], "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=200)
+    line = f"{run.local_command} --json"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=200)
     again = store.get(json.loads(done.stdout)["run"])
     weights = [load_file(Path(str(one.model_path)) / "model.safetensors") for one in (run, again)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

@@ -132,7 +132,7 @@ def test_a_last_checkpoint_that_is_the_best_is_exported_as_such(store: Store, tm
     ("state", "words"),
     [
         ("running", "Wait for its first evaluation, after 20 steps"),
-        ("failed", "`runs resume one`"),
+        ("failed", "runs resume one$"),
         ("finished", "files were deleted"),
     ],
 )

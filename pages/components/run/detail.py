@@ -245,7 +245,7 @@ def _draw_settings(run: Run, used: Sequence[DataUsed]) -> None:
     with st.expander("Settings", icon=":material/tune:"):
         st.html(markup.settings_table(used_settings(run)))
         st.caption("Repeat this run from the command line. The same data, versions and device give the same student.")
-        st.code(run.command, language="sh", wrap_lines=True)
+        st.code(run.local_command, language="sh", wrap_lines=True)
         made = format_versions(read_student_record(run.id).get("versions"))
         data = [f"{one.split} {one.fingerprint[:8]}" for one in used]
         st.caption(

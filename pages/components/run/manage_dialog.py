@@ -14,6 +14,7 @@ from distill_core.runs.disk_usage import freeable_size, run_size
 from distill_core.runs.run import Run
 from distill_core.runs.store import NOTE_LENGTH, Store
 from distill_core.runs.students import find_student
+from distill_core.shell_command import shell_command
 from distill_core.storage.checkpoints import RECORD
 from distill_core.storage.model_folder import read_json
 from pages.components.formatting import format_size
@@ -98,7 +99,7 @@ def _draw_downloads(store: Store, run: Run) -> None:
             st.download_button(label, make, file_name=name, on_click="ignore", key=key, icon=":material/download:")
     if "model" in made:
         st.caption("The model is a Hugging Face folder with a model card. To export it from the command line:")
-        command = f"python -m distill_core runs export {run.id} --as model --to my-student"
+        command = shell_command("runs", "export", run.id, "--as", "model", "--to", "my-student")
         st.code(command, language="sh", wrap_lines=True)
 
 
