@@ -79,7 +79,7 @@ def main() -> None:
 def available_source() -> tuple[str, str]:
     """Return the source and split of the address; the first ones, with a warning, where they are not available.
 
-    That is for a link that has its text: without a text, a missing source is an error.
+    Only a link with a text falls back: without a text, a missing source is an error.
     """
     address = current_address()
     task, source, split = task_in(address), source_in(address), split_in(address)
@@ -92,17 +92,17 @@ def available_source() -> tuple[str, str]:
     if split in (FIRST_SPLIT, *splits) and splits:
         return source, split
     missing = f"{split_title(split)} of {source}" if splits else f"The data set {source}"
-    st.warning(escape_markdown(f"{missing[:200]} is not available here; the text is explained all the same."))
+    st.warning(escape_markdown(f"{missing[:200]} is not available here. The text of the link is explained anyway."))
     return (source if splits else FIRST_SOURCE), FIRST_SPLIT
 
 
 def defaults_button() -> None:
-    """Draw the button that leaves an address that cannot be shown."""
-    st.button("Open with the defaults", icon=":material/restart_alt:", on_click=reset_page)
+    """Draw the button that replaces an address that cannot be shown."""
+    st.button("Reset to the defaults", icon=":material/restart_alt:", on_click=reset_page)
 
 
 def ask_for_hub() -> None:
-    """Ask before a link makes this machine fetch from the network."""
+    """Ask for consent before a link makes this machine download data."""
     st.caption("This link shows examples from GLUE on the Hugging Face hub, which must be downloaded first.")
     with st.container(horizontal=True):
         if st.button("Download", icon=":material/cloud_download:", type="primary", key="explain.fetch"):
@@ -159,8 +159,8 @@ def unread_words(models: list[str], words: tuple[str, ...]) -> str:
     named = ", ".join(f"“{visible_text(word)}”" for word in words[:LISTED_WORDS])
     named += f" and {len(words) - LISTED_WORDS} more" if len(words) > LISTED_WORDS else ""
     return (
-        f"The vocabulary of {', '.join(models)} lacks parts of: {named}. The model reads each such "
-        "part as the unknown token, [UNK], or not at all; a word it does not read scores 0."
+        f"The vocabulary of {', '.join(models)} lacks parts of: {named}. The model reads each of these "
+        "parts as the unknown token, [UNK], or skips it; a word it skips scores 0."
     )
 
 

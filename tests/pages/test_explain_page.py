@@ -130,14 +130,21 @@ def test_browsing_searches_and_filters_the_sentences() -> None:
     assert not page.exception
     table = page.dataframe[0].value
     assert list(table["Sentence"]) == [example.text for example in examples]
-    assert list(table.columns) == ["No.", "Sentence", "Label", "teacher says", "student-a says", "student-b says"]
+    assert list(table.columns) == [
+        "No.",
+        "Sentence",
+        "Label",
+        "teacher predicts",
+        "student-a predicts",
+        "student-b predicts",
+    ]
 
 
-def test_of_many_sentences_the_models_are_asked_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_large_data_set_the_models_run_only_after_a_click(monkeypatch: pytest.MonkeyPatch) -> None:
     from pages.components.explain import example_picker
 
-    monkeypatch.setattr(example_picker, "ASKED_AT_ONCE", 10)
-    monkeypatch.setattr(example_picker, "SHOWN_AT_ONCE", 20)
+    monkeypatch.setattr(example_picker, "AUTOMATIC_LIMIT", 10)
+    monkeypatch.setattr(example_picker, "ROW_LIMIT", 20)
     page = opened(example="1")
     page.button(key="explain.browse").click().run()
     assert not page.exception, page.exception[0].value
@@ -146,7 +153,7 @@ def test_of_many_sentences_the_models_are_asked_only_when_told_to(monkeypatch: p
     page.button(key="pick.ask").click().run()  # draws the page without the window: a test has no fragments
     page.button(key="explain.browse").click().run()
     assert not page.exception
-    assert "teacher says" in page.dataframe[0].value.columns
+    assert "teacher predicts" in page.dataframe[0].value.columns
 
 
 def test_filters_by_label_teacher_and_disagreement() -> None:
@@ -188,7 +195,7 @@ def test_a_wrong_address_names_the_valid_values(name: str, value: str | list[str
     page = opened(**{name: value})
     assert valid in messages(page)
     assert (value if isinstance(value, str) else value[-1]) in messages(page) or name == "student"
-    page.button[0].click().run()  # open with the defaults
+    page.button[0].click().run()  # reset to the defaults
     assert not page.error
 
 

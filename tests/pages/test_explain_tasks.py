@@ -59,7 +59,7 @@ def test_all_three_classes_are_shown_with_their_mean() -> None:
     html = shown(opened("mnli", text="good", text_pair="bad plot", target="all"))
     for name in ("entailment", "neutral", "contradiction"):
         assert f'<bdi class="dl-target">{name}</bdi>' in html
-    assert html.count("· the teacher’s answer") == 1
+    assert html.count("· the teacher’s prediction") == 1
     assert html.count("<h4>Cosine</h4>") == 4  # each class, and the mean
 
 

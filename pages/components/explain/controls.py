@@ -1,4 +1,4 @@
-"""The Explain page's controls: the text in one line, models and how their maps are made in the next."""
+"""The Explain page's controls: one line for the text, one for the models and the attribution settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +30,11 @@ def draw_controls(dataset: Dataset, models: Mapping[str, ModelInfo], source: str
         labels = get_task(dataset.task).labels
         _draw_target(labels)
         _draw_units(spec)
-        with st.popover("", icon=":material/tune:", help="More settings: baseline, explained output, seed"):
+        with st.popover(
+            "",
+            icon=":material/tune:",
+            help=f"More settings: baseline, explained output{', seed' if spec.seeded else ''}",
+        ):
             _draw_baseline(spec)
             _draw_output(len(labels))
             _draw_seed(spec)
@@ -58,7 +62,7 @@ def _draw_models(names: Mapping[str, str]) -> None:
 
 
 def _draw_method() -> AttributionMethodSpec:
-    """Draw the choice of method, with what the chosen one does as its help, and return its entry."""
+    """Draw the choice of method, with the description of the chosen one as its help, and return its entry."""
     spec = ATTRIBUTION_METHODS[st.session_state["explain.method"]]
     st.selectbox(
         "Method",
@@ -83,7 +87,7 @@ def _draw_target(labels: tuple[str, ...]) -> None:
 
 
 def _draw_units(spec: AttributionMethodSpec) -> None:
-    """Draw the choice of pieces or words; for a method that scores whole words it is fixed, and the choice is kept."""
+    """Draw the choice of pieces or words, disabled for a method that scores whole words; the choice is remembered."""
     if spec.by_word:
         st.segmented_control(
             "Scores of", UNITS, default="words", format_func=str.capitalize, disabled=True, key="explain.words_only"
@@ -101,7 +105,7 @@ def _draw_baseline(spec: AttributionMethodSpec) -> None:
         list(words),
         format_func=words.__getitem__,
         disabled=default is None,
-        help="The input without information that the text is compared with. Gradient methods use none.",
+        help="The neutral input that the text is compared with.",
         **keyed("baseline"),
     )
 
@@ -112,7 +116,7 @@ def _draw_output(classes: int) -> None:
         "The logit is the score of one class alone; the log-probability also falls when another class gains.",
     )
     if classes == 1:
-        outputs, words = {"logit": "Score"}, "A model of scores has one output, the score itself."
+        outputs, words = {"logit": "Score"}, "A regression model has one output, the score itself."
         st.session_state["explain.output"] = "logit"
     st.selectbox(
         "Explained output",
@@ -132,6 +136,6 @@ def _draw_seed(spec: AttributionMethodSpec) -> None:
             min_value=0,
             max_value=LARGEST_SEED,
             step=1,
-            help="The method samples: the same seed gives exactly the same map.",
+            help="The method draws random samples. The same seed gives exactly the same map.",
             **keyed("seed"),
         )

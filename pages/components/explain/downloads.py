@@ -1,4 +1,4 @@
-"""One explanation as files: a table of scores as CSV, everything as JSON."""
+"""An explanation as files: a table of scores as CSV, everything as JSON."""
 
 import csv
 import io
@@ -13,12 +13,12 @@ COLUMNS = ("position", "token", "shown", "word", "text", "special", "model", "ta
 
 
 def to_csv(explanation: Explanation) -> str:
-    """Return one line a token, model and class, with the raw score and the one the map colours.
+    """Return one line per token, model and class, with the raw score and the normalised one that the map colours.
 
-    `text`: 1 or 2, the text of a pair that the token is from, empty for special tokens of neither. `token` is the
-    model's own, marks and bytes as its vocabulary has them; `shown` is how it reads. Text that a spreadsheet would run
-    as a formula ("=1+1", and "-" alone too) has an apostrophe before it, as has text that begins with one: without the
-    first apostrophe it is as it was. Numbers are never touched.
+    `text`: 1 or 2, the text of a pair that the token is from, empty for special tokens of neither. `token` is
+    the token as the vocabulary has it, with its marks and bytes; `shown` is the token as people read it. Text that a
+    spreadsheet would run as a formula ("=1+1", and "-" alone) or that begins with an apostrophe gets an apostrophe in
+    front; without it, the text is the original. Numbers are never changed.
     """
     lines = io.StringIO()
     writer = csv.writer(lines)
@@ -45,5 +45,5 @@ def to_csv(explanation: Explanation) -> str:
 
 
 def to_json(explanation: Explanation, view: Mapping[str, object]) -> str:
-    """Return the numbers as the command line prints them, and what was asked for: the page's address, as `view`."""
+    """Return the numbers as the command line prints them, and the view, as the parameters of the page's address."""
     return json.dumps(explanation.to_json() | {"view": view}, indent=2, ensure_ascii=False)

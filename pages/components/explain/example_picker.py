@@ -1,4 +1,4 @@
-"""The window in which a sentence is picked: a table of all of them, searched and filtered."""
+"""The dialog that picks an example from a table of all of them, with a search and filters."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,13 +16,13 @@ FILTERS = {
     "wrong": "Teacher wrong",
     "disagree": "A student disagrees",
 }
-SCORE_FILTERS = FILTERS | {  # of a regression, {} being how near counts as the same
-    "right": "Teacher within {:g}",
-    "wrong": "Teacher further off",
-    "disagree": "A student further than {:g} from the teacher",
+SCORE_FILTERS = FILTERS | {  # of a regression; {} is the largest difference that counts as equal
+    "right": "Teacher off by at most {:g}",
+    "wrong": "Teacher off by more",
+    "disagree": "A student differs by more than {:g}",
 }
-ASKED_AT_ONCE = 2000  # examples that the models are asked about without being told to
-SHOWN_AT_ONCE = 5000  # rows sent to the browser
+AUTOMATIC_LIMIT = 2000  # the models are run on up to this many examples without a click
+ROW_LIMIT = 5000  # rows sent to the browser
 Pick = Callable[[Dataset, int, Sequence[int]], None]
 
 
@@ -30,7 +30,7 @@ Pick = Callable[[Dataset, int, Sequence[int]], None]
 def pick_sentence(
     dataset: Dataset, teacher: str, students: Sequence[str], names: Mapping[str, str], pick: Pick
 ) -> None:
-    """Open the window; `pick(dataset, example, order)` is called with the chosen row and all rows shown."""
+    """Open the dialog; `pick(dataset, example, order)` is called with the chosen row and all rows shown."""
     with errors_shown():
         _draw(dataset, teacher, students, names, pick)
     if st.session_state.pop("pick.done", False):
@@ -40,25 +40,28 @@ def pick_sentence(
 def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mapping[str, str], pick: Pick) -> None:
     labels = get_task(dataset.task).labels
     with st.container(horizontal=True):
-        search = st.text_input("Containing", key="pick.search", persist_state="session", type="search", width=220)
+        search = st.text_input("Search", key="pick.search", persist_state="session", type="search", width=220)
         choices = {"any": "Any", **{name: name for name in labels}}
-        label = "any" if get_task(dataset.task).span else _choice("Labelled", choices, f"pick.label.{dataset.task}")
+        label = "any" if get_task(dataset.task).span else _choice("Label", choices, f"pick.label.{dataset.task}")
         near = _near(dataset)
         filters = FILTERS if near is None else {key: words.format(near) for key, words in SCORE_FILTERS.items()}
         kind = _choice("Show", filters, "pick.kind")
-    answers = _answers(dataset, (teacher, *students), names)
+    answers = _predictions(dataset, (teacher, *students), names)
     if kind != "all" and not answers:
-        st.caption("Who is right can be told once the models are asked; until then all are shown.")
+        st.caption("Run the models to filter by correctness. Until then, all examples are shown.")
         kind = "all"
     rows = matching(dataset, answers, teacher, search or "", label, kind)
-    found = len(rows)
-    rows = rows[:SHOWN_AT_ONCE]
+    count = len(rows)
+    rows = rows[:ROW_LIMIT]
     columns = _texts(dataset, rows)
     table = {
         "No.": [at + 1 for at in rows],
         **columns,
         "Label": [_gold(dataset, at) for at in rows],
-    } | {f"{names.get(model, model)} says": [said[at] for at in rows] for model, said in answers.items()}
+    } | {
+        f"{names.get(model, model)} predicts": [predictions[at] for at in rows]
+        for model, predictions in answers.items()
+    }
     st.dataframe(
         table,
         hide_index=True,
@@ -72,22 +75,22 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
         selection_mode=("single-row", "single-cell"),
     )
     st.caption(
-        f"{found:,} of {len(dataset.examples):,}"
-        + (f", the first {len(rows):,} shown" if found > len(rows) else "")
-        + ". Pick one; previous and next then walk through these."
+        f"{count:,} of {len(dataset.examples):,} examples"
+        + (f", the first {len(rows):,} shown" if count > len(rows) else "")
+        + ". Pick one; Previous and Next then step through this list."
     )
 
 
-def _answers(dataset: Dataset, models: Sequence[str], names: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return what each model says of every example; of many examples only when told to ask, nothing until then."""
+def _predictions(dataset: Dataset, models: Sequence[str], names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return each model's prediction for every example; for a large data set, nothing until a button is clicked."""
     count, asked = len(dataset.examples), f"pick.asked.{dataset.fingerprint}"
-    if count > ASKED_AT_ONCE and not st.session_state.get(asked):
+    if count > AUTOMATIC_LIMIT and not st.session_state.get(asked):
         st.button(
-            f"Ask the models about all {count:,}",
-            icon=":material/forum:",
+            f"Run the models on all {count:,} examples",
+            icon=":material/play_arrow:",
             key="pick.ask",
             on_click=lambda: st.session_state.update({asked: True}),
-            help="Takes about a minute for every 5,000 on two CPU cores; closing this window ends it.",
+            help="Takes about a minute per 5,000 examples on two CPU cores. Closing this dialog stops it.",
         )
         return {}
     answers = {}
@@ -95,7 +98,9 @@ def _answers(dataset: Dataset, models: Sequence[str], names: Mapping[str, str]) 
         bar = st.empty()
 
         def progress(done: int, total: int, model: str = model, bar: DeltaGenerator = bar) -> None:
-            bar.progress(done / total, text=escape_markdown(f"Asking {names.get(model, model)}: {done:,} of {total:,}"))
+            bar.progress(
+                done / total, text=escape_markdown(f"Running {names.get(model, model)}: {done:,} of {total:,}")
+            )
 
         answers[model] = answer_names(dataset, model, progress)
         bar.empty()
@@ -121,24 +126,23 @@ def matching(
 ) -> list[int]:
     """Return the numbers of the examples that pass every filter, in order.
 
-    `answers`: each model's predicted class names, one an example, needed unless `kind`, a key of `FILTERS`, is `all`.
-    Scores count as
-    the same within a tenth of their span.
+    `answers`: each model's predicted class names, one per example, needed unless `kind`, a key of `FILTERS`, is `all`.
+    Two scores count as equal if they differ by at most a tenth of their span.
     """
     near = _near(dataset)
 
-    def alike(one: str, other: str) -> bool:
+    def equal(one: str, other: str) -> bool:
         return one == other if near is None else abs(float(one) - float(other)) <= near
 
-    others = [found for model, found in answers.items() if model != teacher]
+    students = [predictions for model, predictions in answers.items() if model != teacher]
 
     def fits(at: int, gold: str) -> bool:
         if kind == "all":
             return True
-        told = answers[teacher][at]
+        prediction = answers[teacher][at]
         if kind == "disagree":
-            return any(not alike(found[at], told) for found in others)
-        return gold != "" and alike(told, gold) == (kind == "right")
+            return any(not equal(student[at], prediction) for student in students)
+        return gold != "" and equal(prediction, gold) == (kind == "right")
 
     rows = []
     for at, example in enumerate(dataset.examples):
@@ -149,7 +153,7 @@ def matching(
 
 
 def _near(dataset: Dataset) -> float | None:
-    """Return how near two scores count as the same, a tenth of their span; None where there are classes."""
+    """Return the largest difference at which two scores count as equal, a tenth of their span; None for classes."""
     span = get_task(dataset.task).span
     return None if span is None else (span[1] - span[0]) / 10
 
@@ -162,7 +166,7 @@ def answer_names(dataset: Dataset, model_id: str, progress: Callable[[int, int],
 
 
 def _texts(dataset: Dataset, rows: Sequence[int]) -> dict[str, list[str]]:
-    """Return the texts of some examples, one list a column of the task."""
+    """Return the texts of some examples, one list per column of the task."""
     names = get_task(dataset.task).text_titles
     texts = [(dataset.examples[at].text, dataset.examples[at].text_pair or "") for at in rows]
     return {name: [row[place] for row in texts] for place, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""One explanation as the figure: predictions, maps, agreement; on the page or as a document of its own."""
+"""One explanation as a figure of predictions, maps and agreement, for the page or as an HTML document."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,8 +14,8 @@ from pages.components.palette import model_color
 
 NOTE = (
     "Each map is divided by its largest |score| outside the special tokens. "
-    "Δ is teacher minus student: blue where the teacher’s is higher, orange where the student’s is; "
-    "beyond ±1 it takes the scale’s last colour. Scores within ±.05 stand without a number."
+    "Δ is teacher minus student: blue where the teacher’s value is higher, orange where the student’s is; "
+    "values beyond ±1 have the end colour of the scale. Values within ±.05 are shown without a number."
 )
 
 
@@ -25,7 +25,7 @@ def targets(explanation: Explanation) -> tuple[str, ...]:
 
 
 def model_rows(explanation: Explanation, labels: Sequence[str], at: int) -> list[MapRow]:
-    """Return one row a model, teacher first, for the `at`-th explained class."""
+    """Return one row per model, teacher first, for the `at`-th explained class."""
     rows = []
     for position, (model, label) in enumerate(zip(explanation.models, labels, strict=True)):
         scores = model.attributions[at].scores
@@ -47,16 +47,16 @@ def predictions_html(explanation: Explanation, labels: Sequence[str], gold: str 
 
 
 def maps_html(explanation: Explanation, labels: Sequence[str], gold: str | None, at: int) -> str:
-    """Return the `at`-th class's legend and aligned maps, differences last; the texts of a pair apart."""
+    """Return the `at`-th class's legend and aligned maps, differences last; one block per text of a pair."""
     rows = model_rows(explanation, labels, at)
     rows += [difference(rows[0], row) for row in rows[1:]]
     target = targets(explanation)[at]
     title = method_words(explanation)
     if len(targets(explanation)) > 1:
-        title += " · the teacher’s answer" if target == explanation.models[0].prediction else ""
+        title += " · the teacher’s prediction" if target == explanation.models[0].prediction else ""
         title += " · the label" if target == gold else ""
     drawn = "".join(
-        (_in_sum(explanation, segment, at) if explanation.request.text_pair is not None else "")
+        (_segment_sums(explanation, segment, at) if explanation.request.text_pair is not None else "")
         + heatmap(
             explanation.tokens[part],
             explanation.shown[part],
@@ -76,8 +76,8 @@ def _parts(explanation: Explanation) -> list[slice]:
     return [slice(0, second), slice(second, length)][: 1 if second == length else 2]
 
 
-def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
-    """Return the name of one text of a pair and what it contributes in sum to each model's output."""
+def _segment_sums(explanation: Explanation, segment: int, at: int) -> str:
+    """Return the name of one text of a pair and the sum of its scores for each model."""
     name = get_task(explanation.request.task).text_titles[segment]
     sums = ""
     for position, model in enumerate(explanation.models):
@@ -85,12 +85,12 @@ def _in_sum(explanation: Explanation, segment: int, at: int) -> str:
         total = sum(score for score, part in zip(scores, explanation.segments, strict=True) if part == segment)
         shown = f"{total:{'+' if explanation.signed else ''}.2f}".replace("-", "−")
         sums += f'<span style="--dot:{model_color(position)}" title="{escape(model.id)}">{shown}</span>'
-    what = "The scores of this text’s tokens, before they are scaled for the colours, added up"
-    return f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">raw scores in sum</span>{sums}</div>'
+    what = "The sum of this text’s scores before they are scaled for the colours"
+    return f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">sum of raw scores</span>{sums}</div>'
 
 
 def agreement_html(explanation: Explanation, labels: Sequence[str], at: int) -> str:
-    """Return each student's agreement with the teacher on the `at`-th class; of several, the mean explains them."""
+    """Return each student's agreement with the teacher on the `at`-th class; of several, only the mean is explained."""
     target = targets(explanation)[at]
     rows = [row for row in explanation.consistency if row.target == target]
     return _agreement(explanation, labels, rows, explained=len(targets(explanation)) == 1)
@@ -113,7 +113,7 @@ def _agreement(
 
 
 def method_words(explanation: Explanation) -> str:
-    """Say which method was used, with what baseline and on which output."""
+    """Return the method, its baseline, its seed and the explained output in words."""
     request = explanation.request
     words = request.method_spec.title
     if request.baseline is not None:
@@ -125,7 +125,7 @@ def method_words(explanation: Explanation) -> str:
 
 
 def document(explanation: Explanation, labels: Sequence[str], gold: str | None, address: Mapping[str, object]) -> str:
-    """Return the figure as an HTML document that needs nothing else, light or dark as its reader is."""
+    """Return the figure as a self-contained HTML document that follows the reader's light or dark scheme."""
     style = (ASSETS / "figure.css").read_text(encoding="utf-8")
     parts = [predictions_html(explanation, labels, gold)]
     several = len(targets(explanation)) > 1

@@ -1,15 +1,14 @@
-"""Tokens and scores as an escaped HTML string: models one under another, aligned token by token.
+"""Tokens and scores as escaped HTML: one row per model, aligned token by token.
 
-The unit of layout is a word with the punctuation after it: its pieces' columns, each a token over its cells,
-one cell a row. Units wrap whole, so in a long sentence every band keeps all models' rows aligned whatever the
-window's width, and none begins with a comma.
-Each cell also carries its row's label; `assets/figure.css` pins it to the left gutter, where the labels of
-one band's columns fall on each other and read as one. Colours come for both papers, `light-dark(...)`, so
-the map follows the theme without being drawn again.
+The unit of layout is a word with the punctuation after it: one column per piece, with the token above one cell per row.
+Units are never broken, so when a long sentence wraps, all models' rows stay aligned and no line begins with a comma.
+Each cell also carries its row's label; `assets/figure.css` pins it to the left gutter, where the labels of one line's
+columns overlap and read as one. Colours are given for light and dark, `light-dark(...)`, so the map follows the theme
+without being drawn again.
 
-Word pieces are shown as they read ("##ing" as "ing") and stand without a gap after the piece before, over
-one line a word, so the sentence reads, and copies, as it was written; the hover names the piece itself.
-Words follow each other in the direction of the sentence, pieces in that of their word.
+Word pieces are shown as they read ("##ing" as "ing"), without a gap after the previous piece and above one line per
+word, so the sentence reads, and copies, as it was written; the hover names the piece itself. Words run in the direction
+of the sentence, pieces in the direction of their word.
 """
 
 import unicodedata
@@ -22,7 +21,7 @@ from pages.components.formatting import format_number
 from pages.components.palette import shade
 
 PRINTED_FROM = 0.05  # smaller scores show their colour only
-_CLOSING = frozenset(".,;:!?)]}%'’”»…")  # stays with the word before
+_CLOSING = frozenset(".,;:!?)]}%'’”»…")  # kept on the line of the word before
 _LONGEST_UNIT = 4  # words and marks: a row of marks may still wrap
 
 

@@ -1,6 +1,6 @@
-"""Token scores as grouped Plotly bars; nothing here draws. Paper and ink follow Streamlit's theme.
+"""Token scores as a Plotly figure of grouped bars. Background and text follow Streamlit's theme.
 
-Plotly reads its labels as a small HTML, so every text from outside is escaped before it goes in, and never put into a
+Plotly reads labels as HTML, so every text from outside is escaped, and none is put into a
 template, where "%{...}" would be replaced.
 """
 
@@ -17,7 +17,7 @@ CONFIG = {
     "modeBarButtons": [["toImage"]],
     "toImageButtonOptions": {"format": "png", "scale": 3, "filename": "distillation-lens"},
 }
-"""What to hand to `st.plotly_chart(config=...)`: one button, which saves the chart as PNG without any server."""
+"""For `st.plotly_chart(config=...)`: one button, which saves the chart as PNG in the browser."""
 
 TOKENS_AT_ONCE = 60
 _FAINT = "rgba(128, 128, 128, 0.22)"
@@ -26,7 +26,7 @@ _FAINT = "rgba(128, 128, 128, 0.22)"
 def score_bars(
     tokens: Sequence[str], shown: Sequence[str], words: Sequence[int | None], rows: Sequence[MapRow]
 ) -> go.Figure:
-    """Return grouped bars, one group a token and one bar a model, of the values the map colours.
+    """Return grouped bars of the values that the map colours: one group per token, one bar per model.
 
     `tokens`, `shown` and `words` as in `Explanation`; the hover names the token itself.
     """
@@ -48,7 +48,7 @@ def score_bars(
     joined = [at > group[0] for group in word_groups(words) for at in group]
     names = [("·" if inside else "") + _escaped(text) for text, inside in zip(shown, joined, strict=True)]
     figure.update_xaxes(tickmode="array", tickvals=list(range(len(tokens))), ticktext=names)
-    if len(tokens) > TOKENS_AT_ONCE:  # more would smear: a window to move and widen
+    if len(tokens) > TOKENS_AT_ONCE:  # more bars would be too narrow: show a part of them, with a slider
         figure.update_xaxes(range=[-0.5, TOKENS_AT_ONCE - 0.5], rangeslider={"visible": True, "thickness": 0.12})
         figure.update_layout(height=380)
     figure.update_yaxes(zeroline=True, zerolinecolor="rgba(128, 128, 128, 0.7)", zerolinewidth=1)

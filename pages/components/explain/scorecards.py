@@ -1,4 +1,4 @@
-"""What stands around the map, as escaped HTML: each model's prediction, and the agreement numbers explained."""
+"""Escaped HTML around the map: each model's prediction, and the agreement numbers with their explanations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SPANS = {"cosine": -1.0, "spearman": -1.0, "kendall": -1.0}  # lowest value a nu
 
 @dataclass(frozen=True)
 class PredictionCard:
-    """One model's answer: its class names with their probabilities, and what is to be said of its map.
+    """One model's prediction: its class names with their probabilities, and a remark or warning about its map.
 
     `span`: lowest and highest score of a regression, whose `prediction` is the score and which has no classes.
     """
@@ -49,9 +49,9 @@ def predictions(cards: Sequence[PredictionCard]) -> str:
 
 
 def agreement(students: Sequence[AgreementCard], explained: Mapping[str, str]) -> str:
-    """Return one block a number: its name, a mark on its span for each student, and what it says.
+    """Return one block per number: its name, a mark on its span for each student, and its explanation.
 
-    `explained`: one plain sentence a number, in the order to show; an empty one is left out.
+    `explained`: one sentence per number, in the order to show; an empty one is left out.
     """
     blocks = (_number(name, sentence, students) for name, sentence in explained.items())
     return f'<div class="dl-agreement">{"".join(blocks)}</div>'
@@ -79,7 +79,7 @@ def _score(card: PredictionCard) -> tuple[str, str]:
 
 
 def _classes(card: PredictionCard) -> tuple[str, str]:
-    """Return the classes' probabilities as a bar, and whether the answer is right."""
+    """Return the classes' probabilities as a bar, and whether the prediction is right."""
     parts = "".join(
         f'<i class="{"dl-chosen" if name == card.prediction else ""}" style="flex-grow:{max(share, 0.004):.4f}"'
         f' title="{escape(name)} {format_percent(share)}"></i>'

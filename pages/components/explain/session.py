@@ -1,7 +1,7 @@
-"""The visitor's view in the session: the controls' values, and how they and the page's address follow each other.
+"""The visitor's view in Streamlit's session state: the controls' values, kept in step with the page's address.
 
-The address wins when it changed by itself (a link, the back button); the controls win when one of them
-was just used. Each control's value is in the visitor's own session state under a key of its own.
+The address wins when it was changed from outside (a link, the back button); the controls win when one of them was just
+used. Each control's value has a key of its own in the session state.
 """
 
 from typing import Any

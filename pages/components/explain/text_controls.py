@@ -47,7 +47,7 @@ def draw_text_controls(dataset: Dataset, source: str, split: str, names: Mapping
             key = f"explain.step.{icon}"
             st.button("", icon=f":material/{icon}:", help=words, key=key, on_click=_step, args=(dataset, step))
         if st.button(
-            "Browse", icon=":material/table_rows:", help="Search and filter all sentences", key="explain.browse"
+            "Browse", icon=":material/table_rows:", help="Search and filter all examples", key="explain.browse"
         ):
             teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
             pick_sentence(dataset, teacher, students, names, _pick)
@@ -89,15 +89,15 @@ def _draw_sources(dataset: Dataset, source: str, split: str) -> None:
 
 
 def _change_task() -> None:
-    """Start again with another task, keeping how maps are made."""
+    """Show another task and keep the attribution settings."""
     task = st.session_state["explain.task"]
     source = source_for(task, source_in(current_address()))
-    kept = {name: str(st.session_state[f"explain.{name}"]) for name in ("method", "baseline", "units")}
+    parameters = {name: str(st.session_state[f"explain.{name}"]) for name in ("method", "baseline", "units")}
     if st.session_state["explain.target"] == "all":
-        kept["target"] = "all"
+        parameters["target"] = "all"
     for name in ("text", "text_pair", "example", "teacher", "students", "target", "order"):
         st.session_state.pop(f"explain.{name}", None)
-    st.query_params.from_dict({"task": task, "source": source} | kept)
+    st.query_params.from_dict({"task": task, "source": source} | parameters)
 
 
 def _change_source(drawn: tuple[str, str], key: str) -> None:
@@ -125,10 +125,10 @@ def _use_source(source: str, split: str = FIRST_SPLIT) -> None:
     """Show the first example of a source and keep everything else; choosing the hub allows reading from it."""
     st.session_state[HUB_ALLOWED] = source == HUB
     dropped = ("text", "text_pair", "example", "source", "split")
-    kept = {name: value for name, value in current_address().items() if name not in dropped}
+    parameters = {name: value for name, value in current_address().items() if name not in dropped}
     for name in ("text", "text_pair", "example", "order"):
         st.session_state.pop(f"explain.{name}", None)
-    st.query_params.from_dict(kept | {"source": source, "split": split})
+    st.query_params.from_dict(parameters | {"source": source, "split": split})
 
 
 def _pick(dataset: Dataset, example: int, order: Sequence[int] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The Explain page's view: a request, and the example it was picked from; as a value and as the page's address.
 
 Everything that identifies a view is in its address, the text itself included: a link opens the same view
-on another machine, whatever source its examples come from. No widgets here.
+on another machine, whatever source its examples come from. This module draws no widgets.
 """
 
 from collections.abc import Mapping, Sequence
