@@ -118,7 +118,7 @@ def run_from_row(row: sqlite3.Row) -> Run:
     """Return a row of the table `runs` as a run; StoreError where its settings cannot be read."""
     values = dict(row)
     try:
-        values["config"] = _config_of(values["config"])
+        values["config"] = stored_config(values["config"])
     except ConfigError as error:
         raise StoreError(f"Run {values['id']} in the store cannot be read: {error}") from error
     path = cast(str | None, values["model_path"])
@@ -128,9 +128,12 @@ def run_from_row(row: sqlite3.Row) -> Run:
     return Run(**values)
 
 
-@lru_cache(maxsize=256)
-def _config_of(text: str) -> RunConfig:
-    """Return stored settings, which never change once a run is queued: a page reads the same ones every second."""
+@lru_cache(maxsize=4096)  # more than a store has runs: with fewer, reading all in order would hit none of them
+def stored_config(text: str) -> RunConfig:
+    """Parse a run's settings; ConfigError where they are damaged.
+
+    They never change once a run is queued, and pages, scheduler and worker read the same ones every second.
+    """
     return RunConfig.from_json(text)
 
 

@@ -33,7 +33,7 @@ from distill_core.runs.lifecycle import (
 )
 from distill_core.runs.log import LOG_NAME, search, tail
 from distill_core.runs.metric_names import EVALUATED
-from distill_core.runs.run import MetricPoint, Run, readable_run, run_from_row
+from distill_core.runs.run import MetricPoint, Run, readable_run, run_from_row, stored_config
 
 NOTE_LENGTH = 10_000  # characters
 _LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
@@ -140,7 +140,7 @@ class Store(Database):
             waiting = connection.execute("SELECT id, config FROM runs WHERE state = 'queued' ORDER BY position")
             for row in waiting.fetchall():
                 try:
-                    wanted = devices_for(RunConfig.from_json(row["config"]).device)
+                    wanted = devices_for(stored_config(row["config"]).device)
                 except ConfigError as error:
                     _move(connection, row["id"], "failed", str(error), "queued")
                     continue
@@ -375,7 +375,7 @@ def _devices_taken(connection: sqlite3.Connection) -> set[str]:
     taken = set()
     for row in connection.execute("SELECT id, device, config FROM runs WHERE state = 'running'").fetchall():
         try:
-            RunConfig.from_json(row["config"])
+            stored_config(row["config"])
             taken.add(card_of(row["device"]))
         except ConfigError as error:
             _move(connection, row["id"], "failed", SETTINGS_DAMAGED.format(error), "running")

@@ -369,3 +369,17 @@ def test_a_locked_store_says_that_it_was_in_use(store: Store, monkeypatch: pytes
 def test_reading_runs_needs_no_torch() -> None:
     code = "import sys, distill_core.runs.scheduler, distill_core.worker; sys.exit('torch' in sys.modules)"
     assert start_python(code).wait(timeout=60) == 0
+
+
+def test_settings_are_parsed_once_however_often_and_many_runs_are_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(300):
+        assert store.add(f"run {at}", RunConfig(seed=1_000_000 + at))
+    parsed = []
+    from_json = RunConfig.from_json
+    monkeypatch.setattr(RunConfig, "from_json", lambda text: parsed.append(text) or from_json(text))
+    for _ in range(3):
+        assert len(store.runs()) == 300
+        store.claim(lambda _: (), TOKEN)
+    assert len(parsed) == 300
