@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_core.config.methods import DISTILLATION_METHODS
-from distill_core.method_comparison import WORDS, Difference, Outcome, Row, Spread, summarise
+from distill_core.method_comparison import WORDS, Difference, MeasuredRun, MethodRow, Spread, summarise_methods
 
 LEFT_OUT = ("step_seconds",)
 MAY_DIFFER = ("method_weight", "seed")  # settings in which the documents of one comparison may differ
@@ -45,7 +45,7 @@ def tables(documents: list[dict[str, Any]]) -> list[str]:
     if len(set(weights)) > len(dict(weights)) or len({(run.method, run.seed) for run in outcomes}) < len(outcomes):
         raise ValueError("The documents have a method with two weights, or a run twice; give each run once.")
     order = list(DISTILLATION_METHODS)
-    rows = sorted(summarise(outcomes), key=lambda row: order.index(row.method))
+    rows = sorted(summarise_methods(outcomes), key=lambda row: order.index(row.method))
     names = [name for name in rows[0].numbers if name not in LEFT_OUT]
     ordered = sorted(names, key=lambda name: [*WORDS].index(name) if name in WORDS else -1)
     columns = [WORDS.get(name, name) for name in ordered]
@@ -71,9 +71,9 @@ def tables(documents: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _outcome(run: dict[str, Any]) -> Outcome:
+def _outcome(run: dict[str, Any]) -> MeasuredRun:
     numbers = {name: math.nan if value is None else value for name, value in run["numbers"].items()}
-    return Outcome(run["method"], run["seed"], run["run_id"], numbers, run.get("undefined", {}))
+    return MeasuredRun(run["method"], run["seed"], run["run_id"], numbers, run.get("undefined", {}))
 
 
 def _table(corner: str, columns: list[str], rows: dict[str, list[str]]) -> list[str]:
@@ -81,7 +81,7 @@ def _table(corner: str, columns: list[str], rows: dict[str, list[str]]) -> list[
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def _spreads(row: Row, names: list[str]) -> list[str]:
+def _spreads(row: MethodRow, names: list[str]) -> list[str]:
     return [_spread(row.numbers[name], 0 if name == "memory_mb" else 3) for name in names]
 
 

@@ -45,18 +45,18 @@ WORDS = {  # the numbers of a method beside its task's metrics
     STEP_SECONDS: "seconds a step",
     MEMORY_MB: "memory, MB",
 }
-AGREEMENT = ("cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty")
+AGREEMENT_NUMBERS = ("cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty")
 PROBED = {  # what a run itself measured last, of gradient × input on its probe sentences, and what it is called here
     COSINE: "unsigned_cosine",
     SPEARMAN: "unsigned_spearman",
     SIGNED_COSINE: "signed_cosine",
 }
 CONFIDENCE = 0.95
-BASE = "kd"  # what the others are compared with
+BASELINE = "kd"  # what the others are compared with
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MeasuredRun:
     """One finished run and its numbers: metrics, agreement (means over the examples), seconds, megabytes.
 
     `undefined`: of how many examples an agreement is not defined and left out of its mean, where there are any.
@@ -88,7 +88,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method: its numbers over the seeds and, for all but plain KD, their differences to plain KD's."""
 
     method: str
@@ -115,7 +115,7 @@ def plan(
     ]
     if unread:
         raise ConfigError(f"A weight is given for {unread[0][:40]!r}, which is not compared or has no method weight.")
-    ordered = [BASE] * (BASE in methods) + [method for method in dict.fromkeys(methods) if method != BASE]
+    ordered = [BASELINE] * (BASELINE in methods) + [method for method in dict.fromkeys(methods) if method != BASELINE]
     return [
         replace(
             base,
@@ -180,7 +180,7 @@ def _of_these_settings(store: Store, config: RunConfig, states: Sequence[RunStat
 def measure(
     store: Store, run: Run, teacher: LazyModel, student: LazyModel, examples: int,
     progress: Callable[[int, int], None],
-) -> Outcome:  # fmt: skip
+) -> MeasuredRun:  # fmt: skip
     """Return a finished run's numbers, its agreement with the teacher measured on so many validation examples.
 
     Undefined agreements are left out of a mean; nan where none is defined.
@@ -189,14 +189,14 @@ def measure(
     latest = _measured(store, run)
     numbers = {name: latest.get(VALIDATION + name, math.nan) for name in task.metrics}
     data = load_split(config.task, "validation", config.source).sample(examples, 0)
-    cache, found = ExplanationCache(), {name: list[float]() for name in AGREEMENT}
+    cache, found = ExplanationCache(), {name: list[float]() for name in AGREEMENT_NUMBERS}
     for at, example in enumerate(data.examples):
         request = ExplanationRequest(
             task=config.task, text=example.text, text_pair=example.text_pair, teacher=teacher.id,
             students=(student.id,), max_length=config.max_length,
         )  # fmt: skip
         told = explain(request, {teacher.id: teacher, student.id: student}.__getitem__, cache=cache)
-        for name in AGREEMENT:
+        for name in AGREEMENT_NUMBERS:
             value = told.consistency[0].values.get(name)
             found[name] += [] if value is None else [value]
         progress(at + 1, len(data.examples))
@@ -208,7 +208,7 @@ def measure(
     numbers[MEMORY_MB] = max(memory, default=math.nan)
     missing = {name: len(data.examples) - len(values) for name, values in found.items()}
     undefined = {name: count for name, count in missing.items() if count}
-    return Outcome(config.method, config.seed, run.id, numbers, undefined)
+    return MeasuredRun(config.method, config.seed, run.id, numbers, undefined)
 
 
 def _measured(store: Store, run: Run) -> dict[str, float]:
@@ -217,7 +217,7 @@ def _measured(store: Store, run: Run) -> dict[str, float]:
     return {point.name: point.value for point in store.metrics(run.id) if point.step <= step}
 
 
-def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
+def summarise_methods(outcomes: Iterable[MeasuredRun]) -> list[MethodRow]:
     """Return a row for each method, in the order in which they first occur."""
     by_method: dict[str, dict[int, Mapping[str, float]]] = {}
     for outcome in outcomes:
@@ -226,9 +226,9 @@ def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
     for method, seeds in by_method.items():
         names = next(iter(seeds.values()))
         numbers = {name: _spread([found[name] for found in seeds.values()]) for name in names}
-        shared = sorted(seeds.keys() & by_method.get(BASE, {}).keys()) if method != BASE else []
-        pairs = {name: [seeds[seed][name] - by_method[BASE][seed][name] for seed in shared] for name in names}
-        rows.append(Row(method, numbers, {name: _difference(found) for name, found in pairs.items() if found}))
+        shared = sorted(seeds.keys() & by_method.get(BASELINE, {}).keys()) if method != BASELINE else []
+        pairs = {name: [seeds[seed][name] - by_method[BASELINE][seed][name] for seed in shared] for name in names}
+        rows.append(MethodRow(method, numbers, {name: _difference(found) for name, found in pairs.items() if found}))
     return rows
 
 

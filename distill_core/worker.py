@@ -40,7 +40,7 @@ from distill_core.runs.worker_process import TOKEN_VARIABLE, clean_run_folder, e
 from distill_core.storage.checkpoints import LAST, repair_checkpoints, save_last_as_best
 
 
-class Session(Protocol):
+class RunSession(Protocol):
     """A run that can be done: what `distillation.prepare` returns.
 
     `begin`: the step of the checkpoint that it goes on from, 0 for a run from the beginning.
@@ -62,7 +62,7 @@ class Session(Protocol):
         """Write the student as it is now, in one step, with a record of where it is from."""
 
 
-def _open_session(config: RunConfig, checkpoint: Path | None) -> Session:
+def _open_session(config: RunConfig, checkpoint: Path | None) -> RunSession:
     from distill_core.training.session import prepare  # here: torch and transformers take seconds
 
     return prepare(config, checkpoint)
@@ -158,7 +158,7 @@ class _Execution:
             if kind != self.stop_kind:
                 self._decide(lifecycle.ending_on_request(kind, self._step, student_saved))
 
-    def _open(self) -> Session:
+    def _open(self) -> RunSession:
         """Return the session, going on from the last checkpoint if there is one; what was measured later is undone.
 
         RunError where there was one and it is gone: to begin anew would undo all that was measured.
@@ -175,7 +175,7 @@ class _Execution:
             save_last_as_best(self._student.parent)
         return session
 
-    def _save_last(self, session: Session, unsaved: bool, over: bool) -> None:
+    def _save_last(self, session: RunSession, unsaved: bool, over: bool) -> None:
         if not unsaved:
             return
         self._emit(Phase("saving", "student"))
@@ -186,7 +186,7 @@ class _Execution:
                 raise
             self.log_line(f"the student is saved, but the store does not know it yet: {error}")
 
-    def _save(self, session: Session, over: bool) -> None:
+    def _save(self, session: RunSession, over: bool) -> None:
         """Write a checkpoint and record it in the store, after everything that was measured up to it.
 
         `over`: whether nothing is left to do, so that a requested stop is not what ends the run.

@@ -17,7 +17,7 @@ with loading("Loading the runs …"):
     from distill_core.runs import scheduler
     from distill_core.runs.lifecycle import ACTIVE
     from distill_core.runs.store import Store
-    from distill_core.runs.summary import Outcome, overview
+    from distill_core.runs.summary import RunSummary, overview
     from pages.components.formatting import format_count
     from pages.components.resources import run_store
     from pages.components.runs import table
@@ -60,7 +60,7 @@ def draw_listing(timed: bool) -> None:
             )
 
 
-def draw_comparison(store: Store, outcomes: list[Outcome]) -> None:
+def draw_comparison(store: Store, outcomes: list[RunSummary]) -> None:
     """Draw the selected runs: legend, actions, curves and settings."""
     by_id = {outcome.run.id: outcome for outcome in outcomes}
     known = [by_id[run_id] for run_id in table.selected_ids() if run_id in by_id]
@@ -76,7 +76,7 @@ def draw_comparison(store: Store, outcomes: list[Outcome]) -> None:
     draw_differences(store, runs, colors)
 
 
-def _selected_state(outcomes: list[Outcome]) -> list[tuple[str, str, int | None]]:
+def _selected_state(outcomes: list[RunSummary]) -> list[tuple[str, str, int | None]]:
     """Return what may change by itself in the selected runs below the table."""
     chosen = set(table.selected_ids())
     return [(one.run.id, one.run.status, one.measured_at) for one in outcomes if one.run.id in chosen]

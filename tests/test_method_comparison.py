@@ -21,7 +21,7 @@ from distill_core.cli import app, foreground
 from distill_core.cli.compare import _weights
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
-from distill_core.method_comparison import Outcome, _measured, begun, finished, plan, summarise
+from distill_core.method_comparison import MeasuredRun, _measured, begun, finished, plan, summarise_methods
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
@@ -58,15 +58,15 @@ def test_a_method_can_have_a_weight_of_its_own() -> None:
         _weights("gkd")
 
 
-def outcome(method: str, seed: int, value: float) -> Outcome:
-    return Outcome(method, seed, f"{method}-{seed}", {"accuracy": value})
+def outcome(method: str, seed: int, value: float) -> MeasuredRun:
+    return MeasuredRun(method, seed, f"{method}-{seed}", {"accuracy": value})
 
 
 def test_differences_are_paired_by_seed_with_a_t_interval() -> None:
     kd, other = [0.80, 0.84, 0.79], [0.83, 0.85, 0.84]
     outcomes = [outcome("kd", at, value) for at, value in enumerate(kd)]
     outcomes += [outcome("gkd", at, value) for at, value in enumerate(other)]
-    base, row = summarise(outcomes)
+    base, row = summarise_methods(outcomes)
     assert (base.method, row.method) == ("kd", "gkd")
     assert base.differences == {}
     assert row.numbers["accuracy"].mean == pytest.approx(0.84)
@@ -78,17 +78,17 @@ def test_differences_are_paired_by_seed_with_a_t_interval() -> None:
 
 def test_what_is_not_defined_stays_undefined() -> None:
     outcomes = [outcome(method, seed, math.nan) for method in ("kd", "gkd") for seed in (0, 1)]
-    for row in summarise(outcomes):
+    for row in summarise_methods(outcomes):
         assert math.isnan(row.numbers["accuracy"].mean)
         assert all(math.isnan(found.mean) for found in row.differences.values())
 
 
 def test_one_seed_has_no_interval_and_other_seeds_no_difference() -> None:
-    _, row = summarise([outcome("kd", 0, 0.8), outcome("gkd", 0, 0.9)])
+    _, row = summarise_methods([outcome("kd", 0, 0.8), outcome("gkd", 0, 0.9)])
     assert row.differences["accuracy"].mean == pytest.approx(0.1)
     assert math.isnan(row.differences["accuracy"].low)
     assert math.isnan(row.numbers["accuracy"].deviation)
-    _, row = summarise([outcome("kd", 0, 0.8), outcome("gkd", 1, 0.9)])
+    _, row = summarise_methods([outcome("kd", 0, 0.8), outcome("gkd", 1, 0.9)])
     assert row.differences == {}
 
 

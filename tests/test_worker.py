@@ -222,7 +222,7 @@ def test_a_full_disk_while_points_are_written_fails_the_run_and_keeps_the_store(
 
 
 def test_a_missing_library_or_teacher_fails_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> worker.Session:
+    def broken(*_: object) -> worker.RunSession:
         raise ImportError("No module named 'torch'")
 
     monkeypatch.setattr(worker, "_open_session", broken)

@@ -31,7 +31,7 @@ def compare(
     **values: Any,
 ) -> None:
     """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
-    from distill_core.method_comparison import measure, plan, summarise
+    from distill_core.method_comparison import measure, plan, summarise_methods
     from distill_core.models.bundle import open_model
     from distill_core.runs.scheduler import pinned
     from distill_core.submission import check_run
@@ -52,7 +52,7 @@ def compare(
     except KeyboardInterrupt:
         error_console.print("Stopped. The same command goes on from here.")
         raise typer.Exit(130) from None
-    rows = summarise(outcomes)
+    rows = summarise_methods(outcomes)
     if as_json:
         settings = {name: value for name, value in asdict(base).items() if name not in ("method", "name")}
         document: dict[str, Any] = {"config": settings, "seeds": seeds, "examples": examples}

@@ -16,7 +16,7 @@ from distill_core.model_import.progress import Finding, ImportStep
 from distill_core.storage.model_folder import find_model_folder
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
-Task = Annotated[str, typer.Option(help="The task it is for.")]
+TaskOption = Annotated[str, typer.Option(help="The task it is for.")]
 
 
 @models_app.callback()
@@ -55,7 +55,7 @@ def list_all(
 @models_app.command()
 def add(
     model: Annotated[str, typer.Argument(help="A folder, or ORG/NAME on the Hugging Face hub.")],
-    task: Task,
+    task: TaskOption,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     convert: Annotated[bool, typer.Option(help="Consent to convert weights that are a pickle.")] = False,
     reorder: Annotated[bool, typer.Option(help="Copy it with its classes in the task's order.")] = False,
@@ -82,7 +82,9 @@ def add(
 
 
 @models_app.command()
-def check(model: Annotated[str, typer.Argument(help="Model id or folder.")], task: Task, as_json: Json = False) -> None:
+def check(
+    model: Annotated[str, typer.Argument(help="Model id or folder.")], task: TaskOption, as_json: Json = False
+) -> None:
     """Say what is found about a model for a task, without adding it; a failed check is an error."""
     from distill_core.model_import.checks import check_folder
     from distill_core.models.bundle import unpack

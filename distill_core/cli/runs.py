@@ -22,7 +22,7 @@ from distill_core.runs.metric_names import MOMENTARY, sort_key
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.students import find_student, read_student_record
-from distill_core.runs.summary import data_words, differences, matching, overview
+from distill_core.runs.summary import data_used_words, differences, overview, search_runs
 from distill_core.storage.filesystems import network_warning
 from distill_core.versions import format_versions
 
@@ -90,7 +90,7 @@ def list_runs(
          "step": run.step, "steps": run.config.steps, "metric": outcome.score, "best": outcome.best,
          "agreement": outcome.agreement, "reason": run.reason, "name": run.title, "tags": ", ".join(run.tags),
          "disk_mb": _megabytes(run_size(run.id))}
-        for outcome in matching(outcomes, " ".join(words or ()), state or (), task or (), method or (), tag or ())
+        for outcome in search_runs(outcomes, " ".join(words or ()), state or (), task or (), method or (), tag or ())
         for run in (outcome.run,)
     ]  # fmt: skip
     print_json(rows) if as_json else print_rows(rows)
@@ -109,7 +109,7 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
     rows: dict[str, Sequence[Any]] = {"name": [run.title for run in found], "state": [run.status for run in found]}
     rows["step"] = [f"{run.step} of {run.config.steps}" for run in found]
     rows |= settings
-    data = [data_words(store.data_of(run.id)) for run in found]
+    data = [data_used_words(store.data_of(run.id)) for run in found]
     rows |= {name: [one.get(name) for one in data] for name in dict.fromkeys(name for one in data for name in one)}
     rows |= {
         name: [values.get(name) for values in latest]

@@ -40,7 +40,7 @@ RENAMED = {  # names of settings in earlier versions: stored runs and command li
     "patience": "early_stopping_patience",
 }
 Kind = Literal["int", "float", "text", "choice"]
-Value = int | float | str | None
+SettingValue = int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class FieldSpec:
     kind: Kind
     label: str
     help: str
-    default: Value
+    default: SettingValue
     minimum: float | None
     maximum: float | None
     choices: Collection[str]
     optional: bool
 
-    def check(self, value: object) -> Value:
+    def check(self, value: object) -> SettingValue:
         """Return the value as the field stores it; ConfigError that names field, value and what is allowed."""
         if value is None and self.optional:
             return None

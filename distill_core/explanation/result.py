@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from distill_core.explanation.request import ExplanationRequest
 from distill_core.metrics import agreement
-from distill_core.metrics.agreement import AGREEMENT_METRICS, Undefined, Value
+from distill_core.metrics.agreement import AGREEMENT_METRICS, AgreementValue, Undefined
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def agreements(explanation: Explanation) -> tuple[Agreement, ...]:
     teacher = explanation.models[0]
     rows = []
     for student in explanation.models[1:]:
-        loyalty: dict[str, Value] = dict.fromkeys(
+        loyalty: dict[str, AgreementValue] = dict.fromkeys(
             ("label_loyalty", "probability_loyalty"), Undefined("the model predicts a score, not a class")
         )
         if teacher.probabilities:

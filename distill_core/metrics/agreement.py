@@ -39,13 +39,13 @@ class Undefined:
     reason: str
 
 
-Value = float | Undefined
+AgreementValue = float | Undefined
 Scores = ArrayLike  # (T,) scores of the tokens compared: a tensor on the CPU, an array or a sequence of floats
 
 
 def compare_maps(
     teacher: Scores, student: Scores, *, signed: bool = True, top_share: float = TOP_SHARE
-) -> dict[str, Value]:
+) -> dict[str, AgreementValue]:
     """Return every map measure of METRICS for one example; `signed`: the method's scores may be negative."""
     return {
         "cosine": cosine(teacher, student),
@@ -57,28 +57,28 @@ def compare_maps(
     }
 
 
-def cosine(teacher: Scores, student: Scores) -> Value:
+def cosine(teacher: Scores, student: Scores) -> AgreementValue:
     """Return the cosine similarity, -1 to 1; undefined for one token or a map that is zero everywhere."""
     a, b = _pair(teacher, student)
     reason = _unusable(a, b) or _zero(a, b)
     return Undefined(reason) if reason else _cosine(a, b)
 
 
-def spearman(teacher: Scores, student: Scores) -> Value:
+def spearman(teacher: Scores, student: Scores) -> AgreementValue:
     """Return Spearman's ρ, ties at their mean rank; undefined for one token or a constant map."""
     a, b = _pair(teacher, student)
     reason = _unusable(a, b) or _constant(a, b)
     return Undefined(reason) if reason else _bounded(float(stats.spearmanr(a, b).statistic))
 
 
-def kendall(teacher: Scores, student: Scores) -> Value:
+def kendall(teacher: Scores, student: Scores) -> AgreementValue:
     """Return Kendall's τ-b; undefined for one token or a constant map."""
     a, b = _pair(teacher, student)
     reason = _unusable(a, b) or _constant(a, b)
     return Undefined(reason) if reason else _bounded(float(stats.kendalltau(a, b).statistic))
 
 
-def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE) -> Value:
+def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE) -> AgreementValue:
     """Return |A ∩ B| / |A ∪ B| of the k tokens of largest |score|, k = `share` of the tokens, at least 1.
 
     Undefined where all tokens are the top, or where a map's k-th and next largest |score| are equal, as then
@@ -97,7 +97,7 @@ def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE)
     return len(tops[0] & tops[1]) / len(tops[0] | tops[1])
 
 
-def sign_agreement(teacher: Scores, student: Scores) -> Value:
+def sign_agreement(teacher: Scores, student: Scores) -> AgreementValue:
     """Return the share of tokens whose scores have the same sign, for methods with signs.
 
     A token that is exactly zero in both maps is left out; zero in one only counts as not agreeing.
@@ -110,14 +110,14 @@ def sign_agreement(teacher: Scores, student: Scores) -> Value:
     return float(np.mean(np.sign(a[some]) == np.sign(b[some])))
 
 
-def saliency_loyalty(teacher: Scores, student: Scores) -> Value:
+def saliency_loyalty(teacher: Scores, student: Scores) -> AgreementValue:
     """Return 1 − √JSD₂ of the two distributions of |score| over tokens, 0 to 1."""
     a, b = (np.abs(scores) for scores in _pair(teacher, student))
     reason = _unusable(a, b) or _zero(a, b)
     return Undefined(reason) if reason else _loyalty(a, b)
 
 
-def ad_kd_distance(teacher: Scores, student: Scores) -> Value:
+def ad_kd_distance(teacher: Scores, student: Scores) -> AgreementValue:
     """Return Σ (a_t − a_s)² / number of nonzero teacher entries, both maps' |scores| scaled to L2 norm 1.
 
     The term that AD-KD trains on (Wu et al. 2023), for maps that are L2 norms over the width.
@@ -155,7 +155,7 @@ class Summary:
     undefined: int
 
 
-def summarise(values: Sequence[Value], *, seed: int = 0, resamples: int = 2000) -> Summary:
+def summarise(values: Sequence[AgreementValue], *, seed: int = 0, resamples: int = 2000) -> Summary:
     """Return mean, percentile bootstrap interval and counts of one measure over many examples."""
     numbers = [value for value in values if not isinstance(value, Undefined)]
     undefined = len(values) - len(numbers)

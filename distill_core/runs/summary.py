@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill_core.config.methods import DISTILLATION_METHODS
-from distill_core.config.run_config import FIELDS, RunConfig, Value
+from distill_core.config.run_config import FIELDS, RunConfig, SettingValue
 from distill_core.data.tasks import TASKS, get_task
 from distill_core.runs.events import DataUsed
 from distill_core.runs.metric_names import SIGNED_COSINE, main_metric
@@ -17,7 +17,7 @@ Evaluated = Mapping[str, tuple[int, float]]  # step and value, by metric
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunSummary:
     """What a run reached at its last evaluation: the task's metric and the signed cosine with its teacher's maps.
 
     nan where it was not evaluated or the number is not defined. `best`: the metric at its highest, the untrained
@@ -33,20 +33,20 @@ class Outcome:
     seconds: float | None
 
 
-def overview(store: Store) -> list[Outcome]:
+def overview(store: Store) -> list[RunSummary]:
     """Return every run with what it reached, newest first; by an index, however long the runs are."""
     last, best, now = store.evaluations(), store.evaluations(best=True), time.time()
-    return [_outcome(run, last.get(run.id, {}), best.get(run.id, {}), now) for run in store.runs()]
+    return [_summarise(run, last.get(run.id, {}), best.get(run.id, {}), now) for run in store.runs()]
 
 
-def matching(
-    outcomes: Sequence[Outcome],
+def search_runs(
+    outcomes: Sequence[RunSummary],
     words: str = "",
     states: Sequence[str] = (),
     tasks: Sequence[str] = (),
     methods: Sequence[str] = (),
     tags: Sequence[str] = (),
-) -> list[Outcome]:
+) -> list[RunSummary]:
     """Return the runs in which all words occur, of any of the states, tasks and methods, and with all of the tags.
 
     Words are looked for, whatever their case, in name, id, note, tags, reason, task, method, teacher, student and
@@ -66,21 +66,21 @@ def matching(
     return [outcome for outcome in outcomes if passes(outcome.run)]
 
 
-def tags_of(outcomes: Sequence[Outcome]) -> list[str]:
+def tags_of(outcomes: Sequence[RunSummary]) -> list[str]:
     """Return all tags in use, in alphabetical order."""
     return sorted({tag for outcome in outcomes for tag in outcome.run.tags}, key=lambda tag: (tag.casefold(), tag))
 
 
-def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[Value, ...]]:
+def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[SettingValue, ...]]:
     """Return the settings, names apart, in which runs differ: by field, one value a run; dropout as it is used."""
-    columns: dict[str, tuple[Value, ...]] = {
+    columns: dict[str, tuple[SettingValue, ...]] = {
         name: tuple(getattr(config, name) for config in configs) for name in FIELDS if name != "name"
     }
     columns["dropout"] = tuple("on" if config.uses_dropout else "off" for config in configs)
     return {name: values for name, values in columns.items() if len(set(values)) > 1}
 
 
-def data_words(used: Sequence[DataUsed]) -> dict[str, str]:
+def data_used_words(used: Sequence[DataUsed]) -> dict[str, str]:
     """Return what a run trained and validated on, by use: how many examples, where from, and the digest's beginning."""
     uses = {True: "Training data", False: "Validation data"}
     return {
@@ -89,12 +89,12 @@ def data_words(used: Sequence[DataUsed]) -> dict[str, str]:
     }
 
 
-def _outcome(run: Run, last: Evaluated, best: Evaluated, now: float) -> Outcome:
+def _summarise(run: Run, last: Evaluated, best: Evaluated, now: float) -> RunSummary:
     metric = main_metric(get_task(run.config.task))
     step, score = last.get(metric, (None, math.nan))
     _, highest = best.get(metric, (None, math.nan))
     _, agreement = last.get(SIGNED_COSINE, (None, math.nan))
-    return Outcome(run, score, highest, agreement, step, run.worked_seconds(now))
+    return RunSummary(run, score, highest, agreement, step, run.worked_seconds(now))
 
 
 def _searched(run: Run) -> str:

@@ -8,15 +8,15 @@ from typing import Generic, TypeVar, cast
 
 from distill_core.errors import DistillError
 
-Event = TypeVar("Event")
+JobEvent = TypeVar("JobEvent")
 
 
-class Job(Generic[Event]):
+class Job(Generic[JobEvent]):
     """Work that yields events. `events`: those so far; `error`: what ended it early; `over`: whether it has ended."""
 
-    def __init__(self, title: str, work: Callable[[], Iterator[Event]]) -> None:
+    def __init__(self, title: str, work: Callable[[], Iterator[JobEvent]]) -> None:
         self.title = title
-        self.events: list[Event] = []
+        self.events: list[JobEvent] = []
         self.error: DistillError | None = None
         self._work, self._cancelled = work, threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"job-{title[:40]}", daemon=True)
@@ -43,7 +43,7 @@ class Job(Generic[Event]):
 
     def _run(self) -> None:
         try:
-            with closing(cast(Generator[Event, None, None], self._work())) as events:  # what is cancelled must close
+            with closing(cast(Generator[JobEvent, None, None], self._work())) as events:  # what is cancelled must close
                 for event in events:
                     self.events.append(event)
                     if self.cancelled:

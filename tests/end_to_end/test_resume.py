@@ -132,7 +132,7 @@ def test_a_run_that_goes_on_finds_the_checkpoint_its_killed_worker_had_set_aside
     resume(store, run_id)
     (run_folder(run_id) / LAST).rename(run_folder(run_id) / f"{LAST}.7.old")
 
-    def opened(_: RunConfig, checkpoint: Path | None) -> worker.Session:
+    def opened(_: RunConfig, checkpoint: Path | None) -> worker.RunSession:
         found.append(checkpoint)
         raise RunError("seen enough")
 

@@ -5,7 +5,7 @@ import math
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.runs.events import DataUsed
 from distill_core.runs.store import BEST_EVALUATIONS, LAST_EVALUATIONS, Store
-from distill_core.runs.summary import data_words, differences, matching, overview, tags_of
+from distill_core.runs.summary import data_used_words, differences, overview, search_runs, tags_of
 from tests.support.stored_runs import FAKE_TOKEN as TOKEN
 
 
@@ -70,11 +70,11 @@ def test_the_query_reads_the_index_alone(store: Store) -> None:
 
 def test_data_are_told_apart_by_their_digest() -> None:
     used = [DataUsed("validation_matched", "Films", 160, "ab" * 32), DataUsed("train", "Films", 2060, "cd" * 32)]
-    assert data_words(used) == {
+    assert data_used_words(used) == {
         "Training data": "2,060 from Films (cdcdcdcd)",
         "Validation data": "160 from Films (abababab)",
     }
-    assert data_words([]) == {}
+    assert data_used_words([]) == {}
 
 
 def test_every_word_must_occur_somewhere(store: Store) -> None:
@@ -84,7 +84,7 @@ def test_every_word_must_occur_somewhere(store: Store) -> None:
     found = overview(store)
 
     def ids(words: str = "", **filters: tuple[str, ...]) -> list[str]:
-        return [outcome.run.id for outcome in matching(found, words, **filters)]
+        return [outcome.run.id for outcome in search_runs(found, words, **filters)]
 
     assert ids() == ["b", "a"]
     assert ids("PAPER") == ["b", "a"]

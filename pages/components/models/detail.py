@@ -6,7 +6,7 @@ from distill_core.catalog.catalog import ModelInfo, bundled_models
 from distill_core.data.tasks import TASKS
 from distill_core.errors import DistillError
 from pages.components.formatting import format_size
-from pages.components.models.markup import model_card
+from pages.components.models.markup import model_card_html
 from pages.components.page_frame import escape_markdown, page_link, show_error
 from pages.components.run.form import key
 
@@ -16,7 +16,7 @@ USER_KINDS = ("hub", "folder", "converted")  # what a user added, and may remove
 def draw_model(info: ModelInfo) -> None:
     """Draw a model with the ways on: explain, distil from it, remove it where the user added it."""
     with st.container(border=True, key="model"):
-        st.html(model_card(info))
+        st.html(model_card_html(info))
         with st.container(horizontal=True, vertical_alignment="center"):
             if info.task in TASKS:
                 page_link(

@@ -26,7 +26,7 @@ def model_facts(info: ModelInfo) -> Mapping[str, str]:
     }
 
 
-def model_card(info: ModelInfo) -> str:
+def model_card_html(info: ModelInfo) -> str:
     """Return one model: its name, id and facts, and where it lies."""
     rows = {**model_facts(info), "Revision": info.revision or MISSING, "Folder": str(info.path)}
     cells = "".join(f"<dt>{escape(name)}</dt><dd><bdi>{escape(value)}</bdi></dd>" for name, value in rows.items())

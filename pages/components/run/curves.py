@@ -34,7 +34,7 @@ def axis_steps(run: Run) -> int:
     return run.step if over and run.step else run.config.steps
 
 
-def draw_loss(run: Run) -> None:
+def draw_loss_curves(run: Run) -> None:
     """Draw the terms of a run's loss, as they count in it or raw."""
     terms = list(run.config.weights)
     weighted = _curve_lines(run, [LOSS, *(WEIGHTED + term for term in terms)])

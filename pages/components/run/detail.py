@@ -30,7 +30,7 @@ from pages.components.live_html import Parts
 from pages.components.page_frame import errors_shown, escape_markdown, page_link
 from pages.components.run import markup
 from pages.components.run.actions import best_folder, draw_actions
-from pages.components.run.curves import chart_notes, chart_points, draw_agreement, draw_loss, feed_name
+from pages.components.run.curves import chart_notes, chart_points, draw_agreement, draw_loss_curves, feed_name
 from pages.components.run.manage_dialog import notes_html
 from pages.components.run.setting_labels import used_settings
 from pages.components.streaming_chart import is_current, send
@@ -103,7 +103,7 @@ def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
     with left:
         st.html(markup.heading("Loss"))
         page.draw("loss", parts["loss"])
-        draw_loss(run)
+        draw_loss_curves(run)
         st.html(markup.text_line(markup.SHARE_NOTE))
     with right:
         st.html(markup.heading("Validation and agreement with the teacher"))

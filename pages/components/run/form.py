@@ -25,7 +25,7 @@ from distill_core.runs.store import Store
 from pages.components.data_sources import FIRST_SOURCE, HUB, source_for, source_titles
 from pages.components.formatting import format_approximate_duration
 from pages.components.page_frame import escape_markdown, show_error
-from pages.components.run.loss_formula import draw_loss
+from pages.components.run.loss_formula import draw_loss_formula
 from pages.components.run.markup import estimate_basis, time_estimate
 from pages.components.run.setting_labels import BEGINNINGS, CHOICES, EMPTY, unread
 
@@ -186,7 +186,7 @@ def draw_outlook(store: Store, data: DeltaGenerator) -> bool:
     except DistillError as error:
         show_error(error)
         return False
-    draw_loss(config)
+    draw_loss_formula(config)
     try:
         find_teacher(config)
         data.caption(escape_markdown(data_words(config)))

@@ -17,7 +17,7 @@ ON_A_LINE = 3  # terms of the formula
 DOCUMENTS = APP / "docs" / "methods"
 
 
-def draw_loss(config: RunConfig) -> None:
+def draw_loss_formula(config: RunConfig) -> None:
     """Draw the loss with its current weights, each term in the colour of its curve, and the meaning of the terms."""
     weights, task = config.weights, get_task(config.task)
     terms = terms_of(config.method, task.span is not None, config.kd_form)

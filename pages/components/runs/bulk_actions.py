@@ -13,7 +13,7 @@ from distill_core.errors import DistillError
 from distill_core.runs.disk_usage import run_size
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
-from distill_core.runs.summary import Outcome
+from distill_core.runs.summary import RunSummary
 from pages.components.formatting import format_size, spreadsheet_text
 from pages.components.page_frame import escape_markdown, show_error
 from pages.components.run.form import fill
@@ -24,7 +24,7 @@ CONFIRMING = "runs.sure"  # session key: the ids whose deletion is to be confirm
 CSV = "text/csv"
 
 
-def draw_bulk_actions(store: Store, outcomes: Sequence[Outcome]) -> None:
+def draw_bulk_actions(store: Store, outcomes: Sequence[RunSummary]) -> None:
     """Draw the buttons for the selected runs."""
     runs = [outcome.run for outcome in outcomes]
     ended = [run for run in runs if not run.active]
@@ -62,7 +62,7 @@ def draw_bulk_actions(store: Store, outcomes: Sequence[Outcome]) -> None:
         _draw_delete_confirmation(store, ended)
 
 
-def table_csv(outcomes: Sequence[Outcome]) -> str:
+def table_csv(outcomes: Sequence[RunSummary]) -> str:
     """Return the listed runs as CSV, the table's columns and all settings, with text safe for spreadsheets."""
     columns = table.table_columns(outcomes)
     lines = io.StringIO()

@@ -11,7 +11,7 @@ from distill_core.data.tasks import get_task
 from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
-from distill_core.runs.summary import Outcome, data_words
+from distill_core.runs.summary import RunSummary, data_used_words
 from pages.components.formatting import format_duration
 from pages.components.page_frame import escape_markdown, page_link
 from pages.components.palette import RUNS
@@ -33,7 +33,7 @@ def run_colors(runs: Sequence[Run]) -> dict[str, str]:
     return {run_id: RUNS[place % len(RUNS)] for run_id, place in kept.items()}
 
 
-def draw_legend(outcomes: Sequence[Outcome], colors: Mapping[str, str]) -> None:
+def draw_legend(outcomes: Sequence[RunSummary], colors: Mapping[str, str]) -> None:
     """Draw a line for each selected run: colour, name as a link to its page, and result."""
     with st.container(key="selected_runs", gap=None):
         for outcome in outcomes:
@@ -56,7 +56,7 @@ def draw_differences(store: Store, runs: Sequence[Run], colors: Mapping[str, str
         columns = [used_settings(replace(run, device=None)) for run in runs]
     else:
         columns = [used_settings(run) for run in runs]
-    columns = [column | data_words(store.data_of(run.id)) for column, run in zip(columns, runs, strict=True)]
+    columns = [column | data_used_words(store.data_of(run.id)) for column, run in zip(columns, runs, strict=True)]
     shown = columns_that_differ(columns) if not everything else _rows(columns)
     if shown:
         st.html(differences_html(runs, shown, colors))

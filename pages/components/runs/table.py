@@ -16,7 +16,7 @@ from distill_core.runs.disk_usage import run_size
 from distill_core.runs.lifecycle import ACTIVE, ENDED
 from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import Run
-from distill_core.runs.summary import Outcome, matching, tags_of
+from distill_core.runs.summary import RunSummary, search_runs, tags_of
 from pages.components.run import markup
 
 SELECTED = "run"  # in the page's address, once for each
@@ -33,7 +33,7 @@ def select(run_ids: Sequence[str]) -> None:
     st.query_params[SELECTED] = list(run_ids)
 
 
-def draw_filter(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def draw_filter(outcomes: Sequence[RunSummary]) -> list[RunSummary]:
     """Draw the filters, each with the values that occur, and return the runs that match."""
     runs = [outcome.run for outcome in outcomes]
     with st.container(horizontal=True, vertical_alignment="bottom", key="runs_filter"):
@@ -55,10 +55,10 @@ def draw_filter(outcomes: Sequence[Outcome]) -> list[Outcome]:
         chosen = _draw_choice("Task", list(tasks), tasks), _draw_choice("Method", list(methods), methods)
         known = tags_of(outcomes)
         tags = _draw_choice("Tags", known) if known else ()
-    return matching(outcomes, words or "", states, *chosen, tags)
+    return search_runs(outcomes, words or "", states, *chosen, tags)
 
 
-def draw_table(outcomes: Sequence[Outcome]) -> None:
+def draw_table(outcomes: Sequence[RunSummary]) -> None:
     """Draw runs as a table; ticking a row selects its run."""
     ids = [outcome.run.id for outcome in outcomes]
     chosen = set(selected_ids())
@@ -84,7 +84,7 @@ def clear_selection() -> None:
     st.session_state["runs.cleared"] = st.session_state.get("runs.cleared", 0) + 1
 
 
-def table_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+def table_columns(outcomes: Sequence[RunSummary]) -> dict[str, list[Any]]:
     """Return the table's columns; a number that is not there is None."""
     runs = [outcome.run for outcome in outcomes]
     return {
@@ -106,7 +106,7 @@ def table_columns(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     }
 
 
-def _column_config(outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
+def _column_config(outcomes: Sequence[RunSummary]) -> Mapping[str, Any]:
     metrics = {task_metric_title(TASKS[outcome.run.config.task].metric) for outcome in outcomes}
     named = metrics.pop().capitalize() if len(metrics) == 1 else "Metric"
     column = st.column_config
