@@ -118,7 +118,7 @@ _SPECS = (
         source="Lundberg & Lee 2017, arXiv 1705.07874; sampling: Castro, Gómez & Tejada 2009; "
         "extended to whole words here",
         builder="distill_core.attribution.shap:Shap",
-        cache_key="shap, version 1",
+        cache_key="shap, version 2",
         by_word=True,
         default_baseline="mask",
         seeded=True,
