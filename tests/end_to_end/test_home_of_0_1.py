@@ -3,19 +3,29 @@
 The fixture and how it was written: tests/fixtures/home_0_1/README.md.
 """
 
+import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from distill_core.explanation.cache import ExplanationCache
+from distill_core.explanation.explain import explain
+from distill_core.explanation.lazy_model import as_lazy_model
+from distill_core.explanation.request import ExplanationRequest
+from distill_core.models.bundle import open_model
 from distill_core.models.encoder import load_model
+from distill_core.paths import CODE
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import can_resume, reconcile, resume, wait
 from distill_core.runs.store import Store
-from distill_core.runs.worker_process import WORKER
-from tests.support.write_home_0_1 import PAUSE_AT, PLACEHOLDER
+from distill_core.runs.worker_process import TOKEN_VARIABLE, WORKER
+from tests.support.write_home_0_1 import CACHED_TEXT, PAUSE_AT, PLACEHOLDER
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "home_0_1"
 
@@ -70,11 +80,41 @@ def test_all_runs_are_listed_with_the_settings_they_were_given(store: Store) -> 
     assert can_resume(named(store, "paused"))
 
 
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 @pytest.mark.slow
-def test_the_queued_run_trains_to_its_end(store: Store) -> None:
+def test_the_queued_run_trains_to_its_end_beside_the_cache_of_0_1(store: Store) -> None:
+    cached = files_below(store.path.parent / "teacher")
+    assert len(cached) >= 3
     reconcile(store)
     run = finished(store, named(store, "queued"))
-    assert list(losses(store, run)) == list(range(1, 7))
+    expected = json.loads((FIXTURE / "queued_losses.json").read_text(encoding="utf-8"))
+    assert losses(store, run) == pytest.approx({int(step): loss for step, loss in expected.items()}, rel=1e-3)
+    assert cached.items() <= files_below(store.path.parent / "teacher").items()
+
+
+@pytest.mark.slow
+def test_a_worker_is_started_by_the_name_it_had_in_0_1(store: Store) -> None:
+    run_id = named(store, "queued").id
+    claimed = store.claim(lambda _: ("cpu",), "token", only=run_id)
+    assert claimed is not None
+    command = [sys.executable, "-m", "distill_core.worker", run_id]
+    environment = os.environ | {TOKEN_VARIABLE: "token"}
+    done = subprocess.run(command, cwd=CODE, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert store.get(run_id).state == "finished", store.log_tail(run_id)
+
+
+def test_an_explanation_is_the_same_with_the_cache_of_0_1(store: Store) -> None:
+    assert (store.path.parent / "explanations.sqlite").stat().st_size > 10_000
+    teacher, student = str(store.path.parents[1] / "teacher"), f"run/{named(store, 'whole').id}"
+    models = {name: as_lazy_model(open_model(name, task="sst2")) for name in (teacher, student)}
+    request = ExplanationRequest(task="sst2", text=CACHED_TEXT, teacher=teacher, students=(student,))
+    cached, fresh = (explain(request, models.__getitem__, cache=cache) for cache in (ExplanationCache(), None))
+    (expected,), (agreement,) = fresh.consistency, cached.consistency
+    assert agreement.values == pytest.approx(expected.values, abs=1e-4, nan_ok=True)
 
 
 @pytest.mark.slow

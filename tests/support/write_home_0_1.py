@@ -8,6 +8,7 @@ Training data and teacher are tiny. Absolute paths are replaced by `@FIXTURE@`, 
 place it copies the fixture to.
 """
 
+import json
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 
 PLACEHOLDER = "@FIXTURE@"
 PAUSE_AT = 17  # between two evaluations, so that the checkpoint is the one that the pause wrote
+CACHED_TEXT = "the good film plot"
 WORDS = "film story plot acting music".split()
 
 
@@ -73,9 +75,39 @@ def write_runs(work: Path) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     run_in_foreground(store, broken, pause)
-    submit(store, queued)
+    waiting = submit(store, queued)
+    write_caches(work, waiting, whole)
     states = [(run.config.name, run.state, run.step) for run in store.runs()]
     assert states == [("queued", "queued", 0), ("paused", "paused", PAUSE_AT), ("whole", "finished", 40)], states
+
+
+def write_caches(work: Path, queued: str, whole: str) -> None:
+    """Train the queued run in a copy of the home folder and explain a text; put both caches into the home folder.
+
+    `queued_losses.json` gets the losses that 0.1 measured in that run.
+    """
+    from distill_core.bundle import open_model  # type: ignore[import-not-found, unused-ignore]
+    from distill_core.explanation_cache import ExplanationCache  # type: ignore[import-not-found, unused-ignore]
+    from distill_core.explanations import explain  # type: ignore[import-not-found, unused-ignore]
+    from distill_core.store import Store
+    from distill_core.worker import run_in_foreground
+
+    home, copy = work / "home", work.parent / "copy"
+    shutil.rmtree(home / "teacher", ignore_errors=True)
+    shutil.copytree(home, copy)
+    os.environ["DISTILL_HOME"] = str(copy)
+    store = Store()
+    run_in_foreground(store, queued, lambda _: None)
+    losses = {point.step: point.value for point in store.metrics(queued) if point.name == "loss"}
+    (work / "queued_losses.json").write_text(json.dumps(losses) + "\n", encoding="utf-8")
+    models = [open_model(name, task="sst2") for name in (str(work / "teacher"), f"run/{whole}")]
+    explain("sst2", CACHED_TEXT, teacher=models[0], students=models[1:], cache=ExplanationCache())
+    shutil.copytree(copy / "teacher", home / "teacher")
+    connection = sqlite3.connect(copy / "explanations.sqlite", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = DELETE")  # one file
+    connection.close()
+    shutil.copy(copy / "explanations.sqlite", home)
+    os.environ["DISTILL_HOME"] = str(home)
 
 
 def make_portable(work: Path) -> None:
@@ -88,8 +120,8 @@ def make_portable(work: Path) -> None:
     connection.execute("VACUUM")
     connection.execute("PRAGMA journal_mode = DELETE")  # one file; the app turns WAL on again
     connection.close()
-    for rest in (*store.parent.glob("runs.sqlite.*"), *store.parent.glob("teacher*")):
-        shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+    for rest in store.parent.glob("runs.sqlite.*"):
+        rest.unlink()
     for file in work.rglob("*"):
         if file.suffix in (".json", ".txt"):
             file.write_text(file.read_text(encoding="utf-8").replace(str(work), PLACEHOLDER), encoding="utf-8")
