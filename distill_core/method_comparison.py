@@ -195,9 +195,9 @@ def measure(
             task=config.task, text=example.text, text_pair=example.text_pair, teacher=teacher.id,
             students=(student.id,), max_length=config.max_length,
         )  # fmt: skip
-        told = explain(request, {teacher.id: teacher, student.id: student}.__getitem__, cache=cache)
+        explanation = explain(request, {teacher.id: teacher, student.id: student}.__getitem__, cache=cache)
         for name in AGREEMENT_NUMBERS:
-            value = told.consistency[0].values.get(name)
+            value = explanation.consistency[0].values.get(name)
             found[name] += [] if value is None else [value]
         progress(at + 1, len(data.examples))
     numbers |= {name: fmean(values) if values else math.nan for name, values in found.items()}

@@ -1,9 +1,8 @@
-"""One run, done: `python -m distill_core.worker RUN_ID`, or in the foreground of the command line.
+"""Train one run: `python -m distill_core.worker RUN_ID`, or in the foreground of the command line.
 
-Takes its settings from the store, its events from the session that `distillation.prepare` returns, and
-persists both numbers and checkpoints. Everything heavy is imported inside `_open_session`. A stop, asked
-for in the store or by SIGTERM or Ctrl-C, is honoured between two events; a thread keeps the heartbeat
-going through phases that have none.
+The settings come from the store and the events from the session that `training.session.prepare` returns; numbers and
+checkpoints are saved. Everything heavy is imported inside `_open_session`. A stop, requested in the store, by SIGTERM
+or by Ctrl-C, takes effect between two events; a thread writes the heartbeat during phases without events.
 """
 
 import contextlib
@@ -41,9 +40,9 @@ from distill_core.storage.checkpoints import LAST, repair_checkpoints, save_last
 
 
 class RunSession(Protocol):
-    """A run that can be done: what `distillation.prepare` returns.
+    """A training that can be run: what `training.session.prepare` returns.
 
-    `begin`: the step of the checkpoint that it goes on from, 0 for a run from the beginning.
+    `begin`: the step of the checkpoint that it continues from, 0 for a run from the beginning.
     """
 
     begin: int
@@ -159,15 +158,15 @@ class _Execution:
                 self._decide(lifecycle.ending_on_request(kind, self._step, student_saved))
 
     def _open(self) -> RunSession:
-        """Return the session, going on from the last checkpoint if there is one; what was measured later is undone.
+        """Return the session, resumed from the last checkpoint if there is one; later measurements are deleted.
 
-        RunError where there was one and it is gone: to begin anew would undo all that was measured.
+        RunError where the checkpoint is missing: starting anew would delete all measurements.
         """
         config = replace(self.run.config, device=str(self.run.device))
         repair_checkpoints(self._student.parent)  # what an earlier worker left, which is gone by now
         checkpoint = self._student if (self._student / STATE_FILE).is_file() else None
         if checkpoint is None and self.run.model_path is not None:
-            raise RunError(f"The run cannot go on: {self._student / STATE_FILE} is gone. Start a new run.")
+            raise RunError(f"The run cannot be resumed: {self._student / STATE_FILE} is gone. Start a new run.")
         session = _open_session(config, checkpoint)
         self._step = session.begin
         retry_while_busy(partial(self.store.rewind, self.run.id, self.token, session.begin or None))
@@ -286,7 +285,7 @@ class _Heartbeat(threading.Thread):
 
 
 def explain_failure(error: BaseException, folder: Path) -> str:
-    """Say in plain words why a run ended with an exception that is not one of this library's own."""
+    """Return, in words for the user, why an exception that is not this library's own ended a run."""
     text = str(error)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in text:
         return f"No space left on the disk that holds {folder}. Free some and start the run again."
@@ -368,14 +367,17 @@ def _stop_on_signals(stop_asked: threading.Event) -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
-    """Do the run named by the only argument, as the process that `runner` started for it; return the exit code."""
+    """Train the run that the only argument names, in the process started for it; return the exit code."""
     if len(arguments) != 1:
         print("usage: python -m distill_core.worker RUN_ID (started by the app)", file=sys.stderr)
         return 2
     store, me = Store(), psutil.Process()
     token = os.environ.get(TOKEN_VARIABLE, "")
     if not retry_while_busy(partial(store.attach, arguments[0], token, me.pid, process_start(me))):
-        print(f"Run {arguments[0]!r} does not wait for this process; nothing done.", file=sys.stderr)
+        print(
+            f"Run {arguments[0]!r} was not assigned to this process. Runs are started by the app or by `distill`.",
+            file=sys.stderr,
+        )
         return 2
     execute_run(store, store.get(arguments[0]), may_exit=True)
     reconcile(store)

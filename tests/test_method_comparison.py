@@ -54,7 +54,7 @@ def test_a_method_can_have_a_weight_of_its_own() -> None:
         with pytest.raises(ConfigError, match=f"for '{next(iter(weights))}', which is not compared or has no"):
             plan(RunConfig(), ["kd", "pkd"], 1, weights)
     assert _weights("gkd=0.1, ad_kd = 2") == {"gkd": 0.1, "ad_kd": 2.0}
-    with pytest.raises(ConfigError, match="'gkd' is no weight of a method"):
+    with pytest.raises(ConfigError, match="'gkd' is not the weight of a method"):
         _weights("gkd")
 
 
@@ -186,7 +186,7 @@ def test_an_interruption_that_comes_too_late_for_a_run_ends_the_comparison(
     ).split()
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 130
-    assert "The same command goes on from here" in done.stderr
+    assert "Repeat the command to continue" in done.stderr
     assert [run.state for run in store.runs()] == ["finished"]
 
 
@@ -229,7 +229,7 @@ def test_a_relative_teacher_and_named_data_are_known_again_and_an_interrupted_ru
     command[command.index("6")] = "7"
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert json.loads(done.stdout)["runs"][0]["run_id"] == first
-    assert "going on from step 0" in done.stderr
+    assert "continues from step 0" in done.stderr
     assert len(store.runs()) == 2
 
 
@@ -271,7 +271,7 @@ def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, stor
     table = CliRunner().invoke(app, command[:-1], catch_exceptions=False)
     assert "minus kd [95 %]" in table.stdout
     assert table.stdout.count("IG cosine, signed") == 2  # a row a method, in one table
-    assert "without dropout: gkd; with it" in table.stderr
+    assert "without dropout: gkd; with dropout: the others" in table.stderr
     assert "fewer than 3 seeds" in table.stderr
 
 

@@ -18,8 +18,10 @@ from distill_core.errors import ConfigError
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 
-WEIGHTS_OPTION = typer.Option(help="Comma-separated METHOD=W, the method weight of some in place of --method-weight.")
-METHODS_OPTION = typer.Option(help="Comma-separated; plain KD, kd, is what the others are compared with.")
+WEIGHTS_OPTION = typer.Option(
+    help="Comma-separated METHOD=W: method weights of single methods in place of --method-weight."
+)
+METHODS_OPTION = typer.Option(help="Comma-separated; the others are compared with plain KD, kd.")
 
 
 def compare(
@@ -30,7 +32,7 @@ def compare(
     as_json: Json = False,
     **values: Any,
 ) -> None:
-    """Compare methods: same data order, beginning and steps, several seeds. Ctrl-C stops; again, it goes on there."""
+    """Compare methods over seeds, with the same data order, initial weights and steps. Can be resumed."""
     from distill_core.method_comparison import measure, plan, summarise_methods
     from distill_core.models.bundle import open_model
     from distill_core.runs.scheduler import pinned
@@ -50,7 +52,7 @@ def compare(
             with bar(f"Agreement of {run.config.method}, seed {run.config.seed}") as progress:
                 outcomes.append(measure(store, run, source, _source(f"run/{run.id}", base.task), examples, progress))
     except KeyboardInterrupt:
-        error_console.print("Stopped. The same command goes on from here.")
+        error_console.print("Stopped. Repeat the command to continue.")
         raise typer.Exit(130) from None
     rows = summarise_methods(outcomes)
     if as_json:
@@ -65,7 +67,7 @@ def compare(
 
 
 def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -> Run:
-    """Return the finished run of these settings: an earlier one, one that goes on, or a new one."""
+    """Return the finished run of these settings: an earlier one, a resumed one or a new one."""
     from distill_core.cli.foreground import run_in_foreground
     from distill_core.method_comparison import begun, finished
     from distill_core.runs.scheduler import reconcile, resume
@@ -73,18 +75,18 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
 
     run, words = finished(store, config, prints), f"Run {place}: {config.method}, seed {config.seed}"
     if run is not None:
-        error_console.print(f"{words}: there already, {run.id}")
+        error_console.print(f"{words}: already finished, {run.id}")
         return run
     earlier = begun(store, config, prints)
     run_id = submit(store, config, read_data=False) if earlier is None else earlier.id
     if earlier is not None and not earlier.active:
         resume(store, run_id)
-    error_console.print(f"{words}: {run_id}" + ("" if earlier is None else f", going on from step {earlier.step}"))
+    error_console.print(f"{words}: {run_id}" + ("" if earlier is None else f", continues from step {earlier.step}"))
     reconcile(store)  # in a process of its own, so that its memory is its own
     with bar(words) as progress, _interrupts() as interrupts:
         run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
     if run.state != "finished":
-        error_console.print(f"{run.id} {run.state}: {run.reason} The same command goes on from there.")
+        error_console.print(f"{run.id} {run.state}: {run.reason} Repeat the command to continue.")
         raise typer.Exit(1)
     if interrupts or run.stop_requested is not None:  # too late for this one
         raise KeyboardInterrupt
@@ -93,7 +95,7 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Interrupt as ever at Ctrl-C, and note that it was pressed, whatever is made of the interruption."""
+    """Raise KeyboardInterrupt at Ctrl-C as usual, and record it even where the exception is handled."""
     noted: list[int] = []
 
     def note(number: int, _: object) -> None:
@@ -111,17 +113,17 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 def _explain(configs: list[RunConfig], outcomes: list[Any], examples: int) -> None:
-    """Say under the table what its numbers are, and what makes them less comparable than they look."""
+    """Print below the table what its numbers are and what makes them less comparable than they look."""
     error_console.print(
         "mean ± standard deviation over seeds; minus kd: the paired difference with its 95 % confidence interval (t). "
         f"IG: integrated gradients on {examples} validation examples; G×I: gradient × input on a run's probe sentences."
     )
     if len({outcome.seed for outcome in outcomes}) < 3:
-        error_console.print("With fewer than 3 seeds an interval says next to nothing.")
+        error_console.print("With fewer than 3 seeds the intervals are not informative.")
     if len({config.uses_dropout for config in configs}) > 1:
         without = ", ".join(dict.fromkeys(config.method for config in configs if not config.uses_dropout))
         error_console.print(
-            f"As published, without dropout: {without}; with it: the others. --dropout on or off evens it."
+            f"As published, without dropout: {without}; with dropout: the others. Use --dropout on or off for all."
         )
     for outcome in outcomes:
         for name, count in outcome.undefined.items():
@@ -131,16 +133,18 @@ def _explain(configs: list[RunConfig], outcomes: list[Any], examples: int) -> No
 
 
 def _weights(text: str) -> dict[str, float]:
-    """Return the weights by method; ConfigError for what is no METHOD=W."""
+    """Return the weights by method; ConfigError for anything but METHOD=W."""
     found = {}
     for part in filter(None, map(str.strip, text.split(","))):
         method, _, weight = map(str.strip, part.partition("="))
         if method in found:
-            raise ConfigError(f"Two weights are given for {method[:40]!r}.")
+            raise ConfigError(f"{method[:40]!r} has two weights; wanted one. Leave one of them out.")
         try:
             found[method] = float(weight)
         except ValueError as error:
-            raise ConfigError(f"{part[:60]!r} is no weight of a method; wanted METHOD=W, such as gkd=0.1.") from error
+            raise ConfigError(
+                f"{part[:60]!r} is not the weight of a method; wanted METHOD=W, such as gkd=0.1."
+            ) from error
     return found
 
 

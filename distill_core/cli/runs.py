@@ -1,4 +1,4 @@
-"""Commands about runs: start one in the foreground, look at them, and what can be done with one."""
+"""The commands `distill` and `runs`: train in the foreground, list runs, and stop, resume, name or delete them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -26,19 +26,22 @@ from distill_core.runs.summary import data_used_words, differences, overview, se
 from distill_core.storage.filesystems import network_warning
 from distill_core.versions import format_versions
 
-LAST_LINES = 5  # of its log that are shown of a run that failed
-runs_app = typer.Typer(no_args_is_help=True, help="Look at runs; stop, pause, resume, move, name, free or delete them.")
+LAST_LINES = 5  # of a failed run's log
+runs_app = typer.Typer(
+    no_args_is_help=True, help="List and show runs; stop, pause, resume, move, name, free or delete them."
+)
 RunId = Annotated[str, typer.Argument(help="Run id.")]
 
 
 def distill(
     recipe: Annotated[
-        str | None, typer.Option(help=f"Published settings, which other options change. One of: {', '.join(RECIPES)}.")
+        str | None,
+        typer.Option(help=f"Published settings, which other options override. One of: {', '.join(RECIPES)}."),
     ] = None,
     as_json: Json = False,
     **values: Any,
 ) -> None:
-    """Distil a student in the foreground; the run is in the store like any other. Ctrl-C stops and keeps it."""
+    """Distil a student in the foreground. The run is stored like any other; Ctrl-C stops it and keeps the student."""
     from distill_core.cli.foreground import run_in_foreground
     from distill_core.submission import submit
 
@@ -52,20 +55,20 @@ def distill(
         raise typer.Exit(1)
 
 
-def config_of(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
-    """Return a run's settings: what was given, over its recipe's, over the defaults; says what the recipe is."""
-    given = current_names(given)
+def config_of(values: Mapping[str, Any], recipe: str | None) -> RunConfig:
+    """Return a run's settings: `values` over the recipe's over the defaults. Prints where the recipe's come from."""
+    options = current_names(values)
     published = None if recipe is None else get_recipe(recipe)
-    task = given.get("task") or (published.task if published else RunConfig().task)
-    values = {"task": task, "teacher": f"bundled/{task}-teacher", **given}
+    task = options.get("task") or (published.task if published else RunConfig().task)
+    values = {"task": task, "teacher": f"bundled/{task}-teacher", **options}
     if published is None:
         return RunConfig.from_values(values)
-    if (task, given.get("method", published.method)) != (published.task, published.method):
+    if (task, options.get("method", published.method)) != (published.task, published.method):
         raise ConfigError(f"Recipe {published.name} is for task {published.task} and method {published.method}.")
-    source = given.get("source") or RunConfig().source
+    source = options.get("source") or RunConfig().source
     count = GLUE_SIZES[task] if source == "hub" else len(load_split(task, "train", source).examples)
     width = find_model(str(values["teacher"])).hidden_size
-    config = RunConfig.from_values(published.values(count, width, given.get("batch_size")) | values)
+    config = RunConfig.from_values(published.values(count, width, options.get("batch_size")) | values)
     changed = changes_in_words(published, config, count, width)
     error_console.print(f"{published.name}: {published.source}. {changed}")
     return config
@@ -73,16 +76,16 @@ def config_of(given: Mapping[str, Any], recipe: str | None) -> RunConfig:
 
 @runs_app.command("list")
 def list_runs(
-    words: Annotated[list[str] | None, typer.Argument(help="Only runs in which all of these words occur.")] = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only runs of this state; may be given several times.")
+    words: Annotated[list[str] | None, typer.Argument(help="Only runs that contain all of these words.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only runs in this state; can be repeated.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only runs of this task; can be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only runs of this method; can be repeated.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only runs with this tag; if repeated, with all of them.")
     ] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only runs of this task; likewise.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Only runs of this method; likewise.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Only runs with this tag; with all of several.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List runs, newest first, with what each reached: the task's metric, and its agreement with the teacher."""
+    """List runs, newest first, with the task's metric and the agreement with the teacher that each reached."""
 
     outcomes = overview(reconciled_store())
     rows = [
@@ -98,7 +101,7 @@ def list_runs(
 
 @runs_app.command("compare")
 def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as_json: Json = False) -> None:
-    """Lay runs side by side: the settings in which they differ, and the last value of all they measured."""
+    """Compare runs: the settings in which they differ and the last value of each metric."""
     store = reconciled_store()
     found = [store.get(run) for run in dict.fromkeys(runs)]
     settings = differences([run.config for run in found])
@@ -121,7 +124,7 @@ def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as
 
 @runs_app.command()
 def show(run: RunId, as_json: Json = False) -> None:
-    """Show one run: its state, settings, space on disk, every number it measured, and its log's end where it failed."""
+    """Show one run: its state, settings, disk space and metrics, and the end of its log if it failed."""
 
     store = reconciled_store()
     found = store.get(run)
@@ -135,7 +138,7 @@ def show(run: RunId, as_json: Json = False) -> None:
         error_console.print(f"made with: {format_versions(read_student_record(found.id).get('versions'))}")
         error_console.print(f"on disk: {run_size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
-        print_rows(data) if data else error_console.print("what it was trained on was not recorded")
+        print_rows(data) if data else error_console.print("the data it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
         for line in store.log_tail(run, LAST_LINES) if found.state in FAULTY else ():
             error_console.print(f"log: {line}", soft_wrap=True)
@@ -143,40 +146,42 @@ def show(run: RunId, as_json: Json = False) -> None:
 
 @runs_app.command()
 def stop(run: RunId, as_json: Json = False) -> None:
-    """Stop a run; it keeps its student. Waits until the run has ended."""
+    """Stop a run and keep its student. Waits until the run has ended."""
     _end(run, "stop", as_json)
 
 
 @runs_app.command()
 def pause(run: RunId, as_json: Json = False) -> None:
-    """Pause a run: all is saved and its device free until it is resumed. Waits until it rests."""
+    """Pause a run: save a checkpoint and free the device. Waits until the run is paused."""
     _end(run, "pause", as_json)
 
 
 @runs_app.command()
 def resume(run: RunId) -> None:
-    """Let a paused, stopped, failed or lost run go on from its last checkpoint, once its device is free."""
+    """Resume a paused, stopped, failed or lost run from its last checkpoint, once its device is free."""
     from distill_core.runs import scheduler
 
     store = reconciled_store()
     scheduler.resume(store, run)
     scheduler.reconcile(store)
-    error_console.print(f"{run}: {store.get(run).status}, on from step {store.get(run).step}")
+    error_console.print(f"{run}: {store.get(run).status}, resumes from step {store.get(run).step}")
 
 
 @runs_app.command()
 def move(
-    run: RunId, later: Annotated[bool, typer.Option("--later", help="Behind the next, not before it.")] = False
+    run: RunId, later: Annotated[bool, typer.Option("--later", help="Move the run back instead of forward.")] = False
 ) -> None:
-    """Let a run that waits change places with the one before it in the queue, or the one after it."""
+    """Move a queued run one place forward in the queue, or back with --later."""
     store = reconciled_store()
     moved = store.reorder(store.get(run).id, earlier=not later)
-    error_console.print(f"{run}: {'moved' if moved else 'stays where it is: it does not wait, or no other does there'}")
+    error_console.print(
+        f"{run}: {'moved' if moved else 'not moved: it is not queued, or it is already at that end of the queue'}"
+    )
 
 
 @runs_app.command()
-def rename(run: RunId, name: Annotated[str, typer.Argument(help="Its new name; empty for none.")]) -> None:
-    """Give a run another name."""
+def rename(run: RunId, name: Annotated[str, typer.Argument(help="The new name; empty to remove it.")]) -> None:
+    """Rename a run."""
     from distill_core.catalog import deletion
 
     error_console.print(f"{run}: {deletion.rename_run(reconciled_store(), run, name).title}")
@@ -185,33 +190,37 @@ def rename(run: RunId, name: Annotated[str, typer.Argument(help="Its new name; e
 @runs_app.command()
 def note(
     run: RunId,
-    text: Annotated[str, typer.Argument(help="What is to be remembered of it; empty for nothing.")],
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be given several times, for all it has.")] = None,
+    text: Annotated[str, typer.Argument(help="The note; empty to remove it.")],
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag; can be repeated. Replaces the tags the run has.")
+    ] = None,
 ) -> None:
-    """Write a note, and tags, to a run."""
+    """Set the note and the tags of a run."""
     store = reconciled_store()
     store.annotate(store.get(run).id, note=text, tags=tag or None)
     error_console.print(f"{run}: {', '.join(store.get(run).tags) or 'no tags'}")
 
 
 @runs_app.command()
-def delete(run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Delete an ended run with its numbers, log and students. Asks first."""
+def delete(
+    run: RunId, yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False
+) -> None:
+    """Delete an ended run with its metrics, log and students. Asks for confirmation."""
     from distill_core.catalog import deletion
 
     store = reconciled_store()
     words = f"Delete {store.get(run).title} with its student, {run_size(run) / 1e6:,.0f} MB?"
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
-    error_console.print(f"{run} is deleted, {deletion.delete_run(store, run) / 1e6:,.0f} MB are free again.")
+    error_console.print(f"{run} deleted, {deletion.delete_run(store, run) / 1e6:,.0f} MB are free again.")
 
 
 @runs_app.command()
 def free(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete the students of ended runs, and what they would go on from. Curves, settings and logs stay. Asks first."""
+    """Delete the checkpoints of ended runs; curves, settings and logs are kept. Asks for confirmation."""
     from distill_core.catalog import deletion
 
     store = reconciled_store()
@@ -247,7 +256,7 @@ def _end(run: str, kind: StopKind, as_json: bool) -> None:
 
 
 def reconciled_store() -> Store:
-    """Open the store after dead runs have been marked, so that none is shown as running."""
+    """Open the store and reconcile it with the processes, so that no dead run is shown as running."""
     from distill_core.runs.scheduler import reconcile
 
     store = open_store()
@@ -256,7 +265,7 @@ def reconciled_store() -> Store:
 
 
 def open_store() -> Store:
-    """Open the store and say what is wrong with it or with its place."""
+    """Open the store; print a warning about a damaged one and about a network folder."""
     store = Store()
     for aside in store.damaged:
         error_console.print(f"The run store was damaged and has been set aside as {aside}; delete it to silence this.")

@@ -1,4 +1,4 @@
-"""A worker's pen: what a run says, gathered and written to the store in batches."""
+"""Writes a run's events to the store in batches."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ Written = TypeVar("Written")
 
 
 def retry_while_busy(write: Callable[[], Written]) -> Written:
-    """Do what has to be in the store before a run goes on; BusyError only after PATIENCE_SECONDS of trying."""
+    """Retry a write that a run cannot continue without; BusyError only after PATIENCE_SECONDS of trying."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -30,7 +30,7 @@ def retry_while_busy(write: Callable[[], Written]) -> Written:
 
 
 class Recorder:
-    """A worker's pen: gathers points and writes them in batches, each with a heartbeat; threads may share it.
+    """Collects a worker's points and writes them in batches, each with a heartbeat; threads may share it.
 
     Points are written at most FLUSH_SECONDS apart while events come, and at once on anything else;
     what could not be written stays for the next time. A store that is merely busy ends no training.

@@ -1,6 +1,6 @@
 """The run store: runs and their metrics in one SQLite file, written and read by many processes at once.
 
-WAL lets readers go on while one writes. A run's state changes only by an UPDATE that
+WAL lets readers continue while one process writes. A run's state changes only by an UPDATE that
 names the states it may come from, and a worker's writes only pass with the token it was started with:
 a worker that was given up cannot write into what came after it. Log lines are in the run's log file,
 not in here.
@@ -233,17 +233,17 @@ class Store(Database):
 
         Tags lose their blanks at the ends, empty ones and those that occur twice.
         """
-        given: dict[str, str] = {}
+        columns: dict[str, str] = {}
         if name is not None:
-            given["renamed"] = str(FIELDS["name"].check(name.strip()))
+            columns["renamed"] = str(FIELDS["name"].check(name.strip()))
         if note is not None:
-            given["note"] = _short_enough("note", note, NOTE_LENGTH)
+            columns["note"] = _short_enough("note", note, NOTE_LENGTH)
             if re.search("[\ud800-\udfff]", note):
-                raise ConfigError("A note has half a character in it (a lone surrogate); leave that out.")
+                raise ConfigError("The note contains an invalid Unicode character (a lone surrogate); remove it.")
         if tags is not None:
-            given["tags"] = _tags(tags)
+            columns["tags"] = _tags(tags)
         with self.writing() as connection:
-            _annotate(connection, run_id, given)
+            _annotate(connection, run_id, columns)
 
     def retag(self, run_ids: Sequence[str], more: Sequence[str], less: Sequence[str]) -> None:
         """Give runs more tags and take others away, all or none; RunError, ConfigError as `get`, `annotate` have it."""
@@ -382,20 +382,20 @@ def _devices_taken(connection: sqlite3.Connection) -> set[str]:
     return taken
 
 
-def _annotate(connection: sqlite3.Connection, run_id: str, given: Mapping[str, str]) -> None:
-    for column, value in given.items():
+def _annotate(connection: sqlite3.Connection, run_id: str, columns: Mapping[str, str]) -> None:
+    for column, value in columns.items():
         connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
 
 
 def _tags(tags: Sequence[str]) -> str:
-    """Return tags as they are kept, in JSON; ConfigError for what is too long or no text."""
-    kept = dict.fromkeys(str(FIELDS["name"].check(tag.strip())) for tag in tags if tag.strip())
-    return _short_enough("list of tags", json.dumps(list(kept), ensure_ascii=False), NOTE_LENGTH)
+    """Return tags as JSON; ConfigError for tags that are too long or invalid."""
+    unique = dict.fromkeys(str(FIELDS["name"].check(tag.strip())) for tag in tags if tag.strip())
+    return _short_enough("list of tags", json.dumps(list(unique), ensure_ascii=False), NOTE_LENGTH)
 
 
 def _short_enough(what: str, text: str, limit: int) -> str:
     if len(text) > limit:
-        raise ConfigError(f"A {what} has {len(text):,} characters; wanted at most {limit:,}.")
+        raise ConfigError(f"The {what} has {len(text):,} characters; wanted at most {limit:,}. Shorten it.")
     return text
 
 

@@ -1,4 +1,4 @@
-"""All runs side by side: what each reached, which of them a search finds, and in what their settings differ."""
+"""The results of all runs, the search among them, and the settings in which runs differ."""
 
 import math
 import time
