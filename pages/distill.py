@@ -49,11 +49,11 @@ with loading("Loading the form and the charts …"):
 
 LIVE_SECONDS = 1.0
 LIST_SECONDS = 3.0
-PAGE = "distill.page"  # what the session's browser has of this page
+PAGE = "distill.page"  # session key: the parts that the browser shows
 
 
-def new_run(store: Store) -> None:
-    """Draw the form beside what it would do, and the button that does it."""
+def draw_form(store: Store) -> None:
+    """Draw the form beside the method, the outlook and the Start button."""
     settings, launch = st.columns((1.55, 1), gap="large")
     with settings, st.container(key="settings"):
         st.header("Distill a student")
@@ -77,12 +77,12 @@ def new_run(store: Store) -> None:
             args=(Launch(),),
         )
         refused = st.session_state.pop(START_ERROR, None)
-        if refused is not None and usable:  # else it is said above
+        if refused is not None and usable:  # otherwise draw_outlook has shown the error
             show_error(refused)
 
 
-def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
-    """Draw the run of this id; return the place of its progress, None where there is no such run."""
+def draw_chosen_run(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
+    """Draw the run of this id; return the container of its progress bar, None if there is no such run."""
     try:
         run = store.get(run_id)
     except RunError as error:
@@ -90,8 +90,8 @@ def look_at(store: Store, run_id: str, page: Parts) -> DeltaGenerator | None:
         with st.container(key="new_run"):
             page_link("pages/distill.py", "New run", ":material/add:")
         return None
-    seen = st.session_state.pop("distill.ended", None) == run_id  # while it was being watched
-    if seen and run.state in ("finished", *FAULTY):  # a stop or a pause was asked for
+    ended_now = st.session_state.pop("distill.ended", None) == run_id  # while this session watched it
+    if ended_now and run.state in ("finished", *FAULTY):  # not for a stop or pause the user requested
         st.toast(escape_markdown(f"{display_name(run)}: {run.state}. {run.reason}"), icon=":material/notifications:")
     return draw_run(store, run, page)
 
@@ -112,7 +112,7 @@ def tick(run_id: str | None, progress: DeltaGenerator | None, timed: bool, watch
 
 
 def send_changes(store: Store, run_id: str | None, progress: DeltaGenerator | None, timed: bool, watched: bool) -> None:
-    """Do the work of a tick."""
+    """Send what is new in the store, or redraw the page."""
     page = st.session_state[PAGE]
     scheduler.reconcile(store)
     parts, first = row_parts(store), not page.texts
@@ -130,8 +130,8 @@ def send_changes(store: Store, run_id: str | None, progress: DeltaGenerator | No
     send_updates(run, series, page, parts)
 
 
-def publish(chosen: str | None) -> None:
-    """Put what is looked at into the address: a link from this page to itself leaves the browser's as it was."""
+def write_address(chosen: str | None) -> None:
+    """Write the chosen run to the page's address, which a link from this page to itself does not change."""
     if chosen is None:
         st.query_params.clear()
     else:
@@ -139,19 +139,19 @@ def publish(chosen: str | None) -> None:
 
 
 def main() -> None:
-    """Draw the run the address names, else the form; below either, the list of runs."""
+    """Draw the run that the address names, or the form; the list of runs is below either."""
     store = run_store()
     warn_about_damaged_stores(store.damaged)
     scheduler.reconcile(store)
     chosen = st.query_params.get("run")
-    publish(chosen)
+    write_address(chosen)
     page = st.session_state[PAGE] = Parts()
     progress = None
     with errors_shown():
         if chosen is None:
-            new_run(store)
+            draw_form(store)
         else:
-            progress = look_at(store, chosen, page)
+            progress = draw_chosen_run(store, chosen, page)
     with errors_shown():
         draw_latest_runs(store, chosen, page)
     listen()

@@ -1,4 +1,4 @@
-"""One long piece of work in a thread of the server: it goes on when the page is closed, and can be cancelled."""
+"""A long job in a server thread: it continues when the page is closed, and can be cancelled."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ JobEvent = TypeVar("JobEvent")
 
 
 class Job(Generic[JobEvent]):
-    """Work that yields events. `events`: those so far; `error`: what ended it early; `over`: whether it has ended."""
+    """A job that yields events. `events`: those so far; `error`: why it failed; `over`: whether it has ended."""
 
     def __init__(self, title: str, work: Callable[[], Iterator[JobEvent]]) -> None:
         self.title = title
@@ -24,32 +24,32 @@ class Job(Generic[JobEvent]):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the job has ended."""
         return not self._thread.is_alive()
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether cancellation was requested."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Ask it to end: its work is closed at the next event."""
+        """Request cancellation: the generator is closed at its next event."""
         self._cancelled.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end; say whether it came in time."""
+        """Wait until the job ends; return whether it ended in time."""
         self._thread.join(seconds)
         return self.over
 
     def _run(self) -> None:
         try:
-            with closing(cast(Generator[JobEvent, None, None], self._work())) as events:  # what is cancelled must close
+            with closing(cast(Generator[JobEvent, None, None], self._work())) as events:  # so that it cleans up
                 for event in events:
                     self.events.append(event)
                     if self.cancelled:
                         return
         except DistillError as error:
             self.error = error
-        except BaseException as error:  # a thread's would be seen by nobody; a panic of Rust is no Exception
+        except BaseException as error:  # an exception in a thread is otherwise lost; a Rust panic is not an Exception
             logging.getLogger(__name__).exception("%s failed", self.title)
             self.error = DistillError(f"{self.title} failed unexpectedly ({type(error).__name__}: {error}).")

@@ -11,7 +11,7 @@ HUB = "hub"
 
 
 def source_titles(task: str, chosen: str) -> dict[str, str]:
-    """Return what can be picked for a task: source to name; `chosen`, if none of them, a folder, comes last."""
+    """Return the sources of a task with their titles; `chosen` comes last if it is a folder that is not among them."""
     titles = {FIRST_SOURCE: "Automatic", "bundled": "Bundled sample", HUB: "GLUE from the hub"}
     named = glue_folder()
     if named is not None:
@@ -22,17 +22,17 @@ def source_titles(task: str, chosen: str) -> dict[str, str]:
 
 
 def source_for(task: str, source: str) -> str:
-    """Return a source if it may have this task's examples, else the first: own data is of one task."""
+    """Return a source if it can have examples of this task, otherwise the first: a user's dataset has one task."""
     other = source.startswith(USER_SOURCE_PREFIX) and source not in {data.source for data in list_user_datasets(task)}
     return FIRST_SOURCE if other else source
 
 
 def split_title(split: str) -> str:
-    """Return what a split is called: Training, Validation, or Matched and Mismatched."""
+    """Return the title of a split: Training, Validation, or Matched and Mismatched."""
     return "Training" if split == "train" else split.removeprefix("validation_").capitalize()
 
 
 def unique_titles(titles: Mapping[str, str]) -> dict[str, str]:
-    """Return the titles, with the key where two share one."""
+    """Return the titles, each with its key added where two are the same."""
     shared = {title for title in titles.values() if list(titles.values()).count(title) > 1}
     return {key: f"{title} ({key})" if title in shared else title for key, title in titles.items()}

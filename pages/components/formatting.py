@@ -1,6 +1,6 @@
-"""Numbers, durations and sizes as the pages show them, and text for a spreadsheet.
+"""Formatting of numbers, durations and sizes for the pages, and of text for spreadsheets.
 
-Numbers are short, with a true minus sign, and never rounded to a value they do not have.
+Numbers are short, have a true minus sign, and are never rounded to 1 or to 0 and 100 %.
 """
 
 import math
@@ -8,7 +8,7 @@ import math
 import humanize
 
 MISSING = "–"
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that begins so for a formula
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet reads a cell that starts with one as a formula
 
 
 def format_number(value: float) -> str:
@@ -32,9 +32,9 @@ def format_percent(share: float) -> str:
 
 
 def spreadsheet_text(text: str) -> str:
-    """Return text that no spreadsheet runs as a formula: an apostrophe before it where it begins like one.
+    """Return text that no spreadsheet reads as a formula: with an apostrophe in front where it starts like one.
 
-    Text that begins with an apostrophe gets another, so that removing the first gives the text back.
+    Text that starts with an apostrophe gets a second one, so that removing the first restores the text.
     """
     return f"'{text}" if text.startswith((*FORMULA_STARTS, "'")) else text
 

@@ -30,7 +30,7 @@ _frozen_modules = 0  # how many modules there were when they were last frozen
 
 
 def begin_page(title: str) -> None:
-    """Begin a page: call it first. Sets the tab's title, style, logo and the links along the top."""
+    """Set the tab's title, style, logo and the links along the top; every page calls it first."""
     # The icon is a file: Streamlit would fetch a Material icon for the tab from the network.
     st.session_state.pop(_DIALOG_OPEN, None)  # a redrawn page has no dialog
     st.set_page_config(page_title=f"{title} · {NAME}", page_icon=ASSETS / "icon.png", layout="wide")
@@ -87,10 +87,10 @@ def page_link(script: str, label: str, icon: str | None = None, **parameters: st
 
 @contextmanager
 def loading(words: str) -> Iterator[None]:
-    """Import what a page needs after its frame is shown, one page at a time.
+    """Import the modules of a page after its frame is shown, one page at a time.
 
-    Two pages that begin together, as after a restart, would import the same modules in two threads, and each would see
-    modules that the other has only half executed.
+    Two pages that start together, as after a restart, would import the same modules in two threads, and each would see
+    modules that the other has only partly executed.
     """
     with st.spinner(words), _IMPORT_LOCK:
         yield
@@ -100,7 +100,7 @@ def loading(words: str) -> Iterator[None]:
 def freeze_imports() -> None:
     """Keep the modules imported so far out of garbage collection, once for each set of new modules.
 
-    Streamlit collects after every run of a script; going through torch and its like then takes a fifth of a second.
+    Streamlit collects garbage after every script run; scanning torch and other large libraries takes 0.2 seconds.
     """
     global _frozen_modules
     if len(sys.modules) > _frozen_modules:
@@ -112,7 +112,7 @@ def freeze_imports() -> None:
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """Show a `DistillError` raised inside as a message in its place; any other error stays loud."""
+    """Show a `DistillError` raised inside as a message ; any other error is raised."""
     try:
         yield
     except DistillError as error:
@@ -142,6 +142,6 @@ def escape_markdown(text: str) -> str:
     return "".join(f"\\{letter}" if letter in _MARKDOWN_CHARACTERS else letter for letter in text)
 
 
-_DIRECTION_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")  # begin or end another direction of reading
+_DIRECTION_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")  # they change the reading direction
 _AUTOLINK_MARKS = ("://", "www", "@")
 _MARKDOWN_CHARACTERS = frozenset("\\`*_{}[]<>()#+-.!|~$:&\"'^=")

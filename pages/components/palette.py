@@ -1,8 +1,8 @@
 """The colours that carry meaning: the signed scale of scores, and one colour for each model and training term.
 
-The signed scale runs from orange (against the class) through paper to blue (for it): two hues that stay
-apart in every common form of colour blindness, with lightness growing evenly from the middle. Model and
-term colours are of middle lightness, so one set reads on light and dark paper and a chart need not know
+The signed scale runs from orange (against the class) through the background to blue (for it): two hues that stay
+distinguishable in every common form of colour blindness, with lightness changing evenly from the middle. Model and
+term colours have medium lightness, so one set is readable in the light and dark themes and a chart need not know
 the theme; none of them is orange or blue.
 """
 
@@ -24,7 +24,7 @@ METRICS = {  # by the colour keys of `metric_names`; a term of the loss has its 
     "green": "#5b8f3a",
 }
 
-RUNS = (*STUDENTS, "#4a79cf", "#c9482f", "#8d5fd3", "#4f9431", "#8a8078")  # laid over each other, of nothing else
+RUNS = (*STUDENTS, "#4a79cf", "#c9482f", "#8d5fd3", "#4f9431", "#8a8078")  # only for the curves of compared runs
 
 _LIGHT_FOR = ("#f1efe9", "#c9dcea", "#8fbbdc", "#4a8cc2", "#1a5a94")
 _LIGHT_AGAINST = ("#f1efe9", "#f6dcc0", "#efb47c", "#d97f35", "#a9510f")
@@ -34,7 +34,7 @@ _DARK_AGAINST = ("#25272b", "#4a3320", "#7d4f21", "#c07a2c", "#f4b066")
 
 @dataclass(frozen=True)
 class Shade:
-    """Background and text colour of one value, as hex, on light and on dark paper."""
+    """Background and text colour of one value, as hex, in the light and the dark theme."""
 
     light: str
     light_text: str

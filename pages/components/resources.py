@@ -1,7 +1,7 @@
-"""What all visitors share: open models, examples, predictions, the explanation cache and the run store.
+"""What all sessions share: open models, examples, predictions, the explanation cache and the run store.
 
-Models are kept by id, fingerprint and device, never by object, as many as the memory set for them holds. Torch is
-imported inside the functions that need it: a page that only watches runs opens without it.
+Open models are cached by id, fingerprint and device, never by object, up to the memory limit in the settings. Torch is
+imported inside the functions that need it, so that a page that only shows runs opens without it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def run_store() -> Store:
-    """Return the run store, the same object for all visitors: it opens a connection for every use.
+    """Return the run store, one object for all sessions: it opens a connection for each use.
 
-    One whose file is gone or damaged is opened anew, which sets a damaged file aside.
+    A store whose file is missing or damaged is opened again, which moves a damaged file aside.
     """
     path = home() / "runs.sqlite"
     store = _run_store(path)
@@ -42,7 +42,7 @@ def run_store() -> Store:
 
 
 def running_runs() -> list[Run]:
-    """Return the runs that a process trains right now; none where the store cannot be read, which its own pages say."""
+    """Return the runs that have a live worker process; none where the store cannot be read, which Runs reports."""
     try:
         return [run for run in run_store().runs(("running",)) if find_worker(run) is not None]
     except StoreError:
@@ -50,19 +50,19 @@ def running_runs() -> list[Run]:
 
 
 def task_models(task: str) -> dict[str, ModelInfo]:
-    """Return the models that can be picked for a task, by id."""
+    """Return the models of a task by id."""
     return {model.id: model for model in list_models() if model.task == task}
 
 
 def examples(task: str, source: str = "auto", split: str = "validation") -> Dataset:
-    """Return the examples of a task from a source; DataError where it is gone or cannot be read."""
+    """Return the examples of a task from a source; DataError if it is missing or cannot be read."""
     where = describe_source(task, source)
     with st.spinner(escape_markdown(f"Reading the sentences: {where} …")):
         return _examples(task, source, split, where)
 
 
 def model_source(info: ModelInfo, device: str = "cpu") -> LazyModel:
-    """Return a model ready to be asked; its weights are read only if something is not in the cache."""
+    """Return a model whose weights are read only if a result is not in the cache."""
     from distill_core.explanation.lazy_model import lazy_model_in
     from distill_core.models.bundle import unpack
 
@@ -74,7 +74,7 @@ def model_source(info: ModelInfo, device: str = "cpu") -> LazyModel:
 def predicted(model_id: str, dataset: Dataset, progress: Callable[[int, int], None]) -> tuple[tuple[float, ...], ...]:
     """Return a model's logits for every example, computed once for these weights and examples.
 
-    `progress(done, total)` is called between batches; a page that draws there can be left at any time.
+    `progress(done, total)` is called between batches; a page that draws in it can be interrupted at any batch.
     """
     from distill_core.explanation.explain import predict_all
 
@@ -82,7 +82,7 @@ def predicted(model_id: str, dataset: Dataset, progress: Callable[[int, int], No
 
 
 def explanation_cache() -> ExplanationCache:
-    """Return the one cache of explanations on disk."""
+    """Return the explanation cache on disk, one object for all sessions."""
     return _explanation_cache(home() / "explanations.sqlite")
 
 
@@ -103,13 +103,17 @@ def _open(info: ModelInfo, path: Path, device: str) -> LoadedModel:
     from distill_core.models.bundle import open_model
 
     with st.spinner("Loading a model …"):
-        key = info.id, folder_fingerprint(path, explanation_cache()), device  # what changed on disk is another model
+        key = (
+            info.id,
+            folder_fingerprint(path, explanation_cache()),
+            device,
+        )  # reopens a model changed on disk
         return open_models().get(key, path, lambda: open_model(info.id, device))
 
 
 @st.cache_resource(show_spinner=False)
 def open_models() -> ModelCache:
-    """Return the models that are open, for all visitors."""
+    """Return the cache of open models, shared by all sessions."""
     from distill_core.models.model_cache import ModelCache
 
     return ModelCache()
@@ -117,5 +121,5 @@ def open_models() -> ModelCache:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _examples(task: str, source: str, split: str, where: str) -> Dataset:
-    del where  # part of the key: what `auto` means may change
+    del where  # part of the cache key: what `auto` resolves to may change
     return load_split(task, split, source)

@@ -1,8 +1,8 @@
-"""Curves drawn in the browser: a chart is mounted once, and new points travel to it through a feed.
+"""Curves drawn in the browser: a chart is mounted once, and a feed sends it new points.
 
-`draw` says what a chart looks like, `send` what is new of its feed's points. The browser keeps them, so what it takes
-to look at them otherwise (zoom, smoothing, another axis) never comes here. The session remembers how much of a feed it
-has sent. Messages are numbered: a browser that misses one asks for all.
+`draw` defines a chart, `send` sends the new points of its feed. The browser stores the points, so zoom, smoothing and a
+change of axis need no server. The session remembers how much of a feed it has sent. Messages are numbered: a browser
+that misses one requests all points.
 """
 
 import base64
@@ -32,7 +32,7 @@ _FEED = st.components.v2.component("dl_feed", js=(_CURVES / "feed.js").read_text
 
 @dataclass(frozen=True)
 class Line:
-    """One curve. `name`: of its points in the feed, as `clock` of how long each step took; `batch`: examples a step."""
+    """One curve. `name` and `clock`: the feed's metrics for its values and step durations; `batch`: examples a step."""
 
     name: str
     title: str
@@ -71,7 +71,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Notes:
-    """What is marked on a chart."""
+    """The marks and levels of a chart."""
 
     marks: Sequence[Mark] = ()
     levels: Sequence[Level] = ()
@@ -79,7 +79,7 @@ class Notes:
 
 @dataclass
 class _Sent:
-    """What a session has sent of a feed: how many points of each metric, and how each chart is marked."""
+    """What a session has sent of a feed: the number of points of each metric, and each chart's notes."""
 
     stamp: str
     number: int = 0
@@ -102,13 +102,13 @@ def draw(
     layouts: bool = False,
     file: str = "distillation-lens",
 ) -> None:
-    """Mount a chart of a feed's points; `send` them after it.
+    """Mount a chart of a feed's points; call `send` after it.
 
-    `sets`: title to panels, one above the other; with several, the visitor chooses one. `steps`: how long the axis is,
-    None for as long as the curves. `empty`: what stands there until the first point. `notes`: those `send` gives go
-    before. `legend`: whether curves are named below the controls, and can be hidden there. `controls`: whether
-    smoothing, log scale and axis can be chosen; they hold for all charts. `layouts`: whether the curves are parts of a
-    whole (`heavy`) and can be stacked, or drawn apart. `file`: what a saved picture is called.
+    `sets`: title to panels, one above the other; with several sets, the user chooses one. `steps`: the length of the
+    axis, None for that of the curves. `empty`: the text until the first point. `notes`: replaced by those of `send`.
+    `legend`: whether the curves are named below the controls and can be hidden there. `controls`: whether smoothing,
+    log scale and axis can be chosen; they apply to all charts. `layouts`: whether the curves are parts of a whole
+    (`heavy`) and can be stacked or drawn separately. `file`: the file name of a saved picture.
     """
     spec = {
         "chart": key,
@@ -128,7 +128,7 @@ def draw(
 
 
 def listen() -> None:
-    """Let a page without charts receive the texts of a feed."""
+    """Make a page without charts receive the texts of a feed."""
     _CHART(key="listen")
 
 
@@ -140,7 +140,7 @@ def send(
     notes: Mapping[str, Notes] | None = None,
     texts: Texts | None = None,
 ) -> None:
-    """Send what is new of a feed's points, (step, value) by metric, steps ascending; with another `stamp`, all.
+    """Send the new points of a feed, (step, value) by metric in ascending steps; all of them for a new `stamp`.
 
     `notes`: by chart, sent when they change. `texts`: new texts for leaves of the page's parts, see `live_html`.
     """
@@ -164,21 +164,21 @@ def send(
 
 
 def is_current(feed: str, stamp: str) -> bool:
-    """Tell whether `send` would go on with this feed, not begin it."""
+    """Return whether `send` would continue this feed instead of starting it again."""
     sent = st.session_state.get(_key(feed))
     return isinstance(sent, _Sent) and sent.stamp == stamp
 
 
 def forget(feed: str) -> None:
-    """Let the next `send` begin anew."""
+    """Make the next `send` start the feed again."""
     st.session_state.pop(_key(feed), None)
 
 
 def packed(points: Mapping[str, Points]) -> list[dict[str, Any]]:
-    """Return points to travel, metrics that were measured at the same steps together.
+    """Return points encoded for the browser, with metrics of the same steps grouped.
 
-    `steps`: stretches of [first, count]; `values`: base64 of little-endian float32, each without its lowest byte, which
-    leaves four digits and a half.
+    `steps`: ranges of [first, count]; `values`: base64 of little-endian float32, each without its lowest byte, which
+    leaves about four and a half digits.
     """
     together: dict[tuple[float, ...], dict[str, str]] = {}
     for name, values in points.items():

@@ -87,9 +87,9 @@ def _draw_end_buttons(store: Store, run: Run) -> None:
     )
 
 
-def _show_error_of(action: Callable[..., object], *given: object) -> None:
+def _show_error_of(action: Callable[..., object], *arguments: object) -> None:
     try:
-        action(*given)
+        action(*arguments)
     except DistillError as error:
         show_error(error)
 
@@ -128,7 +128,7 @@ def explain_parameters(run: Run, state: Mapping[Any, Any]) -> dict[str, str | li
 
 
 def best_folder(run: Run) -> Path | None:
-    """Return the folder of a run's best checkpoint where that is not its last."""
+    """Return the folder of a run's best checkpoint, None where that is the last one."""
     folder = run_folder(run.id) / BEST
     return folder if folder.is_dir() else None
 

@@ -29,13 +29,13 @@ def feed_name(run: Run) -> str:
 
 
 def axis_steps(run: Run) -> int:
-    """Return how far the axis of a run's steps goes: to its last, or, where it is over before that, to its end."""
+    """Return the last step on the axis: the configured one, or where the run ended before it."""
     over = not run.active and run.state != "paused"
     return run.step if over and run.step else run.config.steps
 
 
 def draw_loss_curves(run: Run) -> None:
-    """Draw the terms of a run's loss, as they count in it or raw."""
+    """Draw the terms of a run's loss, weighted or raw."""
     terms = list(run.config.weights)
     weighted = _curve_lines(run, [LOSS, *(WEIGHTED + term for term in terms)])
     sets = {"Weighted": [Panel(weighted)], "Raw": [Panel(_curve_lines(run, terms))]}
@@ -54,7 +54,7 @@ def draw_loss_curves(run: Run) -> None:
 
 
 def draw_agreement(run: Run) -> None:
-    """Draw a run's validation metric, and below it the agreement with its teacher."""
+    """Draw a run's validation metric and, below it, the agreement with its teacher."""
     metric, *agreement = evaluated_names(get_task(run.config.task))
     panels = [
         Panel(_curve_lines(run, [metric]), metric_title(metric), bounded=True, share=0.42),
@@ -74,7 +74,7 @@ def draw_agreement(run: Run) -> None:
 
 
 def chart_points(run: Run, series: Series) -> Series:
-    """Return those of a run's points that its charts are made of."""
+    """Return the points that a run's charts need."""
     terms = list(run.config.weights)
     names = [
         LOSS,
@@ -87,7 +87,7 @@ def chart_points(run: Run, series: Series) -> Series:
 
 
 def chart_notes(run: Run, series: Series) -> dict[str, Notes]:
-    """Return what is marked on a run's charts: its best checkpoint, and what its teacher and one answer for all get."""
+    """Return the notes of a run's charts: its best checkpoint, and the scores of its teacher and the baseline."""
     task = get_task(run.config.task)
     monitor = run.config.monitor if "/" in run.config.monitor else main_metric(task)
     best = best_step(series.get(monitor, ()))

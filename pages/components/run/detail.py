@@ -35,8 +35,8 @@ from pages.components.run.manage_dialog import notes_html
 from pages.components.run.setting_labels import used_settings
 from pages.components.streaming_chart import is_current, send
 
-LIVE_LINES, LOG_LINES = 6, 40  # of the log, while the run is active and after
-MAX_LOG_MATCHES = 200  # lines that are found, at most
+LIVE_LINES, LOG_LINES = 6, 40  # lines of the log shown during a run, and after it
+MAX_LOG_MATCHES = 200  # lines shown at most
 LATEST_RUNS = 8  # runs in the list
 _RECEIVED, _SCORES = "distill.gathered", "distill.scores"
 
@@ -45,7 +45,7 @@ _RECEIVED, _SCORES = "distill.gathered", "distill.scores"
 class ReceivedPoints:
     """The points of one run that a session has received: (step, value) by metric, and the last cursor.
 
-    `started`: of the attempt they are of, as one that goes on from a checkpoint first undoes what came after it.
+    `started`: when the attempt began that the points belong to; a resumed run drops points after its checkpoint.
     """
 
     run_id: str
@@ -68,11 +68,12 @@ def receive_points(store: Store, run: Run) -> Series:
 def run_parts(store: Store, run: Run, series: Series) -> dict[str, str]:
     """Return the parts of a run's page that change while it trains, as HTML by name."""
     used, task = store.data_of(run.id), get_task(run.config.task)
-    told = alarms(run.config, series) if run.step or run.state != "failed" else []  # refused for its teacher: said so
+    # a run that failed before its first step shows its reason, and no alarm
+    messages = alarms(run.config, series) if run.step or run.state != "failed" else []
     return {
         "head": markup.header(run),
         "notes": notes_html(run),
-        "alarms": "".join(markup.text_line(words, alarm=True) for words in told),
+        "alarms": "".join(markup.text_line(words, alarm=True) for words in messages),
         "data": markup.data_line(used) if used else "",
         "facts": markup.facts(markup.run_facts(run, series, time.time())),
         "loss": markup.loss_table(run.config, series),
@@ -82,9 +83,9 @@ def run_parts(store: Store, run: Run, series: Series) -> dict[str, str]:
 
 
 def draw_run(store: Store, run: Run, page: Parts) -> DeltaGenerator:
-    """Draw state, curves, numbers and log of a run, with the buttons that fit its state; return the place of progress.
+    """Draw a run with the buttons for its state; return the container of the progress bar.
 
-    The curves' points, and all that changes, come with `send_new`.
+    `send_updates` sends the curves' points and whatever changes.
     """
     series = receive_points(store, run)
     parts = run_parts(store, run, series)
@@ -126,7 +127,7 @@ def send_updates(run: Run | None, series: Series, page: Parts, parts: Mapping[st
 
 
 def draw_latest_runs(store: Store, chosen: str | None, page: Parts) -> None:
-    """Draw the latest runs, each name a link to its view, and the way to all of them."""
+    """Draw the latest runs, each name a link to its page, and a link to all runs."""
     shown = store.runs(limit=LATEST_RUNS)
     if not shown:
         return
@@ -181,11 +182,7 @@ def draw_progress(store: Store, run: Run, series: Series) -> None:
         words = f"{(run.phase or 'starting').capitalize()}{detail} …"
     st.progress(min(1.0, run.step / steps), text=escape_markdown(words))
     if silent > HEARTBEAT_LATE_SECONDS:
-        st.html(
-            markup.text_line(
-                f"The worker has not been heard of for {format_duration(silent)}. Wait, or stop the run.", True
-            )
-        )
+        st.html(markup.text_line(f"No sign of the worker for {format_duration(silent)}. Wait, or stop the run.", True))
 
 
 def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:

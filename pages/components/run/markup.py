@@ -50,7 +50,7 @@ from pages.components.formatting import (
 )
 from pages.components.palette import metric_color
 
-SPARK_POINTS, SPARK_HEIGHT = 60, 63  # how fine a fact's curve is; assets/curves/receiver.js draws it, too
+SPARK_POINTS, SPARK_HEIGHT = 60, 63  # resolution of a fact's sparkline; assets/curves/receiver.js uses the same
 AGREEMENT_NOTE = (
     f"Agreement is measured on the probe sentences: the first {PROBE_EXAMPLES} validation examples, or all if "
     "there are fewer."
@@ -59,12 +59,12 @@ SHARE_NOTE = (
     "Of gradient: each weighted term’s share of the gradient norm, measured every ten steps (for a batch computed in "
     "parts, on its first part)."
 )
-LOG_WIDTH = 200  # characters of a line of a live log
+LOG_WIDTH = 200  # characters of a line in the live log
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One number with its name; `points` is how it went so far, drawn behind it."""
+    """One number with its label; `points` is its history, drawn as a sparkline."""
 
     label: str
     value: str
@@ -82,7 +82,7 @@ def display_name(run: Run) -> str:
 
 
 def header(run: Run) -> str:
-    """Return a run's name, state and what it is, in two lines."""
+    """Return a run's name, state and summary in two lines."""
     return (
         f'<div class="dl-run"><div class="dl-head"><h2><bdi>{escape(display_name(run))}</bdi></h2>'
         f"{state_chip(run.status)}<p>{escape(summary(run))}</p></div></div>"
@@ -98,7 +98,7 @@ def summary(run: Run) -> str:
         DISTILLATION_METHODS[config.method].title,
         student_words(config),
         f"{config.steps:,} steps of {config.batch_size}",
-        sources.get(config.source, Path(config.source).name),  # what `auto` found is said below
+        sources.get(config.source, Path(config.source).name),  # `data_line` names the source that `auto` resolved to
         run.device or config.device,
         f"seed {config.seed}",
     ]
@@ -106,7 +106,7 @@ def summary(run: Run) -> str:
 
 
 def swatch(color: str) -> str:
-    """Return a square of a colour, as before a name in a legend."""
+    """Return a coloured square for a legend."""
     return f'<div class="dl-run"><i class="dl-swatch" style="--dot:{escape(color, quote=True)}"></i></div>'
 
 
@@ -120,7 +120,7 @@ def student_words(config: RunConfig) -> str:
 
 
 def data_line(used: Sequence[DataUsed]) -> str:
-    """Return in one line what a run trains and validates on, with digests to compare."""
+    """Return the training and validation data of a run in one line, with their digests."""
     parts, before = [], ""
     for data in used:
         use = "Training" if data.split == "train" else "Validation"
@@ -137,7 +137,7 @@ def facts(shown: Sequence[Fact]) -> str:
 
 
 def heading(text: str) -> str:
-    """Return the heading of one part of the view."""
+    """Return the heading of a section."""
     return f'<div class="dl-run"><h3>{escape(text)}</h3></div>'
 
 
@@ -153,7 +153,7 @@ def loss_table(config: RunConfig, series: Series) -> str:
 def agreement_table(task: Task, constant: float | None, series: Series, ended: bool) -> str:
     """Return validation metric and agreement before training, now, and the change.
 
-    `constant`: the metric's value at chance (`Task.baseline_title`), None if unknown.
+    `constant`: the score of a constant prediction (`Task.baseline_title`), None if unknown.
     """
     names = evaluated_names(task)
     rows = []
@@ -172,7 +172,7 @@ def agreement_table(task: Task, constant: float | None, series: Series, ended: b
 
 
 def _comparison_words(task: Task, teacher: float, constant: float | None) -> str:
-    """Return what a student's metric is to be seen beside, in brackets."""
+    """Return the teacher's and the baseline's score in parentheses."""
     parts = [f"teacher: {format_number(teacher)}"] if math.isfinite(teacher) else []
     parts += [] if constant is None else [f"{task.baseline_title}: {format_number(constant)}"]
     return f" ({', '.join(parts)})" if parts else ""
@@ -185,7 +185,7 @@ def settings_table(settings: Mapping[str, str]) -> str:
 
 
 def verdict_text(metric: str, verdict: Verdict) -> str:
-    """Return in sentences whether the student's explanations came closer to its teacher's."""
+    """Return the verdict in sentences: metric, label agreement, and the gap to the teacher's maps."""
     count = verdict.examples
     where = "" if count is None else f" on {format_count(count, 'example')}"
     where += ", too few to be sure" if verdict.too_few_examples else ""
@@ -196,7 +196,7 @@ def verdict_text(metric: str, verdict: Verdict) -> str:
     if verdict.label_loyalty is not None:
         first, last = (f"{100 * share:.0f} %" for share in verdict.label_loyalty)
         of = "" if count is None else f", {verdict.probe_examples} of the validation examples"
-        words += f" The student gives its teacher’s answer on {last} of the probe sentences{of} (before: {first})."
+        words += f" The student predicts as its teacher does on {last} of the probe sentences{of} (before: {first})."
     before, after = (format_number(value) for value in verdict.gap)
     move = "stayed at" if before == after else "narrowed from" if verdict.gap[1] < verdict.gap[0] else "widened from"
     gap = after if before == after else f"{before} to {after}"
@@ -224,18 +224,18 @@ def run_row(run: Run, metric: str, last: tuple[int, float] | None, when: str) ->
 
 
 def text_line(text: str, alarm: bool = False) -> str:
-    """Return one quiet line, or one that warns."""
+    """Return a line of secondary text, or of a warning."""
     return f'<div class="dl-run"><p class="{"dl-alarm" if alarm else "dl-quiet-line"}">{escape(text)}</p></div>'
 
 
 def log_tail(lines: Sequence[str]) -> str:
-    """Return the last lines of a log that grows, each cut where it is long."""
+    """Return the last lines of the live log, long ones truncated."""
     shown = escape("\n".join(line if len(line) <= LOG_WIDTH else f"{line[:LOG_WIDTH]} …" for line in lines))
     return f'<div class="dl-run"><pre class="dl-log" translate="no">{shown}</pre></div>'
 
 
 def time_estimate(words: str, basis: str) -> str:
-    """Return how long a run will take, with what that is based on."""
+    """Return the estimated duration of a run and its basis."""
     return f'<div class="dl-run dl-estimate"><b>{escape(words)}</b><p>{escape(basis)}</p></div>'
 
 
@@ -253,7 +253,7 @@ def estimate_basis(estimate: DurationEstimate, config: RunConfig, device: str) -
 
 
 def time_left(series: Series) -> str:
-    """Return how long a run will still take, as a range where its worker gives one; empty while that is unknown."""
+    """Return the remaining time of a run, as a range where the worker estimates one; empty while unknown."""
     low, likely, high = (_last(series, name) for name in (SECONDS_LEFT_LOW, SECONDS_LEFT, SECONDS_LEFT_HIGH))
     if math.isfinite(low) and math.isfinite(high):
         return format_duration_range(low, high)
@@ -261,7 +261,7 @@ def time_left(series: Series) -> str:
 
 
 def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
-    """Return learning rate, speed, memory and time of a run, as far as they are known."""
+    """Return learning rate, speed, memory and time of a run, a dash for what is unknown."""
     worked = run.worked_seconds(now)
     passed = MISSING if worked is None else format_duration(worked)
     speed = series.get(EXAMPLES_PER_SECOND, ())
@@ -270,7 +270,7 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
         Fact("Examples per second", format_short(speed[-1][1] if speed else math.nan), speed),
         *_machine_facts(series),
         Fact("Gradient norm", format_short(_last(series, GRADIENT_NORM)), series.get(GRADIENT_NORM, ())),
-        Fact("Time so far" if run.active else "Time taken", passed),
+        Fact("Time so far" if run.active else "Duration", passed),
     ]
     if run.active:
         shown.append(
@@ -283,7 +283,7 @@ def run_facts(run: Run, series: Series, now: float) -> list[Fact]:
 
 
 def _machine_facts(series: Series) -> list[Fact]:
-    """Return what a run takes of processors, GPU and memory, as far as it was measured."""
+    """Return the measured use of processors, GPU and memory."""
     cpu, gpu = (series.get(name, ()) for name in (CPU_PERCENT, GPU_PERCENT))
     held, free = _last(series, GPU_MEMORY_MB), _last(series, MEMORY_FREE_MB)
     shown = [Fact("CPU, all cores", f"{cpu[-1][1]:.0f} %", cpu)] if cpu else []
@@ -309,7 +309,7 @@ def _fact(fact: Fact) -> str:
 
 
 def _spark(points: Points) -> str:
-    """Return a filled curve as a clipped block, its heights written in it from "0" on; no script, no image."""
+    """Return a sparkline as a clipped block whose text encodes the heights, "0" for 0; no script, no image."""
     points = points[:: -(-len(points) // SPARK_POINTS) or 1]
     values = [max(0.0, value) for _, value in points if math.isfinite(value)]
     top = max(values, default=0.0) or 1.0

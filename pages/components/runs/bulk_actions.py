@@ -20,7 +20,7 @@ from pages.components.run.form import fill
 from pages.components.run.launch import Launch
 from pages.components.runs import table
 
-CONFIRMING = "runs.sure"  # session key: the ids whose deletion is to be confirmed
+CONFIRMING = "runs.sure"  # session key: ids of runs whose deletion is to be confirmed
 CSV = "text/csv"
 
 
@@ -110,22 +110,22 @@ def _rerun(store: Store, runs: Sequence[Run], launch: Launch) -> None:
 def _draw_tags(store: Store, runs: Sequence[Run]) -> None:
     with st.popover("Tags", icon=":material/sell:", key="runs.tagging"):
         common = [tag for tag in runs[0].tags if all(tag in run.tags for run in runs)]
-        given = st.text_input("Tag", key="runs.tag", placeholder="For example: paper")
+        tag = st.text_input("Tag", key="runs.tag", placeholder="For example: paper")
         st.button(
             _counted("Add", runs),
             key="runs.add_tag",
-            disabled=not given.strip(),
+            disabled=not tag.strip(),
             on_click=_add_tags,
             args=(store, runs),
         )
-        for tag in common:
+        for shared in common:
             st.button(
-                escape_markdown(f"Remove {tag}"),
-                key=f"runs.remove_tag.{tag}",
+                escape_markdown(f"Remove {shared}"),
+                key=f"runs.remove_tag.{shared}",
                 type="tertiary",
                 icon=":material/close:",
                 on_click=_show_error_of,
-                args=(partial(store.retag, [run.id for run in runs], (), (tag,)),),
+                args=(partial(store.retag, [run.id for run in runs], (), (shared,)),),
             )
 
 
@@ -136,7 +136,7 @@ def _add_tags(store: Store, runs: Sequence[Run]) -> None:
 
 def _draw_downloads(store: Store, runs: Sequence[Run]) -> None:
     st.download_button(
-        "Curves, CSV",
+        "Download curves (CSV)",
         partial(curves_csv, store, runs),
         file_name="curves.csv",
         mime=CSV,

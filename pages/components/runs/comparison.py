@@ -65,13 +65,13 @@ def draw_differences(store: Store, runs: Sequence[Run], colors: Mapping[str, str
 
 
 def columns_that_differ(columns: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Return the settings in which runs differ, names apart: label to one value a run, "–" where it had no part."""
+    """Return the settings in which runs differ, without names: label to a value for each run, "–" if not applicable."""
     name = FIELDS["name"].label
     return {label: values for label, values in _rows(columns).items() if len(set(values)) > 1 and label != name}
 
 
 def differences_html(runs: Sequence[Run], rows: Mapping[str, Sequence[str]], colors: Mapping[str, str]) -> str:
-    """Return settings as a table, a column a run, headed in its colour."""
+    """Return settings as a table with a column for each run, headed in its colour."""
     heads = "".join(
         f'<th style="--dot:{colors[run.id]}"><bdi>{escape(markup.display_name(run))}</bdi></th>' for run in runs
     )

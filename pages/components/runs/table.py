@@ -19,7 +19,7 @@ from distill_core.runs.run import Run
 from distill_core.runs.summary import RunSummary, search_runs, tags_of
 from pages.components.run import markup
 
-SELECTED = "run"  # in the page's address, once for each
+SELECTED = "run"  # query parameter, once for each selected run
 ROW_HEIGHT, MAX_HEIGHT = 35, 460  # pixels
 
 
@@ -62,7 +62,7 @@ def draw_table(outcomes: Sequence[RunSummary]) -> None:
     """Draw runs as a table; ticking a row selects its run."""
     ids = [outcome.run.id for outcome in outcomes]
     chosen = set(selected_ids())
-    order = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]  # rows are ticked by their place
+    order = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]  # the selection refers to row numbers
     key = f"runs.table.{order}.{st.session_state.get('runs.cleared', 0)}"
     st.dataframe(
         table_columns(outcomes),
@@ -85,7 +85,7 @@ def clear_selection() -> None:
 
 
 def table_columns(outcomes: Sequence[RunSummary]) -> dict[str, list[Any]]:
-    """Return the table's columns; a number that is not there is None."""
+    """Return the table's columns; a missing number is None."""
     runs = [outcome.run for outcome in outcomes]
     return {
         "Name": [markup.display_name(run) for run in runs],
