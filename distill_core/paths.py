@@ -17,19 +17,19 @@ CODE = Path(__file__).resolve().parent.parent
 _INSTALLED_APP = CODE / "distill_core" / "_app"
 APP = _INSTALLED_APP if _INSTALLED_APP.is_dir() else CODE
 ASSETS = APP / "assets"
-STATE_FILE = "training_state.safetensors"  # in a checkpoint's folder: what the training goes on from
+STATE_FILE = "training_state.safetensors"  # in a checkpoint's folder: the state a training resumes from
 
 
 def home() -> Path:
-    """Return the application's own folder, created if missing; ConfigError where it cannot be."""
+    """Return the application's folder, created if missing; ConfigError if it cannot be created."""
     chosen = os.environ.get("DISTILL_HOME") or platformdirs.user_cache_dir("distillation-lens")
     try:
         folder = Path(chosen).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError, ValueError) as error:  # a file, no rights, an unknown ~user, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a file, no permission, an unknown ~user, a NUL
         raise ConfigError(
-            f"The app's own folder {chosen[:200]!r} cannot be used ({error}); set DISTILL_HOME to a folder "
-            "that exists or can be made."
+            f"The application's folder {chosen[:200]!r} cannot be used ({error}); set DISTILL_HOME to a folder "
+            "that exists or can be created."
         ) from error
     return folder
 

@@ -1,4 +1,4 @@
-"""The few things a user may set for good, kept as one JSON file in the application's folder."""
+"""The settings a user stores for all sessions: one JSON file in the application's folder."""
 
 import json
 import os
@@ -9,15 +9,15 @@ import psutil
 from distill_core.errors import ConfigError
 from distill_core.paths import home
 
-DEFAULT_MEMORY_SHARE = 0.25  # of the machine's memory that open models may take, where nothing is set
+DEFAULT_MEMORY_SHARE = 0.25  # of the machine's memory: the default limit for open models
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be set.
+    """The stored settings.
 
-    `glue_dir`: a folder of GLUE files, None to use the hub's cache or the bundled sample. `model_memory_mb`: the most
-    memory that open models may take, 10^6 bytes; None for a quarter of the machine's.
+    `glue_dir`: a folder of GLUE files, None to use the hub's cache or the bundled sample. `model_memory_mb`: the limit
+    for the weights of open models in 10^6 bytes, None for a quarter of the machine's memory.
     """
 
     glue_dir: str | None = None
@@ -25,7 +25,7 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Return the stored settings, the defaults if none are stored; ConfigError for a damaged file."""
+    """Return the stored settings, or the defaults if none are stored; ConfigError for a damaged file."""
     path = home() / "settings.json"
     if not path.exists():
         return Settings()
@@ -36,20 +36,20 @@ def read_settings() -> Settings:
             raise ValueError(f"glue_dir is {folder!r}")
         memory = stored.get("model_memory_mb")
         if memory is not None and (not isinstance(memory, int) or isinstance(memory, bool) or memory < 1):
-            raise ValueError(f"model_memory_mb is {memory!r}, not a whole number from 1")
+            raise ValueError(f"model_memory_mb is {memory!r}, not a positive whole number")
         return Settings(folder, memory)
     except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"The settings file {path} cannot be read ({error}); mend or delete it.") from error
+        raise ConfigError(f"The settings file {path} cannot be read ({error}); correct or delete it.") from error
 
 
 def model_memory_bytes() -> int:
-    """Return the bytes that open models may take: as set, else a quarter of the machine's memory."""
+    """Return the limit for the weights of open models in bytes: the setting, or a quarter of the machine's memory."""
     chosen = read_settings().model_memory_mb
     return int(psutil.virtual_memory().total * DEFAULT_MEMORY_SHARE) if chosen is None else chosen * 1_000_000
 
 
 def write_settings(settings: Settings) -> None:
-    """Store the settings, replacing the file in one step."""
+    """Store the settings; the file is replaced in one step."""
     path = home() / "settings.json"
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(json.dumps(asdict(settings), indent=2), encoding="utf-8")

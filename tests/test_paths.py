@@ -1,4 +1,4 @@
-"""The app's own folder: where it is, and what is said when it cannot be used."""
+"""The application's folder: where it is, and what is said when it cannot be used."""
 
 from pathlib import Path
 

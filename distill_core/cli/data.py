@@ -1,4 +1,4 @@
-"""Commands about data sets of one's own: add a file, list, remove."""
+"""Commands for user datasets: add a file, list, remove."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,36 +30,34 @@ from distill_core.data.user_files import (
 )
 from distill_core.errors import ConfigError, DataError
 
-_FIRST_LINE = "The first line was read as a row; say --header if it names the columns."
-data_app = typer.Typer(no_args_is_help=True, help="Add, list or remove data sets of your own.")
+_FIRST_LINE = "The first line was read as a row; use --header if it names the columns."
+data_app = typer.Typer(no_args_is_help=True, help="Add, list or remove your datasets.")
 
 
 @data_app.command()
 def add(
     file: Annotated[Path, typer.Argument(help=f"A {', '.join(FILE_KINDS)} file of at most {MAX_MEGABYTES} MB.")],
     task: TaskName = "sst2",
-    name: Annotated[str, typer.Option(help="What it is called; empty for the file's name.")] = "",
+    name: Annotated[str, typer.Option(help="Its name; empty for the file's name.")] = "",
     column: Annotated[
         list[str] | None, typer.Option(help="TASK_COLUMN=FILE_COLUMN, such as sentence=review; may be repeated.")
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="VALUE=CLASS, such as pos=positive; may be repeated.")] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="The column of labels; found by its name if left out.")
-    ] = None,
-    split_column: Annotated[str | None, typer.Option(help="A column that says train or validation.")] = None,
-    held_out: Annotated[float, typer.Option(help="Share of the rows that is kept for validation.")] = HELD_OUT,
+    label_column: Annotated[str | None, typer.Option(help="The label column; found by its name if omitted.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="A column with train or validation in each row.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the rows held out for validation.")] = HELD_OUT,
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a file's rows and keep them; `--source own/ID` then reads them."""
+    """Check a file's rows and store them as a dataset; `--source own/ID` then reads it."""
     content = _content(file)
-    named = [*_pairs("--column", column).values(), *filter(None, (label_column, split_column))]
-    if header is None and any(not name.startswith(COLUMN) for name in named):
-        header = True  # who names columns says that they have names
+    column_names = [*_pairs("--column", column).values(), *filter(None, (label_column, split_column))]
+    if header is None and any(not name.startswith(COLUMN) for name in column_names):
+        header = True  # an option names a column, so the file has names
     first_line = "" if header is not None or has_header(file.name, content) else _FIRST_LINE
-    with busy(f"Reading {printable(file.name)}"), _added_to_errors(first_line):
+    with busy(f"Reading {printable(file.name)}"), _append_to_errors(first_line):
         table = read_table(file.name, content, header)
         guessed = guess_mapping(get_task(task), table)
         labels_in = label_column or guessed.label
@@ -71,28 +69,28 @@ def add(
         )
         data = add_user_dataset(table, task, mapping, name=name, held_out=held_out)
     _print([data], as_json, single=True)
-    for words in filter(None, (first_line, data.no_training, data.too_easy)):
+    for words in filter(None, (first_line, data.training_obstacle, data.leakage_warning)):
         error_console.print(words)
 
 
 @data_app.command("list")
 def list_data(as_json: Json = False) -> None:
-    """List the data sets, newest first."""
+    """List the datasets, newest first."""
     _print(list_user_datasets(), as_json)
 
 
 @data_app.command()
 def remove(
-    data: Annotated[str, typer.Argument(help="The data set's ID.")],
+    data: Annotated[str, typer.Argument(help="The dataset's ID.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove a data set; runs that used it keep their record and their student."""
+    """Remove a dataset; runs that used it keep their record and their student."""
     from distill_core.runs.scheduler import remove_data
     from distill_core.runs.store import Store
 
     if not yes:
-        typer.confirm(f"Remove {_called(data)}? It cannot be undone", abort=True, err=True)
+        typer.confirm(f"Remove {_title(data)}? It cannot be undone", abort=True, err=True)
     remove_data(Store(), data)
     if as_json:
         print_json({"id": data.removeprefix(USER_SOURCE_PREFIX)})
@@ -100,16 +98,16 @@ def remove(
 
 
 @contextmanager
-def _added_to_errors(words: str) -> Iterator[None]:
-    """Say something more at the end of a DataError."""
+def _append_to_errors(words: str) -> Iterator[None]:
+    """Append a sentence to the message of a DataError."""
     try:
         yield
     except DataError as error:
         raise DataError(f"{error} {words}".strip()) from error
 
 
-def _called(data_id: str) -> str:
-    """Say what a data set is called; its ID where it is damaged."""
+def _title(data_id: str) -> str:
+    """Return a dataset's title, or its ID if it is damaged."""
     try:
         return find_user_dataset(data_id).title
     except DataError:
@@ -123,26 +121,26 @@ def _content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{printable(str(file))} cannot be read ({error.strerror}); name a file that is there."
+            f"{printable(str(file))} cannot be read ({error.strerror}); choose a file that exists."
         ) from error
 
 
-def _pairs(option: str, given: Sequence[str] | None) -> Mapping[str, str]:
-    """Return what NAME=VALUE options say; ConfigError for one without an equals sign."""
-    for one in given or []:
+def _pairs(option: str, values: Sequence[str] | None) -> Mapping[str, str]:
+    """Return NAME=VALUE options as a mapping; ConfigError for one without an equals sign."""
+    for one in values or []:
         if "=" not in one:
             raise ConfigError(f"{option} is {one!r}; wanted two names with an equals sign between: {option} A=B.")
-    halves = [one.split("=", 1) for one in given or []]
+    halves = [one.split("=", 1) for one in values or []]
     return {name.strip(): value.strip() for name, value in halves}
 
 
-def _print(found: Sequence[UserDataset], as_json: bool, single: bool = False) -> None:
+def _print(datasets: Sequence[UserDataset], as_json: bool, single: bool = False) -> None:
     if as_json:
-        documents = [{"id": data.id, "source": data.source} | asdict(data) for data in found]
+        documents = [{"id": data.id, "source": data.source} | asdict(data) for data in datasets]
         print_json(documents[0] if single else documents)
         return
     rows: list[dict[str, Any]] = [
         {"id": data.id, "task": data.task, "name": data.name, "file": data.file, **data.rows, "labelled": data.labelled}
-        for data in found
+        for data in datasets
     ]
     print_rows(rows)

@@ -1,7 +1,7 @@
-"""Where examples come from: GLUE in a folder, on the hub or in its cache, the bundled sample, own data; no tokens yet.
+"""The sources of examples: GLUE in a folder, on the hub or in its cache, the bundled sample, user datasets; as text.
 
-`auto` takes the first that is there, without touching the network: the folder named by `GLUE_DIR` or
-in the settings, GLUE in the local Hugging Face cache, the bundled sample.
+`auto` takes the first that exists, without using the network: the folder named by `GLUE_DIR` or in the settings, GLUE
+in the local Hugging Face cache, the bundled sample.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The examples of one split, in order, with where they came from and a digest of their content."""
+    """The examples of one split, in order, with their source and a digest of their content."""
 
     task: str
     split: str
@@ -47,7 +47,7 @@ class Dataset:
         return self.examples[0].label is not None
 
     def sample(self, count: int | None, seed: int) -> "Dataset":
-        """Return `count` examples drawn without replacement as a data set of its own (all, in order, for None)."""
+        """Return `count` examples drawn without replacement as another Dataset (all, in order, for None)."""
         if count is None or count >= len(self.examples):
             return self
         chosen = random.Random(seed).sample(self.examples, count)
@@ -55,22 +55,22 @@ class Dataset:
 
 
 def glue_folder() -> Path | None:
-    """Return the GLUE folder the user named (`GLUE_DIR`, else the settings), None if neither is set."""
-    named = os.environ.get("GLUE_DIR") or read_settings().glue_dir
-    return _folder(named) if named else None
+    """Return the GLUE folder the user set (`GLUE_DIR`, else the settings), None if neither is set."""
+    configured = os.environ.get("GLUE_DIR") or read_settings().glue_dir
+    return _folder(configured) if configured else None
 
 
 def pin_source(task_name: str, source: str) -> str:
-    """Return a source as any process would find it: `auto` as what it means now, a folder with its whole path.
+    """Return a source that means the same to every process: `auto` resolved, a folder by its absolute path.
 
-    The hub's cache stays `auto`: it has no name of its own, and `hub` would ask the network.
+    The hub's cache stays `auto`: it has no name as a source, and `hub` would use the network.
     """
     kind, folder = ("own", None) if source.startswith(USER_SOURCE_PREFIX) else _resolve(get_task(task_name), source)
     return str(folder.resolve()) if kind == "folder" and folder else source if kind != "bundled" else kind
 
 
 def describe_source(task_name: str, source: str = "auto") -> str:
-    """Say in a few words where `load_split` would read from; loads no example. DataError for own data not there."""
+    """Return the title of the source `load_split` would read; DataError for a missing user dataset."""
     if source.startswith(USER_SOURCE_PREFIX):
         return find_user_dataset(source).title
     kind, folder = _resolve(get_task(task_name), source)
@@ -78,10 +78,10 @@ def describe_source(task_name: str, source: str = "auto") -> str:
 
 
 def list_splits(task_name: str, source: str = "auto") -> tuple[str, ...]:
-    """Return the splits that a source has, those to evaluate on first; reads no example, asks no network."""
+    """Return the splits of a source, those to evaluate on first; reads no example and does not use the network."""
     task = get_task(task_name)
     if source.startswith(USER_SOURCE_PREFIX):
-        return ("validation",) if find_user_dataset(source).no_training else ("validation", "train")
+        return ("validation",) if find_user_dataset(source).training_obstacle else ("validation", "train")
     kind, folder = _resolve(task, source)
     splits = (*task.evaluations[: 1 if kind == "bundled" else None], "train")
     if folder is None:
@@ -95,13 +95,13 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     """Read all examples of a split.
 
     `source`: `auto` (see the module), `bundled`, `hub` (downloads on first use), `own/ID` or a GLUE folder.
-    Raises DataError when the source lacks the split or a row cannot be used; nothing is half-loaded.
+    Raises DataError if the source lacks the split or a row cannot be used; never returns a part.
     """
     task = get_task(task_name)
     if split not in task.splits:
         raise DataError(f"Unknown split {split[:80]!r} of {task.name}; choose one of: {', '.join(task.splits)}.")
     if source.startswith(USER_SOURCE_PREFIX):
-        return _load_own(task, split, find_user_dataset(source))
+        return _load_user_dataset(task, split, find_user_dataset(source))
     if split == "validation":
         split = task.evaluations[0]
     kind, folder = _resolve(task, source)
@@ -123,9 +123,11 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     return _dataset(task.name, split, name, _examples(task, rows, f"{task.name} {split} from {name}"))
 
 
-def _load_own(task: Task, split: str, data: UserDataset) -> Dataset:
+def _load_user_dataset(task: Task, split: str, data: UserDataset) -> Dataset:
     if data.task != task.name:
-        raise DataError(f"{data.title} was added for {data.task}, not for {task.name}; choose that task or other data.")
+        raise DataError(
+            f"{data.title} was added for {data.task}, not for {task.name}; choose that task, or other data."
+        )
     if split not in ("train", "validation", task.evaluations[0]):
         raise DataError(f"{data.title} has no {split} split; choose one of: train, validation.")
     split = "train" if split == "train" else "validation"
@@ -146,12 +148,12 @@ def _resolve(task: Task, source: str) -> tuple[str, Path | None]:
 
 
 def _folder(text: str) -> Path:
-    """Return the folder a text names, whether it exists or not; DataError for what cannot be a path."""
+    """Return the folder a text names, existing or not; DataError for what cannot be a path."""
     try:
         folder = Path(text).expanduser()
         folder.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, no rights, an unknown ~user, a NUL
-        raise DataError(f"The GLUE folder {text[:200]!r} cannot be used ({error}).") from error
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no permission, an unknown ~user, a NUL
+        raise DataError(f"The GLUE folder {text[:200]!r} cannot be used ({error}); choose another folder.") from error
     return folder
 
 
@@ -177,7 +179,7 @@ def _examples(task: Task, rows: Iterable[Mapping[str, Any]], where: str, labelle
     for index, row in enumerate(rows):
         texts = [row.get(column) for column in task.columns]
         if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise DataError(f"{where}: row {index + 1} has no text in {' or '.join(task.columns)}.")
+            raise DataError(f"{where}: row {index + 1} has no text in {' or '.join(task.columns)}; correct the file.")
         label: Any = row.get("label")
         if labelled and not _fits(task, label):
             low, high = task.span or (0, task.classes - 1)
@@ -186,12 +188,12 @@ def _examples(task: Task, rows: Iterable[Mapping[str, Any]], where: str, labelle
         gold = float(label) if task.span and labelled else label
         examples.append(Example(index, str(texts[0]).strip(), text_pair, gold))
     if not examples:
-        raise DataError(f"{where}: no examples; mend the file, or choose other data.")
+        raise DataError(f"{where}: no examples; correct the file, or choose other data.")
     return tuple(examples)
 
 
 def _fits(task: Task, label: object) -> bool:
-    """Tell whether a label is one of the task's class indices, or a score within its span."""
+    """Return whether a label is one of the task's class indices, or a score within its span."""
     if isinstance(label, bool) or not isinstance(label, int | float):
         return False
     if task.span:
@@ -214,9 +216,9 @@ def _read_hub(task: Task, split: str) -> list[dict[str, Any]]:
 
     try:
         rows: list[dict[str, Any]] = datasets.load_dataset(HUB_ID, task.name, split=split).to_list()
-    except Exception as error:  # network, hub and file errors come in a dozen classes
+    except Exception as error:  # network, hub and file errors have many unrelated classes
         raise DataError(
-            f"{HUB_ID} {task.name} could not be fetched ({type(error).__name__}: {error}); "
+            f"{HUB_ID} {task.name} could not be downloaded ({type(error).__name__}: {error}); "
             "check the connection, or use the bundled sample or a GLUE folder."
         ) from error
     return rows

@@ -1,4 +1,4 @@
-"""GLUE as it lies on a disk: parquet, the original archive's TSV, the cache of `datasets`; rows as on the hub."""
+"""GLUE on disk: parquet, the original archive's TSV, the cache of `datasets`; rows are returned as on the hub."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from distill_core.data.tasks import Task
 from distill_core.errors import DataError
 
 HUB_ID = "nyu-mll/glue"
-_COLUMNS = {  # of the original archive's files that are called otherwise on the hub
+_COLUMNS = {  # names in the original archive -> names on the hub
     "#1 String": "sentence1",
     "#2 String": "sentence2",
     "Quality": "label",
@@ -18,12 +18,12 @@ _COLUMNS = {  # of the original archive's files that are called otherwise on the
     "gold_label": "label",
     "score": "label",
 }
-MOSTLY = 0.99  # of a file's rows; where so many are whole, the few others are left out, as by the hub's own reader
-_HEADERS = {"cola": ("source", "label", "mark", "sentence")}  # of files without a header line
+MIN_COMPLETE_SHARE = 0.99  # share of complete rows from which the few others are skipped, as the hub's own reader does
+_HEADERS = {"cola": ("source", "label", "mark", "sentence")}  # the columns of files without a header line
 
 
 def read_folder(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a split in a GLUE folder; DataError where it is not there or cannot be read."""
+    """Return the rows of a split in a GLUE folder; DataError if it is missing or cannot be read."""
     file = split_file(task, split, folder)
     if file is None:
         raise DataError(
@@ -36,25 +36,25 @@ def read_folder(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def split_file(task: Task, split: str, folder: Path) -> Path | None:
-    """Return the file that holds a split in a GLUE folder, None if there is none; DataError without the folder."""
+    """Return the file of a split in a GLUE folder, None if there is none; DataError if the folder is missing."""
     if not folder.is_dir():
         raise DataError(f"The GLUE folder {folder} does not exist; correct GLUE_DIR or the setting, or unset it.")
-    wanted = _plain(task.name)
+    wanted = _normalised(task.name)
     try:
-        homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and _plain(child.name) == wanted]
+        homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and _normalised(child.name) == wanted]
         files = (home / name for home in homes for name in (f"{split}.parquet", _tsv_name(split)))
         return next((file for file in files if file.is_file()), None)
     except OSError as error:
-        raise DataError(f"The GLUE folder {folder} cannot be read ({error}); see whose it is.") from error
+        raise DataError(f"The GLUE folder {folder} cannot be read ({error}); check its permissions.") from error
 
 
 def _tsv_name(split: str) -> str:
-    """Return a split's file in the original archive."""
+    """Return the name of a split's file in the original archive."""
     return split.replace("validation", "dev") + ".tsv"
 
 
 def _as_on_the_hub(task: Task, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of an original file with the hub's column names and labels."""
+    """Return a row of an original file with the column names and labels of the hub."""
     renamed = {_COLUMNS.get(name, name): value for name, value in row.items()}
     for place, column in enumerate(task.columns, start=1):
         renamed.setdefault(column, renamed.get(f"sentence{place}"))  # MNLI's premise and hypothesis
@@ -62,11 +62,11 @@ def _as_on_the_hub(task: Task, row: dict[str, Any]) -> dict[str, Any]:
     if label in task.labels:
         return renamed | {"label": task.label_index(label)}
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", label):
-        return renamed  # refused, as it is, where labels are checked
+        return renamed  # refused where labels are checked
     return renamed | {"label": float(label) if task.span else int(label) if label.isdecimal() else label}
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -84,48 +84,50 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 def _read_tsv(path: Path, header: Sequence[str] | None) -> list[dict[str, Any]]:
     """Read an original GLUE file: tab-separated, with a header line unless one is given."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # as it is: Python's lines would also end at a CR
+        text = path.read_bytes().decode("utf-8-sig")  # decoded by hand: Python's text mode would end lines at a CR, too
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as tab-separated UTF-8 text ({error}).") from error
-    cells = [found for _, found in tsv_lines(text) if found]
+    cells = [row for _, row in tsv_lines(text) if row]
     names, *cells = [*([list(header)] if header else []), *cells] or [[]]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: the header line names a column twice ({', '.join(names)[:200]}); rename one.")
     rows: list[dict[str, Any]] = []
     for number, row in enumerate(cells, start=1):
         if len(row) > len(names):
-            raise DataError(f"{path}: row {number} has {len(row)} cells, the header line {len(names)}; mend the row.")
-        rows.append(dict(zip(names, row, strict=False)))  # a cell that lacks is told from its column
-    whole = [row for row in rows if len(row) == len(names)]
-    return whole if len(whole) >= MOSTLY * len(rows) else rows
+            raise DataError(
+                f"{path}: row {number} has {len(row)} cells, the header line {len(names)}; correct the row."
+            )
+        rows.append(dict(zip(names, row, strict=False)))  # a missing cell is a missing column
+    complete = [row for row in rows if len(row) == len(names)]
+    return complete if len(complete) >= MIN_COMPLETE_SHARE * len(rows) else rows
 
 
 def tsv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each line, none for a blank one; quotation marks and lone CRs are text."""
+    """Yield the number and the cells of each line, no cells for a blank one; quotation marks and lone CRs are text."""
     for number, line in enumerate(text.split("\n"), start=1):
         cells = line.removesuffix("\r")
         yield number, cells.split("\t") if cells else []
 
 
 def hub_cache_folder(task: Task) -> Path | None:
-    """Return the folder of `datasets`' local cache that holds this task, found without importing it."""
+    """Return the folder of this task in the local cache of `datasets`, without importing that library."""
     hub_home = os.environ.get("HF_HOME") or str(Path("~/.cache/huggingface").expanduser())
     cache = Path(os.environ.get("HF_DATASETS_CACHE") or f"{hub_home}/datasets").expanduser()
-    found = sorted(cache.glob(f"nyu-mll___glue/{task.name}/*/*/glue-train.arrow"))
-    return found[-1].parent if found else None
+    files = sorted(cache.glob(f"nyu-mll___glue/{task.name}/*/*/glue-train.arrow"))
+    return files[-1].parent if files else None
 
 
 def cached_file(split: str, folder: Path) -> Path:
-    """Return where a split is, if it is, in a folder of `datasets`' local cache."""
+    """Return the path of a split in a folder of the local cache of `datasets`, existing or not."""
     return folder / f"glue-{split}.arrow"
 
 
 def read_hub_cache(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a split in a folder of `datasets`' local cache; DataError where it cannot be read."""
+    """Return the rows of a split in a folder of the local cache of `datasets`; DataError if it cannot be read."""
     import datasets
 
     try:
         rows: list[dict[str, Any]] = datasets.Dataset.from_file(str(cached_file(split, folder))).to_list()
-    except Exception as error:  # pyarrow and datasets raise many kinds here; all mean the same to the user
+    except Exception as error:  # pyarrow and datasets raise many classes here; all mean the same to the user
         raise DataError(f"The cached {HUB_ID} {task.name} in {folder} cannot be read ({error}).") from error
     return rows

@@ -1,4 +1,4 @@
-"""The tasks: columns, class names in label order, and metrics; data only, never a branch in the mathematics."""
+"""The tasks: columns, class names in label order and metrics; data only, no task-specific computation."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Task:
     """One GLUE task as `nyu-mll/glue` on the Hugging Face hub has it (columns, label order, splits).
 
     `labels`: the classes in label order; a regression has one, the name of its score. `metrics`: as GLUE names
-    them, the one to show where there is room for one first. `span`: lowest and highest score of a regression,
-    None where there are classes. `evaluations`: the splits there are to evaluate on. `symmetric`: a pair means the
-    same the other way round.
+    them, the main one first. `span`: lowest and highest score of a regression,
+    None where there are classes. `evaluations`: the splits to evaluate on. `symmetric`: the order of a pair's
+    texts does not matter.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Task:
 
     @property
     def metric(self) -> str:
-        """The metric to show where there is room for one."""
+        """The main metric."""
         return self.metrics[0]
 
     @property
@@ -38,12 +38,12 @@ class Task:
 
     @property
     def short_title(self) -> str:
-        """The name GLUE's papers use."""
+        """The name used in GLUE's papers."""
         return self.title.rsplit("(", 1)[-1].rstrip(")")
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """All splits that can be read; `validation` is the first of several to evaluate on."""
+        """All splits that can be read; `validation` stands for the first of several to evaluate on."""
         return tuple(dict.fromkeys(("train", "validation", *self.evaluations)))
 
     @property
@@ -58,7 +58,7 @@ class Task:
 
     @property
     def text_titles(self) -> tuple[str, ...]:
-        """What its texts are called, as headings: Premise and Hypothesis, or First and Second sentence."""
+        """Headings for its texts: Premise and Hypothesis, or First and Second sentence."""
         names = [column.rstrip("12") for column in self.columns]
         if len(set(names)) < len(names):
             return (f"First {names[0]}", f"Second {names[1]}")
@@ -71,7 +71,7 @@ class Task:
         return self.labels.index(label)
 
     def label_name(self, label: Answer) -> str:
-        """Return a gold label or an answer in words: the class' name, or the score with two decimals."""
+        """Return the text for a gold label or a prediction: the name of the class, or the score with two decimals."""
         return f"{label:.2f}" if self.span else self.labels[int(label)]
 
 

@@ -1,8 +1,8 @@
-"""Data sets of one's own, kept as checked rows: DISTILL_HOME/data/ID, read as the source `own/ID`.
+"""User datasets, stored as checked rows in DISTILL_HOME/data/ID and read as the source `own/ID`.
 
-ID is made of name, content and settings: the same file added twice the same way is one data set. Which rows are held
-out depends on the texts alone, and texts that are alike but for case, blanks or, where a task's pairs are symmetric,
-their order are on one side. A folder appears whole or not at all.
+The ID is made of name, content and settings: the same file added twice in the same way is one dataset. Which rows are
+held out depends on the texts alone; texts that differ only in case, blanks or, where a task's pairs are symmetric, in
+their order are in the same split. A folder appears complete or not at all.
 """
 
 import hashlib
@@ -28,20 +28,20 @@ from distill_core.paths import home
 from distill_core.shell_command import shell_command
 
 USER_SOURCE_PREFIX = "own/"
-HELD_OUT = 0.2  # share of the rows, where nothing else is said
-MOST_NAME = 80  # characters
+HELD_OUT = 0.2  # default share of the rows
+MAX_NAME = 80  # characters
 SPLIT_NAMES = ("train", "validation")
 _META = "meta.json"
-_LEFT_OVER = 86400  # seconds after which a folder half written or half removed is of no process that still runs
+_STALE_SECONDS = 86400  # age of a partial folder that no running process can own
 
 
 @dataclass(frozen=True)
 class UserDataset:
-    """What is known of a data set: the file it is from, how it was read, its rows by split, when it was added.
+    """The record of a dataset: its file, how it was read, the number of rows by split, when it was added.
 
-    `held_out`: share of the rows, None where a column said it. `fingerprint`: of content and settings.
-    `digests`: SHA-256 of the file of each split. `added`: seconds since the epoch. `repeated`: rows held out whose
-    texts are also trained on, which only a column of splits can bring about.
+    `held_out`: share of the rows, None where a split column decides. `fingerprint`: of content and settings.
+    `digests`: SHA-256 of the file of each split. `added`: seconds since the epoch. `repeated`: held-out rows whose
+    texts are also in the training rows, which only a split column can cause.
     """
 
     id: str
@@ -59,80 +59,84 @@ class UserDataset:
 
     @property
     def source(self) -> str:
-        """What a run or a page is given to read it."""
+        """The source under which runs and pages read it."""
         return USER_SOURCE_PREFIX + self.id
 
     @property
     def title(self) -> str:
-        """What it is called, with the file it is from."""
+        """Its name with the name of its file."""
         return f"{self.name} (own data, {self.file})"
 
     @property
-    def no_training(self) -> str:
-        """Why nothing can be trained on it; empty where it can."""
+    def training_obstacle(self) -> str:
+        """Why no model can be trained on it; empty if one can."""
         if not self.labelled:
             return f"{self.title} has no labels: it can be explained, but not trained on. Add it with a label column."
-        few = f"{self.title} has no rows to train on: wanted two labelled rows with different texts, or a split column "
-        return "" if self.rows["train"] else few + "that says train."
+        if not self.rows["train"]:
+            return (
+                f"{self.title} has no training rows: wanted two labelled rows with different texts, or a split column "
+                "with train in some rows."
+            )
+        return ""
 
     @property
-    def too_easy(self) -> str:
-        """Why numbers on its held-out rows say too much; empty where they do not."""
+    def leakage_warning(self) -> str:
+        """Why metrics on its held-out rows are too high; empty if they are not."""
         if not self.repeated:
             return ""
         return (
             f"The texts of {self.repeated:,} of the {self.rows['validation']:,} held-out rows of {self.title} are also "
-            "trained on, so numbers on them are too good. Mend the split column, or hold a share out instead."
+            "trained on, so metrics on them are too high. Correct the split column, or hold out a share instead."
         )
 
 
 def add_user_dataset(
     table: Table, task_name: str, mapping: DataMapping, *, name: str = "", held_out: float = HELD_OUT
 ) -> UserDataset:
-    """Check all of a file's rows and keep them; returns the data set that was there before if it is the same.
+    """Check and store all rows of a file as a dataset; an identical one that exists is returned.
 
-    `held_out`: share of the rows kept for validation, between 0 and 1; a `mapping.split` decides instead. `name`:
-    empty for the file's. DataError or ConfigError for what cannot be used; then nothing was kept.
+    `held_out`: share of the rows held out for validation, between 0 and 1; ignored if there is a `mapping.split`.
+    `name`: empty for the file's. DataError or ConfigError for what cannot be used; then nothing is stored.
     """
     task = get_task(task_name)
     if not 0.0 < held_out < 1.0:  # nan too
         raise ConfigError(f"The held-out share is {held_out}; wanted a number between 0 and 1, such as {HELD_OUT}.")
-    rows, settled = check_rows(task, table, mapping)
-    share = None if settled.split is not None else held_out
+    rows, complete = check_rows(task, table, mapping)
+    share = None if complete.split is not None else held_out
     shown = "".join(letter for letter in " ".join((name or Path(table.file).stem).split()) if letter.isprintable())
-    shown = shown[:MOST_NAME] or "data"
-    fingerprint = _digest(json.dumps([table.digest, task.name, asdict(settled), share], sort_keys=True).encode())
+    shown = shown[:MAX_NAME] or "data"
+    fingerprint = _digest(json.dumps([table.digest, task.name, asdict(complete), share], sort_keys=True).encode())
     data_id = f"{_slug(shown)}-{fingerprint[:8]}"
     try:
         return find_user_dataset(data_id)
-    except DataError as error:  # not there, or damaged: kept anew
+    except DataError as error:  # missing or damaged: store it again
         logging.getLogger(__name__).debug("%s", error)
     labelled = rows[0].label is not None
-    parted = _parted(task, rows, share, labelled)
-    if not parted["validation"]:
-        raise DataError(f"Column {settled.split!r} of {table.file} says train in every row; wanted validation in some.")
-    trained_on = {_likeness(task, row) for row in parted["train"]} if labelled else set()
-    parts = {split: "".join(_line(task.columns, row) for row in found).encode() for split, found in parted.items()}
+    by_split = _split_rows(task, rows, share, labelled)
+    if not by_split["validation"]:
+        raise DataError(f"Column {complete.split!r} of {table.file} has train in every row; wanted validation in some.")
+    trained_on = {_near_duplicate_key(task, row) for row in by_split["train"]} if labelled else set()
+    parts = {split: "".join(_line(task.columns, row) for row in chosen).encode() for split, chosen in by_split.items()}
     data = UserDataset(
         id=data_id,
         name=shown,
         task=task.name,
         file=table.file,
-        mapping=settled,
+        mapping=complete,
         held_out=share,
         labelled=labelled,
         rows={split: part.count(b"\n") for split, part in parts.items()},
         digests={split: _digest(part) for split, part in parts.items()},
         fingerprint=fingerprint,
         added=time.time(),
-        repeated=sum(_likeness(task, row) in trained_on for row in parted["validation"]),
+        repeated=sum(_near_duplicate_key(task, row) in trained_on for row in by_split["validation"]),
     )
-    _keep(data, parts)
+    _store(data, parts)
     return find_user_dataset(data_id)
 
 
 def find_user_dataset(data_id: str) -> UserDataset:
-    """Return a data set by its ID, with or without `own/`; DataError where it is not there or damaged."""
+    """Return a dataset by its ID, with or without `own/`; DataError if it is missing or damaged."""
     folder = user_dataset_folder(data_id)
     try:
         values = json.loads((folder / _META).read_text(encoding="utf-8"))
@@ -150,79 +154,85 @@ def find_user_dataset(data_id: str) -> UserDataset:
 
 
 def list_user_datasets(task_name: str | None = None) -> list[UserDataset]:
-    """Return the data sets of a task (all for None), newest first; damaged ones are left out, and logged."""
-    found = []
+    """Return the datasets of a task (all for None), newest first; damaged ones are skipped and logged."""
+    datasets = []
     for file in (home() / "data").glob(f"[!.]*/{_META}"):
         try:
-            found.append(find_user_dataset(file.parent.name))
-        except DataError as error:  # one must not take the others from sight
-            logging.getLogger(__name__).warning("left out of the list: %s", error)
-    chosen = [data for data in found if task_name in (None, data.task)]
+            datasets.append(find_user_dataset(file.parent.name))
+        except DataError as error:  # one damaged dataset must not hide the others
+            logging.getLogger(__name__).warning("skipped in the list: %s", error)
+    chosen = [data for data in datasets if task_name in (None, data.task)]
     return sorted(chosen, key=lambda data: data.added, reverse=True)
 
 
 def read_user_rows(data: UserDataset, split: str) -> list[dict[str, Any]]:
-    """Return the rows of `train` or `validation`, as GLUE's; DataError where there is none, or it is damaged."""
-    if split == "train" and data.no_training:
-        raise DataError(data.no_training)
+    """Return the rows of `train` or `validation`, in GLUE's form; DataError if there are none or they are damaged."""
+    if split == "train" and data.training_obstacle:
+        raise DataError(data.training_obstacle)
     path = user_dataset_folder(data.id) / f"{split}.jsonl"
     try:
         content = path.read_bytes()
     except OSError as error:
         raise _damaged(path.parent, f"{path.name} cannot be read: {error}") from error
     if _digest(content) != data.digests.get(split):
-        raise _damaged(path.parent, f"{path.name} is not as it was written")
+        raise _damaged(path.parent, f"{path.name} was changed after it was written")
     return [json.loads(line) for line in content.decode().split("\n") if line]
 
 
 def remove_user_dataset(data_id: str) -> None:
-    """Delete a data set, damaged or not; DataError where there is none. Runs keep their record of it."""
+    """Delete a dataset, damaged or not; DataError if there is none. Runs keep their record of it."""
     folder = user_dataset_folder(data_id)
     if not folder.is_dir():
-        find_user_dataset(data_id)  # says which there are
+        find_user_dataset(data_id)  # raises, naming those that exist
     gone = folder.with_name(f".gone-{folder.name}-{os.getpid()}")
     try:
         folder.rename(gone)
     except OSError as error:
-        raise DataError(f"{folder} could not be removed ({error}); check its rights, or delete it by hand.") from error
-    shutil.rmtree(gone, ignore_errors=True)  # what stays of it is swept
+        raise DataError(
+            f"{folder} could not be removed ({error}); check its permissions, or delete it by hand."
+        ) from error
+    shutil.rmtree(gone, ignore_errors=True)  # leftovers are swept later
 
 
 def user_dataset_folder(data_id: str) -> Path:
-    """Return the folder of a data set, there or not; DataError for what cannot be an ID."""
+    """Return the folder of a dataset, existing or not; DataError for what cannot be an ID."""
     name = data_id.removeprefix(USER_SOURCE_PREFIX)
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,78}[a-z0-9])?", name):
-        raise DataError(f"{data_id[:80]!r} is no ID of own data; IDs look like own/film-reviews-1a2b3c4d.")
+        raise DataError(f"{data_id[:80]!r} is not the ID of a dataset; IDs look like own/film-reviews-1a2b3c4d.")
     return home() / "data" / name
 
 
-def _parted(task: Task, rows: Sequence[CheckedRow], share: float | None, labelled: bool) -> dict[str, list[CheckedRow]]:
-    """Return the rows of each split, in the file's order; all are for validation where none can be trained on."""
+def _split_rows(
+    task: Task, rows: Sequence[CheckedRow], share: float | None, labelled: bool
+) -> dict[str, list[CheckedRow]]:
+    """Return the rows of each split, in the file's order; without labels all are for validation."""
     if share is None:
         return {split: [row for row in rows if row.split == split] for split in SPLIT_NAMES}
-    keys = [_likeness(task, row) for row in rows]
+    keys = [_near_duplicate_key(task, row) for row in rows]
     counts = Counter(keys)
     if not labelled or len(counts) == 1:
         return {"train": [], "validation": list(rows)}
-    room = min(max(1, round(share * len(rows))), len(rows) - 1)
+    remaining = min(max(1, round(share * len(rows))), len(rows) - 1)
     held_out = set()
     for key in sorted(counts):
-        if counts[key] <= room:
+        if counts[key] <= remaining:
             held_out.add(key)
-            room -= counts[key]
-    held_out = held_out or {min(sorted(counts), key=counts.__getitem__)}  # every text has more rows than are wanted
-    both = [(row, "validation" if key in held_out else "train") for row, key in zip(rows, keys, strict=True)]
-    return {split: [row for row, side in both if side == split] for split in SPLIT_NAMES}
+            remaining -= counts[key]
+    held_out = held_out or {
+        min(sorted(counts), key=counts.__getitem__)
+    }  # every text has more rows than are to be held out
+    assigned = [(row, "validation" if key in held_out else "train") for row, key in zip(rows, keys, strict=True)]
+    return {split: [row for row, side in assigned if side == split] for split in SPLIT_NAMES}
 
 
-def _likeness(task: Task, row: CheckedRow) -> str:
-    """Return a digest that rows share whose texts a model is to be taken to have seen when it has seen one of them."""
+def _near_duplicate_key(task: Task, row: CheckedRow) -> str:
+    """Return a digest shared by near-duplicates: rows alike but for case, blanks and symmetric order."""
     texts = [" ".join(text.casefold().split()) for text in row.texts]
     return _digest(json.dumps(sorted(texts) if task.symmetric else texts).encode())
 
 
-def _keep(data: UserDataset, parts: Mapping[str, bytes]) -> None:
-    """Write a data set to a folder beside its place, then rename it there; what is damaged there is replaced."""
+def _store(data: UserDataset, parts: Mapping[str, bytes]) -> None:
+    """Write a dataset to a folder beside its place and rename it; a damaged one is replaced."""
     folder = user_dataset_folder(data.id)
     _sweep(folder.parent)
     part = folder.with_name(f".part-{data.id}-{os.getpid()}-{time.monotonic_ns()}")
@@ -235,19 +245,19 @@ def _keep(data: UserDataset, parts: Mapping[str, bytes]) -> None:
             remove_user_dataset(data.id)
         part.rename(folder)
     except OSError as error:
-        if not folder.is_dir():  # else another process was first with the same
+        if not folder.is_dir():  # else another process has just stored the same
             raise DataError(
-                f"{data.name} could not be kept in {folder} ({error}); check its rights and space."
+                f"{data.name} could not be stored in {folder} ({error}); check its permissions and free space."
             ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what was half written, or half removed, when a process was killed."""
+    """Delete partial folders that killed processes left."""
     for rest in (*folder.glob(".part-*"), *folder.glob(".gone-*")):
-        with suppress(FileNotFoundError):  # another process sweeps too
-            if time.time() - rest.stat().st_mtime > _LEFT_OVER:
+        with suppress(FileNotFoundError):  # another process may have swept it
+            if time.time() - rest.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(rest, ignore_errors=True)
 
 

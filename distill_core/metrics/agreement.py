@@ -1,8 +1,8 @@
-"""How far a student's map agrees with its teacher's, one example at a time, and over many.
+"""The agreement of a student's attribution map with its teacher's, for one example and over many.
 
-Every measure takes the scores of the tokens to compare (one example, no padding) and returns a float,
-or Undefined with the reason where a number would be a lie. A map compared with itself gives exactly 1
-(a distance: exactly 0); rounding is not allowed to say 0.9999999.
+Every measure takes the scores of the tokens to compare (one example, no padding) and returns a float, or Undefined with
+the reason where no number is meaningful. A map compared with itself gives exactly 1 (a distance: exactly 0), not
+0.9999999 by rounding.
 """
 
 import math
@@ -16,9 +16,9 @@ from scipy.special import rel_entr
 
 from distill_core.errors import AttributionError
 
-TOP_SHARE = 0.2  # share of the tokens that "the top tokens" are, at least one (ours)
-EXACT = 1e-12  # a correlation nearer than this to a bound is rounding away from it
-NO_DIVERGENCE = 1e-15  # a divergence below this is rounding; its root would be a visible 1e-8
+TOP_SHARE = 0.2  # share of the tokens that count as top tokens, at least one (ours)
+EXACT = 1e-12  # a correlation closer than this to ±1 differs from it by rounding
+NO_DIVERGENCE = 1e-15  # a smaller divergence is rounding, but its root would be a visible 1e-8
 
 AGREEMENT_METRICS: Mapping[str, str] = {
     "cosine": "Angle between the maps: 1 the same up to scale, 0 unrelated, −1 opposite.",
@@ -34,7 +34,7 @@ AGREEMENT_METRICS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Undefined:
-    """No number can be given; `reason` says why, in a few words."""
+    """No number is defined; `reason` says why in a few words."""
 
     reason: str
 
@@ -46,7 +46,7 @@ Scores = ArrayLike  # (T,) scores of the tokens compared: a tensor on the CPU, a
 def compare_maps(
     teacher: Scores, student: Scores, *, signed: bool = True, top_share: float = TOP_SHARE
 ) -> dict[str, AgreementValue]:
-    """Return every map measure of METRICS for one example; `signed`: the method's scores may be negative."""
+    """Return every map measure of AGREEMENT_METRICS for one example; `signed`: the method's scores may be negative."""
     return {
         "cosine": cosine(teacher, student),
         "spearman": spearman(teacher, student),
@@ -81,8 +81,8 @@ def kendall(teacher: Scores, student: Scores) -> AgreementValue:
 def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE) -> AgreementValue:
     """Return |A ∩ B| / |A ∪ B| of the k tokens of largest |score|, k = `share` of the tokens, at least 1.
 
-    Undefined where all tokens are the top, or where a map's k-th and next largest |score| are equal, as then
-    which tokens are at the top would be a matter of their order.
+    Undefined if all tokens are top tokens, or if a map's k-th and next largest |score| are equal: the top tokens would
+    then depend on their order.
     """
     a, b = (np.abs(scores) for scores in _pair(teacher, student))
     k = max(1, round(share * len(a)))
@@ -100,14 +100,14 @@ def top_k_overlap(teacher: Scores, student: Scores, *, share: float = TOP_SHARE)
 def sign_agreement(teacher: Scores, student: Scores) -> AgreementValue:
     """Return the share of tokens whose scores have the same sign, for methods with signs.
 
-    A token that is exactly zero in both maps is left out; zero in one only counts as not agreeing.
+    A token that is exactly zero in both maps is not counted; zero in only one counts as disagreement.
     """
     a, b = _pair(teacher, student)
     reason = _unusable(a, b) or _zero(a, b)
     if reason:
         return Undefined(reason)
-    some = (a != 0) | (b != 0)
-    return float(np.mean(np.sign(a[some]) == np.sign(b[some])))
+    nonzero = (a != 0) | (b != 0)
+    return float(np.mean(np.sign(a[nonzero]) == np.sign(b[nonzero])))
 
 
 def saliency_loyalty(teacher: Scores, student: Scores) -> AgreementValue:
@@ -120,7 +120,7 @@ def saliency_loyalty(teacher: Scores, student: Scores) -> AgreementValue:
 def ad_kd_distance(teacher: Scores, student: Scores) -> AgreementValue:
     """Return Σ (a_t − a_s)² / number of nonzero teacher entries, both maps' |scores| scaled to L2 norm 1.
 
-    The term that AD-KD trains on (Wu et al. 2023), for maps that are L2 norms over the width.
+    The loss term of AD-KD (Wu et al. 2023), for maps that are L2 norms over the width.
     """
     a, b = (np.abs(scores) for scores in _pair(teacher, student))
     reason = _unusable(a, b) or _zero(a, b)
@@ -145,7 +145,7 @@ def probability_loyalty(teacher_probabilities: Scores, student_probabilities: Sc
 class Summary:
     """A measure over many examples: mean and its bootstrap 95 % interval over the `defined` ones.
 
-    `mean` is None where no example is defined, `low` and `high` where fewer than two are.
+    `mean` is None if no example is defined, `low` and `high` if fewer than two are.
     """
 
     mean: float | None
@@ -175,7 +175,9 @@ def summarise(values: Sequence[AgreementValue], *, seed: int = 0, resamples: int
 def _pair(teacher: Scores, student: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     a, b = np.asarray(teacher, dtype=np.float64), np.asarray(student, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
-        raise AttributionError(f"Maps of shapes {a.shape} and {b.shape} cannot be compared; wanted the same tokens.")
+        raise AttributionError(
+            f"Maps of shapes {a.shape} and {b.shape} cannot be compared; wanted scores of the same tokens."
+        )
     return a, b
 
 
@@ -223,5 +225,5 @@ def _loyalty(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _bounded(value: float) -> float:
-    """Clamp a correlation to [-1, 1], and take a value within rounding of a bound for the bound."""
+    """Return a correlation, or exactly ±1 if it differs from that only by rounding."""
     return math.copysign(1.0, value) if 1.0 - abs(value) < EXACT else value

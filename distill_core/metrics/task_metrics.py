@@ -6,26 +6,30 @@ from distill_core.data.tasks import Answer, Task
 
 
 def task_metrics(task: Task, predictions: Sequence[Answer], labels: Sequence[Answer]) -> dict[str, float]:
-    """Return the task's metrics, by their GLUE names, of predictions against gold: class indices, or scores.
+    """Return the task's metrics by their GLUE names; predictions and labels are class indices, or scores.
 
-    nan where a metric is not defined (a correlation with answers that are all equal).
+    nan where a metric is not defined (a correlation with predictions that are all equal).
     """
-    return {name: _METRICS[name](labels, predictions) for name in task.metrics}
+    return {name: _FUNCTIONS[name](labels, predictions) for name in task.metrics}
 
 
 def constant_metrics(task: Task, labels: Sequence[Answer]) -> dict[str, float]:
-    """Return the metrics of giving every example the commonest label; 0 for correlations, which then have no value.
+    """Return the metrics of the majority-class baseline: the most frequent label for every example.
 
-    Of labels that are equally common, the one that makes the first metric highest.
+    0 for correlations, which are not defined for it. Of equally frequent labels the one with the best first metric.
     """
-    most = max(map(labels.count, set(labels)))
-    each = [task_metrics(task, [label] * len(labels), labels) for label in set(labels) if labels.count(label) == most]
-    found = [{name: value if value == value else 0.0 for name, value in one.items()} for one in each]
-    return max(found, key=lambda one: one[task.metric])
+    highest_count = max(map(labels.count, set(labels)))
+    candidates = [
+        task_metrics(task, [label] * len(labels), labels)
+        for label in set(labels)
+        if labels.count(label) == highest_count
+    ]
+    defined = [{name: value if value == value else 0.0 for name, value in one.items()} for one in candidates]
+    return max(defined, key=lambda one: one[task.metric])
 
 
 def _accuracy(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
-    from sklearn.metrics import accuracy_score  # in here, as below: reading task names must stay fast
+    from sklearn.metrics import accuracy_score  # imported here, as below: loading this module must stay fast
 
     return float(accuracy_score(gold, predicted))
 
@@ -54,7 +58,7 @@ def _spearman(gold: Sequence[Answer], predicted: Sequence[Answer]) -> float:
     return float("nan") if len(set(predicted)) == 1 else float(spearmanr(gold, predicted).statistic)
 
 
-_METRICS = {
+_FUNCTIONS = {
     "accuracy": _accuracy,
     "f1": _f1,
     "matthews_correlation": _matthews,

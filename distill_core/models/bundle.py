@@ -1,9 +1,9 @@
-"""Open a model by id; a bundled one is unpacked first, into an ordinary Hugging Face folder.
+"""Opening a model by its id; a bundled model is first unpacked into an ordinary Hugging Face folder.
 
-The bundle is small because its models share one half-precision BERT, `base.safetensors`, and each keeps only
-what training changed: for a matrix two bits a weight with one scale a row, the four levels that lose least
-of a normal distribution (Max 1960, doi 10.1109/TIT.1960.1057548), for the rest half precision.
-`scripts/build_bundled_models.py` makes it.
+The bundle is small because its models share one half-precision BERT, `base.safetensors`, and each stores only what
+training changed: for a matrix two bits a weight with one scale a row, at the four levels of least squared error for a
+normal distribution (Max 1960, doi 10.1109/TIT.1960.1057548); for the rest half precision.
+`scripts/build_bundled_models.py` builds it.
 """
 
 import contextlib
@@ -30,16 +30,16 @@ from distill_core.models.layers import keep_layers
 from distill_core.storage.model_folder import file_sha256
 
 BASE = "base"
-CODES, SCALE = ".codes", ".scale"  # endings of a changed matrix's parts: (out, in / 4) bytes and (out,)
+CODES, SCALE = ".codes", ".scale"  # suffixes of the two parts of a changed matrix: (out, in / 4) bytes and (out,)
 LEVELS = (-1.510, -0.4528, 0.4528, 1.510)  # in standard deviations of the row
-LEFT_AFTER = 3600.0  # seconds after which a half-made folder is what a killed process left
-SHIFTS = (0, 2, 4, 6)  # where in a byte each of its four codes lies
+STALE_SECONDS = 3600.0  # age of a partial folder that no running process can own
+SHIFTS = (0, 2, 4, 6)  # bit position of each of the four codes in a byte
 
 
 def open_model(model_id: str, device: str = "cpu", task: str | None = None) -> LoadedModel:
-    """Load the model of this id onto a device; ModelError when it is unknown, damaged or not for the task.
+    """Load the model of this id onto a device; ModelError if it is unknown, damaged or not for the task.
 
-    `task`: what it is to be used for; None for the task its folder names, if it names one.
+    `task`: the task it is opened for; None for the task that its folder names, if any.
     """
     info = find_model(model_id)
     if task and info.task and info.task != task:
@@ -52,7 +52,7 @@ def open_model(model_id: str, device: str = "cpu", task: str | None = None) -> L
 
 
 def unpack(info: ModelInfo) -> Path:
-    """Make sure a model's plain folder exists (a bundled one is built now if missing) and return it."""
+    """Return a model's plain folder; that of a bundled model is built now if it is missing."""
     if info.kind != "bundled" or info.path.exists():
         return info.path
     entry = bundled_models()[info.id.removeprefix("bundled/")]
@@ -67,19 +67,19 @@ def unpack(info: ModelInfo) -> Path:
         fresh.rename(info.path)
     except Exception as error:  # OSError, SafetensorError and, from tokenizers, a bare Exception: the disk
         remove_folder(fresh)
-        if not info.path.exists():  # else another process was first; its folder is as good
+        if not info.path.exists():  # else another process has just built the same
             raise ModelError(
                 f"Model {info.id} could not be unpacked into {info.path} ({error}). It needs "
-                f"{entry.parameters * 4e-6:.0f} MB there: free some space, or set DISTILL_HOME to a folder elsewhere."
+                f"{entry.parameters * 4e-6:.0f} MB there: free some space, or set DISTILL_HOME to another disk."
             ) from error
     return info.path
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Delete what killed unpackings left beside `path`; one under way takes seconds, so an hour is long enough."""
+    """Delete partial folders of killed processes beside `path`; unpacking takes seconds, so an hour is safe."""
     for rest in path.parent.glob(f"{path.name}.*"):
-        with contextlib.suppress(FileNotFoundError):  # one that was under way after all has ended
-            if time.time() - rest.stat().st_mtime > LEFT_AFTER:
+        with contextlib.suppress(FileNotFoundError):  # another process may have finished or deleted it
+            if time.time() - rest.stat().st_mtime > STALE_SECONDS:
                 remove_folder(rest)
 
 
@@ -96,7 +96,7 @@ def _assemble(entry: BundledModel) -> PreTrainedModel:
 def add_update(network: PreTrainedModel, update: dict[str, Tensor]) -> None:
     """Add a stored change to the matrices it has codes for; other entries replace their parameter.
 
-    Raises ModelError when a name does not fit.
+    Raises ModelError for a name that the network lacks.
     """
     parameters = dict(network.named_parameters())
     with torch.no_grad():
@@ -122,7 +122,7 @@ def pack_change(change: Float[Tensor, "out in"]) -> tuple[UInt8[Tensor, "out qua
 
 
 def unpack_change(codes: UInt8[Tensor, "out quarter"], scale: Float[Tensor, " out"]) -> Float[Tensor, "out in"]:
-    """Return the matrix that codes and scales stand for, float32."""
+    """Return the matrix that codes and scales encode, float32."""
     four = (codes[:, :, None] >> torch.tensor(SHIFTS, dtype=torch.uint8)) & 3
     return torch.tensor(LEVELS)[four.flatten(1).long()] * scale.float()[:, None]
 
@@ -134,7 +134,7 @@ def _base_tensors() -> dict[str, Tensor]:
 
 
 def base_network(classes: int) -> PreTrainedModel:
-    """Return the shared base as a classifier whose head is still random; ModelError when it is damaged."""
+    """Return the shared base as a classifier with a random head; ModelError if it is damaged."""
     config = BertConfig.from_pretrained(BUNDLE / "base_config.json", num_labels=classes)
     network: PreTrainedModel = BertForSequenceClassification(config)
     lacking = network.load_state_dict({k: v.float() for k, v in _base_tensors().items()}, strict=False)

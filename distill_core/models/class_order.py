@@ -7,13 +7,12 @@ from distill_core.errors import ModelError, NeedsReordering
 
 
 def check_labels(model_id: str, labels: Sequence[str], task: str) -> None:
-    """Refuse another number of classes than the task's (ModelError), or its classes in another order.
-
-    The latter is NeedsReordering, since a copy can have them in the task's.
-    """
+    """Raise ModelError for another number of classes than the task's, NeedsReordering for another order."""
     wanted = get_task(task).labels
     if len(labels) != len(wanted):
-        raise ModelError(f"Model {model_id} has {len(labels)} classes; task {task} has {len(wanted)}.")
+        raise ModelError(
+            f"Model {model_id} has {len(labels)} classes; task {task} has {len(wanted)}: choose a model for it."
+        )
     order = named_order(labels, task)
     if order is not None and order != tuple(range(len(order))):
         raise NeedsReordering(
@@ -24,6 +23,6 @@ def check_labels(model_id: str, labels: Sequence[str], task: str) -> None:
 
 
 def named_order(labels: Sequence[str], task: str) -> tuple[int, ...] | None:
-    """Return which of the task's classes each output is by its name, None where they are not the task's names."""
+    """Return the index of the task's class that each output is named after, None if the names are not the task's."""
     wanted, named = get_task(task).labels, [label.lower() for label in labels]
     return tuple(map(wanted.index, named)) if sorted(named) == sorted(wanted) else None

@@ -1,9 +1,9 @@
-"""Load a sequence classifier from a plain Hugging Face folder and run it from its embeddings.
+"""Loading a sequence classifier from a plain Hugging Face folder, and running it from its embeddings.
 
-The one place that knows architectures. Every network here is a `transformers` encoder of one of FAMILIES, with an
-`embeddings` block; x, the point all attributions and AD-KD act on, is that block's output (after LayerNorm, before
-the projection some have to the encoder's width). `logits_from_embeddings` runs the rest through a shallow copy whose
-embedding block hands a given tensor on: no hook is set on, and nothing changed in, the network: threads may share it.
+Every network is a `transformers` encoder of one of FAMILIES. E, the point all attributions and AD-KD act on, is the
+output of its embedding block (after LayerNorm, before the projection that some have to the encoder's width).
+`logits_from_embeddings` runs the rest through a shallow copy whose embedding block returns a fixed tensor: the network
+gets no hook and is not changed, so threads may share it.
 """
 
 import copy
@@ -48,14 +48,16 @@ from distill_core.storage.model_folder import (
     weight_shapes,
 )
 
-transformers_logging.disable_progress_bar()  # loading takes a blink; bars of other libraries would garble our own
+transformers_logging.disable_progress_bar()  # loading is short, and other bars would garble ours
 
-SPARE_NUMBERS = 1_000_000  # a config may describe so many more than twice the weights: what lacks is named later
+SPARE_PARAMETERS = (
+    1_000_000  # parameters a config may describe beyond twice the stored weights; missing ones are named later
+)
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network in eval mode with its tokenizer; `fingerprint` is a sha256 over weights, config and tokenizer."""
+    """A network in eval mode with its tokenizer; `fingerprint`: SHA-256 over weights, config and tokenizer."""
 
     id: str
     path: Path
@@ -66,14 +68,14 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     @property
     def max_length(self) -> int:
-        """The most tokens the network can take, special ones included."""
+        """The longest input in tokens, special ones included."""
         padding = _padding_in_positions(self.network)
-        unused = 0 if padding is None else padding + 1  # the first token's position is the one after the padding's
+        unused = 0 if padding is None else padding + 1  # the first token's position follows the padding's
         return int(min(self.network.config.max_position_embeddings - unused, self.tokenizer.model_max_length))
 
     @property
@@ -89,7 +91,7 @@ class LoadedModel:
 
 
 class _FixedEmbeddings(nn.Module):
-    """Stands where an embedding block stood and answers with a given tensor, whatever it is asked."""
+    """Takes the place of an embedding block and returns a fixed tensor for any input."""
 
     def __init__(self, embeddings: Tensor) -> None:
         super().__init__()
@@ -102,10 +104,9 @@ class _FixedEmbeddings(nn.Module):
 def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> LoadedModel:
     """Load the classifier in a folder, float32, eval mode, no gradients on its weights.
 
-    A checkpoint that replaces the folder meanwhile is loaded in its stead, never a mixture of both.
-    Raises ModelError naming the file when the folder is incomplete or damaged, when weights are not
-    those the folder's record promises, when any weight would have to be made up, or for another architecture
-    than FAMILIES.
+    If a new checkpoint replaces the folder meanwhile, the new one is loaded, never a mixture of both. Raises ModelError
+    naming the file if the folder is incomplete or damaged, if the weights are not those of the folder's record, if a
+    weight is missing, or for an architecture that is not among FAMILIES.
     """
     name = model_id or str(path)
     for _ in range(3):
@@ -122,7 +123,7 @@ def load_model(path: Path, model_id: str | None = None, device: str = "cpu") -> 
 
 
 def _inode(path: Path) -> int | None:
-    """Return what tells a folder from the one that replaces it, None where there is none."""
+    """Return a folder's inode, which differs from that of its replacement; None if there is none."""
     try:
         return path.stat().st_ino
     except OSError:
@@ -155,7 +156,7 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
                 trust_remote_code=False,
                 dtype=torch.float32,
                 attn_implementation="eager",  # fused kernels lack the double backward that AD-KD needs
-                return_dict=True,  # whatever its config says; and recording would set hooks
+                return_dict=True,  # whatever its config says; recording outputs would set hooks
                 output_attentions=False,
                 output_hidden_states=False,
                 output_loading_info=True,
@@ -164,7 +165,7 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
                 tokenizer = AutoTokenizer.from_pretrained(view, local_files_only=True, trust_remote_code=False)
     except ModelError:
         raise
-    except Exception as error:  # a damaged folder raises a dozen classes in there; all mean the same to the user
+    except Exception as error:  # a damaged folder raises many classes here; all mean the same to the user
         raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
     layer_weight = re.compile(rf"\b{re.escape(network_family(network).layers)}\.\d")
     unused = sorted(key for key in info["unexpected_keys"] if layer_weight.search(key))
@@ -172,10 +173,12 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         raise ModelError(f"Model {name}: its config describes fewer layers than its weights have ({unused[0]}, …).")
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
-        raise ModelError(f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; made-up weights are not used.")
+        raise ModelError(
+            f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; save the model again with all its weights."
+        )
     network = network.to(device).eval().requires_grad_(False)
-    if _tells_segments(network) and "model_input_names" not in tokenizer.init_kwargs:
-        # transformers 5 took segment ids from ALBERT's tokenizer (its issue 48128); what a folder says itself counts
+    if _uses_segments(network) and "model_input_names" not in tokenizer.init_kwargs:
+        # transformers 5 removed segment ids from ALBERT's tokenizer (its issue 48128); a folder's own setting counts
         tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     if not tokenizer.is_fast or len(tokenizer) > network.config.vocab_size:
         raise ModelError(
@@ -192,25 +195,27 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
 def _check_family(path: Path, name: str) -> None:
     family = read_json(path / CONFIG).get("model_type")
     if family not in FAMILIES:
-        raise ModelError(f"Model {name} is of type {family!r:.60}; this library knows: {', '.join(FAMILIES)}.")
+        raise ModelError(
+            f"Model {name} is of type {family!r:.60}; choose one of a type this library knows: {', '.join(FAMILIES)}."
+        )
 
 
 def _check_size(path: Path, view: Path, name: str) -> None:
-    """Refuse a config of a far larger network than its weights are, before memory is taken for it."""
+    """Raise ModelError for a config of a far larger network than its weights, before memory is allocated for it."""
     config, shapes = read_json(path / CONFIG), weight_shapes(path / WEIGHTS)
     class_names(config, path / CONFIG)
     depth_names = {"num_hidden_layers", family_settings(config).depth}  # transformers reads either
     layers = max(config.get(name, 0) for name in depth_names)
-    held = sum(math.prod(shape) for _, shape in shapes.values())
-    if layers > len(shapes):  # building modules takes time; where layers share their weights, too, tensors are more
+    stored = sum(math.prod(shape) for _, shape in shapes.values())
+    if layers > len(shapes):  # building modules takes time; even shared layers have more tensors than layers
         raise ModelError(f"Model {name}: its config describes {layers} layers, its weights are {len(shapes)} tensors.")
     described = AutoConfig.from_pretrained(view, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):  # shapes without memory
         network = AutoModelForSequenceClassification.from_config(described, trust_remote_code=False)
     wanted = sum(tensor.numel() for tensor in chain(network.parameters(), network.buffers()))
-    if wanted > SPARE_NUMBERS + 2 * held:
+    if wanted > SPARE_PARAMETERS + 2 * stored:
         raise ModelError(
-            f"Model {name}: its config describes {wanted:,} weights, {WEIGHTS} has {held:,}; take both from the same "
+            f"Model {name}: its config describes {wanted:,} weights, {WEIGHTS} has {stored:,}; take both from the same "
             "place."
         )
 
@@ -252,20 +257,20 @@ def save_model(
 
 
 def make_trainable(network: PreTrainedModel, embeddings: bool = False) -> PreTrainedModel:
-    """Let everything take gradients, the embedding block only with `embeddings`, and return the network."""
+    """Enable gradients for all weights, those of the embedding block only with `embeddings`, and return the network."""
     network.requires_grad_(True)
     embedding_block(network).requires_grad_(embeddings)
     return network
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder and what is in it, if it is there."""
+    """Delete a folder with its content, if it exists."""
     if path.exists():
         shutil.rmtree(path)
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return what `save_model` noted about a folder; empty where the folder has no record."""
+    """Return the record that `save_model` wrote into a folder, empty if there is none; ModelError if it is damaged."""
     file = path / RECORD
     if not file.is_file():
         return {}
@@ -283,8 +288,8 @@ def embed(
 ) -> Float[Tensor, "batch token width"]:
     """Return the embedding block's output for a batch: word, position and segment summed and normalised.
 
-    `ids`: other tokens to put in the places of the batch's own. Positions, segments and mask stay those of `inputs`,
-    also in a network that counts positions by the tokens that are no padding (RoBERTa, MPNet).
+    `ids`: other tokens in place of the batch's. Positions, segments and mask remain those of `inputs`, also in a
+    network whose positions skip padding (RoBERTa, MPNet).
     """
     block = embedding_block(network)
     keywords = _segments(network, inputs)
@@ -312,7 +317,7 @@ def logits_and_layers(
     projections: bool = False,
     attentions: bool = False,
 ) -> tuple[Float[Tensor, "batch class"], tuple[LayerRecord, ...]]:
-    """Return the same logits, and a record of each layer in order: the state it received, part of one graph.
+    """Return the same logits and a record of each layer in order, with the state it received; all in one graph.
 
     `projections`: record the query, key and value projections of each layer, too; `attentions`: the attention weights.
     """
@@ -324,7 +329,7 @@ def logits_and_layers(
 def logits_and_states(
     network: PreTrainedModel, embeddings: Float[Tensor, "batch token width"], inputs: Inputs
 ) -> tuple[Float[Tensor, "batch class"], tuple[Float[Tensor, "batch token width"], ...]]:
-    """Return the same logits, and the state after each layer but the last, in order: they are part of one graph."""
+    """Return the same logits and the states between the layers in order (after each but the last); all in one graph."""
     logits, layers = logits_and_layers(network, embeddings, inputs)
     return logits, tuple(layer.state for layer in layers[1:])
 
@@ -332,7 +337,7 @@ def logits_and_states(
 def _run(
     network: PreTrainedModel, inputs: Inputs, embeddings: Tensor, replaced: Mapping[str, nn.Module]
 ) -> Float[Tensor, "batch class"]:
-    """Run a shallow copy of a network whose embedding block hands on `embeddings`, with other modules replaced."""
+    """Run a shallow copy of a network whose embedding block returns `embeddings`, with other modules replaced."""
     tail = copy.copy(network)
     tail._modules = dict(network._modules)
     base = copy.copy(_base(network))
@@ -354,19 +359,19 @@ def logits(network: PreTrainedModel, inputs: Inputs) -> Float[Tensor, "batch cla
 
 
 def _segments(network: PreTrainedModel, inputs: Inputs) -> dict[str, Tensor]:
-    """Return the segment ids as a keyword, for a network that tells segments apart: one of a tokenizer's may not."""
-    if inputs.token_type_ids is None or not _tells_segments(network):
+    """Return the segment ids as a keyword if the network uses them; a tokenizer may give them anyway."""
+    if inputs.token_type_ids is None or not _uses_segments(network):
         return {}
     return {"token_type_ids": inputs.token_type_ids}
 
 
-def _tells_segments(network: PreTrainedModel) -> bool:
+def _uses_segments(network: PreTrainedModel) -> bool:
     table = getattr(embedding_block(network), "token_type_embeddings", None)
     return isinstance(table, nn.Embedding) and table.num_embeddings > 1
 
 
 def _padding_in_positions(network: PreTrainedModel) -> int | None:
-    """Return the id of the token that has no position and before which none begins; None where positions begin at 0."""
+    """Return the id of the padding that positions skip and begin after, None if they begin at 0."""
     if not network_family(network).positions_skip_padding:
         return None
     return int(cast(int, embedding_block(network).padding_idx))
@@ -378,7 +383,7 @@ def embedding_block(network: PreTrainedModel) -> nn.Module:
 
 
 def embed_width(network: PreTrainedModel) -> int:
-    """Return how wide E is: some networks widen it before their layers."""
+    """Return the width of E; some networks project it to another width before their layers."""
     return int(getattr(network.config, "embedding_size", None) or network.config.hidden_size)
 
 

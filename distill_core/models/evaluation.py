@@ -1,4 +1,4 @@
-"""How well a classifier does on a data set: batched predictions and the task's metric."""
+"""Evaluation of a classifier on a dataset: batched predictions and the task's metrics."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,10 +27,8 @@ def predict_logits(
 ) -> Float[Tensor, "example class"]:
     """Return the logits of all rows in their order, on the CPU, computed in batches of similar length.
 
-    Of fewer at once than `batch_size` where memory runs out.
-
-    Dropout is off while it runs; the network's mode is put back. `progress(done, total)` is called
-    after each batch.
+    Batches become smaller than `batch_size` if memory runs out. Dropout is off meanwhile, and the network's mode is
+    restored. `progress(done, total)` is called after each batch.
     """
     was_training = network.training
     network.eval()
@@ -42,18 +40,21 @@ def predict_logits(
 
     done = 0
     try:
-        for chosen, found in map_in_parts(order, batch_size, predict, network.device):
-            parts.append(found)
+        for chosen, part in map_in_parts(order, batch_size, predict, network.device):
+            parts.append(part)
             done += len(chosen)
             if progress is not None:
                 progress(done, len(order))
     finally:
         network.train(was_training)
     if not parts:
-        raise DataError("There are no examples to predict.")
+        raise DataError("There are no examples to predict; choose a split or a file with examples.")
     stacked = torch.cat(parts)
     if not torch.isfinite(stacked).all():
-        raise ModelError("The model's logits are not finite: its weights hold nan or infinity, or its input overflows.")
+        raise ModelError(
+            "The model's logits are not finite: its weights have nan or infinity, or its input "
+            "overflows. Choose another model."
+        )
     result = torch.empty_like(stacked)
     result[torch.tensor(order)] = stacked
     return result
@@ -66,22 +67,24 @@ def evaluate(
     max_length: int = 128,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """Return the task's GLUE metric of a model on a labelled data set."""
+    """Return the task's GLUE metrics of a model on a labelled dataset."""
     task = get_task(data.task)
     rows = encode_all(model.tokenizer, data.examples, min(max_length, model.max_length))
-    found = predict_logits(model.network, rows, model.pad_id, progress=progress)
-    return task_metrics(task, predicted_answers(found), gold_labels(data))
+    predictions = predict_logits(model.network, rows, model.pad_id, progress=progress)
+    return task_metrics(task, predicted_answers(predictions), gold_labels(data))
 
 
 def predicted_answers(logits: Float[Tensor, "example class"]) -> list[Answer]:
-    """Return each row's predicted class, or its score where there is one logit, a regression's."""
-    found: list[Answer] = (logits[:, 0] if logits.shape[1] == 1 else logits.argmax(dim=1)).tolist()
-    return found
+    """Return each row's predicted class, or its score if there is one logit, as for a regression."""
+    predictions: list[Answer] = (logits[:, 0] if logits.shape[1] == 1 else logits.argmax(dim=1)).tolist()
+    return predictions
 
 
 def gold_labels(data: Dataset) -> list[Answer]:
-    """Return the class indices or scores of a labelled data set; DataError where one is missing."""
+    """Return the class indices or scores of a labelled dataset; DataError if one is missing."""
     labels = [example.label for example in data.examples if example.label is not None]
     if len(labels) != len(data.examples):
-        raise DataError(f"{data.source}: some examples of {data.task} {data.split} have no label.")
+        raise DataError(
+            f"{data.source}: some examples of {data.task} {data.split} have no label; choose labelled data."
+        )
     return labels

@@ -1,4 +1,4 @@
-"""Parts of a batch small enough for memory: what runs out is tried again with parts half as large."""
+"""Micro-batches that fit into memory: after running out of memory the work is repeated with half the size."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +11,8 @@ from distill_core.errors import RunError
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
-# CUDA and MPS; the CPU's allocators; CUDA's library of matrix products
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cublas_status_alloc_failed")
+# messages of CUDA and MPS, of the CPU's allocators, and of CUDA's matrix library
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cublas_status_alloc_failed")
 
 
 def split_rows(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -24,47 +24,47 @@ def split_rows(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 def map_in_parts(
     rows: Sequence[Row], size: int, work: Callable[[Sequence[Row]], Result], device: torch.device
 ) -> Iterator[tuple[Sequence[Row], Result]]:
-    """Yield the rows, `size` at a time, with what some work makes of them; fewer at a time once memory has run out."""
+    """Yield the rows, `size` at a time, with the result of `work` on them; fewer at a time once memory has run out."""
     done = 0
     while done < len(rows):
         part = rows[done : done + size]
-        found = run_within_memory(partial(work, part), device)
-        if found is None:
+        result = run_within_memory(partial(work, part), device)
+        if result is None:
             size = halve(len(part))
             continue
-        yield part, found
+        yield part, result
         done += len(part)
 
 
 def run_within_memory(work: Callable[[], Result], device: torch.device) -> Result | None:
-    """Do some work and return its result; None where memory ran out, with the random numbers as they were before.
+    """Return the result of `work`, or None if memory ran out; the random states are then restored.
 
-    What the work has changed but for random numbers is the caller's to undo. Other errors are raised.
+    Other changes made by `work` are for the caller to undo. Other errors are raised.
     """
-    drawn = torch.get_rng_state()
-    drawn_there = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    random_cpu = torch.get_rng_state()
+    random_cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    gc.collect()  # the graph goes with the error, which is gone here
-    torch.set_rng_state(drawn)
-    if drawn_there is not None:
-        torch.cuda.set_rng_state(drawn_there, device)
+    gc.collect()  # frees the graph, which the error referred to
+    torch.set_rng_state(random_cpu)
+    if random_cuda is not None:
+        torch.cuda.set_rng_state(random_cuda, device)
         torch.cuda.empty_cache()
     return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error of PyTorch means that a device has too little memory."""
+    """Return whether an error means that a device has too little memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def halve(size: int) -> int:
-    """Return half of a part, one example at least; RunError where it is one already."""
+    """Return half of a micro-batch's size, at least 1; RunError if it is 1 already."""
     if size == 1:
         raise RunError(
             "The device has too little memory for a single example. Choose a shorter longest input (max_length), "

@@ -1,4 +1,4 @@
-"""Models kept open between questions, no more than a budget of memory holds: the least recently used leave first."""
+"""A cache of open models within a memory budget: the least recently used ones are closed first."""
 
 import threading
 from collections import OrderedDict
@@ -13,25 +13,27 @@ from distill_core.storage.model_folder import WEIGHTS
 
 
 class ModelCache:
-    """Open models by key, shared by threads. `budget()`: bytes of weights, asked anew at each opening.
+    """Open models by key, shared by threads. `budget()`: bytes of weights, called at each opening.
 
-    Weights are counted wherever they are, on the CPU or a GPU. A model that passes the budget by itself is opened all
-    the same, alone. One that left while a thread still works with it is freed when that thread is done.
+    Weights count on the CPU and on a GPU alike. A model larger than the budget is opened all the same, as the only one.
+    A model that is removed while a thread uses it is freed when that thread is done.
     """
 
     def __init__(self, budget: Callable[[], int] = model_memory_bytes) -> None:
         self._budget = budget
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()
-        self._turns: dict[Hashable, tuple[threading.Lock, int]] = {}  # key -> its lock, threads that want it
-        self._loading: dict[Hashable, int] = {}  # key -> bytes of a model on its way
+        self._turns: dict[
+            Hashable, tuple[threading.Lock, int]
+        ] = {}  # key -> its lock, number of threads that wait for it
+        self._loading: dict[Hashable, int] = {}  # key -> bytes of a model being loaded
         self._lock = threading.Condition()
 
     def get(self, key: Hashable, path: Path, load: Callable[[], LoadedModel]) -> LoadedModel:
         """Return the model of this key, opened by `load` from the folder `path` unless it is open.
 
-        Room is made before it is loaded, by the size of its file; what the budget does not hold together is loaded
-        one after another. Threads that ask for one model at a time wait for one loading. Raises what `load` raises,
-        OSError where there is no file.
+        Memory is freed before loading, by the size of the weights' file; models that exceed the budget together are
+        loaded one after another. Threads that request the same model share one loading. Raises what `load` raises,
+        OSError if there is no file.
         """
         with self._turn(key):
             with self._lock:
@@ -41,7 +43,7 @@ class ModelCache:
                 wanted = (path / WEIGHTS).stat().st_size
                 while self._loading and sum(self._loading.values()) + wanted > self._budget():
                     self._lock.wait()
-                self._make_room(wanted)
+                self._free_memory(wanted)
                 self._loading[key] = wanted
             try:
                 model = load()
@@ -50,7 +52,7 @@ class ModelCache:
                     del self._loading[key]
                     self._lock.notify_all()
             with self._lock:
-                self._make_room(weight_bytes(model))
+                self._free_memory(weight_bytes(model))
                 self._models[key] = model
             return model
 
@@ -64,7 +66,7 @@ class ModelCache:
         with self._lock:
             return len(self._models)
 
-    def _make_room(self, wanted: int) -> None:
+    def _free_memory(self, wanted: int) -> None:
         held = {key: weight_bytes(model) for key, model in self._models.items()}
         wanted += sum(self._loading.values())
         while held and sum(held.values()) + wanted > self._budget():
@@ -73,7 +75,7 @@ class ModelCache:
 
     @contextmanager
     def _turn(self, key: Hashable) -> Iterator[None]:
-        """Let one thread at a time in for a key; the key is forgotten with the last of them."""
+        """Admit one thread at a time for a key; its lock is deleted with the last of them."""
         with self._lock:
             turn, waiting = self._turns.get(key, (threading.Lock(), 0))
             self._turns[key] = turn, waiting + 1

@@ -1,9 +1,9 @@
-"""Texts to token ids, the words they belong to and how they read; rows of ids to padded batches of similar length.
+"""Tokenization: texts to token ids, the words they belong to and their display; rows of ids to padded batches.
 
-A word is a stretch of text between blanks (ours), whatever tokenizer reads it: spaces are the only places where every
-tokenizer cuts, and tokenizers are given a space for every other blank. So no piece is of two words, and models that cut
-a text differently still share its words. With a tokenizer's own words ("don't" is three in BERT, one in XLM-R) they
-would not.
+A word is a run of characters between blanks (ours), for every tokenizer: spaces are the only places where all
+tokenizers split, and they receive a space for every other blank. So no token belongs to two words, and models that
+split a text differently still share its words. By the tokenizers' own words ("don't" is three in BERT, one in XLM-R)
+they would not.
 """
 
 import re
@@ -24,9 +24,9 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from distill_core.data.datasets import Example
 from distill_core.errors import ConfigError, DataError, DistillError
 
-BLANK = "␣"  # how a piece that is nothing but blanks is shown
+BLANK = "␣"  # how a token of blanks only is shown
 # Blanks are the spaces of Unicode and the ends of lines. BERT deletes the other control characters that \s matches
-# without cutting there, so these are part of a word.
+# without splitting there, so they are part of a word.
 _WORD = re.compile(r"(?:\S|[\x0b\x0c\x1c-\x1f\x85])+")
 _BLANK = re.compile(r"[^\S\x0b\x0c\x1c-\x1f\x85]")
 _BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}  # byte-level tokenizers' letter for each byte
@@ -36,11 +36,11 @@ _BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}  # byte-l
 class Encoded:
     """One tokenised example, T tokens, unpadded.
 
-    `special`: True at [CLS], [SEP] and the like. `words[t]`: place in `written_words` of the word that piece t
+    `special`: True at [CLS], [SEP] and the like. `words[t]`: index in `written_words` of the word that token t
     belongs to, None at special tokens. `segments[t]`: 0 in the first text, 1 in
-    the second, None at special tokens. `shown`: the tokens as people read them (see `_shown`). `left_out`: tokens
-    cut off. `cut`: words they are of, wholly or in part. `unread`: words the vocabulary lacks something of: a piece
-    is the unknown token, or there is no piece at all.
+    the second, None at special tokens. `shown`: the tokens as displayed (see `_shown`). `left_out`: number of
+    truncated tokens. `cut`: words truncated wholly or in part. `unread`: words that the vocabulary lacks in part: one
+    of their tokens is the unknown token, or they have none.
     """
 
     ids: tuple[int, ...]
@@ -57,7 +57,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A batch padded on the right: what every network call takes, so that no caller can drop mask or segments."""
+    """A batch padded on the right: the argument of every network call, so that no caller can drop mask or segments."""
 
     input_ids: Int[Tensor, "batch token"]
     attention_mask: Int[Tensor, "batch token"]
@@ -66,7 +66,7 @@ class Inputs:
 
     @property
     def mask(self) -> Bool[Tensor, "batch token"]:
-        """True where there is a token, False at padding."""
+        """True at tokens, False at padding."""
         return self.attention_mask.bool()
 
     def to(self, device: torch.device | str) -> "Inputs":
@@ -75,13 +75,13 @@ class Inputs:
         return Inputs(self.input_ids.to(device), self.attention_mask.to(device), types, self.special.to(device))
 
     def repeat(self, copies: int) -> "Inputs":
-        """Return so many copies of the batch one after another, as wide as it is."""
+        """Return `copies` copies of the batch one after another, of the same width."""
         types = None if self.token_type_ids is None else self.token_type_ids.repeat(copies, 1)
         ids, mask, special = (part.repeat(copies, 1) for part in (self.input_ids, self.attention_mask, self.special))
         return Inputs(ids, mask, types, special)
 
     def select(self, rows: Int[Tensor, " row"]) -> "Inputs":
-        """Return the given rows (an index may repeat), padding columns that none of them needs cut off."""
+        """Return some rows (an index may repeat) without the padding columns that none of them needs."""
         width = int(self.attention_mask[rows].sum(dim=1).max())
         types = None if self.token_type_ids is None else self.token_type_ids[rows, :width]
         return Inputs(
@@ -92,106 +92,111 @@ class Inputs:
 def encode(
     tokenizer: PreTrainedTokenizerBase, text: str, text_pair: str | None = None, max_length: int = 128
 ) -> Encoded:
-    """Tokenise a text or a pair, cut to `max_length` tokens with special tokens.
+    """Tokenise a text or a pair, truncated to `max_length` tokens including special ones.
 
-    A text's own "[SEP]" is plain text: only the tokenizer's template sets special tokens. (The name of the unknown
-    token may become that token; the word is then unread.)
-    Raises DataError when the text is blank, nothing but special tokens would be left, its own "[SEP]" cannot be plain
-    text or the tokenizer fails at it, ConfigError for a `max_length` that leaves no room for a word.
+    A typed "[SEP]" is plain text: only the tokenizer's template sets special tokens. (The name of the unknown token may
+    become that token; the word is then unread.) Raises DataError for a blank text, a text of special tokens only, a
+    typed special token that cannot be plain text or a failure of the tokenizer, ConfigError for a `max_length` that
+    leaves no room for a word.
     """
     _check_filled(text, text_pair)
-    given, whole = _given(tokenizer, (text,) if text_pair is None else (text, text_pair))
-    long, marks = len(whole["input_ids"]) > max_length, sum(whole["special_tokens_mask"])
-    if long and max_length <= marks:  # tokenizers raise, cut nothing at all or leave no word
+    source, whole = _prepare_texts(tokenizer, (text,) if text_pair is None else (text, text_pair))
+    long, special_count = len(whole["input_ids"]) > max_length, sum(whole["special_tokens_mask"])
+    if long and max_length <= special_count:  # tokenizers raise, do not truncate or leave no word
         raise ConfigError(
-            f"max_length is {max_length}; wanted at least {marks + 1}: a piece of a word and {marks} special tokens."
+            f"max_length is {max_length}; wanted at least {special_count + 1}: one token of a word and {special_count} "
+            "special tokens."
         )
-    found = _tokenised(tokenizer, given.texts, max_length) if long else whole
-    special = tuple(bool(flag) for flag in found["special_tokens_mask"])
+    encoding = _tokenised(tokenizer, source.texts, max_length) if long else whole
+    special = tuple(bool(flag) for flag in encoding["special_tokens_mask"])
     if all(special):
-        raise DataError("The text has no words the model can read (only blank or control characters).")
-    words = given.words(found)
-    all_words = given.words(whole) if long else words
-    tokens = tuple(tokenizer.convert_ids_to_tokens(found["input_ids"]))
-    lacking = set(range(sum(map(len, given.ends)))) - set(all_words)
-    for token, word, stretch in zip(tokens, words, given.stretches(found), strict=True):
-        if token == tokenizer.unk_token and word is not None and stretch.strip():
-            lacking.add(word)
-    types = found.get("token_type_ids")
+        raise DataError(
+            "The text has no words the model can read, only blank or control characters; type at least one word."
+        )
+    words = source.words(encoding)
+    all_words = source.words(whole) if long else words
+    tokens = tuple(tokenizer.convert_ids_to_tokens(encoding["input_ids"]))
+    unread = set(range(sum(map(len, source.ends)))) - set(all_words)
+    for token, word, span in zip(tokens, words, source.spans(encoding), strict=True):
+        if token == tokenizer.unk_token and word is not None and span.strip():
+            unread.add(word)
+    types = encoding.get("token_type_ids")
     return Encoded(
-        ids=tuple(found["input_ids"]),
+        ids=tuple(encoding["input_ids"]),
         types=tuple(types) if types is not None else None,
         special=special,
         words=words,
-        segments=tuple(None if apart else part for part, apart in zip(found.sequence_ids(), special, strict=True)),
+        segments=tuple(
+            None if is_special else part for part, is_special in zip(encoding.sequence_ids(), special, strict=True)
+        ),
         tokens=tokens,
-        shown=_shown(tokenizer, tokens, found),
+        shown=_shown(tokenizer, tokens, encoding),
         left_out=len(all_words) - len(words),
         cut=tuple(sorted(word for word in Counter(all_words) - Counter(words) if word is not None)),
-        unread=tuple(sorted(lacking)),
+        unread=tuple(sorted(unread)),
     )
 
 
 @dataclass(frozen=True)
-class _Given:
-    """One or two texts as a tokenizer is given them, and where in them each of the words as written ends."""
+class _SourceTexts:
+    """One or two texts as a tokenizer receives them, with the end of each written word in them."""
 
     texts: tuple[str, ...]
     ends: tuple[list[int], ...]
 
-    def words(self, found: BatchEncoding) -> tuple[int | None, ...]:
-        """Return each piece's word: the one it begins in, between words the next, after the last the last."""
+    def words(self, encoding: BatchEncoding) -> tuple[int | None, ...]:
+        """Return each token's word: the one it begins in, between words the next, after the last word the last."""
         before = (0, len(self.ends[0]))
         return tuple(
             None if part is None else before[part] + min(bisect_right(self.ends[part], at), len(self.ends[part]) - 1)
-            for part, at, _ in _places(found)
+            for part, at, _ in _places(encoding)
         )
 
-    def stretches(self, found: BatchEncoding) -> tuple[str, ...]:
-        """Return the text each piece is of, empty for special tokens."""
-        return tuple("" if part is None else self.texts[part][start:end] for part, start, end in _places(found))
+    def spans(self, encoding: BatchEncoding) -> tuple[str, ...]:
+        """Return each token's part of the text, empty for special tokens."""
+        return tuple("" if part is None else self.texts[part][start:end] for part, start, end in _places(encoding))
 
-    def apart(self, places: Sequence[tuple[int, int]]) -> "_Given":
-        """Return the texts with a space after the first letter at each place: text, index."""
+    def spaced(self, places: Sequence[tuple[int, int]]) -> "_SourceTexts":
+        """Return the texts with a space after the first letter at each place (text, index)."""
         starts = [[at for part, at in places if part == number] for number in range(len(self.texts))]
         texts = (
             " ".join(text[begin:end] for begin, end in pairwise((0, *(at + 1 for at in own), len(text))))
             for text, own in zip(self.texts, starts, strict=True)
         )
         ends = ([end + bisect_left(own, end) for end in ends] for ends, own in zip(self.ends, starts, strict=True))
-        return _Given(tuple(texts), tuple(ends))
+        return _SourceTexts(tuple(texts), tuple(ends))
 
 
-def _given(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[_Given, BatchEncoding]:
-    """Return texts so that a tokenizer cuts them at every blank and finds none of its special tokens, and its pieces.
+def _prepare_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[_SourceTexts, BatchEncoding]:
+    """Return texts in which a tokenizer splits at every blank and finds none of its special tokens, and its tokens.
 
-    Unigram vocabularies have "</s>" and the like as pieces of any text. DataError where breaking one up does not help.
+    Unigram vocabularies match "</s>" and the like in any text, so a space breaks them up; DataError if that fails.
     """
     ends = tuple([word.end() for word in _WORD.finditer(text)] for text in texts)
-    given = _Given(tuple(_BLANK.sub(" ", text) for text in texts), ends)
-    found = _tokenised(tokenizer, given.texts)
-    typed = _typed_marks(tokenizer, found)
+    source = _SourceTexts(tuple(_BLANK.sub(" ", text) for text in texts), ends)
+    encoding = _tokenised(tokenizer, source.texts)
+    typed = _typed_special_tokens(tokenizer, encoding)
     if typed:
-        given = given.apart([(part, start) for part, start, _ in typed])
-        found = _tokenised(tokenizer, given.texts)
-    for part, start, end in _typed_marks(tokenizer, found) if typed else ():
-        name = given.texts[part][start:end]
-        raise DataError(f"The text has {name!r}, which the model takes for a special token of its own; remove it.")
-    return given, found
+        source = source.spaced([(part, start) for part, start, _ in typed])
+        encoding = _tokenised(tokenizer, source.texts)
+    for part, start, end in _typed_special_tokens(tokenizer, encoding) if typed else ():
+        name = source.texts[part][start:end]
+        raise DataError(f"The text has {name!r}, which the model reads as one of its special tokens; remove it.")
+    return source, encoding
 
 
-def _typed_marks(tokenizer: PreTrainedTokenizerBase, found: BatchEncoding) -> list[tuple[int, int, int]]:
-    """Return the places of special tokens that are the text's own; the unknown token stands for a piece of it."""
-    marks = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    places = zip(found["input_ids"], _places(found), strict=True)
-    return [(part, start, end) for token, (part, start, end) in places if token in marks and part is not None]
+def _typed_special_tokens(tokenizer: PreTrainedTokenizerBase, encoding: BatchEncoding) -> list[tuple[int, int, int]]:
+    """Return the places of special tokens that were typed in the text; the unknown token is not one of them."""
+    special_ids = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    places = zip(encoding["input_ids"], _places(encoding), strict=True)
+    return [(part, start, end) for token, (part, start, end) in places if token in special_ids and part is not None]
 
 
 def _tokenised(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int | None = None
 ) -> BatchEncoding:
     with tokenizer_errors_as(DataError, "The model's tokenizer fails at this text"):
-        found: BatchEncoding = tokenizer(
+        encoding: BatchEncoding = tokenizer(
             *texts,
             split_special_tokens=True,
             return_special_tokens_mask=True,
@@ -200,51 +205,51 @@ def _tokenised(
             max_length=max_length,
             verbose=False,
         )
-    return found
+    return encoding
 
 
 @contextmanager
 def tokenizer_errors_as(kind: type[DistillError], words: str) -> Iterator[None]:
-    """Raise whatever a tokenizer fails with inside as an error of this kind: `words`, the cause, a next step."""
+    """Convert any failure of a tokenizer in the block to an error of this kind: `words`, the cause, the next step."""
     try:
         yield
-    except BaseException as error:  # it is Rust: its panics are no Exception, and their class cannot be imported
+    except BaseException as error:  # Rust panics are no Exception, and their class cannot be imported
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise kind(f"{words} ({error!s:.200}); mend the tokenizer's files, or choose another model.") from error
+        raise kind(f"{words} ({error!s:.200}); repair the tokenizer's files, or choose another model.") from error
 
 
-def _places(found: BatchEncoding) -> list[tuple[int | None, int, int]]:
-    """Return each piece's text (0 or 1) and where it begins and ends there; None for special tokens."""
-    parts = zip(found.sequence_ids(), found["offset_mapping"], found["special_tokens_mask"], strict=True)
+def _places(encoding: BatchEncoding) -> list[tuple[int | None, int, int]]:
+    """Return each token's text (0 or 1, None for special tokens) and its begin and end there."""
+    parts = zip(encoding.sequence_ids(), encoding["offset_mapping"], encoding["special_tokens_mask"], strict=True)
     return [(None if special else part, start, end) for part, (start, end), special in parts]
 
 
 def written_words(text: str, text_pair: str | None = None) -> tuple[str, ...]:
-    """Return the words of a text, or of a pair one after the other, as they are written."""
-    return tuple(word for given in (text, text_pair or "") for word in _WORD.findall(given))
+    """Return the words of a text, or of both texts of a pair, as they are written."""
+    return tuple(word for part in (text, text_pair or "") for word in _WORD.findall(part))
 
 
 def visible_text(text: str) -> str:
-    """Return text without blanks around it; where nothing is left to see, a mark or the characters' numbers."""
+    """Return text without surrounding blanks; if nothing visible is left, a symbol or the characters' code points."""
     bare = text.strip()
     if any(map(str.isprintable, bare)):
         return bare
     return " ".join(f"U+{ord(letter):04X}" for letter in bare) or BLANK
 
 
-def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], found: BatchEncoding) -> tuple[str, ...]:
-    """Return the tokens as people read them: bytes decoded, without the marks of a word's start or continuation.
+def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], encoding: BatchEncoding) -> tuple[str, ...]:
+    """Return the tokens for display: bytes decoded, without the marks of a word's start or continuation.
 
-    A byte of a character that a piece has only a part of reads "\ufffd". Special tokens stay as they are.
+    A byte of a character that is split between tokens becomes "\ufffd". Special tokens are unchanged.
     """
     core: Any = tokenizer.backend_tokenizer
     by_bytes = "ByteLevel" in str(core.pre_tokenizer)
     mark = getattr(core.model, "continuing_subword_prefix", None)
     texts: list[str] = []
     before: object = None
-    parts = zip(found.sequence_ids(), found.word_ids(), strict=True)
-    for token, word, special in zip(tokens, parts, found["special_tokens_mask"], strict=True):
+    parts = zip(encoding.sequence_ids(), encoding.word_ids(), strict=True)
+    for token, word, special in zip(tokens, parts, encoding["special_tokens_mask"], strict=True):
         if special:
             texts.append(token)
         elif by_bytes and all(letter in _BYTES for letter in token):
@@ -258,26 +263,26 @@ def _shown(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], found: Bat
 
 
 def _check_filled(text: str, text_pair: str | None) -> None:
-    """Refuse, with DataError, a text that is blank, saying which one of a pair."""
+    """Raise DataError for a blank text, naming which one of a pair."""
     if not text.strip() and not (text_pair or "").strip():
         raise DataError("There is no text to explain; type at least one word.")
-    for given, place in ((text, "first"), (text_pair, "second")):
-        if given is not None and not given.strip():
+    for part, place in ((text, "first"), (text_pair, "second")):
+        if part is not None and not part.strip():
             raise DataError(f"The {place} text is empty; type at least one word.")
 
 
 def check_text(text: str, text_pair: str | None = None) -> None:
-    """Refuse, with DataError, a typed text in which there is nothing to explain: no letter and no digit."""
+    """Raise DataError for a typed text without a letter or a digit, in which there is nothing to explain."""
     _check_filled(text, text_pair)
-    for given in (text,) if text_pair is None else (text, text_pair):
-        if any("\ud800" <= character <= "\udfff" for character in given):
-            raise DataError("The text is not valid UTF-8; check how it was typed or passed on.")
-        if not any(character.isalnum() for character in given):
+    for part in (text,) if text_pair is None else (text, text_pair):
+        if any("\ud800" <= character <= "\udfff" for character in part):
+            raise DataError("The text is not valid UTF-8; check its encoding.")
+        if not any(character.isalnum() for character in part):
             raise DataError("There is no word in this text, only marks; type at least one word.")
 
 
 def encode_all(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int = 128) -> list[Encoded]:
-    """Tokenise examples one by one, in order; DataError names the row that cannot be used."""
+    """Tokenise examples one by one, in order; DataError naming a row that cannot be used."""
     rows = []
     for example in examples:
         try:
@@ -288,7 +293,7 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], 
 
 
 def collate(rows: Sequence[Encoded], pad_id: int, width: int | None = None) -> Inputs:
-    """Stack rows into one batch, padded on the right to so many tokens, or to the longest of them."""
+    """Stack rows into one batch, padded on the right to `width` tokens, by default to the longest row."""
     width = width or max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad_id)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
@@ -305,10 +310,10 @@ def collate(rows: Sequence[Encoded], pad_id: int, width: int | None = None) -> I
 
 
 def length_batches(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[int]]:
-    """Deal all row numbers into batches of similar length, batches and rows in random order.
+    """Divide all row numbers into batches of similar length, batches and rows in random order.
 
     Rows are shuffled, cut into pools of 50 batches, each pool sorted by length and sliced, and the
-    slices shuffled: every row comes once, padding is small, and the order stays random.
+    slices shuffled: every row occurs once, padding is small, and the order stays random.
     """
     order = torch.randperm(len(lengths), generator=generator).tolist()
     pool = batch_size * 50

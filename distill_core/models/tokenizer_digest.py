@@ -1,4 +1,4 @@
-"""How a tokenizer cuts text, as one digest: whether two models read the same tokens, told without trying every text."""
+"""The digest of a tokenizer's output on fixed texts: equal digests mean that two models read the same tokens."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from distill_core.errors import ModelError
 from distill_core.models.encoder import LoadedModel
 from distill_core.models.tokenization import tokenizer_errors_as
 
-HARD = (  # where tokenizers of the same vocabulary part ways
+HARD_TEXTS = (  # texts on which tokenizers of the same vocabulary differ
     "Upper lower CAPITALS camelCase McDonald",
     "naïve café Ünïcödé Straße İstanbul e\u0301 combining",
     "don't won't it's they'll o'clock rock'n'roll",
@@ -29,42 +29,43 @@ HARD = (  # where tokenizers of the same vocabulary part ways
     "x" * 150,
 )
 
-CASED = 100  # words with a capital that no vocabulary of lowered text has
+MIN_CASED_WORDS = 100  # capitalised words in a vocabulary: one of lower-cased text has fewer
 
 
 def token_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a sha256 over the tokens, and their numbers, of all bundled texts and of HARD ones, alone and as a pair.
+    """Return a SHA-256 over the tokens and ids of all bundled texts and HARD_TEXTS, single and as a pair.
 
-    Equal digests: a text becomes the same tokens, and one model can read what was cut for the other. ModelError where
-    the tokenizer fails at one of them.
+    With equal digests a text becomes the same tokens, and one model can read what was tokenised for the other.
+    ModelError if the tokenizer fails on one of the texts.
     """
     digest = hashlib.sha256()
-    texts = [*HARD, *_bundled_texts()]
+    texts = [*HARD_TEXTS, *_bundled_texts()]
     with tokenizer_errors_as(ModelError, "The model's tokenizer fails at ordinary texts"):
         rows = tokenizer(texts, split_special_tokens=True, verbose=False)["input_ids"]
-        rows += [tokenizer(HARD[0], HARD[1], split_special_tokens=True)["input_ids"]]
+        rows += [tokenizer(HARD_TEXTS[0], HARD_TEXTS[1], split_special_tokens=True)["input_ids"]]
     for row in rows:
         digest.update(json.dumps([row, tokenizer.convert_ids_to_tokens(row)]).encode())
     return digest.hexdigest()
 
 
 def same_tokens(one: LoadedModel, other: LoadedModel) -> bool:
-    """Tell whether two models cut text into the same tokens under the same numbers, as teacher and student must."""
+    """Return whether two models split text into the same tokens with the same ids, as teacher and student must."""
     return token_digest(one.tokenizer) == token_digest(other.tokenizer)
 
 
 def loses_capitals(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Tell whether a tokenizer lowers all text though its vocabulary has words with capitals, as cased models' have.
+    """Return whether a tokenizer lower-cases text although its vocabulary has capitalised words.
 
-    So a cased BERT comes out of a folder with vocab.txt and no word of its casing: transformers then lowers.
+    This happens to a cased BERT whose folder has vocab.txt but no setting for the case: transformers lower-cases by
+    default.
     """
     capital = sum(1 for token in tokenizer.get_vocab() if re.fullmatch("[A-Z][a-z]+", token))
     same = tokenizer("The Film Is Good")["input_ids"] == tokenizer("the film is good")["input_ids"]
-    return same and capital >= CASED
+    return same and capital >= MIN_CASED_WORDS
 
 
 def same_as_bundled(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Tell whether a tokenizer cuts text into the tokens, under the numbers, that all bundled models read."""
+    """Return whether a tokenizer splits text into the same tokens with the same ids as that of the bundled models."""
     return token_digest(tokenizer) == _bundled_digest()
 
 
@@ -75,7 +76,7 @@ def _bundled_digest() -> str:
 
 @cache
 def _bundled_texts() -> tuple[str, ...]:
-    """Return every text of the bundled examples, both of a pair."""
+    """Return every text of the bundled examples, both texts of a pair."""
     splits = (load_split(task, split, "bundled") for task in TASKS for split in ("train", "validation"))
     examples = (example for split in splits for example in split.examples)
     return tuple(text for example in examples for text in (example.text, example.text_pair) if text)

@@ -1,6 +1,6 @@
-"""A run's checkpoints on disk: `student`, as it was last, and `best`; whole at any moment, whatever is killed.
+"""A run's checkpoints on disk, `student` (the last) and `best`: complete at any moment, even after a kill.
 
-A student is never written over: a new folder is built beside it and put in its place by renaming.
+A checkpoint is never overwritten: a new folder is built beside it and renamed.
 """
 
 import contextlib
@@ -13,29 +13,29 @@ from pathlib import Path
 from distill_core.paths import STATE_FILE
 
 LAST, BEST = "student", "best"
-RECORD = "distill.json"  # in each: what it is, and what it was made by
-KEEP_CHOICES = ("best_and_last", "last", "best")  # what may stay of a finished run's checkpoints
+RECORD = "distill.json"  # in each checkpoint: its task, step, versions and fingerprints
+KEEP_CHOICES = ("best_and_last", "last", "best")  # the checkpoints a finished run may keep
 
 
 def sibling_path(path: Path, kind: str) -> Path:
-    """Return the name of a folder of this process beside another: its new content (part) or the old one (old)."""
+    """Return the path beside a folder where this process builds the new one (part) or sets the old one aside (old)."""
     return path.with_name(f"{path.name}.{os.getpid()}.{kind}")
 
 
 def replace_folder(part: Path, path: Path) -> None:
-    """Put a folder in the place of another, which is set aside first and deleted last."""
+    """Rename a folder to the path of another, which is set aside first and deleted last."""
     old = sibling_path(path, "old")
-    if _there(path):
+    if _exists(path):
         path.rename(old)
     part.rename(path)
-    with contextlib.suppress(OSError):  # it was never there, or the next tidying deletes it
+    with contextlib.suppress(OSError):  # it did not exist, or the next repair deletes it
         delete_folder(old)
 
 
 def save_last_as_best(folder: Path) -> None:
-    """Keep the last checkpoint as the best one, too, sharing its files; without what the training goes on from.
+    """Save the last checkpoint as the best one too, sharing its files, without the training state.
 
-    OSError when the disk is full; what was half-built is then deleted.
+    OSError when the disk is full; the partial folder is then deleted.
     """
     last, best = folder / LAST, folder / BEST
     part = sibling_path(best, "part")
@@ -68,12 +68,12 @@ def delete_obsolete_checkpoints(folder: Path, keep: str) -> None:
 
 
 def set_checkpoints_aside(folder: Path) -> list[Path]:
-    """Take a run's checkpoints, and what was half-built of any, out of their places, and return what is to be deleted.
+    """Rename a run's checkpoints and partial folders, and return the paths to delete; the last one's record stays.
 
-    Only renames, and the last one's record stays; killed in the middle it leaves that record, and can be done again.
-    OSError where a file cannot be renamed or written.
+    After a kill in the middle the record is still there, and the call can be repeated. OSError if a file cannot be
+    renamed or written.
     """
-    _put_back(folder)
+    _restore(folder)
     last = folder / LAST
     if (last / RECORD).exists() and (last.is_symlink() or [file.name for file in last.iterdir()] != [RECORD]):
         part = _unique(last, "part")
@@ -82,20 +82,20 @@ def set_checkpoints_aside(folder: Path) -> list[Path]:
         last.rename(_unique(last, "old"))
         part.rename(last)
     kept = last if (last / RECORD).exists() else None
-    found = [rest for rest in (last, folder / BEST, *_leftovers(folder)) if _there(rest) and rest != kept]
+    found = [rest for rest in (last, folder / BEST, *_leftovers(folder)) if _exists(rest) and rest != kept]
     return [rest.rename(_unique(folder / rest.name.split(".")[0], "part")) for rest in found]
 
 
 def repair_checkpoints(folder: Path) -> None:
-    """Undo what a kill in the middle of saving left: put an older checkpoint back, delete a half-written one."""
-    _put_back(folder)
+    """Repair the folder after a kill in the middle of saving: restore an older checkpoint, delete a partial one."""
+    _restore(folder)
     for rest in _leftovers(folder):
         with contextlib.suppress(OSError):
             delete_folder(rest)
 
 
 def delete_folder(path: Path) -> None:
-    """Delete a folder, or a link to one but nothing behind it; OSError where the disk does not let go of something."""
+    """Delete a folder, or a link but not its target; OSError if something cannot be deleted."""
     if path.is_symlink():
         path.unlink()
     else:
@@ -103,7 +103,7 @@ def delete_folder(path: Path) -> None:
 
 
 def _is_best(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint is of the run's best step, as its record says."""
+    """Return whether a checkpoint's record names the run's best step as its own."""
     try:
         record = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
         return bool(record["step"] == record["best"])
@@ -113,35 +113,35 @@ def _is_best(checkpoint: Path) -> bool:
         TypeError,
         LookupError,
         RecursionError,
-    ):  # gone or damaged: whatever else there is stays
+    ):  # missing or damaged: keep the other checkpoints
         return False
 
 
-def _put_back(folder: Path) -> None:
-    """Put checkpoints back that were set aside for new ones which were never put in their place."""
+def _restore(folder: Path) -> None:
+    """Restore checkpoints that were set aside for new ones which never took their place."""
     for name in (LAST, BEST):
         for aside in sorted(folder.glob(f"{name}.*.old")):
-            if not _there(folder / name):
+            if not _exists(folder / name):
                 aside.rename(folder / name)
 
 
 def _leftovers(folder: Path) -> list[Path]:
-    """Return what was half-built of checkpoints, and what was set aside of them."""
+    """Return the partial checkpoints and those set aside."""
     return [rest for name in (LAST, BEST) for kind in ("part", "old") for rest in folder.glob(f"{name}.*.{kind}")]
 
 
-def _there(path: Path) -> bool:
-    """Tell whether there is something of this name, be it a link to nothing."""
+def _exists(path: Path) -> bool:
+    """Return whether a path exists, also as a broken link."""
     return path.exists() or path.is_symlink()
 
 
 def _unique(path: Path, kind: str) -> Path:
-    """Return a name as `beside`, but one that no process has used or will."""
+    """Return a path as `sibling_path` does, with a random mark that no process uses twice."""
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.{kind}")
 
 
 def _share(file: Path, other: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no such names."""
+    """Hard-link a file, or copy it where the file system has no hard links."""
     try:
         os.link(file, other)
     except OSError:

@@ -1,7 +1,7 @@
-"""Which files of a model's folder decide what it answers: config, weights, tokenizer. No other is ever read.
+"""A model's folder: its config, weights and tokenizer, the only files that determine its answers and are ever read.
 
-`from_pretrained` would follow more: adapters beside the weights, files a config names, shards, templates. So a model is
-loaded from a view of its folder that has only these files, the ones its fingerprint is made of.
+`from_pretrained` would follow others: adapters beside the weights, files named in a config, shards, templates. So a
+model is loaded from a view of its folder with only these files, from which its fingerprint is computed, too.
 """
 
 import hashlib
@@ -19,27 +19,27 @@ MAX_CLASSES = 1000  # of a model whose config is read
 _MAX_HEADER_BYTES = 25_000_000  # of a safetensors file: the limit of the hub
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # either is enough
+TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))  # any one is enough
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = (
     *(name for files in TOKENIZERS for name in files),
     *(TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json"),
 )
-_ELSEWHERE = {  # settings that make other files, or other arithmetic, decide: in which file, and the next step
-    "transformers_weights": (CONFIG, f"take the setting out if {WEIGHTS} has the weights, else save the model again"),
-    "configuration_files": (CONFIG, "take the setting out if config.json is the config"),
+_ELSEWHERE = {  # settings that bring in other files or other arithmetic: their file, and what to do
+    "transformers_weights": (CONFIG, f"remove the setting if {WEIGHTS} has the weights, else save the model again"),
+    "configuration_files": (CONFIG, "remove the setting if config.json is the config"),
     "quantization_config": (CONFIG, "save the model again with plain weights (dequantize, then save_pretrained)"),
-    "fast_tokenizer_files": (TOKENIZER_CONFIG, "take the setting out if tokenizer.json is the tokenizer"),
+    "fast_tokenizer_files": (TOKENIZER_CONFIG, "remove the setting if tokenizer.json is the tokenizer"),
 }
 
 
 def has_tokenizer(names: Collection[str]) -> bool:
-    """Tell whether there is a tokenizer among file names."""
+    """Return whether file names include those of a tokenizer."""
     return any(set(files) <= set(names) for files in TOKENIZERS)
 
 
 def check_tokenizer_files(names: Collection[str], where: str) -> None:
-    """Refuse, with ModelError, file names among which there is no tokenizer: transformers would make an empty one up.
+    """Raise ModelError for file names without a tokenizer, in whose place transformers would build an empty one.
 
     `where` begins the message.
     """
@@ -48,7 +48,7 @@ def check_tokenizer_files(names: Collection[str], where: str) -> None:
     pieces = sorted(name for name in names if name.endswith(".model"))
     if pieces:
         raise ModelError(
-            f"{where} has its tokenizer only as {pieces[0]}, which takes the package sentencepiece, not part of this "
+            f"{where} has its tokenizer only as {pieces[0]}, which needs the package sentencepiece, not part of this "
             "app. Where it is installed, AutoTokenizer.from_pretrained(...).save_pretrained(...) writes the "
             "tokenizer.json that is wanted."
         )
@@ -56,17 +56,17 @@ def check_tokenizer_files(names: Collection[str], where: str) -> None:
 
 
 def check_no_adapter(names: Collection[str], where: str) -> None:
-    """Refuse, with ModelError, file names among which is an adapter's: the weights alone are not that model."""
-    found = sorted(name for name in names if name == "adapter_config.json" or name.startswith("adapter_model"))
-    if found:
+    """Raise ModelError for file names with an adapter: the weights alone are then not the model."""
+    adapters = sorted(name for name in names if name == "adapter_config.json" or name.startswith("adapter_model"))
+    if adapters:
         raise ModelError(
-            f"{where} has an adapter ({found[0]}), so {WEIGHTS} alone is not the model. Merge it (PEFT: "
+            f"{where} has an adapter ({adapters[0]}), so {WEIGHTS} alone is not the model. Merge it (PEFT: "
             "merge_and_unload) and save the whole model, or delete the adapter's files if the weights are meant alone."
         )
 
 
 def check_settings(folder: Path, where: str) -> None:
-    """Refuse, with ModelError, a config that lets anything but its folder's plain files decide, or fails when used."""
+    """Raise ModelError for a config that brings in other files than the folder's plain ones, or fails in use."""
     for setting, (file, advice) in _ELSEWHERE.items():
         value = read_json(folder / file).get(setting)
         if value is not None:
@@ -86,7 +86,7 @@ def check_settings(folder: Path, where: str) -> None:
 
 
 def fingerprint(path: Path, weights_sha256: str) -> str:
-    """Return a sha256 over everything in a model folder that its answers depend on."""
+    """Return a SHA-256 over everything in a model folder that its answers depend on."""
     digest = hashlib.sha256(weights_sha256.encode())
     for part in (CONFIG, *TOKENIZER_FILES):
         if (path / part).is_file():
@@ -95,43 +95,43 @@ def fingerprint(path: Path, weights_sha256: str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
 def restricted_view(path: Path) -> Iterator[Path]:
-    """Return a folder, for as long as the block lasts, with only the files of a model's folder that may decide.
+    """Yield a temporary folder with only the files of a model's folder that may determine its answers.
 
-    Left out are paths in its tokenizer's config, often of the machine it was made on, and its config's wish for an
-    implementation of attention: that may be a repository whose code would be fetched and run.
+    Removed are paths in the tokenizer's config, often of the machine it was made on, and the config's choice of an
+    attention implementation, which may name a repository whose code would be downloaded and run.
     """
     with tempfile.TemporaryDirectory(prefix="distill-model-") as name:
         view = Path(name)
         for part in (CONFIG, WEIGHTS, *TOKENIZER_FILES):
             if (path / part).is_file():
                 (view / part).symlink_to((path / part).resolve())
-        for part, left_out in ((CONFIG, "_implementation"), (TOKENIZER_CONFIG, "_file")):
+        for part, removed in ((CONFIG, "_implementation"), (TOKENIZER_CONFIG, "_file")):
             settings = read_json(view / part)
-            kept = {setting: value for setting, value in settings.items() if left_out not in setting}
-            if kept != settings:
+            allowed = {setting: value for setting, value in settings.items() if removed not in setting}
+            if allowed != settings:
                 (view / part).unlink()
-                (view / part).write_text(json.dumps(kept), encoding="utf-8")
+                (view / part).write_text(json.dumps(allowed), encoding="utf-8")
         yield view
 
 
 def find_model_folder(text: str) -> Path | None:
-    """Return the folder a text names, None where it names none that holds a model and can be looked into."""
+    """Return the folder a text names if it can be read and has a config.json, else None."""
     try:
         folder = Path(text).expanduser()
         return folder if (folder / "config.json").is_file() else None
-    except (OSError, RuntimeError, ValueError):  # too long, no rights, an unknown ~user, a NUL
+    except (OSError, RuntimeError, ValueError):  # too long, no permission, an unknown ~user, a NUL
         return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a file, empty where the file is missing; ModelError where it is damaged."""
+    """Return a JSON object from a file, empty if the file is missing; ModelError if it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -139,14 +139,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{path} is damaged (not a JSON object).")
+        raise ModelError(f"{path} is damaged: it is not a JSON object; restore the file or save the model again.")
     return content
 
 
 def class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:
-    """Return the classes' names in the order of the outputs, as transformers reads them from a config, or ModelError.
+    """Return the names of the classes in the order of the outputs, as transformers reads them from a config.
 
-    `file`: where the config is from, for the message.
+    `file`: the config's path, for messages. ModelError where they are damaged or too many.
     """
     names = config.get("id2label")
     count = (whole_number(config, "num_labels", file) or 2) if not isinstance(names, dict) else len(names)
@@ -161,10 +161,10 @@ def class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return each tensor's type and shape by name from a safetensors file's header; empty where there is no file.
+    """Return each tensor's type and shape by name from a safetensors file's header; empty if there is no file.
 
-    The format begins with the header's length, 8 bytes little-endian, and the header in JSON. ModelError where it
-    is damaged.
+    The format begins with the header's length, 8 bytes little-endian, and the header in JSON. ModelError if it is
+    damaged.
     """
     try:
         with path.open("rb") as stream:
@@ -172,15 +172,15 @@ def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             if length > min(_MAX_HEADER_BYTES, path.stat().st_size):
                 raise ValueError(f"a header of {length} bytes")
             header = json.loads(stream.read(length))
-        found = {
+        shapes = {
             name: (str(one["dtype"]), tuple(map(_size, one["shape"])))
             for name, one in header.items()
             if name != "__metadata__"
         }
-        numbers = sum(math.prod(shape) for _, shape in found.values())
+        numbers = sum(math.prod(shape) for _, shape in shapes.values())
         if numbers > path.stat().st_size:
             raise ValueError("its header names more numbers than the file has bytes")
-        return found
+        return shapes
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -188,19 +188,19 @@ def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _size(value: object) -> int:
-    """Return a tensor's extent; ValueError where it is none."""
+    """Return one dimension of a tensor's shape; ValueError if it is not one."""
     if type(value) is not int or value < 0:
-        raise ValueError(f"an extent of {value!r:.40}")
+        raise ValueError(f"a dimension of {value!r:.40}")
     return value
 
 
 def count_parameters(path: Path) -> int:
-    """Return how many weights a safetensors file holds; whole numbers are buffers (positions), not weights."""
+    """Return how many weights a safetensors file holds; integer tensors are buffers (positions), not weights."""
     return sum(math.prod(shape) for kind, shape in weight_shapes(path).values() if "F" in kind)
 
 
 def whole_number(values: dict[str, Any], name: str, folder: Path) -> int:
-    """Return a whole number of a config or record, 0 where it is not given; ModelError where it is none."""
+    """Return a whole number of a config or record, 0 if it is missing; ModelError if it is not a whole number."""
     value = values.get(name, 0)
     if type(value) is not int or value < 0:
         raise ModelError(f"{folder} is damaged ({name} is {value!r:.40}).")

@@ -8,7 +8,7 @@ import streamlit as st
 
 from distill_core.data.column_mapping import DataMapping, guess_labels, guess_mapping, is_split_column, value_counts
 from distill_core.data.tasks import Task, get_task
-from distill_core.data.user_datasets import HELD_OUT, MOST_NAME, UserDataset, add_user_dataset, list_user_datasets
+from distill_core.data.user_datasets import HELD_OUT, MAX_NAME, UserDataset, add_user_dataset, list_user_datasets
 from distill_core.data.user_files import FILE_KINDS, MAX_MEGABYTES, Table, has_header, read_table
 from distill_core.errors import DataError, DistillError
 from distill_core.runs import scheduler
@@ -74,8 +74,8 @@ def draw_dataset_dialog(task: Task, use: Use) -> None:
         with told, errors_shown():
             with st.spinner("Checking every row …", show_time=True):
                 data = _add_dataset(base, prefix, task, table)
-            if data.too_easy:
-                st.toast(escape_markdown(data.too_easy), icon=":material/warning:", duration="infinite")
+            if data.leakage_warning:
+                st.toast(escape_markdown(data.leakage_warning), icon=":material/warning:", duration="infinite")
             use(data.source)
             st.rerun()
 
@@ -107,7 +107,7 @@ def _fill_in_guess(base: str, prefix: str, task: Task, table: Table) -> None:
     first |= {"label": guess.label or "", "split": guess.split or ""}
     for name, value in first.items():
         st.session_state.setdefault(f"{prefix}.{name}", value)
-    st.session_state.setdefault(f"{base}.name", Path(table.file).stem[:MOST_NAME])
+    st.session_state.setdefault(f"{base}.name", Path(table.file).stem[:MAX_NAME])
     st.session_state.setdefault(f"{base}.share", round(100 * HELD_OUT))
 
 
@@ -145,7 +145,7 @@ def _draw_classes(prefix: str, task: Task, table: Table) -> None:
 def _draw_name_and_split(base: str, prefix: str, table: Table) -> None:
     """Draw the name and the validation split, which needs labels."""
     name, held_out = st.columns(2, gap="small")
-    name.text_input("Name", max_chars=MOST_NAME, key=f"{base}.name")
+    name.text_input("Name", max_chars=MAX_NAME, key=f"{base}.name")
     if not st.session_state[f"{prefix}.label"]:
         held_out.caption("Without labels, the rows can be explained but not trained on.")
         return

@@ -152,7 +152,7 @@ def test_a_file_without_column_names_is_noticed_or_told(tmp_path: Path) -> None:
 def test_a_header_that_looks_like_a_row_is_asked_about_or_believed(tmp_path: Path) -> None:
     file = tmp_path / "years.csv"
     file.write_text("text,label,2019\na fine film,positive,x\na poor film,negative,y\n")
-    assert "say --header if it names the columns" in error_of("data", "add", str(file))
+    assert "use --header if it names the columns" in error_of("data", "add", str(file))
     assert call_json("data", "add", str(file), "--label-column", "label")["rows"] == {"train": 1, "validation": 1}
     assert "say --header" not in error_of("data", "add", str(file), "--label-column", "labels")
     column = call_json(

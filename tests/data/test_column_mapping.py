@@ -81,7 +81,7 @@ def test_a_file_without_labels_can_be_read() -> None:
 def test_a_column_may_say_the_split() -> None:
     found = checked("sst2", "text,label,split\na,1,Train\nb,0,dev\n")
     assert [row.split for row in found] == ["train", "validation"]
-    with pytest.raises(DataError, match=r"row 2 \(line 3\) says 'later' in 'when', not train or validation"):
+    with pytest.raises(DataError, match=r"row 2 \(line 3\) has 'later' in 'when', not train or validation"):
         checked("sst2", "text,label,when\na,1,train\nb,0,later\n", split="when")
 
 
@@ -105,9 +105,9 @@ def test_what_cannot_be_used_is_named(content: str, words: str) -> None:
     [
         ('{"text": 5, "label": 1}', r"row 1 \(line 1\) has 5 in 'text', not a text in quotation marks"),
         ('{"text": null, "label": 1}', "has no text in 'text'"),
-        ('{"label": 1, "text": "\\ud800"}', "half a character"),
+        ('{"label": 1, "text": "\\ud800"}', "an invalid Unicode character"),
         ('{"label": 1, "text": "a\\u0000b"}', "a NUL character"),
-        ('{"label": 1, "text": "\\u0001 \\u0002"}', "nothing but control characters in 'text'"),
+        ('{"label": 1, "text": "\\u0001 \\u0002"}', "only control characters in 'text'"),
         ('{"text": "a", "label": true}', "has the label 'true'"),
         ('{"text": "a", "label": [1]}', r"has the label '\[1\]'"),
     ],

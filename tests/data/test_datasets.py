@@ -69,7 +69,7 @@ def test_tsv_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("sentence\tlabel\nfine\t1\nfine\t1\t0\n", r"train\.tsv: row 2 has 3 cells, the header line 2; mend"),
+        ("sentence\tlabel\nfine\t1\nfine\t1\t0\n", r"train\.tsv: row 2 has 3 cells, the header line 2; correct"),
         ("sentence\tlabel\tlabel\nfine\t1\t0\n", r"names a column twice \(sentence, label, label\)"),
         ("sentence\tlabel\nfine\t1\nfine\n", r"row 2 has label None"),
         (f"sentence\tlabel\nfine\t{'1' * 5000}\n", r"row 1 has label '1{60,80}; wanted 0 to 1"),

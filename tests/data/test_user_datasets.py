@@ -104,16 +104,18 @@ def test_a_column_of_splits_that_repeats_texts_is_told() -> None:
     lines = "a,1,train\nA ,1,test\nb,0,train\nb,1,dev\nc,0,dev\n"
     data = find_user_dataset(added("text,label,split\n" + lines).id)
     assert data.repeated == 2
-    assert data.too_easy.startswith("The texts of 2 of the 3 held-out rows of Reviews (own data, Reviews.csv) are also")
+    assert data.leakage_warning.startswith(
+        "The texts of 2 of the 3 held-out rows of Reviews (own data, Reviews.csv) are also"
+    )
     unlabelled = added("text,split\na,train\na,dev\n")
-    assert unlabelled.too_easy == added().too_easy == ""
+    assert unlabelled.leakage_warning == added().leakage_warning == ""
 
 
 def test_a_column_of_splits_decides() -> None:
     data = added("text,label,split\na,1,train\nb,0,dev\nc,0,train\n")
     assert data.held_out is None
     assert [example.text for example in load_split("sst2", "train", data.source).examples] == ["a", "c"]
-    with pytest.raises(DataError, match=r"Column 'split' of Reviews\.csv says train in every row"):
+    with pytest.raises(DataError, match=r"Column 'split' of Reviews\.csv has train in every row"):
         added("text,label,split\na,1,train\nb,0,train\n")
 
 
@@ -156,7 +158,7 @@ def test_other_tasks_and_unknown_ids_are_answered_with_what_there_is() -> None:
     with pytest.raises(DataError, match=rf"no data set own/gone-12345678.*Choose one of: {data.source}"):
         describe_source("sst2", "own/gone-12345678")
     for nasty in ("own/../runs", "own/", "own/a/b", "own/.hidden"):
-        with pytest.raises(DataError, match="is no ID of own data"):
+        with pytest.raises(DataError, match="is not the ID of a dataset"):
             load_split("sst2", "train", nasty)
 
 
@@ -178,7 +180,7 @@ def test_what_is_damaged_names_the_cause_and_hides_nothing_else(own_home: Path) 
     (own_home / "data" / gone.id / "train.jsonl").unlink()
     (own_home / "data" / broken.id / "meta.json").write_text("{")
     with pytest.raises(
-        DataError, match=rf"own/{cut.id} is damaged \(train.jsonl is not as it was written\). Remove it"
+        DataError, match=rf"own/{cut.id} is damaged \(train.jsonl was changed after it was written\). Remove it"
     ):
         load_split("sst2", "train", cut.source)
     with pytest.raises(DataError, match=r"damaged \(train.jsonl cannot be read"):

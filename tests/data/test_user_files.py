@@ -60,7 +60,7 @@ def test_a_column_without_a_name_gets_one() -> None:
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("a.xlsx", b"PK", r"a\.xlsx is not called \.csv, \.tsv or \.jsonl; export"),
+        ("a.xlsx", b"PK", r"a\.xlsx does not end in \.csv, \.tsv or \.jsonl; export"),
         ("a.csv", b"", "a.csv has no rows; wanted a header line and a row"),
         ("a.csv", b"text,label\n\n\n", "has no rows"),
         ("a.jsonl", b"\n\n", "has no rows; wanted a row"),
@@ -72,16 +72,16 @@ def test_a_column_without_a_name_gets_one() -> None:
         ("a.csv", b"text,label\na,1\n\nb,0\n", r"row 2 \(line 3\) is empty"),
         ("a.csv", b"text,label\na,1\n,\nb,0\n", r"row 2 \(line 3\) is empty"),
         ("a.csv", b"text,label,text\na,1,b\n", "the header line names 'text' twice; rename one"),
-        ("a.csv", b'text,label\na,1\n"open,1\nb,0\n', "a.csv: line 3 has a quotation mark out of place"),
-        ("a.csv", b'text,label\n"a" b,1\n', "a.csv: line 2 has a quotation mark out of place"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"row 2 \(line 2\) is no JSON object \(Expecting value"),
-        ("a.jsonl", b'{"text": "a"}\n["a"]\n', r'row 2 \(line 2\) is no JSON object \(it is \["a"\], not an object'),
+        ("a.csv", b'text,label\na,1\n"open,1\nb,0\n', "a.csv: line 3 has a misplaced quotation mark"),
+        ("a.csv", b'text,label\n"a" b,1\n', "a.csv: line 2 has a misplaced quotation mark"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"row 2 \(line 2\) is not a JSON object \(Expecting value"),
+        ("a.jsonl", b'{"text": "a"}\n["a"]\n', r'row 2 \(line 2\) is not a JSON object \(it is \["a"\], not an object'),
         ("a.jsonl", b'{"text": "a", "text": "b"}\n', r"row 1 \(line 1\) .*names 'text' twice"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "b"}\n', r"row 2 \(line 2\) is empty"),
         ("a.jsonl", b"[" * 100_000, "nested too deeply"),
         ("a.jsonl", b'{"label": %s}' % (b"[" * 60 + b"]" * 60), r"row 1 \(line 1\) .*nested too deeply"),
-        ("a.jsonl", b'{"a": 1}\n{"\\ud800": 1}', r"row 2 \(line 2\) is no JSON object \(it has half a .*, \\ud800\)"),
-        ("a.jsonl", b'{"label": ["\\udfff"]}', r"row 1 \(line 1\) .*half a character, \\udfff"),
+        ("a.jsonl", b'{"a": 1}\n{"\\ud800": 1}', r"row 2 .* is not .*an invalid Unicode .*, \\ud800\)"),
+        ("a.jsonl", b'{"label": ["\\udfff"]}', r"row 1 \(line 1\) .*an invalid Unicode character, \\udfff"),
     ],
 )  # fmt: skip
 def test_each_fault_is_named_with_its_place(file: str, content: bytes, words: str) -> None:
@@ -90,13 +90,13 @@ def test_each_fault_is_named_with_its_place(file: str, content: bytes, words: st
 
 
 def test_many_faults_are_counted() -> None:
-    with pytest.raises(DataError, match=r"row 1 .*; row 2 .*; row 3 .*; and 7 more like these\. Mend"):
+    with pytest.raises(DataError, match=r"row 1 .*; row 2 .*; row 3 .*; and 7 more like these\. Correct"):
         read_table("a.csv", b"text,label\n" + b"a\n" * 10)
 
 
 def test_reading_ends_where_it_would_only_find_more_faults() -> None:
     for file, content in (("a.csv", b"text,label\n" + b"\n" * 5_000 + b"a,1\n"), ("a.jsonl", b"5\n" * 5_000)):
-        with pytest.raises(DataError, match=r"row 3 .*; and 997 more like these\. Reading ended there\. "):
+        with pytest.raises(DataError, match=r"row 3 .*; and 997 more like these\. Reading stopped there\. "):
             read_table(file, content)
 
 

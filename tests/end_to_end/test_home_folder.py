@@ -159,13 +159,13 @@ def test_a_network_folder_is_said_on_pages_and_command_line_and_used(
     own_home.mkdir()
     monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounted(own_home.parent, kind))
     done = CliRunner().invoke(app, ["runs", "list"], catch_exceptions=False)
-    assert f"lies on a network file system ({kind})" in done.stderr
+    assert f"is on a network file system ({kind})" in done.stderr
     assert "set DISTILL_HOME to a folder on a local disk" in done.stderr
     assert done.exit_code == 0
     if kind == "nfs4":
         page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).switch_page("pages/distill.py").run()
         (warning,) = page.warning
-        assert f"lies on a network file system ({kind})" in warning.value.replace("\\", "")
+        assert f"is on a network file system ({kind})" in warning.value.replace("\\", "")
 
 
 def test_a_local_folder_gives_no_warning(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

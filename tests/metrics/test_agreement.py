@@ -131,7 +131,7 @@ def test_loyalty_by_hand() -> None:
 
 
 def test_maps_of_other_tokens_are_refused() -> None:
-    with pytest.raises(AttributionError, match="wanted the same tokens"):
+    with pytest.raises(AttributionError, match="wanted scores of the same tokens"):
         agreement.cosine([1.0, 2.0], [1.0, 2.0, 3.0])
 
 

@@ -201,7 +201,7 @@ def test_a_tokenizer_that_fails_or_panics_at_a_text_is_named_as_the_cause() -> N
     for tokenizer, text, cause in ((panics, "a" * 40 + "!", "retry-limit"), (lacks, "xylophone", "Missing")):
         encode(tokenizer, "good")
         with pytest.raises(
-            DataError, match=rf"tokenizer fails at this text \(.*{cause}.*\); mend the tokenizer's files"
+            DataError, match=rf"tokenizer fails at this text \(.*{cause}.*\); repair the tokenizer's files"
         ):
             encode(tokenizer, text)
 
@@ -242,7 +242,7 @@ def test_a_control_token_that_is_a_piece_of_any_text_is_plain_text(sort: str, ty
 def test_a_control_token_that_cannot_be_broken_up_is_refused() -> None:
     tokenizer = FAMILIES["xlm-roberta"].tokenizer_kind.tokenizer()
     tokenizer.pad_token = "!"
-    with pytest.raises(DataError, match="The text has '!', which the model takes for a special token of its own"):
+    with pytest.raises(DataError, match="The text has '!', which the model reads as one of its special tokens"):
         encode(tokenizer, "good film!")
     assert encode(tokenizer, "good film").special == (True, False, False, True)
 

@@ -45,7 +45,7 @@ def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:
 
 def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     put(tmp_path / "a", "old")
-    with pytest.raises(StoreError, match="exists already; name another place, or replace it with --force"):
+    with pytest.raises(StoreError, match="exists already; choose another place, or replace it with --force"):
         put(tmp_path / "a", "new")
     assert (tmp_path / "a").read_text() == "old"
     put(tmp_path / "a", "new", force=True)
@@ -59,7 +59,7 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
 def test_force_deletes_no_folder_of_other_things(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").write_text("")
-    with pytest.raises(StoreError, match="other things in it"):
+    with pytest.raises(StoreError, match="other files in it"):
         put_folder(tmp_path / "photos", force=True, ours=lambda found: all(path.suffix == ".ours" for path in found))
     with pytest.raises(StoreError, match="is a folder or a link; wanted a name for a file"):
         put(tmp_path / "photos", "", force=True)
@@ -76,13 +76,13 @@ def test_force_deletes_no_folder_of_other_things(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("nowhere/a.csv", "nowhere does not exist; make that folder"),
-        ("file/a.csv", "file is no folder"),
-        ("file/sub/a.csv", "does not exist; make that folder"),
+        ("nowhere/a.csv", "nowhere does not exist; create that folder"),
+        ("file/a.csv", "file is not a folder"),
+        ("file/sub/a.csv", "does not exist; create that folder"),
         ("a\0b", "cannot be written"),
         ("~no-such-user-here/a", "cannot be written"),
         ("x" * 300, "File name too long"),
-        ("home/runs.sqlite", "the app's own folder"),
+        ("home/runs.sqlite", "the application's folder"),
     ],
 )
 def test_a_place_that_cannot_be_used_is_named(
@@ -101,7 +101,7 @@ def test_the_folder_one_stands_in_is_not_replaced(tmp_path: Path, monkeypatch: p
     put(tmp_path / "a", "kept")
     monkeypatch.chdir(tmp_path)
     for target in ("", ".", "/"):
-        with pytest.raises(StoreError, match="other things in it"):
+        with pytest.raises(StoreError, match="other files in it"):
             put_folder(target, force=True, ours=lambda _: False)
     assert names(tmp_path) == ["a"]
 
