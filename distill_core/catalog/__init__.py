@@ -1,1 +1,1 @@
-"""Which models there are, what a user added, and how they are deleted."""
+"""The catalog of models: finding and describing them, user models, compatibility checks, deletion."""

@@ -1,4 +1,4 @@
-"""Which models there are: bundled, students of runs, added by the user; found and described without loading any."""
+"""The catalog of models, bundled, students of runs and user models: found and described without loading any."""
 
 import json
 import logging
@@ -24,16 +24,16 @@ from distill_core.storage.model_folder import (
 )
 
 BUNDLE = ASSETS / "models"
-UNPACKED = "models"  # folder in home() that holds unpacked bundled models
+UNPACKED = "models"  # folder in home() for unpacked bundled models and downloaded ones
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One model that can be picked. `path`: its plain Hugging Face folder (bundled: once unpacked).
+    """One model of the catalog. `path`: its plain Hugging Face folder (of a bundled model: once unpacked).
 
-    `kind`: bundled, run, hub, folder or converted. `task`: empty where none is known. `layers`, `hidden_size`,
-    `parameters`: 0 where the folder does not say. `architecture`: its config's model_type. `labels`: in the order
+    `kind`: bundled, run, hub, folder or converted. `task`: empty if unknown. `layers`, `hidden_size`,
+    `parameters`: 0 if the folder does not say. `architecture`: its config's model_type. `labels`: in the order
     of the outputs. `repo`: hub id, or the folder that was converted. `revision`: the full commit on the hub.
     """
 
@@ -53,31 +53,31 @@ class ModelInfo:
 
     @property
     def origin(self) -> str:
-        """Where the model is from, in words."""
-        names = {
+        """The origin of the model, as a phrase."""
+        phrases = {
             "bundled": "bundled with the app",
             "run": "distilled in a run",
             "hub": f"Hugging Face hub, {self.repo} at {self.revision[:8]}",
-            "folder": "a folder of yours",
+            "folder": "your folder",
             "converted": f"converted from {self.repo}",
         }
-        return names[self.kind]
+        return phrases[self.kind]
 
     @property
     def size(self) -> int:
-        """Bytes its folder takes on disk, or, of a bundled model not unpacked yet, what it adds to the bundle."""
+        """Bytes of its folder, or of its file in the bundle for a bundled model that is not unpacked yet."""
         packed = BUNDLE / f"{self.id.removeprefix('bundled/')}.safetensors"
         try:
             if self.kind == "bundled" and not self.path.exists():
                 return packed.stat().st_size
             return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
-        except OSError:  # just being replaced
+        except OSError:  # being replaced at this moment
             return 0
 
 
 @dataclass(frozen=True)
 class BundledModel:
-    """One entry of the bundle's manifest. `parent` is what its stored change is added to: `base` or a sibling."""
+    """One entry of the bundle's manifest. `parent`: what its stored change is added to, `base` or a model."""
 
     name: str
     title: str
@@ -103,29 +103,29 @@ def bundled_models() -> dict[str, BundledModel]:
 
 
 def list_models() -> list[ModelInfo]:
-    """Return all bundled models, the students of runs, newest run first, and the models added, newest first.
+    """Return all bundled models, the students of runs (newest run first) and the user models (newest first).
 
-    One that is damaged or gone is left out, and logged: it must not take the others from sight.
+    A damaged or missing one is skipped and logged, so that it does not hide the others.
     """
-    found = [_bundled_info(entry) for entry in bundled_models().values()]
+    models = [_bundled_info(entry) for entry in bundled_models().values()]
     students = sorted((home() / "runs").glob("*/student/config.json"), reverse=True)
     titles = student_titles() if students else {}
     for file in students:
         run = file.parent.parent
         title = titles.get(run.name, "")
         try:
-            found.append(_student_info(f"run/{run.name}", file.parent, title))
+            models.append(_student_info(f"run/{run.name}", file.parent, title))
             if (run / BEST / "config.json").exists():
                 best = find_student(run.name, best=True) or run / BEST
-                found.append(_student_info(f"run/{run.name}/{BEST}", best, title))
+                models.append(_student_info(f"run/{run.name}/{BEST}", best, title))
         except ModelError as error:
-            _LOG.warning("left out of the list: %s", error)
-    for entry in _added():
+            _LOG.warning("skipped in the list: %s", error)
+    for entry in _user_models():
         try:
-            found.append(_added_info(entry))
+            models.append(_user_model_info(entry))
         except ModelError as error:
-            _LOG.warning("left out of the list: %s", error)
-    return found
+            _LOG.warning("skipped in the list: %s", error)
+    return models
 
 
 def filter_models(
@@ -142,7 +142,7 @@ def filter_models(
 
 
 def find_model(model_id: str) -> ModelInfo:
-    """Return one model by id: `bundled/NAME`, `run/RUN`, `run/RUN/best`, one that was added, or any folder.
+    """Return one model by id: `bundled/NAME`, `run/RUN`, `run/RUN/best`, a user model's id, or a folder.
 
     Raises ModelError naming the valid ids.
     """
@@ -153,37 +153,37 @@ def find_model(model_id: str) -> ModelInfo:
         run, best = name.removesuffix(f"/{BEST}"), name.endswith(f"/{BEST}")
         safe = run not in ("", ".", "..") and Path(run).name == run
         folder = find_student(run, best) if safe else None
-        if safe and folder is None:  # a checkpoint is replaced by two renames: look again
+        if safe and folder is None:  # a checkpoint is replaced by two renames: try once more
             time.sleep(0.05)
             folder = find_student(run, best)
         if folder is not None:
             return _student_info(model_id, folder, student_titles(run).get(run, ""))
     elif kind != "bundled" and model_id:
-        named = find_model_folder(model_id)
-        own_names = {model_id} if named is None else {model_id, str(named.absolute()), str(named.resolve())}
-        entry = next((one for one in _added() if one.id in own_names), None)
+        folder = find_model_folder(model_id)
+        ids = {model_id} if folder is None else {model_id, str(folder.absolute()), str(folder.resolve())}
+        entry = next((one for one in _user_models() if one.id in ids), None)
         if entry is not None:
-            return _added_info(entry)
-        if named is not None:
-            return folder_info(model_id, named, "folder")
-    raise ModelError(_unknown(model_id))
+            return _user_model_info(entry)
+        if folder is not None:
+            return folder_info(model_id, folder, "folder")
+    raise ModelError(_unknown_message(model_id))
 
 
-def _unknown(model_id: str) -> str:
-    """Say that there is no such model, and what to do: it looks like a folder, a model of the hub, or neither."""
-    said = f"Unknown model {model_id[:200]!r}"
+def _unknown_message(model_id: str) -> str:
+    """Return the message for an unknown model, with advice by its form: a folder, a model of the hub, or neither."""
+    problem = f"Unknown model {model_id[:200]!r}"
     if model_id.startswith(("/", ".", "~")):
-        return f"{said}: there is no folder of that name with a config.json."
+        return f"{problem}: that folder does not exist or has no config.json; choose one with a model."
     if model_id.count("/") == 1 and not model_id.startswith(("bundled/", "run/", "own/")):
         return (
-            f"{said}: neither a folder nor an added model; add it on the Models page or with the command `models add`."
+            f"{problem}: neither a folder nor a model you added; add it on the Models page or with the command `models add`."
         )
     known = ", ".join(model.id for model in list_models())
-    return f"{said}; choose one of: {known}, or the path of a Hugging Face folder."
+    return f"{problem}; choose one of: {known}, or the path of a Hugging Face folder."
 
 
-def _added() -> list[UserModel]:
-    """Return the models added; none, and a warning in the log, where the list of them is damaged."""
+def _user_models() -> list[UserModel]:
+    """Return the user models; none, with a warning in the log, if their list is damaged."""
     try:
         return list_user_models()
     except ModelError as error:
@@ -208,7 +208,7 @@ def _bundled_info(entry: BundledModel) -> ModelInfo:
 
 
 def _student_info(model_id: str, folder: Path, title: str) -> ModelInfo:
-    """Describe a run's student, the best one by its id; `title`: as the store has it, empty where it has none."""
+    """Describe a run's student, the best one if its id says so; `title`: the store's, empty if it has none."""
     info = folder_info(model_id, folder, "run")
     title = title or info.title
     if model_id.endswith(f"/{BEST}"):
@@ -216,14 +216,16 @@ def _student_info(model_id: str, folder: Path, title: str) -> ModelInfo:
     return replace(info, title=title)
 
 
-def _added_info(entry: UserModel) -> ModelInfo:
+def _user_model_info(entry: UserModel) -> ModelInfo:
     if find_model_folder(entry.path) is None:
-        raise ModelError(f"Model {entry.id}: its folder {entry.path} is gone; add the model again, or remove it.")
+        raise ModelError(
+            f"Model {entry.id}: its folder {entry.path} does not exist any more; add the model again, or remove it."
+        )
     return folder_info(entry.id, Path(entry.path), entry.origin, entry)
 
 
 def folder_info(model_id: str, folder: Path, kind: str, entry: UserModel | None = None) -> ModelInfo:
-    """Describe the model in a folder by its config, record and header of weights; `entry` goes before the record.
+    """Describe the model in a folder by its config, record and header of weights; `entry` has priority over the record.
 
     Raises ModelError naming the file that is damaged.
     """

@@ -8,10 +8,10 @@ from distill_core.errors import ConfigError, ModelError
 
 
 def find_teacher(config: RunConfig) -> ModelInfo:
-    """Return a run's teacher, once it is known that the run's models and settings go together.
+    """Check that a run's models and settings fit together, and return its teacher.
 
-    ModelError where the teacher, or a model its student begins as, is unknown or does not fit; ConfigError for a
-    setting that this teacher, or another setting, does not allow.
+    ModelError if the teacher, or the model its student starts from, is unknown or does not fit; ConfigError for a
+    setting that the teacher or another setting rules out.
     """
     teacher = find_model(config.teacher)
     if not config.made_from_teacher:
@@ -30,19 +30,19 @@ def find_teacher(config: RunConfig) -> ModelInfo:
 
 
 def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
-    """Refuse settings that are out of a range which other settings decide."""
-    read = DISTILLATION_METHODS[config.method].settings
-    if "top_k" in read and (config.top_k or 0) > teacher.hidden_size > 0:
+    """Raise ConfigError for settings outside a range that depends on other settings."""
+    used = DISTILLATION_METHODS[config.method].settings
+    if "top_k" in used and (config.top_k or 0) > teacher.hidden_size > 0:
         raise ConfigError(
             f"{FIELDS['top_k'].label} (top_k) is {config.top_k}; the teacher {teacher.id} is {teacher.hidden_size} "
             f"wide: wanted 1 to {teacher.hidden_size}, or nothing for all."
         )
-    if "relation_layer" in read and teacher.layers:  # 0: its config does not say
+    if "relation_layer" in used and teacher.layers:  # 0: its config does not say
         relation_layer(teacher.layers, config.relation_layer)
-    if "relation_heads" in read and teacher.hidden_size:
+    if "relation_heads" in used and teacher.hidden_size:
         student_width = 0 if config.made_from_teacher else find_model(config.student_init).hidden_size
         relation_heads([width for width in (teacher.hidden_size, student_width) if width], config.relation_heads)
-    if "erasures_each_step" in read and config.erasures_each_step > config.erasures:
+    if "erasures_each_step" in used and config.erasures_each_step > config.erasures:
         raise ConfigError(
             f"{FIELDS['erasures_each_step'].label} (erasures_each_step) is {config.erasures_each_step}; "
             f"there are {config.erasures} (erasures): wanted 1 to {config.erasures}."
@@ -50,7 +50,7 @@ def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
 
 
 def _check_student(student: ModelInfo, teacher: ModelInfo, config: RunConfig) -> None:
-    """Refuse a student that cannot learn this task, or not by this method; what only its weights tell comes later."""
+    """Raise ModelError for a student that does not fit the task or the method, as far as its config shows."""
     if student.task not in ("", config.task):
         raise ModelError(f"The student {student.id} was trained for task {student.task}, not for {config.task}.")
     method = DISTILLATION_METHODS[config.method]
@@ -58,5 +58,5 @@ def _check_student(student: ModelInfo, teacher: ModelInfo, config: RunConfig) ->
         free = ", ".join(info.title for info in DISTILLATION_METHODS.values() if not info.same_width)
         raise ModelError(
             f"{method.title} compares vectors of the two models, and the student {student.id} is {student.hidden_size} "
-            f"wide, its teacher {teacher.hidden_size}: choose a student of one width with it, or one of: {free}."
+            f"wide, its teacher {teacher.hidden_size}: choose a student of the same width, or one of: {free}."
         )

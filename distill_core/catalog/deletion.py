@@ -15,28 +15,28 @@ from distill_core.storage.checkpoints import BEST, LAST, delete_folder, set_chec
 
 
 def rename_run(store: Store, run_id: str, name: str) -> Run:
-    """Give a run another name, its students in the lists of models too, and return it; ConfigError for no name."""
+    """Rename a run, and so its students in the lists of models, and return it; ConfigError for an empty name."""
     store.get(run_id)
     store.annotate(run_id, name=name)
     return store.get(run_id)
 
 
 def student_users(store: Store, run_id: str) -> list[str]:
-    """Return what uses a run's student, by title: runs that learn from it or begin as it, models added from its folder.
+    """Return the titles of what uses a run's student: runs with it as teacher or start, user models in its folder.
 
-    Runs that wait, work or are paused; one that has ended has no need of it any more.
+    Only queued, running and paused runs count; a run that has ended does not need it any more.
     """
     folders = {str(run_folder(run_id).resolve() / kept) for kept in (LAST, BEST)}
-    own = {f"run/{run_id}", f"run/{run_id}/{BEST}", *(str(run_folder(run_id) / kept) for kept in (LAST, BEST))}
-    runs = [run.title for run in store.runs((*ACTIVE, "paused")) if own & {run.config.teacher, run.config.student_init}]
-    return runs + [f"the model {entry.id}" for entry in list_user_models() if entry.path in own | folders]
+    ids = {f"run/{run_id}", f"run/{run_id}/{BEST}", *(str(run_folder(run_id) / kept) for kept in (LAST, BEST))}
+    runs = [run.title for run in store.runs((*ACTIVE, "paused")) if ids & {run.config.teacher, run.config.student_init}]
+    return runs + [f"the model {entry.id}" for entry in list_user_models() if entry.path in ids | folders]
 
 
 def delete_run(store: Store, run_id: str) -> int:
     """Delete an ended run with its numbers, log and students, and return the bytes that are free again.
 
-    RunError while it waits or works, or while something uses its student. What cannot be deleted of its folder
-    (OSError) is told; the run is then gone from the list all the same.
+    RunError while it is queued or running, or while something uses its student. RunError, too, if a part of its folder
+    cannot be deleted; the run is then gone from the list all the same.
     """
     _check_unused(store, run_id)
     freed = run_size(run_id)
@@ -54,10 +54,10 @@ def delete_run(store: Store, run_id: str) -> int:
 
 
 def free_run(store: Store, run_id: str) -> int:
-    """Delete an ended run's students and what it would go on from, and return the bytes that are free again.
+    """Delete an ended run's students and its training state, and return the bytes that are free again.
 
-    Curves, settings, log and the record of what made its student stay; it can neither be explained nor go on. RunError
-    as `delete` says, and where the disk does not let go of something.
+    Curves, settings, log and the student's record stay; it can neither be explained nor resumed. RunError as in
+    `delete_run`, and if something cannot be deleted.
     """
     _check_unused(store, run_id)
     freed = freeable_size(run_id)
@@ -67,14 +67,14 @@ def free_run(store: Store, run_id: str) -> int:
         with _deleting(run_id):
             aside = set_checkpoints_aside(run_folder(run_id))
     with _deleting(run_id):
-        for rest in aside:  # takes long on a slow disk: no other run is to wait for it
+        for rest in aside:  # takes long on a slow disk, and no other run should wait for it
             delete_folder(rest)
     return freed
 
 
 @contextmanager
 def _deleting(run_id: str) -> Iterator[None]:
-    """Say, as a RunError, what the disk does not let go of."""
+    """Convert an OSError while deleting to a RunError."""
     try:
         yield
     except OSError as error:
@@ -82,7 +82,7 @@ def _deleting(run_id: str) -> Iterator[None]:
 
 
 def _check_unused(store: Store, run_id: str) -> None:
-    """Refuse, with RunError, a run that waits or works, or whose student something uses."""
+    """Raise RunError for a run that is queued or running, or whose student is in use."""
     run = store.get(run_id)
     if run.active:
         raise RunError(f"Run {run_id} is {run.status}; stop it first.")

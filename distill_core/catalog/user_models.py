@@ -1,7 +1,7 @@
-"""Which models a user has added, one JSON file in the application's folder: written in one step, safe under processes.
+"""The models a user added: one JSON file in the application's folder, written in one step and locked across processes.
 
-Where the model is a copy the application made (from the hub, or converted), forgetting it deletes the copy; a
-folder of the user's own is never touched.
+Removing a model deletes its folder if that is a copy the application made (from the hub, or converted); a folder of the
+user is never touched.
 """
 
 import json
@@ -26,7 +26,7 @@ ORIGINS = ("hub", "folder", "converted")
 
 @dataclass(frozen=True)
 class UserModel:
-    """One model a user added.
+    """One model that a user added.
 
     `path`: its absolute folder. `origin`: one of ORIGINS. `repo`: hub id, or the folder that was converted.
     `revision`: the full commit on the hub.
@@ -42,11 +42,11 @@ class UserModel:
 
     def __post_init__(self) -> None:
         if self.origin not in ORIGINS or not all(isinstance(value, str) for value in asdict(self).values()):
-            raise ValueError(f"no entry of an added model: {self}")
+            raise ValueError(f"not the entry of a user model: {self}")
 
 
 def list_user_models() -> list[UserModel]:
-    """Return the models added, newest first; ModelError where the file is damaged."""
+    """Return the user models, newest first; ModelError if the file is damaged."""
     path = _file()
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -55,14 +55,14 @@ def list_user_models() -> list[UserModel]:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"The list of added models {path} cannot be read ({error}); mend it, or delete it and add the models again."
+            f"The list of user models {path} cannot be read ({error}); correct it, or delete it and add them again."
         ) from error
 
 
 def add_user_model(entry: UserModel) -> None:
-    """Put a model first in the list, in place of one of the same id.
+    """Add a model at the top of the list, in place of one with the same id.
 
-    Raises ModelError where it is there for another task, and where the file cannot be used.
+    Raises ModelError if it is listed for another task, or if the file cannot be used.
     """
     with _writing() as entries:
         check_single_task(entry, entries)
@@ -70,28 +70,28 @@ def add_user_model(entry: UserModel) -> None:
 
 
 def check_single_task(entry: UserModel, entries: Sequence[UserModel] | None = None) -> None:
-    """Refuse, with ModelError, a model that is added already for another task: it would lose that one."""
+    """Raise ModelError for a model that is listed for another task, which it would lose."""
     for one in list_user_models() if entries is None else entries:
         if one.id == entry.id and one.task != entry.task:
             raise ModelError(
-                f"Model {entry.id} is added already, for task {one.task}, and is listed for one task only: to have it "
+                f"Model {entry.id} is already added, for task {one.task}, and a model has one task only: to use it "
                 f"for {entry.task}, remove it first and add it again."
             )
 
 
 def remove_user_model(model_id: str) -> UserModel:
-    """Take a model off the list, delete its folder where that is the application's own, and return what it was.
+    """Remove a model from the list, delete its folder if that is the application's copy, and return its entry.
 
-    Raises ModelError for an id that was not added, naming those that were, and for what a run that waits or works has
-    as its teacher, or begins its student as.
+    Raises ModelError for an id that is not listed, naming those that are, and for a model that a queued or running run
+    has as its teacher or as the start of its student.
     """
     with _writing() as entries:
         entry = next((one for one in entries if one.id == model_id), None)
         if entry is None:
             known = ", ".join(one.id for one in entries) or "none"
             raise ModelError(f"Model {model_id[:200]!r} was not added by you; those that were: {known}.")
-        own = {entry.id, entry.path}
-        users = [run.title for run in Store().runs(ACTIVE) if own & {run.config.teacher, run.config.student_init}]
+        ids = {entry.id, entry.path}
+        users = [run.title for run in Store().runs(ACTIVE) if ids & {run.config.teacher, run.config.student_init}]
         if users:
             raise ModelError(
                 f"Model {entry.id} is used by {', '.join(users)}; stop the run first, or wait for its end."
@@ -99,7 +99,7 @@ def remove_user_model(model_id: str) -> UserModel:
         entries.remove(entry)
         if is_app_copy(entry):
             place = Path(entry.path)
-            if place.exists():  # what a kill leaves of it must not pass for the model
+            if place.exists():  # after a kill, the rest of it must not look like a model
                 place.rename(place.with_name(f"{place.name}.{secrets.token_hex(4)}.old"))
             for aside in place.parent.glob(f"{escape(place.name)}.*.old"):
                 shutil.rmtree(aside)
@@ -107,13 +107,13 @@ def remove_user_model(model_id: str) -> UserModel:
 
 
 def is_app_copy(entry: UserModel) -> bool:
-    """Tell whether a model's folder is a copy in the application's folder, which goes with its entry."""
+    """Return whether a model's folder is a copy in the application's folder, to be deleted with its entry."""
     return entry.origin != "folder" and home().resolve() / "models" in Path(entry.path).resolve().parents
 
 
 @contextmanager
 def _writing() -> Iterator[list[UserModel]]:
-    """Read the list, let it be changed and write it back; no other process does so meanwhile."""
+    """Yield the list for changes and write it back, under a lock that excludes other processes."""
     path = _file()
     try:
         with FileLock(path.with_suffix(".lock")):

@@ -1,4 +1,4 @@
-"""Commands about models: list them, add one from the hub or a folder, check, remove, show what is published."""
+"""Commands for models: list, add from the hub or a folder, check, remove, and list published ones."""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -16,7 +16,7 @@ from distill_core.model_import.progress import Finding, ImportStep
 from distill_core.storage.model_folder import find_model_folder
 
 models_app = typer.Typer(invoke_without_command=True, help="List models, or add, check and remove one.")
-TaskOption = Annotated[str, typer.Option(help="The task it is for.")]
+TaskOption = Annotated[str, typer.Option(help="The task of the model.")]
 
 
 @models_app.callback()
@@ -25,9 +25,9 @@ def models(
     task: Annotated[str | None, typer.Option(help="Only those for this task.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the bundled models, the students of runs and those added.
+    """List the bundled models, the students of runs and the models you added.
 
-    With --json each with its plain Hugging Face folder, for which the bundled ones are unpacked, about 80 MB each.
+    With --json each has its plain Hugging Face folder; bundled models are unpacked for it, about 80 MB each.
     """
     if context.invoked_subcommand is None:
         _list(task, as_json)
@@ -35,13 +35,13 @@ def models(
 
 def _list(task: str | None, as_json: bool) -> None:
     wanted = None if task is None else get_task(task).name
-    found = [info for info in list_models() if wanted in (None, info.task)]
+    models = [info for info in list_models() if wanted in (None, info.task)]
     if as_json:
-        _unpack(found)
-        print_json([_model_json(info) for info in found])
+        _unpack(models)
+        print_json([_model_json(info) for info in models])
     else:
         shown = ("id", "task", "architecture", "layers", "parameters", "origin")
-        print_rows([{name: row[name] for name in shown} for row in map(_model_json, found)])
+        print_rows([{name: row[name] for name in shown} for row in map(_model_json, models)])
 
 
 @models_app.command("list")
@@ -57,11 +57,11 @@ def add(
     model: Annotated[str, typer.Argument(help="A folder, or ORG/NAME on the Hugging Face hub.")],
     task: TaskOption,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    convert: Annotated[bool, typer.Option(help="Consent to convert weights that are a pickle.")] = False,
-    reorder: Annotated[bool, typer.Option(help="Copy it with its classes in the task's order.")] = False,
+    convert: Annotated[bool, typer.Option(help="Consent to the conversion of weights that are a pickle.")] = False,
+    reorder: Annotated[bool, typer.Option(help="Make a copy with its classes in the task's order.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Add a model for a task after checking it; one on the hub is downloaded. Ctrl-C leaves nothing behind."""
+    """Add a model for a task after checking it; one on the hub is downloaded. Ctrl-C leaves no files."""
     from distill_core.model_import.importer import add_folder, add_from_hub
 
     local = find_model_folder(model) is not None or model.startswith((".", "/", "~"))
@@ -72,9 +72,9 @@ def add(
             else add_from_hub(model, task, revision, convert, reorder)
         )
     except NeedsConversion as error:
-        raise NeedsConversion(f"{error} Say --convert for it.") from error
+        raise NeedsConversion(f"{error} Use --convert to consent.") from error
     except NeedsReordering as error:
-        raise NeedsReordering(f"{error} Say --reorder for that.") from error
+        raise NeedsReordering(f"{error} Use --reorder to consent.") from error
     if as_json and added is not None:
         print_json(_model_json(added))
     elif added is not None:
@@ -85,7 +85,7 @@ def add(
 def check(
     model: Annotated[str, typer.Argument(help="Model id or folder.")], task: TaskOption, as_json: Json = False
 ) -> None:
-    """Say what is found about a model for a task, without adding it; a failed check is an error."""
+    """Check a model for a task without adding it; a failed check is an error."""
     from distill_core.model_import.checks import check_folder
     from distill_core.models.bundle import unpack
 
@@ -97,33 +97,33 @@ def check(
     except DistillError as error:
         failed = error
     if as_json:
-        told = {"id": info.id, "task": task, "error": None if failed is None else str(failed)}
-        print_json(told | {"findings": [asdict(one) for one in findings]})
+        result = {"id": info.id, "task": task, "error": None if failed is None else str(failed)}
+        print_json(result | {"findings": [asdict(one) for one in findings]})
     if failed is not None:
         raise failed
 
 
 @models_app.command()
 def remove(
-    model: Annotated[str, typer.Argument(help="Id of a model that was added.")],
+    model: Annotated[str, typer.Argument(help="Id of a model you added.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take an added model off the list; its files are deleted only where they are the app's own copy."""
+    """Remove a model you added from the list; its files are deleted only if they are the application's copy."""
     folder = find_model_folder(model)
-    names = {model, str(folder.resolve()) if folder else model}
-    entry = next((one for one in list_user_models() if one.id in names), None)
+    ids = {model, str(folder.resolve()) if folder else model}
+    entry = next((one for one in list_user_models() if one.id in ids), None)
     if entry is not None and is_app_copy(entry) and not yes:
         typer.confirm(f"Delete {entry.path}?", abort=True, err=True)
-    gone = remove_user_model(entry.id if entry else model)
+    removed = remove_user_model(entry.id if entry else model)
     if as_json:
-        print_json({"id": gone.id, "path": str(gone.path), "deleted": is_app_copy(gone)})
-    error_console.print(f"removed {gone.id}" + ("" if is_app_copy(gone) else f"; {gone.path} is left as it is"))
+        print_json({"id": removed.id, "path": str(removed.path), "deleted": is_app_copy(removed)})
+    error_console.print(f"removed {removed.id}" + ("" if is_app_copy(removed) else f"; {removed.path} is unchanged"))
 
 
 @models_app.command()
 def presets(as_json: Json = False) -> None:
-    """List published teachers and students that can be added by name; asks no server."""
+    """List published teachers and students that can be added by name, without using the network."""
     from distill_core.model_import.hub import PRESETS
 
     rows = [
@@ -136,14 +136,14 @@ def _follow(
     progress: Generator[ImportStep | Finding | ModelInfo, None, None] | Generator[ImportStep | Finding, None, None],
     findings: list[Finding] | None = None,
 ) -> ModelInfo | None:
-    """Show what an import says, and return the model it ends with; what it finds is added to `findings`."""
+    """Show the events of an import, append its findings to `findings`, and return the model it ends with."""
     with closing(progress), byte_bar() as update:
         for event in progress:
             if isinstance(event, Finding) and findings is not None:
                 findings.append(event)
             if isinstance(event, ImportStep):
                 update(event.what, event.done, event.total)
-            elif isinstance(event, Finding) and event.passed:  # a failed one is said as the error that follows
+            elif isinstance(event, Finding) and event.passed:  # a failed one is shown as the error that follows
                 error_console.print(f"{'warning' if event.warning else 'ok'}: {event.check}: {event.words}")
             elif isinstance(event, ModelInfo):
                 return event
@@ -151,7 +151,7 @@ def _follow(
 
 
 def _unpack(models: Sequence[ModelInfo]) -> None:
-    """Make sure that each model's folder exists; shows how far it is."""
+    """Unpack the bundled models among these, showing progress."""
     from distill_core.models.bundle import unpack
 
     with bar("Unpacking bundled models") as update:

@@ -1,1 +1,1 @@
-"""Bring a model from the Hugging Face hub or a folder: download, conversion, checks."""
+"""Import of a model from the Hugging Face hub or a folder: download, conversion, checks."""

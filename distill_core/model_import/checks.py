@@ -1,7 +1,7 @@
-"""What a model is checked for before it is used: one finding a check, in words, the first failed one is the last.
+"""The checks of a model before it is used: one finding a check; the first failed check is the last.
 
-In the order in which they can be told: by the names of its files, by its config, by its weights' header, by loading
-it, by what it answers.
+They are ordered by what they need: the names of the files, the config, the header of the weights, the loaded model, its
+predictions on the bundled examples. All texts that the pages and the command line show are written here.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator
@@ -27,97 +27,101 @@ from distill_core.storage.model_folder import (
     weight_shapes,
 )
 
-Looked = TypeVar("Looked")
+Result = TypeVar("Result")
 PICKLE = "pytorch_model.bin"
-SAME_TOKENS = "It cuts text into the same tokens as the bundled models."
+SAME_TOKENS = "It splits text into the same tokens as the bundled models."
 OTHER_TOKENS = (
-    "It cuts text into other tokens than the bundled models: beside them it is explained by words, and neither can be "
+    "It splits text into other tokens than the bundled models: it is compared with them by words, and neither can be "
     "distilled from the other."
 )
 _FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.ckpt.index": "TensorFlow"}
 
 
 def check_folder(folder: Path, task: str, model_id: str) -> Generator[ImportStep | Finding, None, None]:
-    """Check the model in a folder for a task; after a failed one an error, mostly ModelError, of its words."""
+    """Check the model in a folder for a task; a failed check raises an error, mostly ModelError, after its finding."""
     yield from check_names(file_names(folder, model_id), model_id)
     yield from check_config(folder, task, model_id)
     yield from check_weights(folder, task, model_id)
 
 
 def file_names(folder: Path, model_id: str) -> set[str]:
-    """Return the names of the files in a folder; ModelError where it cannot be read."""
+    """Return the names of the files in a folder; ModelError if it cannot be read."""
     try:
         return {file.name for file in folder.iterdir() if file.is_file()}
     except OSError as error:
-        raise ModelError(f"Model {model_id}: {folder} cannot be read ({error}).") from error
+        raise ModelError(f"Model {model_id}: {folder} cannot be read ({error}); check its permissions.") from error
 
 
 def check_names(names: Collection[str], model_id: str, convert: bool = False) -> Iterator[Finding]:
-    """Check by the names of its files: there are a config, weights that can be read, a tokenizer.
+    """Check the names of a model's files: a config, weights in a readable format and a tokenizer are needed.
 
-    NeedsConversion where its weights are a pickle, unless `convert`.
+    NeedsConversion if the weights are a pickle, unless `convert`.
     """
-    yield from _find("files", lambda: _config_words(names, model_id))
-    yield from _find("weights", lambda: _weights_words(names, model_id, convert))
-    yield from _find("tokenizer", lambda: _tokenizer_words(names, model_id))
-    yield from _refuse("adapter", lambda: check_no_adapter(names, f"Model {model_id}"))
+    yield from _report("files", lambda: _config_words(names, model_id))
+    yield from _report("weights", lambda: _weights_words(names, model_id, convert))
+    yield from _report("tokenizer", lambda: _tokenizer_words(names, model_id))
+    yield from _report_failure("adapter", lambda: check_no_adapter(names, f"Model {model_id}"))
 
 
 def check_config(folder: Path, task: str, model_id: str, reordered: bool = False) -> Iterator[Finding]:
-    """Check by its config: a known architecture, no code of its own that would be needed, a head for this task.
+    """Check a model's config: a known architecture that needs no code from the model, and a head for this task.
 
-    NeedsReordering where it names the task's classes in another order, unless they are to be `reordered`.
+    NeedsReordering if it names the task's classes in another order, unless they will be `reordered`.
     """
-    yield from _find("architecture", lambda: _family_words(folder, model_id))
-    yield from _refuse("settings", lambda: check_settings(folder, f"Model {model_id}"))
+    yield from _report("architecture", lambda: _family_words(folder, model_id))
+    yield from _report_failure("settings", lambda: check_settings(folder, f"Model {model_id}"))
     if read_json(folder / CONFIG).get("auto_map"):
         yield Finding(
             "own code",
             True,
-            "It brings code of its own, which is not run: transformers' own code is used.",
+            "It has its own code, which is not run: the code of transformers is used.",
             warning=True,
         )
-    yield from _find("head", lambda: _head_words(folder, model_id))
-    yield from _find("labels", lambda: _label_words(folder, task, model_id, reordered))
+    yield from _report("head", lambda: _head_words(folder, model_id))
+    yield from _report("labels", lambda: _label_words(folder, task, model_id, reordered))
     labels = _labels(folder)
     if not _unnamed(labels) and named_order(labels, task) is None:
-        words = f"Its classes are named {', '.join(labels)}, taken to be {', '.join(get_task(task).labels)}."
+        words = f"Its classes are named {', '.join(labels)}, read as {', '.join(get_task(task).labels)}."
         yield Finding("label names", True, words, warning=True)
 
 
 def check_weights(folder: Path, task: str, model_id: str, reordered: bool = False) -> Iterator[ImportStep | Finding]:
-    """Check by its weights: a classifier is among them, all of them load, and its answers are in the task's order.
+    """Check a model's weights: they include a classifier, all of them load, and the outputs are in the task's order.
 
-    NeedsReordering where its answers are in another order, unless it was `reordered` already.
+    NeedsReordering if the outputs are in another order, unless they were `reordered` already.
     """
-    yield from _find("classifier", lambda: _classifier_words(folder, model_id))
+    yield from _report("classifier", lambda: _classifier_words(folder, model_id))
     yield ImportStep("Loading the model", 0, 0)
-    model = yield from _refuse("loads", lambda: load_model(folder, model_id))
-    yield Finding("loads", True, f"All its weights and its tokenizer ({len(model.tokenizer)} tokens) are loaded.")
-    same = yield from _refuse("tokens", lambda: same_as_bundled(model.tokenizer))
+    model = yield from _report_failure("loads", lambda: load_model(folder, model_id))
+    yield Finding("loads", True, f"All weights and the tokenizer ({len(model.tokenizer)} tokens) are loaded.")
+    same = yield from _report_failure("tokens", lambda: same_as_bundled(model.tokenizer))
     yield Finding("tokens", True, SAME_TOKENS if same else OTHER_TOKENS, warning=not same)
     if loses_capitals(model.tokenizer):
-        words = 'Its tokenizer lowers capitals, which its vocabulary has: put "do_lower_case": false into its '
+        words = 'Its tokenizer lower-cases text, but its vocabulary has capitals: put "do_lower_case": false into its '
         yield Finding("casing", True, f"{words}tokenizer_config.json if the model is a cased one.", warning=True)
-    yield ImportStep("Asking it the bundled examples", 0, 0)
-    found = yield from _refuse("answers", lambda: assess_answers(model, task))  # its logits may not be finite
-    if found.doubt is not None:
-        doubt = found.doubt
+    yield ImportStep("Running it on the bundled examples", 0, 0)
+    assessment = yield from _report_failure(
+        "answers", lambda: assess_answers(model, task)
+    )  # raises if its logits are not finite
+    if assessment.doubt is not None:
+        doubt = assessment.doubt
         if reordered:
             doubt = (
-                f"Model {model_id}: the names of its classes and its answers contradict each other. In the order of "
-                f"its names it has {found.words}. If the names are wrong, correct id2label in its config.json."
+                f"Model {model_id}: the names of its classes contradict its predictions. In the order of "
+                f"its names it has {assessment.words}. If the names are wrong, correct id2label in its config.json."
             )
         yield Finding("answers", False, doubt)
-        raise NeedsReordering(doubt) if found.order and not reordered else ModelError(doubt)
-    if found.scale is not None:
-        yield Finding("scale", True, found.scale, warning=True)
-    weak = "; it may know little of this task, or another one" if found.weak else ""
-    yield Finding("answers", True, f"{found.words[:1].upper()}{found.words[1:]}{weak}.", warning=found.weak)
+        raise NeedsReordering(doubt) if assessment.order and not reordered else ModelError(doubt)
+    if assessment.scale is not None:
+        yield Finding("scale", True, assessment.scale, warning=True)
+    weak = "; it may know little of this task, or be trained for another one" if assessment.weak else ""
+    yield Finding(
+        "answers", True, f"{assessment.words[:1].upper()}{assessment.words[1:]}{weak}.", warning=assessment.weak
+    )
 
 
 def reorder_classes(folder: Path, task: str, model_id: str) -> Iterator[Finding]:
-    """Put the classes of the copy in a folder in the task's order: as they are named, else as its answers tell."""
+    """Reorder the classes of the copy in a folder as the task has them: by their names, else by its predictions."""
     labels, wanted = _labels(folder), get_task(task).labels
     order = named_order(labels, task) or assess_answers(load_model(folder, model_id), task).order
     if order is not None and order != tuple(range(len(order))):
@@ -126,16 +130,16 @@ def reorder_classes(folder: Path, task: str, model_id: str) -> Iterator[Finding]
         yield Finding("order", True, words, warning=True)
 
 
-def _find(check: str, look: Callable[[], str]) -> Iterator[Finding]:
-    """Yield what a check found; a failed one raises its error after."""
-    words = yield from _refuse(check, look)
+def _report(check: str, check_model: Callable[[], str]) -> Iterator[Finding]:
+    """Yield the finding of a check, whose result is its words; raise the error of a failed one after its finding."""
+    words = yield from _report_failure(check, check_model)
     yield Finding(check, True, words)
 
 
-def _refuse(check: str, look: Callable[[], Looked]) -> Generator[Finding, None, Looked]:
-    """Return what a check makes; yield a finding only where it fails, its error after."""
+def _report_failure(check: str, check_model: Callable[[], Result]) -> Generator[Finding, None, Result]:
+    """Return the result of a check; yield a finding only if it fails, and raise its error."""
     try:
-        return look()
+        return check_model()
     except DistillError as error:
         yield Finding(check, False, str(error))
         raise
@@ -143,19 +147,19 @@ def _refuse(check: str, look: Callable[[], Looked]) -> Generator[Finding, None, 
 
 def _config_words(names: Collection[str], model_id: str) -> str:
     if "config.json" not in names:
-        raise ModelError(f"Model {model_id}: config.json is missing; a plain Hugging Face model is wanted.")
+        raise ModelError(f"Model {model_id}: config.json is missing; choose a plain Hugging Face model.")
     return "It has a config.json."
 
 
 def _weights_words(names: Collection[str], model_id: str, convert: bool) -> str:
     if WEIGHTS in names:
-        return f"Its weights are in {WEIGHTS}, which cannot run code."
+        return f"Its weights are in {WEIGHTS}, a format that cannot run code."
     if PICKLE in names:
         if convert:
             return f"Its weights are in {PICKLE}, to be converted to {WEIGHTS}."
         raise NeedsConversion(
-            f"Model {model_id} has its weights only as {PICKLE}, a format that can run code. With your consent a "
-            "copy is made as safetensors, read in a process of its own that makes only tensors."
+            f"Model {model_id} has its weights only as {PICKLE}, a format that can run code. With your consent "
+            "it is copied as safetensors, read in a separate process that creates only tensors."
         )
     if any(name.endswith(".index.json") for name in names):
         raise ModelError(
@@ -164,8 +168,10 @@ def _weights_words(names: Collection[str], model_id: str, convert: bool) -> str:
         )
     foreign = next((_FOREIGN[name] for name in sorted(names) if name in _FOREIGN), None)
     if foreign is not None:
-        raise ModelError(f"Model {model_id} has its weights only for {foreign}; wanted {WEIGHTS} or {PICKLE}.")
-    raise ModelError(f"Model {model_id} has no weights: {WEIGHTS} is missing.")
+        raise ModelError(
+            f"Model {model_id} has its weights only for {foreign}; wanted {WEIGHTS} or {PICKLE}. Save it with PyTorch."
+        )
+    raise ModelError(f"Model {model_id} has no weights: {WEIGHTS} is missing. Choose another model.")
 
 
 def _tokenizer_words(names: Collection[str], model_id: str) -> str:
@@ -178,21 +184,24 @@ def _family_words(folder: Path, model_id: str) -> str:
     family = config.get("model_type")
     if family in FAMILIES:
         return f"Its architecture is {family}."
-    own = " It would run code of its own, which is never done." if config.get("auto_map") else ""
-    raise ModelError(f"Model {model_id} is of type {family!r:.60}; this app knows: {', '.join(FAMILIES)}.{own}")
+    own_code = " It needs its own code, which is never run." if config.get("auto_map") else ""
+    raise ModelError(
+        f"Model {model_id} is of type {family!r:.60}; choose one of a type this app knows: "
+        f"{', '.join(FAMILIES)}.{own_code}"
+    )
 
 
 def _head_words(folder: Path, model_id: str) -> str:
     listed = read_json(folder / CONFIG).get("architectures") or []
     if not isinstance(listed, list):
-        raise ModelError(f"Model {model_id}: its config is damaged (architectures is {listed!r:.60}).")
-    named = [str(name) for name in listed]
-    if named and not any(name.endswith("ForSequenceClassification") for name in named):
+        raise ModelError(f"Model {model_id}: its config is damaged (architectures is {listed!r:.60}); correct it.")
+    heads = [str(name) for name in listed]
+    if heads and not any(name.endswith("ForSequenceClassification") for name in heads):
         raise ModelError(
-            f"Model {model_id} is a {named[0]:.60}, which does not classify texts: fine-tune it first "
+            f"Model {model_id} is a {heads[0]:.60}, which does not classify texts: fine-tune it first "
             "(AutoModelForSequenceClassification)."
         )
-    return f"It is a {named[0]}." if named else "Its config does not name its head."
+    return f"It is a {heads[0]}." if heads else "Its config does not name its head."
 
 
 def _unnamed(labels: Collection[str]) -> bool:
@@ -218,7 +227,7 @@ def _classifier_words(folder: Path, model_id: str) -> str:
     head = [name for name in shapes if name.startswith(f"{output_layer}.")]
     if not head:
         raise ModelError(
-            f"Model {model_id} has no classifier among its {len(shapes)} tensors, it is a bare encoder or a language "
-            "model: fine-tune it first (AutoModelForSequenceClassification)."
+            f"Model {model_id} has no classifier among its {len(shapes)} tensors, it is an encoder without a head or a "
+            "language model: fine-tune it first (AutoModelForSequenceClassification)."
         )
     return "A classifier is among its weights."

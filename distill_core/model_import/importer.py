@@ -1,7 +1,7 @@
-"""Add a model, from the hub or a folder: fetched or converted where need be, checked, then put on the list.
+"""Adding a model from the hub or a folder: downloaded or converted if needed, checked, then listed.
 
-What is fetched or converted is made in a folder apart and renamed when it is complete and has passed every check. An
-error or a cancel leaves nothing; what a kill leaves is never taken for a model and is swept up a day later.
+A copy is built in a staging folder and renamed when it is complete and has passed all checks. After an error or a
+cancellation nothing is left; what a kill leaves is never read as a model and is deleted a day later.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ from distill_core.storage.model_folder import (
 )
 
 Progress = ImportStep | Finding | ModelInfo
-LEFT_AFTER = 86400.0  # seconds after which what lies in the folder apart is what a killed process left
+STALE_SECONDS = 86400.0  # age of a staging folder that no running process can own
 
 
 def add_folder(
@@ -51,15 +51,16 @@ def add_folder(
 ) -> Generator[Progress, None, None]:
     """Add the model in a folder for a task: yield steps and findings, and last the ModelInfo of the added model.
 
-    A folder of safetensors is used where it lies. With `convert` one that has only a pickle becomes a copy in the
-    application's folder; with `reorder` any becomes a copy, its classes in the task's order. Raises ModelError after a
-    failed finding; NeedsConversion or NeedsReordering where one of these two is what is wanted.
+    A folder of safetensors is used in place. With `convert` one with only a pickle is copied to the application's
+    folder; with `reorder` any is copied, its classes in the task's order. Raises ModelError after a failed finding;
+    NeedsConversion or NeedsReordering if that option is needed.
     """
     get_task(task)
     folder = find_model_folder(str(path))
     if folder is None:
         raise ModelError(
-            f"{str(path)[:200]!r} {_why_none(str(path))}; name a folder with a model's {CONFIG}, weights and tokenizer."
+            f"{str(path)[:200]!r} {_why_no_model(str(path))}; choose a folder with a model's {CONFIG}, "
+            "weights and tokenizer."
         )
     folder = folder.resolve()
     names = file_names(folder, str(folder))
@@ -73,7 +74,7 @@ def add_folder(
     yield from check_names(names, str(folder), convert)
     yield from check_config(folder, task, str(folder), reorder)
     weights = WEIGHTS if WEIGHTS in names else PICKLE
-    name = f"{folder.name}-{fingerprint(folder, file_sha256(folder / weights))[:8]}{_reordered(task, reorder)}"
+    name = f"{folder.name}-{fingerprint(folder, file_sha256(folder / weights))[:8]}{_reordered_suffix(task, reorder)}"
     entry = UserModel(
         f"converted/{name}", str(_place("converted", name)), task, "converted", title=folder.name, repo=str(folder)
     )
@@ -95,20 +96,20 @@ def add_from_hub(
     reorder: bool = False,
     endpoint: str | None = None,
 ) -> Generator[Progress, None, None]:
-    """Add a model of the hub for a task: yield steps and findings, and last the ModelInfo of the added model.
+    """Add a model on the hub for a task: yield steps and findings, and last the ModelInfo of the added model.
 
-    `revision`: a branch, tag or commit, `main` for None; what is added is the commit it means now. `convert`: consent
+    `revision`: a branch, tag or commit, `main` for None; the commit it means now is added. `convert`: consent
     to convert a pickle. `reorder`: put its classes in the task's order. `endpoint`: see `hub.fetch_listing`. Closing
-    the generator ends the transfer and leaves nothing. Raises ModelError with the next step; NeedsConversion or
-    NeedsReordering where one of these two is what is wanted.
+    the generator stops the transfer and leaves nothing. Raises ModelError with the next step; NeedsConversion or
+    NeedsReordering if that option is needed.
     """
     get_task(task)
-    yield ImportStep(f"Asking for {repo[:200]}", 0, 0)
+    yield ImportStep(f"Looking up {repo[:200]}", 0, 0)
     listing = fetch_listing(repo, revision, endpoint)
-    which = _reordered(task, reorder)
-    path = _place("hub", f"{repo.replace('/', '--')}@{listing.sha}{which}")
+    suffix = _reordered_suffix(task, reorder)
+    path = _place("hub", f"{repo.replace('/', '--')}@{listing.sha}{suffix}")
     entry = UserModel(
-        f"hub/{repo}@{listing.sha[:8]}{which}", str(path), task, "hub", title=repo, repo=repo, revision=listing.sha
+        f"hub/{repo}@{listing.sha[:8]}{suffix}", str(path), task, "hub", title=repo, repo=repo, revision=listing.sha
     )
     check_single_task(entry)
     if path.exists():
@@ -121,13 +122,13 @@ def add_from_hub(
     yield find_model(entry.id)
 
 
-def _reordered(task: str, reorder: bool) -> str:
-    """Return what the name of a copy ends with: one reordered for a task is another model."""
+def _reordered_suffix(task: str, reorder: bool) -> str:
+    """Return the suffix of a copy's name: one reordered for a task is another model."""
     return f"-{task}" if reorder else ""
 
 
 def _fetch(listing: Listing, entry: UserModel, convert: bool, reorder: bool, staging: Path) -> Iterator[Progress]:
-    """Fetch config and tokenizer, check them, and only then the weights; convert those where need be."""
+    """Download config and tokenizer, check them, and only then download the weights, converted if needed."""
     names = set(listing.files)
     yield from check_names(names, entry.id, convert)
     yield from download(listing, sorted(names & {CONFIG, *TOKENIZER_FILES}), staging)
@@ -140,7 +141,7 @@ def _fetch(listing: Listing, entry: UserModel, convert: bool, reorder: bool, sta
 
 
 def _finish(staging: Path, entry: UserModel, reorder: bool) -> Iterator[Progress]:
-    """Reorder where that is wanted, check the weights, put the folder in its place and list it."""
+    """Reorder the classes if requested, check the weights, move the folder to its place and list it."""
     if reorder:
         yield from reorder_classes(staging, entry.task, entry.id)
     yield from check_weights(staging, entry.task, entry.id, reorder)
@@ -151,42 +152,44 @@ def _place(kind: str, name: str) -> Path:
     return home() / UNPACKED / kind / name
 
 
-def _why_none(path: str) -> str:
-    """Say what is at a path where there is no folder with a config, and what is missing."""
+def _why_no_model(path: str) -> str:
+    """Return why a path is no folder of a model: what it is, and what is missing."""
     try:
         names = {file.name for file in Path(path).expanduser().iterdir()}
     except FileNotFoundError:
         return "does not exist"
     except NotADirectoryError:
-        return "is a file, no folder"
-    except (OSError, RuntimeError, ValueError) as error:  # too long, no rights, an unknown ~user, a NUL
-        return f"cannot be looked into ({error})"
-    held = [name for name in (WEIGHTS, PICKLE) if name in names]
+        return "is a file, not a folder"
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no permission, an unknown ~user, a NUL
+        return f"cannot be read ({error})"
+    weights = [name for name in (WEIGHTS, PICKLE) if name in names]
     lacking = CONFIG if has_tokenizer(names) else f"{CONFIG} and tokenizer files (tokenizer.json, or vocab.txt)"
-    return f"has the weights ({held[0]}), but lacks {lacking}" if held else f"is a folder without {CONFIG}"
+    return f"has the weights ({weights[0]}), but lacks {lacking}" if weights else f"is a folder without {CONFIG}"
 
 
 def _complete(staging: Path, entry: UserModel) -> None:
-    """Note the weights' checksum, give the folder its name and list it, both or neither.
+    """Record the weights' checksum, rename the folder to its place and list it, both or neither.
 
-    A folder that has the name already is as good, and stays.
+    A folder that exists there already is equivalent, and stays.
     """
     record = {"title": entry.title, "repo": entry.repo, "revision": entry.revision}
     record["weights_sha256"] = file_sha256(staging / WEIGHTS)
     (staging / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
     target = Path(entry.path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    made = True
+    created = True
     try:
         staging.rename(target)
     except OSError as error:
-        made = False
+        created = False
         if not target.exists():
-            raise ModelError(f"Model {entry.id} cannot be put at {target} ({error}).") from error
+            raise ModelError(
+                f"Model {entry.id} cannot be moved to {target} ({error}); check the permissions there."
+            ) from error
     try:
         add_user_model(entry)
     except ModelError:
-        if made and all(
+        if created and all(
             one.path != entry.path for one in list_user_models()
         ):  # another process may just have listed it
             remove_folder(target)
@@ -194,15 +197,15 @@ def _complete(staging: Path, entry: UserModel) -> None:
 
 
 def _sweep(rest: Path) -> None:
-    """Delete what is older than LEFT_AFTER; what cannot be deleted is left, and hinders nothing."""
+    """Delete a file or folder older than STALE_SECONDS; one that cannot be deleted stays and does no harm."""
     with contextlib.suppress(OSError):
-        if time.time() - rest.stat().st_mtime > LEFT_AFTER:
+        if time.time() - rest.stat().st_mtime > STALE_SECONDS:
             remove_folder(rest) if rest.is_dir() else rest.unlink()
 
 
 @contextmanager
 def _staging() -> Iterator[Path]:
-    """Return an empty folder beside the models; what is left in it is deleted, and what killed processes left."""
+    """Yield an empty folder beside the models, deleted at the end; old ones of killed processes are deleted, too."""
     root = _place("staging", "")
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -211,13 +214,13 @@ def _staging() -> Iterator[Path]:
         folder = root / secrets.token_hex(8)
         folder.mkdir()
     except OSError as error:
-        raise ModelError(f"{root} cannot be used ({error}); set DISTILL_HOME to a folder elsewhere.") from error
+        raise ModelError(f"{root} cannot be used ({error}); set DISTILL_HOME to another folder.") from error
     try:
         yield folder
     except OSError as error:
         raise ModelError(
             f"The model cannot be written to {folder} ({error}): free some space, or set DISTILL_HOME to a folder "
-            "elsewhere."
+            "on another disk."
         ) from error
     finally:
         remove_folder(folder)

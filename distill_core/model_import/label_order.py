@@ -1,8 +1,8 @@
-"""Whether a model's outputs stand for the task's classes in the task's order, judged by what it answers.
+"""The order of a model's outputs, compared with the task's classes by its predictions on the bundled examples.
 
-A config often names its classes LABEL_0, LABEL_1: then only answers tell. They are counted on the bundled examples;
-a doubt is raised where chance would give such a count less than once in a thousand models (RARE), so that a weak
-model, which a small sample cannot tell from guessing, is called weak and not refused.
+A config often names its classes LABEL_0, LABEL_1: then only predictions show their order. It is doubted if chance would
+give such predictions less than once in a thousand models (RARE), so that a weak model, which a small sample cannot
+distinguish from guessing, is reported as weak and not refused.
 """
 
 import json
@@ -24,17 +24,17 @@ from distill_core.storage.encoder_families import family_settings
 from distill_core.storage.model_folder import CONFIG, WEIGHTS, read_json
 
 RARE = 0.001
-SLOPE = 2.5  # between scores on one scale at most
-LIKELY = 0.05  # above it, an accuracy or correlation may well be chance
+MAX_SLOPE = 2.5  # of gold scores over a model's scores, if both are on the same scale
+LIKELY = 0.05  # above this p-value an accuracy or correlation may be chance
 
 
 @dataclass(frozen=True)
 class AnswerAssessment:
-    """How a model does on the bundled examples. `words`: its accuracy or correlation, in words.
+    """A model's performance on the bundled examples. `words`: its accuracy or correlation as a phrase.
 
-    `weak`: no better than chance. `doubt`: why its outputs seem to be in another order, None where they do not.
-    `order`: the class each output seems to be, where that is doubtful and there are classes. `scale`: why its scores
-    seem to be on another scale than the task's, None where they do not.
+    `weak`: no better than chance. `doubt`: why its outputs seem to be in another order, else None. `order`: the class
+    that each output seems to be, if the order is doubted and there are classes. `scale`: why its scores seem to be on
+    another scale than the task's, else None.
     """
 
     words: str
@@ -45,53 +45,53 @@ class AnswerAssessment:
 
 
 def label_order_warning(model: LoadedModel, task: str) -> str | None:
-    """Return why a model's outputs seem not to be in the order of the task's classes, None where they seem right.
+    """Return why a model's outputs seem to be in another order than the task's classes, None if they seem right.
 
-    72 examples or more are run through it. ModelError where it has another number of outputs than the task.
+    Runs the model on at least 72 examples. ModelError if it has another number of outputs than the task.
     """
     check_labels(model.id, model.labels, task)
     return assess_answers(model, task).doubt
 
 
 def assess_answers(model: LoadedModel, task: str) -> AnswerAssessment:
-    """Run a model over the task's bundled examples and judge its answers."""
+    """Run a model on the task's bundled examples and assess its predictions."""
     data = load_split(task, "validation", "bundled")
     rows = encode_all(model.tokenizer, data.examples, min(128, model.max_length))
-    found = predicted_answers(predict_logits(model.network, rows, model.pad_id))
+    predictions = predicted_answers(predict_logits(model.network, rows, model.pad_id))
     gold = gold_labels(data)
     if get_task(task).span:
-        return _judge_scores(model.id, task, gold, found)
-    return _judge_classes(model.id, task, [int(label) for label in gold], [int(answer) for answer in found])
+        return _judge_scores(model.id, task, gold, predictions)
+    return _judge_classes(model.id, task, [int(label) for label in gold], [int(answer) for answer in predictions])
 
 
-def _judge_classes(model_id: str, task: str, gold: Sequence[int], found: Sequence[int]) -> AnswerAssessment:
+def _judge_classes(model_id: str, task: str, gold: Sequence[int], predictions: Sequence[int]) -> AnswerAssessment:
     labels, count = get_task(task).labels, len(gold)
-    right = {order: _right(gold, found, order) for order in permutations(range(len(labels)))}
-    chance = {order: _chance(gold, found, order) for order in right}
-    given = tuple(range(len(labels)))
-    best = max(right, key=lambda order: (len(right[order]), order == given))
-    hits = len(right[given])
-    words = f"{hits} of {count} bundled examples right ({hits / count:.0%}; guessing: {chance[given]:.0%})"
-    weak = bool(binomtest(hits, count, chance[given], alternative="greater").pvalue > LIKELY)
-    lost, won = len(right[given] - right[best]), len(right[best] - right[given])
-    below = binomtest(hits, count, chance[given], alternative="less").pvalue < RARE
+    right = {order: _right(gold, predictions, order) for order in permutations(range(len(labels)))}
+    chance = {order: _chance(gold, predictions, order) for order in right}
+    task_order = tuple(range(len(labels)))
+    best = max(right, key=lambda order: (len(right[order]), order == task_order))
+    hits = len(right[task_order])
+    words = f"{hits} of {count} bundled examples right ({hits / count:.0%}; guessing: {chance[task_order]:.0%})"
+    weak = bool(binomtest(hits, count, chance[task_order], alternative="greater").pvalue > LIKELY)
+    lost, won = len(right[task_order] - right[best]), len(right[best] - right[task_order])
+    below = binomtest(hits, count, chance[task_order], alternative="less").pvalue < RARE
     better = lost + won > 0 and binomtest(won, lost + won, alternative="greater").pvalue < RARE / len(right)
     best_is_real = binomtest(len(right[best]), count, chance[best], alternative="greater").pvalue < RARE
     doubt = None
-    if best != given and (below or (better and best_is_real)):
+    if best != task_order and (below or (better and best_is_real)):
         fitting, wanted = ", ".join(labels[index] for index in best), ", ".join(labels)
         doubt = (
-            f"Model {model_id}: its labels seem to be in another order. It has {words}; were its outputs {fitting}, it "
-            f"would have {len(right[best])} ({len(right[best]) / count:.0%}). Add it with its classes reordered as "
+            f"Model {model_id}: its labels seem to be in another order. It has {words}; if its outputs were {fitting}, "
+            f"it would have {len(right[best])} ({len(right[best]) / count:.0%}). Add it with its classes reordered as "
             f"task {task} has them, {wanted}, or choose another model."
         )
     return AnswerAssessment(words, weak, doubt, best if doubt else None)
 
 
 def reorder(folder: Path, task: str, order: Sequence[int]) -> None:
-    """Put the outputs of the model in a folder in the order of the task's classes; `order[i]`: the class output i is.
+    """Reorder the outputs of the model in a folder as the task's classes; `order[i]`: the class of output i.
 
-    The last layer's rows change places in the weights, and the config names the classes; nothing else changes.
+    The rows of the last layer are permuted in the weights, and the config names the classes; nothing else changes.
     """
     rows = [order.index(label) for label in range(len(order))]
     tensors = load_file(folder / WEIGHTS)
@@ -107,46 +107,48 @@ def reorder(folder: Path, task: str, order: Sequence[int]) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def _right(gold: Sequence[int], found: Sequence[int], order: tuple[int, ...]) -> set[int]:
-    """Return which examples are right when output i stands for class order[i]."""
-    return {index for index, (label, answer) in enumerate(zip(gold, found, strict=True)) if order[answer] == label}
+def _right(gold: Sequence[int], predictions: Sequence[int], order: tuple[int, ...]) -> set[int]:
+    """Return the indices of the examples that are right if output i is class order[i]."""
+    return {
+        index for index, (label, answer) in enumerate(zip(gold, predictions, strict=True)) if order[answer] == label
+    }
 
 
-def _chance(gold: Sequence[int], found: Sequence[int], order: tuple[int, ...]) -> float:
-    """Return the accuracy of the same answers dealt out blindly: a model that says one thing always has just this."""
-    said = [order[answer] for answer in found]
-    return sum(gold.count(label) * said.count(label) for label in order) / len(gold) ** 2
+def _chance(gold: Sequence[int], predictions: Sequence[int], order: tuple[int, ...]) -> float:
+    """Return the expected accuracy of the same predictions in random order, which a constant model has exactly."""
+    predicted = [order[answer] for answer in predictions]
+    return sum(gold.count(label) * predicted.count(label) for label in order) / len(gold) ** 2
 
 
-def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], found: Sequence[Answer]) -> AnswerAssessment:
-    extent = f"its scores go from {min(found):.2f} to {max(found):.2f}"
-    if len(set(found)) == 1:
+def _judge_scores(model_id: str, task: str, gold: Sequence[Answer], predictions: Sequence[Answer]) -> AnswerAssessment:
+    extent = f"its scores range from {min(predictions):.2f} to {max(predictions):.2f}"
+    if len(set(predictions)) == 1:
         return AnswerAssessment(f"the same score for all {len(gold)} bundled examples", True, None)
-    together = pearsonr(gold, found, alternative="greater")
+    together = pearsonr(gold, predictions, alternative="greater")
     words = f"correlation with the {len(gold)} bundled examples' scores {together.statistic:.2f}; {extent}"
     doubt = None
-    if pearsonr(gold, found, alternative="less").pvalue < RARE:
+    if pearsonr(gold, predictions, alternative="less").pvalue < RARE:
         doubt = (
-            f"Model {model_id}: its score seems to run the other way: {words}. Task {task} wants the higher score for "
-            "the more alike; turn the sign of its classifier, or choose another model."
+            f"Model {model_id}: its score seems to be inverted: {words}. Task {task} wants a higher score for "
+            "more similar texts; invert the sign of its classifier, or choose another model."
         )
     weak = bool(together.pvalue > LIKELY)
-    return AnswerAssessment(words, weak, doubt, scale=None if weak or doubt else _other_scale(task, gold, found))
+    return AnswerAssessment(words, weak, doubt, scale=None if weak or doubt else _other_scale(task, gold, predictions))
 
 
-def _other_scale(task: str, gold: Sequence[Answer], found: Sequence[Answer]) -> str | None:
-    """Return why scores that go with the examples' seem to be on another scale, None where they seem right.
+def _other_scale(task: str, gold: Sequence[Answer], predictions: Sequence[Answer]) -> str | None:
+    """Return why scores that correlate with the examples' seem to be on another scale, None if they seem right.
 
-    A score of the task's scale, however uncertain, is on average what it says: the slope of the examples' scores over
-    it is about 1, and their means are about the same. Our bounds: a factor of SLOPE, a fifth of the task's scale.
+    Scores on the task's scale, however uncertain, are right on average: the slope of the examples' scores over them is
+    about 1, and the means are about equal. Our bounds: a factor of MAX_SLOPE, a fifth of the task's scale.
     """
     low, high = get_task(task).span or (0.0, 0.0)
-    slope, off = linregress(found, gold).slope, abs(sum(found) - sum(gold)) / len(gold)
-    if 1 / SLOPE < slope < SLOPE and off < (high - low) / 5:
+    slope, off = linregress(predictions, gold).slope, abs(sum(predictions) - sum(gold)) / len(gold)
+    if 1 / MAX_SLOPE < slope < MAX_SLOPE and off < (high - low) / 5:
         return None
     return (
-        f"Its scores go from {min(found):.2f} to {max(found):.2f} on the bundled examples, the examples' own from "
-        f"{min(gold):.2f} to {max(gold):.2f}: they seem to be on another scale than task {task}'s, {low:g} to "
-        f"{high:g}. In distillation its scores would contradict the examples': let the labels count nothing (alpha 1), "
-        "or scale its classifier's weight and bias."
+        f"Its scores range from {min(predictions):.2f} to {max(predictions):.2f} on the bundled examples, those of the "
+        f"examples from {min(gold):.2f} to {max(gold):.2f}: they seem to be on another scale than task {task}'s, "
+        f"{low:g} to {high:g}. In distillation its scores would contradict the examples': ignore the labels (alpha 1), "
+        "or rescale its classifier's weight and bias."
     )

@@ -1,8 +1,8 @@
-"""Turn a pickled checkpoint into safetensors: `python -m distill_core.model_import.pickle_conversion SOURCE TARGET`.
+"""Conversion of a pickle to safetensors: `python -m distill_core.model_import.pickle_conversion SOURCE TARGET`.
 
-A pickle can run code when it is read. So it is read in a process of its own, by PyTorch's restricted unpickler,
-which makes nothing but tensors and plain containers, with bounded memory and time; the caller never reads it. The
-process ends when its stdin does: the pipe from a caller that was killed is closed by the system.
+Reading a pickle can run code. So it is read in a separate process, by PyTorch's restricted unpickler, which creates
+only tensors and plain containers, with limited memory and time; the caller never reads it. The process ends when its
+stdin is closed, which the system does if the caller is killed.
 """
 
 import contextlib
@@ -26,30 +26,32 @@ if TYPE_CHECKING:
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "distill_core.model_import.pickle_conversion")
 SECONDS = 900.0  # a gigabyte takes half a minute on a slow disk
-SPARE = 2**30  # bytes of memory beyond what weights of the file's size take
-COPIES = 4  # of the weights at most in memory: as read, contiguous, and twice while they are written
+SPARE_BYTES = 2**30  # of memory beyond the copies of the weights
+COPIES = 4  # of the weights in memory at most: as read, contiguous, and two while writing
 TOO_MUCH = "it takes more memory than a file of its size should."
-REFUSED = 3  # exit code of a process that says why it refused
+REFUSED = 3  # exit code of a process that printed why it refused
 
 
 def convert(source: Path, target: Path) -> Generator[ImportStep, None, None]:
     """Write a pickled checkpoint's tensors to `target` as safetensors, all or nothing; yield progress.
 
-    The process ends when the generator is closed. Raises ModelError with the reason when the file holds anything
+    The process ends when the generator is closed. Raises ModelError with the reason if the file has anything
     but named tensors, is damaged, or takes too much memory or time.
     """
     what, total = f"Converting {source.name}", source.stat().st_size
     part = _part(target)
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             (*COMMAND, str(source.resolve()), str(target.resolve())),
-            cwd=CODE, stdin=subprocess.PIPE, stdout=told, stderr=subprocess.STDOUT,
+            cwd=CODE, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
             deadline = time.monotonic() + SECONDS
             while process.poll() is None:
                 if time.monotonic() > deadline:
-                    raise ModelError(f"{source} was not converted within {SECONDS:.0f} seconds; is the machine busy?")
+                    raise ModelError(
+                        f"{source} was not converted within {SECONDS:.0f} seconds; close other programs and try again."
+                    )
                 yield ImportStep(what, min(_written(part, target), total), total)
                 _wait(process)
         finally:
@@ -57,39 +59,39 @@ def convert(source: Path, target: Path) -> Generator[ImportStep, None, None]:
                 process.kill()
             process.communicate()  # closes the pipe that it ends with, too
             part.unlink(missing_ok=True)
-        told.seek(0)
-        _tell(source, process.returncode, told.read().decode(errors="replace"))
+        output.seek(0)
+        _check_result(source, process.returncode, output.read().decode(errors="replace"))
     yield ImportStep(what, total, total)
 
 
 def _written(*places: Path) -> int:
-    """Return the size of the first of these files that is there, 0 where none is."""
+    """Return the size of the first of these files that exists, 0 if none does."""
     for place in places:
-        with contextlib.suppress(FileNotFoundError):  # not begun, or just renamed to the next
+        with contextlib.suppress(FileNotFoundError):  # not created yet, or just renamed to the next
             return place.stat().st_size
     return 0
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process' end, at most a fifth of a second."""
+    """Wait at most a fifth of a second for a process to end."""
     try:
         process.wait(0.2)
     except subprocess.TimeoutExpired:
         return
 
 
-def _tell(source: Path, code: int, output: str) -> None:
+def _check_result(source: Path, code: int, output: str) -> None:
     """Raise ModelError with the reason unless the process has succeeded."""
-    said = " ".join((output.strip().splitlines() or ["nothing"])[-1:])[:400]
+    reason = " ".join((output.strip().splitlines() or ["nothing"])[-1:])[:400]
     if code == REFUSED:
-        raise ModelError(f"{source} is not converted: {said}")
+        raise ModelError(f"{source} is not converted: {reason}")
     if code < 0:
         raise ModelError(
-            f"{source} is not converted: the process that reads it was killed (signal {-code}), by someone, or by the "
+            f"{source} is not converted: the process that reads it was killed (signal {-code}), by a user, or by the "
             "system for lack of memory. Close other programs and try again."
         )
     if code:
-        raise ModelError(f"{source} is not converted: the process that reads it ended with code {code}: {said}")
+        raise ModelError(f"{source} is not converted: the process that reads it ended with code {code}: {reason}")
 
 
 def _part(target: Path) -> Path:
@@ -97,18 +99,18 @@ def _part(target: Path) -> Path:
 
 
 def main(source: Path, target: Path) -> int:
-    """Convert, in a process of its own, and return its exit code; REFUSED after printing why."""
+    """Convert in this process and return its exit code; REFUSED after printing why."""
     import torch
 
     try:
-        _limit(SPARE + COPIES * source.stat().st_size)
+        _limit(SPARE_BYTES + COPIES * source.stat().st_size)
         tensors = _named_tensors(torch.load(source, weights_only=True, map_location="cpu"))
         _write(tensors, target)
     except ModelError as error:
         print(error)
     except MemoryError:
         print(TOO_MUCH)
-    except Exception as error:  # the unpickler raises what it stumbles upon
+    except Exception as error:  # the unpickler raises errors of many classes
         print(_reason(str(error)))
     else:
         return 0
@@ -116,7 +118,7 @@ def main(source: Path, target: Path) -> int:
 
 
 def _write(tensors: "dict[str, Tensor]", target: Path) -> None:
-    """Write safetensors, all or nothing; ModelError where they cannot be written."""
+    """Write safetensors, all or nothing; ModelError if they cannot be written."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -131,15 +133,15 @@ def _write(tensors: "dict[str, Tensor]", target: Path) -> None:
 
 
 def _end_with_caller() -> None:
-    """End this process when its stdin ends: nobody waits for it any more."""
+    """End this process when its stdin is closed: its caller is gone."""
     while os.read(0, 1):
         pass
-    print("its stdin was closed by the process that began it.", flush=True)
+    print("its stdin was closed by the process that started it.", flush=True)
     os._exit(REFUSED)
 
 
 def _limit(more: int) -> None:
-    """Let this process take at most so many bytes of address space more than it has, and SECONDS."""
+    """Limit this process to `more` bytes of address space beyond its present size, and to SECONDS."""
     import resource
     import signal
 
@@ -147,11 +149,11 @@ def _limit(more: int) -> None:
 
     most = psutil.Process().memory_info().vms + more
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    signal.alarm(int(SECONDS))  # the caller keeps the same limit, unless it is stopped itself
+    signal.alarm(int(SECONDS))  # the caller has the same limit, unless it is stopped
 
 
 def _named_tensors(content: object) -> "dict[str, Tensor]":
-    """Return contiguous copies, none sharing memory; ModelError for anything but plain tensors by name."""
+    """Return contiguous copies, without shared memory; ModelError for anything but plain tensors by name."""
     import torch
 
     if not isinstance(content, Mapping) or not content:
@@ -170,14 +172,14 @@ def _named_tensors(content: object) -> "dict[str, Tensor]":
 
 
 def _reason(error: str) -> str:
-    """Return in one line what the unpickler stumbled upon."""
+    """Return the unpickler's error as one line."""
     forbidden = re.search(r"GLOBAL ([\w.]+)", error)
     if forbidden:
         return f"its pickle asks for {forbidden[1]}, which is not a tensor and could run code. Do not use this file."
     if "can't allocate memory" in error or "not enough memory" in error:
         return TOO_MUCH
     operand = re.search(r"Unsupported \w+ \w+", error)
-    return f"it is damaged or no PyTorch checkpoint ({operand[0] if operand else ' '.join(error.split())[:200]})."
+    return f"it is damaged or not a PyTorch checkpoint ({operand[0] if operand else ' '.join(error.split())[:200]})."
 
 
 if __name__ == "__main__":

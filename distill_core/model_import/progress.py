@@ -1,11 +1,11 @@
-"""The events of an import: how far a step is, and what each check of the model found; imports no torch."""
+"""The events of an import, its progress and the result of each check; imports no torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ImportStep:
-    """An import is at work on `what`: `done` of `total` bytes, a total of 0 where it is not known."""
+    """The import is working on `what`: `done` of `total` bytes, a total of 0 if it is unknown."""
 
     what: str
     done: int
@@ -14,10 +14,10 @@ class ImportStep:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check of a model found, in words.
+    """The result of one check of a model, in `words`.
 
-    `passed`: False where the model cannot be used; a ModelError of the same words follows. `warning`: it can be
-    used, but the user should know.
+    `passed`: False if the model cannot be used; an error with the same words follows. `warning`: the model can be used,
+    but the user should know the result.
     """
 
     check: str

@@ -79,7 +79,7 @@ def test_a_folder_is_described_from_its_headers_alone(tmp_path: Path) -> None:
     assert info.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert (info.architecture, info.labels) == ("bert", ("entailment", "neutral", "contradiction"))
     assert info.size == sum(file.stat().st_size for file in folder.iterdir())
-    assert (info.kind, info.origin, info.task) == ("folder", "a folder of yours", "mnli")
+    assert (info.kind, info.origin, info.task) == ("folder", "your folder", "mnli")
 
 
 def test_a_bundled_model_is_described_before_it_is_unpacked() -> None:
@@ -108,7 +108,7 @@ def test_a_damaged_header_is_named_and_its_student_left_out_of_the_list(caplog: 
     with pytest.raises(ModelError, match=r"model\.safetensors is damaged or cannot be read"):
         find_model("run/one")
     assert "run/one" not in [info.id for info in catalog.list_models()]
-    assert "left out of the list" in caplog.text
+    assert "skipped in the list" in caplog.text
 
 
 DEEP = b"[" * 200_000
@@ -175,8 +175,8 @@ def test_settings_that_others_bound_are_refused_with_their_range(tmp_path: Path)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("/no/such/folder", "there is no folder of that name"),
-        ("./nowhere", "there is no folder of that name"),
+        ("/no/such/folder", "that folder does not exist"),
+        ("./nowhere", "that folder does not exist"),
         ("google/nope", "add it on the Models page"),
         ("nope", "choose one of: bundled/"),
         ("bundled/nope", "choose one of: bundled/"),

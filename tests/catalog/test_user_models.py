@@ -28,7 +28,7 @@ def test_the_newest_is_first_and_an_id_stands_once() -> None:
 
 def test_one_that_is_there_for_another_task_is_not_lost() -> None:
     add_user_model(entry("a"))
-    with pytest.raises(ModelError, match=r"a is added already, for task sst2, .* to have it for rte, remove it first"):
+    with pytest.raises(ModelError, match=r"a is already added, for task sst2, .* to use it for rte, remove it first"):
         add_user_model(entry("a", task="rte"))
     assert [one.task for one in list_user_models()] == ["sst2"]
 
@@ -83,7 +83,7 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(own_home: Path, monke
 def test_a_damaged_list_is_named_with_the_next_step(content: str, own_home: Path) -> None:
     add_user_model(entry("a"))
     (own_home / "added.json").write_text(content)
-    with pytest.raises(ModelError, match=r"added\.json cannot be read .* delete it and add the models again"):
+    with pytest.raises(ModelError, match=r"added\.json cannot be read .* delete it and add them again"):
         list_user_models()
     with pytest.raises(ModelError, match="cannot be read"):
         add_user_model(entry("b"))

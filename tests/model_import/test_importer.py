@@ -146,7 +146,7 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
     ),
     (
         lambda f: change_weights(f, lambda t: t.pop("bert.pooler.dense.bias")), "loads",
-        r"lacks bert\.pooler\.dense\.bias; made-up weights are not used",
+        r"lacks bert\.pooler\.dense\.bias; save the model again with all its weights",
     ),
     (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 40), "classifier", r"model\.safetensors is damaged"),
     (
@@ -160,7 +160,7 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
     ),
     (
         lambda f: change_tokenizer(f, model=read_json(f / "tokenizer.json")["model"] | {"unk_token": "[NO]"}), "tokens",
-        r"tokenizer fails at ordinary texts \(.*Missing \[UNK\].*\); mend the tokenizer's files",
+        r"tokenizer fails at ordinary texts \(.*Missing \[UNK\].*\); repair the tokenizer's files",
     ),
 ]  # fmt: skip
 
@@ -291,7 +291,7 @@ def test_a_mended_config_makes_another_copy(folder: Path) -> None:
 def test_the_same_model_for_a_second_task_is_refused_before_it_is_looked_at(folder: Path) -> None:
     change_config(folder, id2label=None)
     list(add_folder(folder, "sst2"))
-    with pytest.raises(ModelError, match="is added already, for task sst2"):
+    with pytest.raises(ModelError, match="is already added, for task sst2"):
         next(add_folder(folder, "rte"))
     list(add_folder(folder, "sst2"))
     assert [one.task for one in list_user_models()] == ["sst2"]

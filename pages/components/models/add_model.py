@@ -136,7 +136,7 @@ def _hub_work(repo: str, task: str, revision: str | None) -> Work:
         from distill_core.model_import.importer import add_from_hub
 
         nonlocal commit
-        yield ImportStep(f"Asking for {repo}", 0, 0)
+        yield ImportStep(f"Looking up {repo}", 0, 0)
         commit = commit or fetch_listing(repo, revision).sha
         yield from add_from_hub(repo, task, commit, convert="convert" in agreed, reorder="reorder" in agreed)
 
