@@ -1,4 +1,4 @@
-"""The command that writes a run as files others can read."""
+"""The command that exports a run to files."""
 
 from typing import Annotated
 
@@ -17,14 +17,14 @@ def export(
     kind: Annotated[str, KIND_OPTION],
     place: Annotated[str, PLACE_OPTION],
     best: Annotated[bool, typer.Option("--best", help="The best checkpoint of a model, not the last.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export left there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a run's numbers (csv, parquet, tensorboard), its settings (json) or its student with a model card."""
     store = reconciled_store()
-    found = store.get(run)
+    exported = store.get(run)
     with busy(f"Exporting {run}"):
-        path = export_run(store, found, kind, place, best=best, force=force)
+        path = export_run(store, exported, kind, place, best=best, force=force)
     if as_json:
         print_json({"run": run, "as": kind, "path": str(path)})
     else:

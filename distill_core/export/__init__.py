@@ -1,1 +1,1 @@
-"""A run or its student as files."""
+"""Export of a run or its student as files."""

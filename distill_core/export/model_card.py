@@ -1,7 +1,7 @@
-"""A student's model card: a README.md with a YAML header, as the Hugging Face hub shows them.
+"""A student's model card: a README.md with a YAML header, in the form of the Hugging Face hub.
 
-What is from outside (names, ids, paths, versions) stays text: quoted in YAML, and in Markdown with every character
-escaped that Markdown or HTML would take for more.
+Texts from outside (names, ids, paths, versions) remain plain text: quoted in YAML, and in Markdown with every special
+character of Markdown and HTML escaped.
 """
 
 import html
@@ -35,8 +35,8 @@ def model_card(
 ) -> str:
     """Return the card of a run's student as Markdown.
 
-    `info`: the student; `record`: its `distill.json`, which says of which step it is; `data`, `points`: as the store
-    has them, empty where nothing was noted. ModelError where the record is damaged.
+    `info`: the student; `record`: its `distill.json` with its step; `data`, `points`: from the store, empty if nothing
+    was recorded. ModelError if the record is damaged.
     """
     task, step = get_task(run.config.task), _count(record, "step")
     series: dict[str, list[tuple[int, float]]] = {}
@@ -71,10 +71,10 @@ def valid_unicode(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Return a text from outside as Markdown in which it is nothing but text, on one line.
+    """Return a text from outside as Markdown that shows exactly this text on one line.
 
-    Escapes HTML and what Markdown, tables, formulas, links and mentions are made of; control characters and blanks of
-    any kind become one space, half a character becomes U+FFFD.
+    Escapes HTML and the characters of Markdown, tables, formulas, links and mentions; control characters and runs of
+    blanks become one space, invalid Unicode characters U+FFFD.
     """
     line = " ".join("".join(one if one.isprintable() else " " for one in valid_unicode(text)).split())
     marked = re.sub(r"([\\`*_{}\[\]#|~$:@!])", r"\\\1", line)
@@ -83,8 +83,8 @@ def markdown_text(text: str) -> str:
 
 
 def code_block(text: str, language: str) -> str:
-    """Return a text as a fenced block of code, whose fence is longer than any row of backticks in it."""
-    longest = max((len(found) for found in re.findall("`+", text)), default=0)
+    """Return a text as a fenced code block whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
@@ -106,7 +106,7 @@ def _header(config: RunConfig, task: Task, data: Sequence[DataUsed]) -> str:
 
 
 def _is_glue(config: RunConfig, data: Sequence[DataUsed]) -> bool:
-    """Tell whether the examples are known to be GLUE's, and neither one's own nor the bundled ones."""
+    """Return whether the examples are known to be GLUE's, not a user's or the bundled ones."""
     if config.source == "hub":
         return True
     if config.source == "bundled" or config.source.startswith(USER_SOURCE_PREFIX) or not data:
@@ -122,13 +122,13 @@ def _what(run: Run, info: ModelInfo, task: Task, step: int, best: int) -> str:
     answers = (
         f"a score from {low:g} to {high:g}" if task.span else f"one of: {', '.join(map(markdown_text, task.labels))}"
     )
-    kept = f"This is its student as it was after step {step:,} of {run.config.steps:,}"
+    checkpoint = f"This is its student after step {step:,} of {run.config.steps:,}"
     marked = {step: ", its best evaluation"}.get(best, f"; its best evaluation was after step {best:,}" if best else "")
     reason = f" ({markdown_text(run.reason)})" if run.reason else ""
     return (
         f"A small text classifier ({', '.join(size) or 'size unknown'}) for {task.title}, distilled from the teacher "
         f"{markdown_text(run.config.teacher)} with Distillation Lens. It answers with {answers}.\n\n"
-        f"Run {markdown_text(run.id)}: {run.status}{reason}. {kept}{marked}."
+        f"Run {markdown_text(run.id)}: {run.status}{reason}. {checkpoint}{marked}."
     )
 
 
@@ -168,7 +168,7 @@ def _settings(config: RunConfig) -> str:
 
 def _data(data: Sequence[DataUsed]) -> str:
     if not data:
-        return "What it was trained on was not recorded."
+        return "The training data were not recorded."
     rows = [
         (markdown_text(one.split), markdown_text(one.source), f"{one.examples:,}", markdown_text(one.fingerprint))
         for one in data
@@ -177,7 +177,7 @@ def _data(data: Sequence[DataUsed]) -> str:
 
 
 def _results(task: Task, series: Series, step: int) -> list[str]:
-    """Return what was measured on the validation data; `step`: of the student the card is of."""
+    """Return the measurements on the validation data; `step`: that of the card's student."""
     wanted = [VALIDATION + metric for metric in task.metrics]
     wanted += sorted(name for name in series if name.startswith(AGREEMENT))
     rows = [_result(series, name, step) for name in wanted if series.get(name)]
@@ -185,8 +185,8 @@ def _results(task: Task, series: Series, step: int) -> list[str]:
         return ["Nothing was measured."]
     head = ("measure", "this model", "last of the run", "best of the run", "teacher", task.baseline_title)
     return [
-        f"Measured on the validation data, or {VALIDATION_LIMIT:,} examples of it where there are more; in brackets "
-        "after which step.",
+        f"Measured on the validation data, or {VALIDATION_LIMIT:,} examples of it where there are more; the step in "
+        "brackets.",
         _table(head, rows),
         "Agreement: how alike the two models' maps of a text are, by gradient × input at what the teacher answers "
         "(cosine, spearman: unsigned; signed_cosine: signed), and how often they answer alike (label_loyalty), as a "
@@ -196,13 +196,13 @@ def _results(task: Task, series: Series, step: int) -> list[str]:
 
 def _result(series: Series, name: str, step: int) -> tuple[str, ...]:
     points, metric = series[name], name.removeprefix(VALIDATION)
-    own = [point for point in points if point[0] <= step][-1:]
+    at_step = [point for point in points if point[0] <= step][-1:]
     defined = [point for point in points if point[1] == point[1]]
     trained = [point for point in defined if point[0] > 0] or defined
     best = [max(trained, key=lambda point: point[1])] if trained else []
     known = [series.get(prefix + metric, ())[-1:] for prefix in (TEACHER, CONSTANT)]
-    cells = [_cell(found, True) for found in (own, points[-1:], best)]
-    return (markdown_text(metric), *cells, *(_cell(found, False) for found in known))
+    cells = [_cell(cell, True) for cell in (at_step, points[-1:], best)]
+    return (markdown_text(metric), *cells, *(_cell(cell, False) for cell in known))
 
 
 def _cell(points: Sequence[tuple[int, float]], with_step: bool) -> str:
@@ -214,9 +214,9 @@ def _cell(points: Sequence[tuple[int, float]], with_step: bool) -> str:
 
 
 def _versions(record: Mapping[str, Any]) -> str:
-    found = record.get("versions", {})
-    if not isinstance(found, dict):
-        raise ModelError(f"The student's record is damaged (versions is {found!r:.40}).")
+    stored = record.get("versions", {})
+    if not isinstance(stored, dict):
+        raise ModelError(f"The student's record is damaged (versions is {stored!r:.40}).")
     prints = record.get("fingerprints")
     teacher = prints.get("teacher") if isinstance(prints, dict) else None
     weights = (
@@ -224,18 +224,18 @@ def _versions(record: Mapping[str, Any]) -> str:
         if isinstance(teacher, str)
         else ""
     )
-    return f"Made with {markdown_text(format_versions(found))}.{weights}"
+    return f"Made with {markdown_text(format_versions(stored))}.{weights}"
 
 
 def _limits(config: RunConfig) -> str:
     return "\n".join(
         [
-            "- A small model: it knows less than its teacher, and repeats what its teacher gets wrong.",
-            f"- One run with one seed ({config.seed}): another seed gives other numbers, and how far apart is not "
+            "- A small model: it knows less than its teacher and repeats its teacher's errors.",
+            f"- One run with one seed ({config.seed}): another seed gives other numbers, and the spread is not "
             "measured here.",
             f"- Agreement with the teacher is measured on {PROBE_EXAMPLES} sentences at most, by one method: it says "
             "little about other texts, and nothing about whether the reasons are right.",
-            f"- Texts were cut at {config.max_length} tokens, or at what the teacher can read.",
+            f"- Texts were truncated to {config.max_length} tokens, or to the teacher's limit.",
             "- No licence is stated: it depends on those of the teacher and of the data.",
         ]
     )
@@ -267,7 +267,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _count(record: Mapping[str, Any], name: str) -> int:
-    """Return a whole number of the record, 0 where it is not there; ModelError where it is none."""
+    """Return a whole number of the record, 0 if it is missing; ModelError if it is not a whole number."""
     value = record.get(name, 0)
     if type(value) is not int or value < 0:
         raise ModelError(f"The student's record is damaged ({name} is {value!r:.40}).")

@@ -1,7 +1,6 @@
-"""A run as files others can read: CSV, Parquet, JSON, TensorBoard, and its student as a plain Hugging Face folder.
+"""Export of a run to files: CSV, Parquet, JSON, TensorBoard, and its student as a plain Hugging Face folder.
 
-What is written to disk is there whole or not at all. An export says nothing that the store or the student's own record
-does not say.
+Files are complete or not written at all. An export has only what is in the store or in the student's record.
 """
 
 import contextlib
@@ -38,24 +37,24 @@ if TYPE_CHECKING:
 EXPORT_KINDS = ("csv", "parquet", "json", "tensorboard", "model")
 COLUMNS = ("step", "metric", "value")
 CARD, WEIGHTS = "README.md", "model.safetensors"
-EVENTS = "events.out.tfevents"  # begins the name of a file that TensorBoard reads
+EVENTS = "events.out.tfevents"  # prefix of the files that TensorBoard reads
 _CHUNK = 1 << 20  # bytes of a file held in memory at once
-_LOOKS = 20  # how often to look for a checkpoint that is being replaced, 50 ms apart
+_ATTEMPTS = 20  # to read a checkpoint that is being replaced, 50 ms apart
 
 
 def export_run(
     store: Store, run: Run, kind: str, target: str | Path, *, best: bool = False, force: bool = False
 ) -> Path:
-    """Write a run to `target` as one of KINDS and return the absolute path; a model to a name in `.zip` is packed.
+    """Write a run to `target` as one of EXPORT_KINDS and return the absolute path; `.zip` packs a model.
 
-    `best`: of a model, the best checkpoint instead of the last. `force`: replace what an earlier export left there.
-    ConfigError for another kind, StoreError where `target` cannot be written, RunError without a student, ModelError
-    where it is damaged.
+    `best`: of a model, the best checkpoint instead of the last. `force`: replace an earlier export there.
+    ConfigError for another kind, StoreError if `target` cannot be written, RunError without a student, ModelError for a
+    damaged one.
     """
     if kind not in EXPORT_KINDS:
         raise ConfigError(f"Unknown kind of export {kind[:80]!r}; choose one of: {', '.join(EXPORT_KINDS)}.")
     if best and kind != "model":
-        raise ConfigError("Only a model has a best checkpoint: leave --best out, or export --as model.")
+        raise ConfigError("Only a model has a best checkpoint: omit --best, or export --as model.")
     if kind == "model":
         packed = str(target).lower().endswith(".zip")
         return (write_model_zip if packed else write_model)(store, run, target, best=best, force=force)
@@ -71,9 +70,9 @@ def export_run(
 
 
 def metrics_table(store: Store, run: Run) -> "pa.Table":
-    """Return a row for each point of a run in the order of writing: step (int64), metric (string), value (float64).
+    """Return one row for each stored point of a run, in order: step (int64), metric (string), value (float64).
 
-    nan is kept. The table's metadata has the run's id (`run`) and settings (`config`, JSON).
+    Values may be nan. The table's metadata has the run's id (`run`) and settings (`config`, JSON).
     """
     import pyarrow as pa
 
@@ -85,7 +84,7 @@ def metrics_table(store: Store, run: Run) -> "pa.Table":
 
 
 def csv_bytes(store: Store, run: Run) -> bytes:
-    """Return the points as CSV in UTF-8 with a header; a value that is not defined is empty, others are exact."""
+    """Return the points as CSV in UTF-8 with a header; undefined values are empty, others exact."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -109,14 +108,13 @@ def config_json(run: Run) -> str:
 
 
 def run_document(store: Store, run: Run) -> dict[str, Any]:
-    """Return all there is to say of a run but its points.
+    """Return everything about a run except its points.
 
-    `versions` are those the run was made by, None where it left no record that can be read; `exported_by` are this
-    library's.
+    `versions` are those the run was made with, None if it has no readable record; `exported_by` are the present ones.
     """
     try:
         made_by = read_student_record(run.id).get("versions")
-    except ModelError:  # damage to the student says nothing against the settings
+    except ModelError:  # a damaged student does not affect the settings
         made_by = None
     return {
         "run": run.id,
@@ -142,10 +140,10 @@ def json_bytes(store: Store, run: Run) -> bytes:
 
 
 def write_tensorboard(store: Store, run: Run, target: str | Path, *, force: bool = False) -> Path:
-    """Write a folder with one file of events that TensorBoard shows: each metric a scalar, the settings as text.
+    """Write a folder with one event file for TensorBoard: each metric as a scalar, the settings as text.
 
-    Values are float32, as the format has it. Times (seconds since the epoch): the store keeps none for a point, so they
-    are the run's start and the seconds its steps took up to there; evaluations are not counted. StoreError as above.
+    Values are float32, by the format. The store has no time for a point, so times (seconds since the epoch) are the
+    run's start plus the duration of its steps so far, without evaluations. StoreError as in `export_run`.
     """
     with write_atomically(target, force, _only_events) as (path, part):
         part.mkdir()
@@ -154,7 +152,7 @@ def write_tensorboard(store: Store, run: Run, target: str | Path, *, force: bool
 
 
 def tensorboard_zip_bytes(store: Store, run: Run) -> bytes:
-    """Return that folder as a zip file, named by the run."""
+    """Return the same folder as a zip file, named after the run."""
     content = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         file = Path(folder) / _events_name(run)
@@ -167,12 +165,12 @@ def _events_name(run: Run) -> str:
     return f"{EVENTS}.{int(run.created)}.{run.id}"
 
 
-def _only_events(found: Sequence[Path]) -> bool:
-    return all(path.name.startswith(EVENTS) and path.is_file() for path in found)
+def _only_events(entries: Sequence[Path]) -> bool:
+    return all(path.name.startswith(EVENTS) and path.is_file() for path in entries)
 
 
 def _write_events(store: Store, run: Run, file: Path) -> None:
-    """Write the events, in this thread: tensorboardX's own writer of summaries hangs on a full disk."""
+    """Write the events in this thread: tensorboardX's SummaryWriter hangs on a full disk."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import RecordWriter
     from tensorboardX.summary import scalar, text
@@ -199,7 +197,7 @@ def _write_events(store: Store, run: Run, file: Path) -> None:
 
 
 def write_model(store: Store, run: Run, target: str | Path, *, best: bool = False, force: bool = False) -> Path:
-    """Write a run's student as a plain Hugging Face folder with a model card; errors as `export_run` says."""
+    """Write a run's student as a plain Hugging Face folder with a model card; errors as in `export_run`."""
     with write_atomically(target, force, _is_model) as (path, part):
         part.mkdir()
         _write_student(store, run, best, lambda name: (part / name).open("wb"))
@@ -207,14 +205,14 @@ def write_model(store: Store, run: Run, target: str | Path, *, best: bool = Fals
 
 
 def write_model_zip(store: Store, run: Run, target: str | Path, *, best: bool = False, force: bool = False) -> Path:
-    """Write the same as a zip file, in a folder named by the run; holds one MiB of it in memory at once."""
+    """Write the same as a zip file, in a folder named after the run; holds 1 MiB in memory at a time."""
     with write_atomically(target, force, None) as (path, part), part.open("wb") as file:
         _pack_student(store, run, best, file)
     return path
 
 
 def model_zip_bytes(store: Store, run: Run, *, best: bool = False) -> bytes:
-    """Return the same zip file, all of it in memory; RunError without a student, ModelError where it is damaged."""
+    """Return the same zip file as bytes; RunError without a student, ModelError if it is damaged."""
     content = io.BytesIO()
     _pack_student(store, run, best, content)
     return content.getvalue()
@@ -233,16 +231,16 @@ def _pack_student(store: Store, run: Run, best: bool, file: IO[bytes]) -> None:
 
 
 def student_folder(run: Run, best: bool = False) -> Path:
-    """Return the folder of a run's last or best checkpoint; RunError, with what to do, where there is none.
+    """Return the folder of a run's last or best checkpoint; RunError if there is none.
 
-    Where one folder is both it is returned for both, see `find_student`.
+    One folder may be both, see `find_student`.
     """
-    for _ in range(_LOOKS if run.state == "running" else 1):  # a checkpoint is replaced by two renames
-        if (found := find_student(run.id, best)) is not None:
-            return found
+    for _ in range(_ATTEMPTS if run.state == "running" else 1):  # a checkpoint is replaced by two renames
+        if (folder := find_student(run.id, best)) is not None:
+            return folder
         time.sleep(0.05)
     if best and find_student(run.id) is not None:
-        raise RunError(f"Run {run.id} ({run.status}) has no best checkpoint: export its last one, without --best.")
+        raise RunError(f"Run {run.id} ({run.status}) has no best checkpoint: export its last one without --best.")
     raise RunError(f"Run {run.id} ({run.status}) has no student to export. {_advice(run)}")
 
 
@@ -255,15 +253,15 @@ def _advice(run: Run) -> str:
     return f"{why}Choose another run, or resume this one: {shell_command('runs', 'resume', run.id)}"
 
 
-def _is_model(found: Sequence[Path]) -> bool:
-    """Tell whether a folder is a model's and nothing more; one with folders in it may be someone's repository."""
-    return {RECORD, "config.json"} <= {path.name for path in found} and all(path.is_file() for path in found)
+def _is_model(entries: Sequence[Path]) -> bool:
+    """Return whether a folder has only a model's files; one with subfolders may be a user's repository."""
+    return {RECORD, "config.json"} <= {path.name for path in entries} and all(path.is_file() for path in entries)
 
 
 def _write_student(
     store: Store, run: Run, best: bool, sink: Callable[[str], AbstractContextManager[IO[bytes]]]
 ) -> None:
-    """Write a student's files and its card, each into `sink(name)`; ModelError where record or weights are damaged."""
+    """Write a student's files and its card, each into `sink(name)`; ModelError if record or weights are damaged."""
     folder = student_folder(run, best)
     with _opened(folder) as files:
         record = _record(files, folder)
@@ -272,38 +270,43 @@ def _write_student(
         card = model_card(run, info, record, store.data_of(run.id), store.metrics(run.id, names=names))
         for name, source in files.items():
             with sink(name) as copy:
-                digest = _pour(source, copy)
+                digest = _copy_hashing(source, copy)
             if name == WEIGHTS and digest != record.get("weights_sha256", digest):
-                raise ModelError(f"{folder / name} is damaged: its bytes are not those that were saved.")
+                raise ModelError(
+                    f"{folder / name} is damaged: its bytes are not those that were saved. "
+                    "Export the run's other checkpoint, or run it again."
+                )
         with sink(CARD) as copy:
             copy.write(card.encode())
 
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
-    """Open all files of a checkpoint, by name, so that they are of one even while the run puts another in its place.
+    """Open all files of one checkpoint, by name, even while the run replaces it.
 
-    A link is none of its files: what it points to was not made by the run.
+    Links are skipped: their targets were not made by the run.
     """
-    for _ in range(_LOOKS):
+    for _ in range(_ATTEMPTS):
         with ExitStack() as stack:
             files: dict[str, IO[bytes]] = {}
-            whole = False
+            complete = False
             with contextlib.suppress(FileNotFoundError):
                 before = folder.stat().st_ino
                 for path in sorted(folder.iterdir()):
                     if path.is_file() and not path.is_symlink() and path.name not in (STATE_FILE, CARD):
                         files[path.name] = stack.enter_context(path.open("rb"))
-                whole = folder.stat().st_ino == before and WEIGHTS in files
-            if whole:
+                complete = folder.stat().st_ino == before and WEIGHTS in files
+            if complete:
                 yield files
                 return
         time.sleep(0.05)
-    raise ModelError(f"{folder} is damaged (it has no {WEIGHTS}), or is replaced all the time; try again.")
+    raise ModelError(
+        f"{folder} is damaged (it has no {WEIGHTS}), or is being replaced each time it is read; try again."
+    )
 
 
 def _record(files: Mapping[str, IO[bytes]], folder: Path) -> dict[str, Any]:
-    """Return the record among a checkpoint's open files; ModelError where it is missing or damaged."""
+    """Return the record among a checkpoint's open files; ModelError if it is missing or damaged."""
     try:
         record = json.loads(files[RECORD].read())
         files[RECORD].seek(0)
@@ -318,8 +321,8 @@ def _record(files: Mapping[str, IO[bytes]], folder: Path) -> dict[str, Any]:
     return record
 
 
-def _pour(source: IO[bytes], sink: IO[bytes]) -> str:
-    """Copy a file and return its SHA-256."""
+def _copy_hashing(source: IO[bytes], sink: IO[bytes]) -> str:
+    """Copy a stream and return its SHA-256."""
     digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
         digest.update(chunk)

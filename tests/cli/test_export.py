@@ -70,8 +70,8 @@ def test_refusals_are_in_words(store: Store, tmp_path: Path) -> None:
         (["one", "--as", "xlsx", "--to", "a"], "choose one of: csv, parquet, json, tensorboard, model"),
         (["one", "--as", "model", "--to", str(tmp_path / "m")], "has no student to export"),
         (["one", "--as", "csv", "--to", str(kept)], "replace it with --force"),
-        (["one", "--as", "csv", "--to", str(kept / "a.csv")], "is no folder"),
-        (["one", "--as", "csv", "--to", str(tmp_path / "no" / "a.csv")], "does not exist; make that folder"),
+        (["one", "--as", "csv", "--to", str(kept / "a.csv")], "is not a folder"),
+        (["one", "--as", "csv", "--to", str(tmp_path / "no" / "a.csv")], "does not exist; create that folder"),
         (["one", "--as", "json", "--best", "--to", str(tmp_path / "m")], "Only a model has a best checkpoint"),
     ):
         done = call("runs", "export", *arguments)

@@ -139,7 +139,7 @@ def test_a_last_checkpoint_that_is_the_best_is_exported_as_such(store: Store, tm
 def test_a_run_without_a_student_is_refused_with_a_next_step(
     state: str, words: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_export, "_LOOKS", 2)
+    monkeypatch.setattr(run_export, "_ATTEMPTS", 2)
     run = add_run(store, state=state)
     for target in ("m", "m.zip"):
         with pytest.raises(RunError, match=words):
@@ -163,7 +163,7 @@ def test_a_run_without_a_student_is_refused_with_a_next_step(
 def test_a_damaged_student_is_named_and_leaves_nothing(
     file: str, content: str | None, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_export, "_LOOKS", 2)
+    monkeypatch.setattr(run_export, "_ATTEMPTS", 2)
     run, folder = add_run(store), save_student()
     if content is None:
         (folder / file).unlink()
@@ -233,7 +233,7 @@ def test_an_exported_student_is_renewed_and_a_repository_is_not(store: Store, tm
     folder = export_run(store, run, "model", tmp_path / "m")
     export_run(store, run, "model", folder, force=True)
     (folder / ".git").mkdir()
-    with pytest.raises(StoreError, match="other things in it"):
+    with pytest.raises(StoreError, match="other files in it"):
         export_run(store, run, "model", folder, force=True)
     assert (folder / "README.md").exists()
 
@@ -248,7 +248,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(run_export, "_pour", full)
+    monkeypatch.setattr(run_export, "_copy_hashing", full)
     monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.setattr("tensorboardX.record_writer.RecordWriter.write", full)
     with pytest.raises(StoreError, match="No space left on the disk for"):

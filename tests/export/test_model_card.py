@@ -213,7 +213,7 @@ def test_a_regression_is_told_by_scores() -> None:
 
 def test_what_was_not_recorded_is_said() -> None:
     card = card_of({}, ())
-    assert "What it was trained on was not recorded." in card
+    assert "The training data were not recorded." in card
     assert "versions that were not recorded" in card
 
 

@@ -149,7 +149,7 @@ def test_an_export_to_tensorboard_may_be_renewed(store: Store, tmp_path: Path) -
         export_run(store, run, "tensorboard", folder)
     export_run(store, run, "tensorboard", folder, force=True)
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match="other things in it"):
+    with pytest.raises(StoreError, match="other files in it"):
         export_run(store, run, "tensorboard", folder, force=True)
     assert len(names(folder)) == 2
 
