@@ -175,9 +175,7 @@ def _unknown_message(model_id: str) -> str:
     if model_id.startswith(("/", ".", "~")):
         return f"{problem}: that folder does not exist or has no config.json; choose one with a model."
     if model_id.count("/") == 1 and not model_id.startswith(("bundled/", "run/", "own/")):
-        return (
-            f"{problem}: neither a folder nor a model you added; add it on the Models page or with the command `models add`."
-        )
+        return f"{problem}: neither a folder nor a model you added; add it on the Models page or with `models add`."
     known = ", ".join(model.id for model in list_models())
     return f"{problem}; choose one of: {known}, or the path of a Hugging Face folder."
 

@@ -15,7 +15,7 @@ from distill_core.model_import.progress import Finding, ImportStep
 from distill_core.models.class_order import check_labels, named_order
 from distill_core.models.encoder import load_model
 from distill_core.models.tokenizer_digest import loses_capitals, same_as_bundled
-from distill_core.storage.encoder_families import FAMILIES, family_settings
+from distill_core.storage.encoder_families import family_settings, get_family
 from distill_core.storage.model_folder import (
     CONFIG,
     WEIGHTS,
@@ -181,14 +181,9 @@ def _tokenizer_words(names: Collection[str], model_id: str) -> str:
 
 def _family_words(folder: Path, model_id: str) -> str:
     config = read_json(folder / CONFIG)
-    family = config.get("model_type")
-    if family in FAMILIES:
-        return f"Its architecture is {family}."
-    own_code = " It needs its own code, which is never run." if config.get("auto_map") else ""
-    raise ModelError(
-        f"Model {model_id} is of type {family!r:.60}; choose one of a type this app knows: "
-        f"{', '.join(FAMILIES)}.{own_code}"
-    )
+    own_code = " (it needs its own code, which is never run)" if config.get("auto_map") else ""
+    family = get_family(config.get("model_type"), f"Model {model_id}{own_code}")
+    return f"Its architecture is {family.model_type}."
 
 
 def _head_words(folder: Path, model_id: str) -> str:

@@ -33,7 +33,7 @@ from distill_core.errors import ModelError
 from distill_core.models.layers import LayerRecord, network_family, recording_stack
 from distill_core.models.tokenization import Inputs, tokenizer_errors_as
 from distill_core.storage.checkpoints import RECORD, replace_folder, sibling_path
-from distill_core.storage.encoder_families import FAMILIES, family_settings
+from distill_core.storage.encoder_families import family_settings, get_family
 from distill_core.storage.model_folder import (
     CONFIG,
     WEIGHTS,
@@ -145,7 +145,7 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
             f"Model {name}: {path / WEIGHTS} is damaged (its checksum is not the one recorded when it was written). "
             f"Delete the folder {path}; a bundled model is then unpacked afresh, another must be added again."
         )
-    _check_family(path, name)
+    get_family(read_json(path / CONFIG).get("model_type"), f"Model {name}")
     try:
         with restricted_view(path) as view:
             _check_size(path, view, name)
@@ -190,14 +190,6 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         raise ModelError(f"Model {name}: its config names classes {names}, or its tokenizer has no padding token.")
     labels = class_names({"id2label": names}, path / CONFIG)
     return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
-
-
-def _check_family(path: Path, name: str) -> None:
-    family = read_json(path / CONFIG).get("model_type")
-    if family not in FAMILIES:
-        raise ModelError(
-            f"Model {name} is of type {family!r:.60}; choose one of a type this library knows: {', '.join(FAMILIES)}."
-        )
 
 
 def _check_size(path: Path, view: Path, name: str) -> None:

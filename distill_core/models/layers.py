@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distill_core.errors import ModelError
-from distill_core.storage.encoder_families import FAMILIES, EncoderFamily
+from distill_core.storage.encoder_families import EncoderFamily, get_family
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,7 @@ class _RecordingAttention(nn.Module):
 
 def network_family(network: nn.Module) -> EncoderFamily:
     """Return the family of a classifier or of its base model; ModelError for an architecture without an entry."""
-    model_type = str(getattr(getattr(network, "config", None), "model_type", None))
-    if model_type not in FAMILIES:
-        raise ModelError(
-            f"{type(network).__name__} is of architecture {model_type!r:.60}; "
-            f"choose a model of one that this library knows: {', '.join(FAMILIES)}."
-        )
-    return FAMILIES[model_type]
+    return get_family(getattr(getattr(network, "config", None), "model_type", None), f"The {type(network).__name__}")
 
 
 def recording_stack(

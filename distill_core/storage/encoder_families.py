@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from distill_core.errors import ModelError
+
 
 @dataclass(frozen=True)
 class EncoderFamily:
@@ -89,6 +91,17 @@ FAMILIES: Mapping[str, EncoderFamily] = {
         EncoderFamily("xlm-roberta", output_layer="classifier.out_proj", positions_skip_padding=True),
     )
 }
+
+
+def get_family(model_type: object, where: str) -> EncoderFamily:
+    """Return the family of a model type; ModelError for one without an entry. `where` begins the message."""
+    family = FAMILIES.get(str(model_type))
+    if family is None:
+        raise ModelError(
+            f"{where} is of type {model_type!r:.60}, which is not supported; choose a model of type "
+            f"{', '.join(FAMILIES)}."
+        )
+    return family
 
 
 def family_settings(config: Mapping[str, Any]) -> EncoderFamily:

@@ -277,7 +277,7 @@ def test_a_stopped_run_whose_space_was_freed_cannot_go_on(store: Store) -> None:
     assert can_resume(store.get(run_id))
     free_run(store, run_id)
     assert not can_resume(store.get(run_id))
-    with pytest.raises(RunError, match="Its files were deleted; start it again"):
+    with pytest.raises(RunError, match=r"Its files were deleted\. To train it again: "):
         student_folder(store.get(run_id))
 
 

@@ -167,7 +167,7 @@ def test_a_folder_is_added_checked_and_removed(tmp_path: Path) -> None:
     assert call_json("models", "add", str(folder), "--task", "sst2")["id"] == str(folder)
     done = call("models", "remove", str(folder))
     assert done.returncode == 0, done.stderr
-    assert f"{folder} is left as it is" in " ".join(done.stderr.split())
+    assert f"{folder} is unchanged" in " ".join(done.stderr.split())
     assert (folder / "config.json").exists()
 
 
@@ -241,7 +241,7 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["distill", "--method", "magic"], "kd, ad_kd"),
         (["distill", "--teacher", "bundled/nope"], "bundled/sst2-teacher"),
         (["distill", "--student-layers", "7"], "the teacher bundled/sst2-teacher has 6 layers: wanted 1 to 6"),
-        (["models", "add", "./nowhere", "--task", "sst2"], "'./nowhere' does not exist; name a folder"),
+        (["models", "add", "./nowhere", "--task", "sst2"], "'./nowhere' does not exist; choose a folder"),
         (["models", "add", "org/name", "--task", "sst2"], "HF_HUB_OFFLINE is set"),
         (["models", "--task", "sst3"], "choose one of: sst2, cola"),
         (["models", "remove", "bundled/sst2-kd"], "was not added by you"),

@@ -125,7 +125,7 @@ def test_check_refuses_an_edited_copy_and_writing_mends_it(tmp_path: Path) -> No
     copy.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
     stale = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert stale.returncode == 1
-    assert "stale" in stale.stderr
+    assert "is out of date: run" in stale.stderr
     subprocess.run([sys.executable, script], check=True)
     assert copy.read_bytes() == whole
 

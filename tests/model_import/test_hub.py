@@ -119,18 +119,18 @@ def test_a_password_in_the_address_is_not_shown(status: int, hub: SmallHub) -> N
 
 
 FAULTS = [
-    ({"cuts": 10**6, "ranges": False}, r"connection to http://127.* was cut .* try again"),
-    ({"wrong": True}, r"model\.safetensors came damaged \(checksum .*listed .*Try again"),
+    ({"cuts": 10**6, "ranges": False}, r"connection to http://127.* failed or was lost .* try again"),
+    ({"wrong": True}, r"model\.safetensors was damaged in transfer \(checksum .*listed .*Try again"),
     ({"longer": True}, r"sends more of model\.safetensors than"),
-    ({"missing": ("tokenizer.json",)}, "lists a file that is not there"),
+    ({"missing": ("tokenizer.json",)}, "lists a file that does not exist"),
     ({"gated": True}, r"is gated: accept its terms at http://127.*/org/tiny, then set HF_TOKEN"),
     ({"status": 401}, "set HF_TOKEN"),
     ({"status": 403}, "set HF_TOKEN"),
     ({"status": 404}, "no model org/tiny on"),
     ({"status": 503}, "status 503; try again later"),
-    ({"nonsense": True}, "does not answer as a hub does .* check HF_ENDPOINT"),
-    ({"sha": "../../.."}, "does not answer as a hub does"),
-    *(({"listing": partial(listing_of, size)}, "does not answer as a hub does") for size in (-1, True, 10**400)),
+    ({"nonsense": True}, "does not respond as a hub does .* check HF_ENDPOINT"),
+    ({"sha": "../../.."}, "does not respond as a hub does"),
+    *(({"listing": partial(listing_of, size)}, "does not respond as a hub does") for size in (-1, True, 10**400)),
 ]
 
 
@@ -156,7 +156,7 @@ def test_a_model_and_a_revision_that_are_not_there(hub: SmallHub, own_home: Path
         list(add_from_hub("org/other", "sst2", endpoint=hub.endpoint))
     with pytest.raises(ModelError, match=r"no revision 'v9'; leave it out"):
         add(hub, revision="v9")
-    with pytest.raises(ModelError, match=r"'\.\./\.\./etc' cannot be a model on the hub; wanted ORG/NAME"):
+    with pytest.raises(ModelError, match=r"'\.\./\.\./etc' is not a valid id on the hub; wanted ORG/NAME"):
         list(add_from_hub("../../etc", "sst2", endpoint=hub.endpoint))
     assert nothing_is_left(own_home)
     assert isinstance(add(hub, revision=hub.sha)[-1], ModelInfo)
@@ -166,7 +166,7 @@ def test_no_network_and_offline_are_told(hub: SmallHub, monkeypatch: pytest.Monk
     with pytest.raises(ModelError, match=r"connection to http://127\.0\.0\.1:9 failed .* try again"):
         list(add_from_hub(REPO, "sst2", endpoint="http://127.0.0.1:9"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set, so nothing is fetched: unset it"):
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set, so nothing is downloaded: unset it"):
         add(hub)
     assert hub.tokens == []
 
@@ -193,7 +193,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(hub: SmallHub, own_home: Path, m
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(ModelError, match=r"takes 0 MB, and .* has 0 MB left: free some space"):
+    with pytest.raises(ModelError, match=r"needs 0 MB, and .* has 0 MB left: free some space"):
         add(hub)
     assert nothing_is_left(own_home)
 
@@ -216,7 +216,7 @@ def test_only_files_of_known_names_at_the_top_are_fetched(hub: SmallHub, own_hom
 
 def test_what_its_config_rules_out_is_not_downloaded(hub: SmallHub, own_home: Path) -> None:
     hub.files["config.json"] = hub.files["config.json"].replace(b'"bert"', b'"gpt2"')
-    with pytest.raises(ModelError, match="is of type 'gpt2'; this app knows: albert"):
+    with pytest.raises(ModelError, match="is of type 'gpt2', which is not supported; choose a model of type albert"):
         add(hub)
     assert "model.safetensors" not in hub.sent
     assert nothing_is_left(own_home)

@@ -79,8 +79,8 @@ def test_a_folder_that_vanished_is_left_out_and_told_when_asked_for(
     list(add_folder(folder, "sst2"))
     shutil.rmtree(folder)
     assert str(folder) not in [info.id for info in list_models()]
-    assert "is gone; add the model again, or remove it" in caplog.text
-    with pytest.raises(ModelError, match=r"its folder .* is gone"):
+    assert "does not exist any more; add the model again, or remove it" in caplog.text
+    with pytest.raises(ModelError, match=r"its folder .* does not exist any more"):
         find_model(str(folder))
 
 
@@ -106,7 +106,7 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: (f / "tokenizer.json").unlink(), "tokenizer", r"tokenizer\.json is missing, and so is vocab\.txt, or"),
     (
         lambda f: (f / "tokenizer.json").rename(f / "spiece.model"), "tokenizer",
-        r"only as spiece\.model, which takes the package sentencepiece",
+        r"only as spiece\.model, which needs the package sentencepiece",
     ),
     (lambda f: (f / "model.safetensors").unlink(), "weights", r"has no weights: model\.safetensors is missing"),
     (
@@ -118,10 +118,13 @@ FAULTS: list[tuple[Callable[[Path], object], str, str]] = [
         r"in several files; wanted one .* max_shard_size",
     ),
     (as_pickle, "weights", r"only as pytorch_model\.bin, a format that can run code\. With your consent"),
-    (lambda f: change_config(f, model_type="gpt2"), "architecture", "of type 'gpt2'; this app knows: albert, bert"),
+    (
+        lambda f: change_config(f, model_type="gpt2"), "architecture",
+        "of type 'gpt2', which is not supported; choose a model of type albert, bert",
+    ),
     (
         lambda f: change_config(f, model_type="mine", auto_map={"AutoConfig": "x.Y"}), "architecture",
-        "code of its own, which is never done",
+        "it needs its own code, which is never run",
     ),
     (lambda f: (f / "config.json").write_text("{"), "architecture", r"config\.json is damaged"),
     (
@@ -182,8 +185,8 @@ def test_each_fault_is_the_last_finding_and_named(
 @pytest.mark.parametrize(
     ("values", "check", "words"),
     [
-        ({"auto_map": {"AutoConfig": "x.Y"}}, "own code", "code of its own, which is not run"),
-        ({"id2label": {"0": "bad", "1": "good"}}, "label names", "bad, good, taken to be negative, positive"),
+        ({"auto_map": {"AutoConfig": "x.Y"}}, "own code", "its own code, which is not run"),
+        ({"id2label": {"0": "bad", "1": "good"}}, "label names", "bad, good, read as negative, positive"),
         ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, None, ""),
         ({"id2label": None}, None, ""),
         ({"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}, None, ""),
@@ -213,16 +216,18 @@ def test_a_regression_takes_one_output(tmp_path: Path) -> None:
 def test_what_is_no_folder_of_a_model_is_told_by_what_is_there(folder: Path, tmp_path: Path) -> None:
     for place, words in (
         (tmp_path / "nowhere", "nowhere' does not exist"),
-        (tmp_path / ("a" * 300), r"a' cannot be looked into \(.*too long"),
-        (folder / "config.json", r"config\.json' is a file, no folder"),
+        (tmp_path / ("a" * 300), r"a' cannot be read \(.*too long"),
+        (folder / "config.json", r"config\.json' is a file, not a folder"),
         (tmp_path, r"' is a folder without config\.json"),
     ):
         with pytest.raises(
-            ModelError, match=rf"{words}.*; name a folder with a model's config\.json, weights and token"
+            ModelError, match=rf"{words}.*; choose a folder with a model's config\.json, weights and token"
         ):
             list(add_folder(place, "sst2"))
     (folder / "config.json").unlink()
-    with pytest.raises(ModelError, match=r"mine' has the weights \(model\.safetensors\), but lacks config\.json; name"):
+    with pytest.raises(
+        ModelError, match=r"mine' has the weights \(model\.safetensors\), but lacks config\.json; choose"
+    ):
         list(add_folder(folder, "sst2"))
     as_pickle(folder)
     (folder / "tokenizer.json").unlink()
@@ -325,4 +330,4 @@ def test_it_is_told_whether_a_model_reads_the_bundled_models_tokens(folder: Path
     for path, warned in ((folder, True), (same, False)):
         (found,) = [one for one in add_folder(path, "sst2") if isinstance(one, Finding) and one.check == "tokens"]
         assert (found.passed, found.warning) == (True, warned)
-        assert ("explained by words" in found.words) == warned
+        assert ("compared with them by words" in found.words) == warned

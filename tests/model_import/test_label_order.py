@@ -44,7 +44,7 @@ def test_two_swapped_classes_are_noticed_and_refused(tmp_path: Path) -> None:
     swapped = without_names("bundled/sst2-teacher", tmp_path / "swapped", (1, 0))
     doubt = label_order_warning(load_model(swapped), "sst2")
     assert doubt is not None
-    assert "were its outputs positive, negative, it would have 119 (74%)" in doubt
+    assert "if its outputs were positive, negative, it would have 119 (74%)" in doubt
     with pytest.raises(NeedsReordering, match="its labels seem to be in another order"):
         list(add_folder(swapped, "sst2"))
     *events, info = add_folder(swapped, "sst2", reorder=True)
@@ -67,7 +67,9 @@ def test_names_that_contradict_the_answers_are_told_and_not_asked_about_again(tm
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(NeedsReordering):
         list(add_folder(folder, "sst2"))
-    with pytest.raises(ModelError, match=r"its classes and its answers contradict .* correct id2label") as told:
+    with pytest.raises(
+        ModelError, match=r"the names of its classes contradict its predictions.* correct id2label"
+    ) as told:
         list(add_folder(folder, "sst2", reorder=True))
     assert not isinstance(told.value, NeedsReordering)
 
@@ -104,7 +106,7 @@ def test_three_classes_in_any_order(
     if order is None:
         assert doubt is None
     else:
-        assert f"were its outputs {order}, it would have 66 (92%)" in str(doubt)
+        assert f"if its outputs were {order}, it would have 66 (92%)" in str(doubt)
         assert "as task mnli has them, entailment, neutral, contradiction, or choose" in str(doubt)
 
 
@@ -130,16 +132,16 @@ def test_a_score_that_runs_the_other_way_is_noticed(tmp_path: Path) -> None:
     assert label_order_warning(model, "stsb") is None
     with torch.no_grad():
         model.network.classifier.weight.neg_()
-    assert "its score seems to run the other way: correlation" in str(label_order_warning(model, "stsb"))
+    assert "its score seems to be inverted: correlation" in str(label_order_warning(model, "stsb"))
 
 
 @pytest.mark.parametrize(
     ("factor", "shift", "words"),
     [
         (1.0, 0.0, None),
-        (0.2, 0.0, "Its scores go from 0.02 to 0.96 .* from 0.00 to 5.00: .* task stsb's, 0 to 5"),
-        (20.0, 0.0, "Its scores go from 1.64 to 96.17"),
-        (1.6, -4.0, "Its scores go from -3.87 to 3.69 .*alpha 1"),
+        (0.2, 0.0, "Its scores range from 0.02 to 0.96 .* from 0.00 to 5.00: .* task stsb's, 0 to 5"),
+        (20.0, 0.0, "Its scores range from 1.64 to 96.17"),
+        (1.6, -4.0, "Its scores range from -3.87 to 3.69 .*alpha 1"),
     ],
 )
 def test_scores_on_another_scale_are_told(factor: float, shift: float, words: str | None, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_small_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> N
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1000)}, tmp_path / "m.bin")
     (tmp_path / "m.bin").write_bytes((tmp_path / "m.bin").read_bytes()[:-500])
-    with pytest.raises(ModelError, match=r"m\.bin is not converted: it is damaged or no PyTorch checkpoint"):
+    with pytest.raises(ModelError, match=r"m\.bin is not converted: it is damaged or not a PyTorch checkpoint"):
         list(convert(tmp_path / "m.bin", tmp_path / "m.safetensors"))
 
 

@@ -334,7 +334,10 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
     model = family_model("bert")
     save_model(model.network, model.tokenizer, tmp_path / "m", {})
     for content, message in (
-        ('{"model_type": "gpt2"}', "is of type 'gpt2'; this library knows: albert, bert, .*xlm-roberta"),
+        (
+            '{"model_type": "gpt2"}',
+            r"is of type 'gpt2', .* choose a model of type albert, bert, .*xlm-roberta\.",
+        ),
         ("{}", "is of type None"),
         ("[", "is damaged"),
     ):

@@ -148,7 +148,7 @@ def test_a_model_the_hub_does_not_have_is_told(hub: SmallHub) -> None:
     page = opened()
     page.text_input(key="models.repo").set_value("org/<b>none</b>").run()
     page.button(key="models.add").click().run()
-    assert "cannot be a model on the hub" in ended(page).error[0].value
+    assert "is not a valid id on the hub" in ended(page).error[0].value
     page.text_input(key="models.repo").set_value("org/none").run()
     page.button(key="models.add").click().run()
     assert "org/none" in ended(page).error[0].value
