@@ -11,6 +11,7 @@ with loading("Loading PyTorch and the models …"):
     from pages.components.explain import compute, figure
     from pages.components.explain.controls import model_names
     from pages.components.explain.view_state import FIRST_TASK, first_view, to_address
+    from pages.components.run.markup import display_name
 
 
 def draw_example() -> None:
@@ -40,7 +41,8 @@ def draw_active_runs() -> None:
         active = store.runs(("queued", "running"), limit=5)
         for run in active:
             done = min(run.step / max(run.config.steps, 1), 1.0)
-            st.progress(done, f"{escape_markdown(run.title)}: {run.status}, step {run.step} of {run.config.steps}")
+            words = f"{display_name(run)}: {run.status}, step {run.step:,} of {run.config.steps:,}"
+            st.progress(done, escape_markdown(words))
             page_link("pages/distill.py", "Watch", ":material/monitoring:", run=run.id)
         if not active:
             st.caption(

@@ -52,8 +52,8 @@ from pages.components.palette import metric_color
 
 SPARK_POINTS, SPARK_HEIGHT = 60, 63  # resolution of a fact's sparkline; assets/curves/receiver.js uses the same
 AGREEMENT_NOTE = (
-    f"Agreement is measured on the probe sentences: the first {PROBE_EXAMPLES} validation examples, or all if "
-    "there are fewer."
+    f"Agreement is measured on the probe sentences: the same {PROBE_EXAMPLES} validation examples at every evaluation, "
+    "or all if there are fewer."
 )
 SHARE_NOTE = (
     "Of gradient: each weighted term’s share of the gradient norm, measured every ten steps (for a batch computed in "
