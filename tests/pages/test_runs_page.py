@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
 from distill_core.config.run_config import RunConfig
@@ -213,5 +215,21 @@ def test_ticks_of_runs_that_are_not_listed_stay(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         runs_table.st, "session_state", {"table": SimpleNamespace(selection=SimpleNamespace(rows=[0, 2]))}
     )
+    runs_table.st.session_state["runs.table"] = "table"
     runs_table._select_ticked("table", ["a", "b", "c"])
     assert address["run"] == ["hidden", "a", "c"]
+
+
+def test_a_click_keeps_a_cleared_selection_though_the_browser_still_sends_the_former_ticks(store: Store) -> None:
+    run = ended_run(store, name="one")
+    page = opened([run])
+    former = WidgetState(
+        id=page.dataframe[0].proto.id, string_value=json.dumps({"selection": {"rows": [0], "columns": [], "cells": []}})
+    )
+    page.button(key="runs.none").click().run()
+    assert "run" not in page.query_params
+    states = page._tree.get_widget_states()
+    states.widgets.append(former)  # the browser drops a table only when it has drawn the next page
+    page._run(states)
+    assert not page.exception
+    assert "run" not in page.query_params

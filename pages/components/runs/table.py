@@ -20,6 +20,7 @@ from distill_core.runs.summary import RunSummary, search_runs, tags_of
 from pages.components.run import markup
 
 SELECTED = "run"  # query parameter, once for each selected run
+_DRAWN = "runs.table"  # session key: the key of the table drawn last
 ROW_HEIGHT, MAX_HEIGHT = 35, 460  # pixels
 
 
@@ -63,7 +64,7 @@ def draw_table(outcomes: Sequence[RunSummary]) -> None:
     ids = [outcome.run.id for outcome in outcomes]
     chosen = set(selected_ids())
     order = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]  # the selection refers to row numbers
-    key = f"runs.table.{order}.{st.session_state.get('runs.cleared', 0)}"
+    key = st.session_state[_DRAWN] = f"runs.table.{order}.{st.session_state.get('runs.cleared', 0)}"
     st.dataframe(
         table_columns(outcomes),
         hide_index=True,
@@ -147,7 +148,12 @@ def _draw_choice(label: str, options: Sequence[str], titles: Mapping[str, str] |
 
 
 def _select_ticked(key: str, ids: Sequence[str]) -> None:
-    """Select the ticked runs; selected runs that are not listed stay selected, in their order."""
+    """Select the ticked runs; selected runs that are not listed stay selected, in their order.
+
+    A click right after the rows changed still carries the former table's ticks: they are of other rows.
+    """
+    if key != st.session_state.get(_DRAWN):
+        return
     rows = set(st.session_state[key].selection.rows)
     ticked = [run_id for at, run_id in enumerate(ids) if at in rows]
     before = [run_id for run_id in selected_ids() if run_id in ticked or run_id not in ids]
