@@ -214,5 +214,5 @@ def test_the_scripts_say_how_they_are_run() -> None:
     modules = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in scripts}
     offenders = [name for path, name in modules.items() if f"python -m {name}" not in path.read_text(encoding="utf-8")]
     assert not offenders, "\n".join(offenders)
-    command = [sys.executable, "-m", "benchmarks.comparison_table", "--help"]
+    command = [sys.executable, "-m", "benchmarks.short_run", "--help"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0

@@ -28,18 +28,36 @@ def chromium() -> str:
     pytest.skip(f"{words}; the browser tests are left out.")
 
 
-@pytest.fixture
-def server(own_home: Path, chromium: str) -> Iterator[Server]:
-    """Start the app with an application folder of its own. Its runs end with it."""
+@pytest.fixture(scope="module")
+def home_of_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the application folder that all tests of a file share, as they share its server."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def own_home(home_of_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the test use the server's application folder, and no GLUE."""
+    monkeypatch.setenv("DISTILL_HOME", str(home_of_file))
+    monkeypatch.delenv("GLUE_DIR", raising=False)
+    return home_of_file
+
+
+@pytest.fixture(scope="module")
+def server_of_file(home_of_file: Path, chromium: str) -> Iterator[Server]:
+    """Start the app once for a file of tests: it imports torch, which takes seconds."""
     assert chromium  # without a browser no server is started
-    own_home.mkdir(parents=True)
-    server = Server(own_home)
-    try:
-        yield server
-    finally:
-        server.process.terminate()
-        server.process.wait(20)
-        _end_runs()
+    environment = {name: value for name, value in os.environ.items() if name != "GLUE_DIR"}
+    server = Server(home_of_file, environment | {"DISTILL_HOME": str(home_of_file)})
+    yield server
+    server.process.terminate()
+    server.process.wait(20)
+
+
+@pytest.fixture
+def server(server_of_file: Server) -> Iterator[Server]:
+    """Return the running app; the runs of a test end with it."""
+    yield server_of_file
+    _end_runs()
 
 
 @pytest.fixture
@@ -59,19 +77,27 @@ def _end_runs() -> None:
             process.wait(10)
 
 
-@pytest.fixture
-def visitor(chromium: str) -> Iterator[Visitor]:
-    """Return a visitor with a window of 1280 by 900."""
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator["Browser"]:  # noqa: F821
+    """Start Chromium once for a file of tests."""
     from playwright.sync_api import expect, sync_playwright  # here: without Chromium it is not needed
 
     expect.set_options(timeout=EXPECT_SECONDS * 1000)
     with sync_playwright() as playwright:
         options = [f"--{name}" for name in ("no-sandbox", "disable-gpu", *QUIET)]
         browser = playwright.chromium.launch(executable_path=chromium, args=options)
-        page = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light").new_page()
-        page.set_default_timeout(90_000)
-        yield Visitor(page)
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def visitor(browser: "Browser") -> Iterator[Visitor]:  # noqa: F821
+    """Return a visitor with a window of 1280 by 900, without cookies or storage of another."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    yield Visitor(page)
+    context.close()
 
 
 @pytest.fixture

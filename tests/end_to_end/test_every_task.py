@@ -17,22 +17,15 @@ from distill_core.data.datasets import load_split
 from distill_core.data.tasks import get_task
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
-from tests.support.crossing import every_method
+from tests.support.crossing import every_method, turns
 from tests.support.opening import html_of, open_page
 from tests.support.waiting import until
 
 SHIPPED: dict[str, list[str]] = {}  # task: its bundled models, the teacher first
 for model in bundled_models().values():
     SHIPPED.setdefault(model.task, []).append(f"bundled/{model.name}")
+FORMS = turns(SHIPPED, DISTILLATION_METHODS, first=1)
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_bundle")]
-
-
-def turns(first: int) -> list[tuple[str, str]]:
-    """Return tasks and methods to run: each task with the next method, or all with all."""
-    methods = list(DISTILLATION_METHODS)
-    if every_method():
-        return [(task, method) for task in SHIPPED for method in methods]
-    return [(task, methods[(first + at) % len(methods)]) for at, task in enumerate(SHIPPED)]
 
 
 def call(*arguments: str) -> Any:
@@ -64,7 +57,7 @@ def test_an_example_is_explained_by_command_and_page(task: str) -> None:
     assert "Not converged" not in shown
 
 
-@pytest.mark.parametrize(("task", "method"), turns(0))
+@pytest.mark.parametrize(("task", "method"), turns(SHIPPED, DISTILLATION_METHODS))
 def test_a_student_is_distilled(task: str, method: str) -> None:
     size = ("--steps", "2", "--batch-size", "4", "--max-length", "64", "--evaluate-every", "2")
     told = call("distill", "--task", task, "--method", method, "--source", "bundled", "--device", "cpu", *size)
@@ -89,7 +82,7 @@ def start_on_page(task: str, method: str, store: Store) -> tuple[AppTest, Run]:
     return page, run
 
 
-@pytest.mark.parametrize(("task", "method"), turns(1))
+@pytest.mark.parametrize(("task", "method"), FORMS)
 def test_the_form_starts_a_run_of_every_task(
     task: str, method: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +95,7 @@ def test_the_form_starts_a_run_of_every_task(
 
 
 @pytest.mark.parametrize(
-    ("task", "method"), turns(1) if every_method() else [turn for turn in turns(1) if turn[0] in ("mnli", "stsb")]
+    ("task", "method"), FORMS if every_method() else [turn for turn in FORMS if turn[0] in ("mnli", "stsb")]
 )
 def test_a_student_is_distilled_on_the_page(task: str, method: str, store: Store) -> None:
     page, run = start_on_page(task, method, store)

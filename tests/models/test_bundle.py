@@ -18,6 +18,7 @@ from distill_core.models import bundle
 from distill_core.models.evaluation import evaluate, predict_logits
 from distill_core.storage.model_folder import file_sha256
 
+shared = pytest.mark.usefixtures("shared_bundle")
 BUNDLED = ("bundled/sst2-teacher", "bundled/sst2-kd", "bundled/sst2-ad-kd")
 
 
@@ -76,6 +77,7 @@ def test_what_killed_unpackings_left_goes_with_the_next(own_home: Path) -> None:
     assert set((own_home / "models").iterdir()) == {path, alive}
 
 
+@shared
 @pytest.mark.parametrize(("model_id", "layers"), [(BUNDLED[0], 6), (BUNDLED[1], 3), (BUNDLED[2], 3)])
 def test_the_manifest_tells_the_truth(model_id: str, layers: int) -> None:
     info, model = catalog.find_model(model_id), bundle.open_model(model_id)
@@ -84,6 +86,7 @@ def test_the_manifest_tells_the_truth(model_id: str, layers: int) -> None:
     assert model.labels == ("negative", "positive")
 
 
+@shared
 @pytest.mark.parametrize("model_id", BUNDLED)
 def test_bundled_models_know_sentiment(model_id: str) -> None:
     data = load_split("sst2", "validation", "bundled")
@@ -91,6 +94,7 @@ def test_bundled_models_know_sentiment(model_id: str) -> None:
     assert evaluate(bundle.open_model(model_id), data)["accuracy"] > 0.6
 
 
+@shared
 def test_all_bundled_models_share_the_teachers_embeddings() -> None:
     tables = [bundle.open_model(model_id).network.bert.embeddings.word_embeddings.weight for model_id in BUNDLED]
     assert torch.equal(tables[0], tables[1])
@@ -118,6 +122,7 @@ def test_damage_in_the_bundle_is_refused_by_name(tmp_path: Path, monkeypatch: py
         bundle.open_model("bundled/sst2-kd")
 
 
+@shared
 def test_labels_in_another_order_are_noticed(tmp_path: Path) -> None:
     shutil.copytree(bundle.open_model("bundled/sst2-kd").path, tmp_path / "swapped")
     config = tmp_path / "swapped" / "config.json"
@@ -134,6 +139,7 @@ def test_unknown_ids_are_answered_with_the_valid_ones(model_id: str) -> None:
         catalog.find_model(model_id)
 
 
+@shared
 def test_predictions_do_not_depend_on_their_batch() -> None:
     model = bundle.open_model("bundled/sst2-kd")
     from distill_core.models.tokenization import encode_all

@@ -8,6 +8,7 @@ from distill_core.runs.events import Measured
 from distill_core.training.session import prepare
 
 
+@pytest.mark.usefixtures("shared_bundle")
 @pytest.mark.slow
 def test_a_collapse_is_noticed_while_agreement_looks_better() -> None:
     config = RunConfig(

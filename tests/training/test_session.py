@@ -22,6 +22,7 @@ from distill_core.models.evaluation import evaluate
 from distill_core.runs.events import DataUsed, Measured, Note, Phase
 from distill_core.training.session import prepare, run_data
 from pages.components.run.form import data_words
+from tests.support.crossing import turns
 from tests.support.tiny import tiny_folder
 from tests.support.tiny_architectures import sentiment_folder
 
@@ -76,8 +77,7 @@ def test_runs_of_all_seeds_learn_from_the_same_examples() -> None:
     assert len(chosen[0].examples) == 16 < len(load_split("sst2", "train", "bundled").examples)
 
 
-@pytest.mark.parametrize("method", DISTILLATION_METHODS)
-@pytest.mark.parametrize("task", ["mnli", "stsb", "cola"])
+@pytest.mark.parametrize(("task", "method"), turns(["mnli", "stsb", "cola"], DISTILLATION_METHODS))
 def test_pairs_three_classes_and_scores_are_learned_alike(tmp_path: Path, task: str, method: str) -> None:
     session = prepare(config(tmp_path, task=task, method=method, student_layers=layers(method)))
     measured = [event for event in session.events() if isinstance(event, Measured)]
