@@ -178,7 +178,7 @@ def test_a_narrower_student_learns_where_the_method_allows_it(tmp_path: Path, me
     narrow = tiny_folder(tmp_path / "narrow", layers=2, task="sst2", width=8)
     given = config(tmp_path, method=method, student_init=str(narrow))
     if DISTILLATION_METHODS[method].same_width:
-        with pytest.raises(ModelError, match=r"is 8 wide, its teacher 16: choose a student of one width"):
+        with pytest.raises(ModelError, match=r"is 8 wide, its teacher 16: choose a student of the same width"):
             find_teacher(given)
         return
     find_teacher(given)
