@@ -29,7 +29,7 @@ def test_a_student_is_chosen_and_where_it_does_not_fit_the_form_says_so(teacher:
     assert page.number_input(key="distill.student_layers").disabled
     assert not page.error
     page.selectbox(key="distill.method").set_value("gkd").run()
-    assert "is 8 wide, its teacher 16: choose a student of one width" in page.error[0].value.replace("\\", "")
+    assert "is 8 wide, its teacher 16: choose a student of the same width" in page.error[0].value.replace("\\", "")
     assert page.button(key="distill.start").disabled
     page.selectbox(key="distill.student_init").set_value("even").run()
     assert not page.error
