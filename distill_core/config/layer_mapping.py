@@ -19,11 +19,11 @@ def layer_pairs(student_layers: int, teacher_layers: int, strategy: str) -> Pair
     """
     inner = range(1, student_layers)
     if strategy == "last":
-        pairs = tuple((own, teacher_layers - student_layers + own) for own in inner)
+        pairs = tuple((layer, teacher_layers - student_layers + layer) for layer in inner)
     else:
-        evenly = ((2 * own * teacher_layers + student_layers) // (2 * student_layers) for own in inner)
-        pairs = tuple((own, min(max(1, wanted), teacher_layers - 1)) for own, wanted in zip(inner, evenly, strict=True))
-    if not pairs or min(wanted for _, wanted in pairs) < 1:
+        evenly = ((2 * layer * teacher_layers + student_layers) // (2 * student_layers) for layer in inner)
+        pairs = tuple((layer, min(max(1, even), teacher_layers - 1)) for layer, even in zip(inner, evenly, strict=True))
+    if not pairs or min(matched for _, matched in pairs) < 1:
         raise ConfigError(
             f"A student of {student_layers} layers has none that PKD-{strategy} can match with a teacher of "
             f"{teacher_layers}: wanted at least two layers each, and for PKD-last at most as many as the teacher has."

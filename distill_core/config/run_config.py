@@ -85,7 +85,7 @@ class FieldSpec:
             words = f"wanted a line of {self.minimum:.0f} to {self.maximum:.0f} characters"
         else:
             noun = "a whole number" if self.kind == "int" else "a number"
-            words = f"wanted {noun} from {_plain(self.minimum)} to {_plain(self.maximum)}"
+            words = f"wanted {noun} from {_bound_words(self.minimum)} to {_bound_words(self.maximum)}"
         return words + (", or nothing" if self.optional else "")
 
     def _within(self, number: float) -> bool:
@@ -98,7 +98,7 @@ def _one_line(text: str) -> bool:
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
-def _plain(bound: float | None) -> str:
+def _bound_words(bound: float | None) -> str:
     return f"{bound:.10g}"
 
 

@@ -24,11 +24,11 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {"l2": F.mse_loss, "l1": F.l1_loss
 class AdKd:
     """The AD-KD term.
 
-    `top_k`: how many dimensions of each token the teacher's map keeps, None for all D. `steps`: points on the path m.
-    `norm`: l2 or l1, which each map is scaled by. `distance`: one of DISTANCES.
+    `top_k`: number of dimensions of each token that the teacher's map uses, None for all D. `steps`: the number m of points
+    on the path. `norm`: l2 or l1, the norm that is 1 in each map. `distance`: one of DISTANCES.
     The views of the paper are the cross-entropy with the gold label (two classes), the squared error (a regression) and
-    −log p_c for every class c (three classes or more). With one step the map is scaled anyway, and the log-odds of the
-    classes, or the score, give the same map.
+    −log p_c for every class c (three classes or more). With one step the scaling makes the log-odds of the classes,
+    or the score, give the same map.
     """
 
     top_k: int | None = None
@@ -41,7 +41,7 @@ class AdKd:
 
     @property
     def cache_key(self) -> str:
-        """Name what the targets depend on, which the distance is not part of."""
+        """Name everything the targets depend on; they do not depend on the distance."""
         settings = f"top_k={self.top_k!r}, steps={self.steps!r}, norm={self.norm!r}"
         return f"AdKd({settings}, key='ad_kd', by_token=frozenset({{'maps'}}))"  # the text of version 0.1
 

@@ -15,11 +15,11 @@ from distill_core.models.encoder import embed, logits_and_layers, logits_from_em
 from distill_core.models.layers import LayerRecord
 from distill_core.models.tokenization import Inputs
 
-TeacherTargets = Mapping[str, Tensor]  # what the student must match, by name; the first axis of each is the batch
-Counts = dict[str, Tensor]  # what the sums of each term are divided by, one number or one for each sum
+TeacherTargets = Mapping[str, Tensor]  # the values that the student must match, by name; the first axis is the batch
+Counts = dict[str, Tensor]  # the divisors of each term, one number or one for each sum
 
 NOTHING: frozenset[str] = frozenset()
-STATES = frozenset({"states"})  # what each layer receives
+STATES = frozenset({"states"})  # the input of each layer
 PROJECTIONS = frozenset({"projections"})  # queries, keys and values of each layer
 ATTENTIONS = frozenset({"attentions"})  # the attention weights of each layer
 
@@ -28,9 +28,9 @@ ATTENTIONS = frozenset({"attentions"})  # the attention weights of each layer
 class ForwardPass:
     """One forward pass with its graph: E (the output of the embedding block, requires grad), logits, inputs, labels.
 
-    `run`: returns the logits for other points in place of E, any number of copies of the batch one after another.
-    `blank`: returns E with [MASK] in place of every token. `layers`: a record of each encoder layer, part of
-    the same graph, with what the objective needs (`Objective.needs`); empty where it needs nothing.
+    `run`: returns the logits for other points instead of E; these may be several copies of the batch, one after another.
+    `blank`: returns E with [MASK] in place of every token. `layers`: a record of each encoder layer, part of the same
+    graph, with what the objective needs (`Objective.needs`); empty if it needs nothing.
     """
 
     embeddings: Float[Tensor, "batch token width"]
@@ -53,7 +53,7 @@ class ForwardPass:
 
     @property
     def content(self) -> Bool[Tensor, "batch token"]:
-        """True where there is a token of the text, neither padding nor special."""
+        """True at the tokens of the text, False at padding and special tokens."""
         return self.mask & ~self.inputs.special
 
     @property
@@ -62,7 +62,7 @@ class ForwardPass:
         return answers_of(self.logits)
 
     def answers_without(self, erased: Bool[Tensor, "batch token erasure"]) -> Float[Tensor, "batch erasure class"]:
-        """Return the answers with [MASK] in place of the erased tokens; all erasures are run as one batch."""
+        """Return the answers with [MASK] in place of the erased tokens; all erasures are computed as one batch."""
         blank, count = self.blank(), erased.shape[2]
         points = [torch.where(erased[:, :, at, None], blank, self.embeddings) for at in range(count)]
         answers: Tensor = answers_of(self.run(torch.cat(points))).unflatten(0, (count, -1))  # (erasures, B, C)
@@ -85,7 +85,7 @@ def number_of(examples: Tensor) -> Int[Tensor, ""]:
 
 
 def per_count(sums: Float[Tensor, "*part"], counts: Int[Tensor, "*part"]) -> Float[Tensor, ""]:
-    """Return the total of the sums, each divided by its count; a count of 0 counts as 1."""
+    """Return the total of the sums, each divided by its count; a count of 0 is treated as 1."""
     return (sums / counts.clamp(min=1)).sum()
 
 
@@ -101,7 +101,7 @@ def forward_pass(
     """Run a network from the output of its embedding block; `mask_id`: of the tokenizer's [MASK], if it has one.
 
     `mixed`: autocast to bfloat16 where supported; E, its gradient and the logits stay float32. `needs`: what to keep
-    besides the logits; what is not needed costs neither time nor memory.
+    besides the logits; anything else costs neither time nor memory.
     """
 
     def precision() -> AbstractContextManager[object]:
@@ -122,7 +122,9 @@ def forward_pass(
 
     def blank() -> Tensor:
         if mask_id is None:
-            raise ConfigError("The tokenizer has no [MASK] token, which this method needs; choose another method.")
+            raise ConfigError(
+                "The tokenizer has no [MASK] token, which this method needs; choose another method or teacher."
+            )
         return embed(network, inputs, torch.full_like(inputs.input_ids, mask_id))
 
     return ForwardPass(embeddings, full_precision(logits), inputs, labels, run, blank, layers)

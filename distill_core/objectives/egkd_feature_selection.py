@@ -1,7 +1,7 @@
-"""EGKD, feature selection: the tokens that decide for the teacher decide for the student.
+"""EGKD, feature selection: the tokens that decide the teacher's answer decide the student's.
 
-Source of the kind: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language Model Compression*,
-ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's was not at hand. Sufficiency and
+Source of the idea: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language Model Compression*,
+ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's was not available. Sufficiency and
 comprehensiveness: DeYoung et al., *ERASER*, ACL 2020, arXiv 1911.03429.
 """
 
@@ -20,9 +20,9 @@ from distill_core.objectives.egkd_gradient import signed_map
 
 @dataclass(frozen=True)
 class EgkdFeatureSelection:
-    """Answers from the teacher's rationale alone, and the change of the answer without it, as the teacher's are.
+    """The term on the answers from the teacher's rationale alone and on the change of the answer without it.
 
-    `share`: of a text's tokens that are its rationale, one at least.
+    `share`: the share of a text's tokens that form its rationale, at least one token.
     """
 
     share: float = 0.25
@@ -32,7 +32,7 @@ class EgkdFeatureSelection:
 
     @property
     def cache_key(self) -> str:
-        """Name what the targets depend on."""
+        """Name everything the targets depend on."""
         # The text of version 0.1, so that stored targets are still found.
         return (
             f"EgkdFeatureSelection(share={self.share!r}, "
@@ -40,7 +40,7 @@ class EgkdFeatureSelection:
         )
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
-        """Return `rationale` (batch, token), 1 where a token is of it, `alone` and `change` (batch, class)."""
+        """Return `rationale` (batch, token), 1 at its tokens, and `alone` and `change` (batch, class)."""
         rationale = self._rationale(teacher)
         with torch.no_grad():
             alone, change = self._answers(teacher, rationale)
@@ -53,9 +53,9 @@ class EgkdFeatureSelection:
     def losses(
         self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
-        """Return Σ_c of the squared differences from the rationale alone and of the changes without it.
+        """Return Σ_c of the squared differences of the answers from the rationale alone and of the changes without it.
 
-        Averaged over the batch; no gradient of a gradient is needed.
+        Averaged over the batch; no second derivative is needed.
         """
         alone, change = self._answers(student, targets["rationale"].bool())
         gaps = (targets["alone"] - alone).square() + (targets["change"] - change).square()
@@ -65,10 +65,10 @@ class EgkdFeatureSelection:
         """Return the tokens of the text with the largest |gradient × input| for the teacher's class."""
         scores = signed_map(teacher, teacher.logits.argmax(dim=1), create_graph=False).detach().abs()
         scores = scores.masked_fill(~teacher.content, -1.0)
-        kept = torch.zeros_like(teacher.content)
+        rationale = torch.zeros_like(teacher.content)
         for row, count in enumerate(teacher.content.sum(dim=1).tolist()):
-            kept[row, scores[row].topk(max(1, math.ceil(round(self.share * count, 9)))).indices] = True
-        return kept & teacher.content
+            rationale[row, scores[row].topk(max(1, math.ceil(round(self.share * count, 9)))).indices] = True
+        return rationale & teacher.content
 
     @staticmethod
     def _answers(

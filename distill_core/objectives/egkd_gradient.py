@@ -1,7 +1,7 @@
 """EGKD, gradient-based: the student's signed gradient × input map follows the teacher's.
 
-Source of the kind: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language Model Compression*,
-ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's was not at hand.
+Source of the idea: Yang et al., *Explanation Guided Knowledge Distillation for Pre-trained Language Model Compression*,
+ACM TALLIP 23(2), 2024, doi 10.1145/3639364. The formula is ours: the article's was not available.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from distill_core.objectives.views import log_odds
 
 @dataclass(frozen=True)
 class EgkdGradient:
-    """Signed maps of the class the teacher predicts (a regression: of the score), each of L2 norm 1."""
+    """The term on the signed maps of the class that the teacher predicts, or of the score; each has L2 norm 1."""
 
     key: ClassVar[str] = "egkd_gradient"
     token_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"map": (0,)}
@@ -27,7 +27,7 @@ class EgkdGradient:
 
     @property
     def cache_key(self) -> str:
-        """Name what the targets depend on."""
+        """Name everything the targets depend on."""
         # The text of version 0.1, so that stored targets are still found.
         return "EgkdGradient(key='egkd_gradient', by_token=frozenset({'map'}))"
 
@@ -44,14 +44,14 @@ class EgkdGradient:
         self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ (a_teacher − a_student)² / number of nonzero teacher entries; 0 when the maps are equal."""
-        own = signed_map(student, targets["predicted"].long(), create_graph=True)
-        return {self.key: per_count((targets["map"] - own).square().sum(), counts[self.key])}
+        student_map = signed_map(student, targets["predicted"].long(), create_graph=True)
+        return {self.key: per_count((targets["map"] - student_map).square().sum(), counts[self.key])}
 
 
 def signed_map(forward: ForwardPass, index: Tensor, *, create_graph: bool) -> Float[Tensor, "batch token"]:
-    """Return Σ_D g ⊙ E of one class each, scaled to L2 norm 1 over each example's tokens; 0 on padding.
+    """Return Σ_D g ⊙ E for one class of each example, scaled to L2 norm 1 over its tokens; 0 on padding.
 
-    g is the gradient of the class' log-odds, whose direction is the probability's and the logit difference's.
+    g is the gradient of the class's log-odds, which has the direction of the probability's gradient.
     """
     view = log_odds(forward.logits, index).sum()
     (gradient,) = torch.autograd.grad(view, forward.embeddings, create_graph=create_graph, retain_graph=True)

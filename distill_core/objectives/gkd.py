@@ -1,8 +1,8 @@
 """GKD: the student matches the direction of the teacher's gradient at every token.
 
 Source: Wang, Li, Sun, *Gradient Knowledge Distillation for Pre-trained Language Models*, 2022, arXiv 2211.01071, and
-its authors' code: the targets is each model's own highest probability; a student's embeddings are its teacher's and
-stay as they are, and its dropout is 0.
+its authors' code: the gradients are those of each model's own highest probability; the student's embeddings are copied
+from the teacher and frozen, and its dropout is 0.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ from distill_core.objectives.views import predicted_view
 
 @dataclass(frozen=True)
 class Gkd:
-    """The GKD term: gradients of the predicted class' probability at E, each token's scaled to length 1.
+    """The GKD term: gradients of the predicted class's probability at E, scaled to length 1 at each token.
 
-    For a regression, for which the paper has no form, the gradients are the score's (ours).
+    For a regression, which the paper does not cover, the gradients are those of the score (ours).
     """
 
     key: ClassVar[str] = "gkd"
@@ -31,17 +31,17 @@ class Gkd:
 
     @property
     def cache_key(self) -> str:
-        """Name what the targets depend on."""
+        """Name everything the targets depend on."""
         # The text of version 0.1, so that stored targets are still found.
         return "Gkd(key='gkd', by_token=frozenset({'gradient'}))"
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
-        """Return `gradient` (batch, token, width), of L2 norm 1 at every token that has one."""
+        """Return `gradient` (batch, token, width), of L2 norm 1 at every token with a gradient."""
         return {"gradient": _directions(teacher, create_graph=False).detach()}
 
     def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of tokens with a teacher gradient."""
-        return {self.key: wanted_directions(targets["gradient"])}
+        return {self.key: count_directions(targets["gradient"])}
 
     def losses(
         self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
@@ -49,13 +49,13 @@ class Gkd:
         """Return Σ ‖g_teacher − g_student‖² / number of tokens with a teacher gradient; at most 4.
 
         Differentiable in the student's parameters (second order); 0 when the directions are equal. Both models must
-        be of one width.
+        have the same width.
         """
-        apart = (targets["gradient"] - _directions(student, create_graph=True)).square().sum()
-        return {self.key: per_count(apart, counts[self.key])}
+        distance = (targets["gradient"] - _directions(student, create_graph=True)).square().sum()
+        return {self.key: per_count(distance, counts[self.key])}
 
 
-def wanted_directions(gradient: Float[Tensor, "batch place width"]) -> Int[Tensor, ""]:
+def count_directions(gradient: Float[Tensor, "batch place width"]) -> Int[Tensor, ""]:
     """Return the number of directions that are not 0."""
     return (gradient != 0).any(dim=-1).sum()
 

@@ -23,9 +23,9 @@ def label_loss(logits: Float[Tensor, "batch class"], labels: Shaped[Tensor, " ba
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """How the student's answers are compared with its teacher's: temperature τ, one of FORMS, whether τ is annealed.
+    """How the answers of student and teacher are compared: temperature τ, form (`KD_FORMS`), and annealing.
 
-    Annealed, τ falls linearly from its value at the first step to 1 at the last (AD-KD's code: at the last epoch).
+    If annealed, τ falls linearly from its value at the first step to 1 at the last (AD-KD's code: at the last epoch).
     """
 
     temperature: float = 2.0
@@ -50,9 +50,9 @@ def soft_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Return −Σ_c p_teacher(τ) log p_student(τ), averaged over the batch, in nats.
 
-    The form of AD-KD's published code: soft cross-entropy without the factor τ². Its gradient is that
-    of the KL divergence at τ; its value at a perfect match is the teacher's entropy, not zero. For a
-    regression, as there: the mean squared error of the two scores, each divided by τ.
+    The form of AD-KD's published code: soft cross-entropy without the factor τ². Its gradient is that of the KL
+    divergence at τ; its value at a perfect match is the teacher's entropy, not zero. For a regression, as in that code:
+    the mean squared error of the two scores, each divided by τ.
     """
     if student_logits.shape[1] == 1:
         return F.mse_loss(student_logits / temperature, teacher_logits / temperature)
@@ -66,7 +66,7 @@ def soft_divergence(
 ) -> Float[Tensor, ""]:
     """Return τ² Σ_c p_teacher(τ) (log p_teacher(τ) − log p_student(τ)), averaged over batch and classes, in nats.
 
-    The form of GKD's published code; 0 at a perfect match. For a regression, which that code has not: the squared
+    The form of GKD's published code; 0 at a perfect match. For a regression, which that code does not cover: the squared
     error of the two scores, each divided by τ, times τ² (ours).
     """
     if student_logits.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""The whole loss of a run: L = (1 − α)·CE + α·KD(τ) + w·(the method's terms), each with its weight at a step."""
+"""The loss of a run: L = (1 − α)·CE + α·KD(τ) + w·(the method's terms), with the weight of each term at a step."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ Terms = dict[str, tuple[Float[Tensor, ""], float]]  # by name: the raw value and
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of which batch is looked at: part `index`, at step `step` of `steps`, counted from 1.
+    """A part of a batch: part `index` at step `step` of `steps`, steps counted from 1.
 
-    `examples` and `counts`: of the whole batch, by which the terms of every part are divided.
+    `examples` and `counts`: those of the whole batch, which the terms of every part are divided by.
     """
 
     step: int
@@ -29,11 +29,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised. `weights`: of every term by name (`RunConfig.weights`).
+    """The loss. `weights`: of every term by name (`RunConfig.weights`).
 
-    The method's weights are 0 for `delay` steps, then rise linearly over `ramp` steps (ours: a method that weighs
-    much before the student knows its task can make it answer all alike). Its terms are computed at the first of `every`
-    so many steps (ours). `seed`: of the random numbers it takes, which depend on the step alone.
+    The weights of the method's terms are 0 for `delay` steps, then rise linearly over `ramp` steps (ours: a large weight
+    before the student knows its task can make it predict one class for every example). The terms are computed at the
+    first of every `every` steps (ours). `seed`: of the method's random numbers, which depend on seed and step alone.
     """
 
     weights: Mapping[str, float]
@@ -45,7 +45,7 @@ class Loss:
     seed: int = 0
 
     def counts(self, batch_targets: Sequence[TeacherTargets]) -> Counts:
-        """Return what the method's terms are divided by, for a batch given as the batch_targets of its parts."""
+        """Return the divisors of the method's terms for a batch, from the targets of its parts."""
         total: Counts = {}
         objective = self.objective
         for counts in [] if objective is None else [objective.counts(targets) for targets in batch_targets]:
@@ -58,25 +58,26 @@ class Loss:
     ) -> Terms:
         """Return every term for a batch or a part of it; `teacher`: its logits, `targets`: the method's.
 
-        The terms of a batch's parts add up to the batch's. The method draws no random number from those that the rest
-        of the training uses.
+        The terms of a batch's parts add up to the batch's. The method does not draw from the random numbers of the
+        rest of the training.
         """
         step, part_of_batch = part.step, len(student.logits) / part.examples
         soft = self.soft.loss(student.logits, teacher, step, part.steps)
-        found = {
+        terms = {
             "ce": (part_of_batch * label_loss(student.logits, student.labels), self.weights["ce"]),
             "kd": (part_of_batch * soft, self.weights["kd"]),
         }
         if self.objective is None or (step - 1) % self.every:
-            return found
+            return terms
         share = self.share_at(step)
         devices = [student.logits.device] if student.logits.is_cuda else []
-        own = self.seed * 1_000_003 + step
+        seed = self.seed * 1_000_003 + step
         with torch.random.fork_rng(devices):
-            torch.manual_seed(own + 500_000 * (1 + part.index))  # else its passes had the dropout of the next step
-            more = self.objective.losses(student, targets, torch.Generator().manual_seed(own), part.counts)
-        return found | {name: (raw, share * self.weights[name]) for name, raw in more.items()}
+            # Without a seed of their own, the method's passes would have the same dropout as the next step.
+            torch.manual_seed(seed + 500_000 * (1 + part.index))
+            losses = self.objective.losses(student, targets, torch.Generator().manual_seed(seed), part.counts)
+        return terms | {name: (raw, share * self.weights[name]) for name, raw in losses.items()}
 
     def share_at(self, step: int) -> float:
-        """Return which share of their weights the method's terms have at a step."""
+        """Return the share of their weights, 0 to 1, that the method's terms have at a step."""
         return min(1.0, max(0, step - self.delay) / (self.ramp + 1))

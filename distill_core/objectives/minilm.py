@@ -34,7 +34,7 @@ class MiniLm:
 
     @property
     def cache_key(self) -> str:
-        """Name what the targets depend on."""
+        """Name everything the targets depend on."""
         return f"minilm heads={self.heads} layer={self.layer}"
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
@@ -53,7 +53,7 @@ class MiniLm:
     ) -> dict[str, Float[Tensor, ""]]:
         """Return Σ over Q, K, V of the KL divergence from the teacher's relations, a mean over heads and positions.
 
-        No gradient of a gradient is needed; 0 when the relations are equal.
+        No second derivative is needed; 0 when the relations are equal.
         """
         teacher_log = targets["relations"]  # (B, 3, H, T, T)
         student_log = log_relations(student, len(student.layers), teacher_log.shape[2])
@@ -64,20 +64,20 @@ class MiniLm:
 def log_relations(forward: ForwardPass, layer: int, heads: int) -> Float[Tensor, "batch kind head token token"]:
     """Return log softmax(A·Aᵀ / √d) over the tokens for A of Q, K and V, split into heads of d dimensions.
 
-    Padding takes no part in the softmax; its rows and columns are 0.
+    Padding is excluded from the softmax; its rows and columns are 0.
     """
-    there = forward.mask[:, None, :, None] & forward.mask[:, None, None, :]  # (B, 1, T, T)
+    valid = forward.mask[:, None, :, None] & forward.mask[:, None, None, :]  # (B, 1, T, T)
     padding = ~forward.mask[:, None, None, :]  # (B, 1, 1, T)
     kinds = []
     for projection in _projections(forward, layer):
         split = projection.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, H, T, d)
         scores = split @ split.transpose(-1, -2) / split.shape[-1] ** 0.5  # (B, H, T, T)
         log_softmax = scores.masked_fill(padding, torch.finfo(scores.dtype).min).log_softmax(dim=-1)
-        kinds.append(torch.where(there, log_softmax, 0.0))
+        kinds.append(torch.where(valid, log_softmax, 0.0))
     return torch.stack(kinds, dim=1)
 
 
 def _projections(forward: ForwardPass, layer: int) -> list[Float[Tensor, "batch token width"]]:
     """Return queries, keys and values of a layer, counted from 1, all heads side by side."""
     record = forward.layers[layer - 1]
-    return [full_precision(one) for one in (record.query, record.key, record.value) if one is not None]
+    return [full_precision(part) for part in (record.query, record.key, record.value) if part is not None]

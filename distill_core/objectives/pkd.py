@@ -1,4 +1,4 @@
-"""Patient KD: the student's [CLS] states follow the teacher's, layer by layer.
+"""Patient KD: the student matches the teacher's [CLS] states, layer by layer.
 
 Source: Sun et al., *Patient Knowledge Distillation for BERT Model Compression*, EMNLP 2019, arXiv 1908.09355.
 """
@@ -35,13 +35,13 @@ class Pkd:
 
     @property
     def cache_key(self) -> str:
-        """Name what the targets depend on."""
+        """Name everything the targets depend on."""
         # The text of version 0.1, so that stored targets are still found.
         return f"Pkd(pairs={self.pairs!r}, key='pkd', by_token=frozenset())"
 
     def targets(self, teacher: ForwardPass) -> TeacherTargets:
         """Return `states` (batch, layer, width), of L2 norm 1."""
-        return {"states": cls_states(teacher, [wanted for _, wanted in self.pairs]).detach()}
+        return {"states": cls_states(teacher, [layer for _, layer in self.pairs]).detach()}
 
     def counts(self, targets: TeacherTargets) -> Counts:
         """Return the number of examples."""
@@ -50,13 +50,13 @@ class Pkd:
     def losses(
         self, student: ForwardPass, targets: TeacherTargets, _: torch.Generator, counts: Counts
     ) -> dict[str, Float[Tensor, ""]]:
-        """Return the squared difference, averaged over batch, layers and width (as GKD's code has it); at most 4 / D.
+        """Return the squared difference, averaged over batch, layers and width (as in GKD's code); at most 4 / D.
 
-        Sun et al. add up over layers and width: the same but for a factor, which the weight carries.
+        Sun et al. sum over layers and width, which differs by a factor that the weight absorbs.
         """
-        own = cls_states(student, [own for own, _ in self.pairs])
-        apart = (targets["states"] - own).square().mean(dim=(1, 2))
-        return {self.key: per_count(apart.sum(), counts[self.key])}
+        states = cls_states(student, [layer for layer, _ in self.pairs])
+        distances = (targets["states"] - states).square().mean(dim=(1, 2))
+        return {self.key: per_count(distances.sum(), counts[self.key])}
 
 
 def cls_states(forward: ForwardPass, layers: Sequence[int]) -> Float[Tensor, "batch layer width"]:

@@ -1,18 +1,18 @@
-"""The scalars whose gradients the methods compare: log-odds, which do not vanish when a model is sure."""
+"""The scalars whose gradients the methods compare: log-odds, whose gradients do not vanish when a model is certain."""
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-SURE = 30.0  # log-odds
+CERTAIN = 30.0  # log-odds
 
 
 def log_odds(logits: Float[Tensor, "batch class"], index: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """Return log p_c − log(1 − p_c) of one class each; of a regression's one logit, the score itself.
+    """Return log p_c − log(1 − p_c) for one class of each example; for a regression, the score.
 
-    The gradients of p_c and of −log p_c are this one's times a number, p_c (1 − p_c) and p_c − 1: what is scaled to
-    a fixed length afterwards comes out the same, also where p_c is so near 1 that theirs are lost in float32.
+    The gradients of p_c and of −log p_c are this gradient times p_c (1 − p_c) and p_c − 1. Scaled to a fixed length they
+    are equal to it, but where p_c is close to 1 they underflow in float32 and this one does not.
     """
     count = logits.shape[1]
     if count == 1:
@@ -23,7 +23,7 @@ def log_odds(logits: Float[Tensor, "batch class"], index: Int[Tensor, " batch"])
 
 
 def every_view(logits: Float[Tensor, "batch class"]) -> list[Float[Tensor, ""]]:
-    """Return the log-odds of every class, each summed over the batch; those of two classes coincide but for the sign.
+    """Return the log-odds of every class, each summed over the batch; of two classes only one, as they differ in sign.
 
     A regression has one view, its score.
     """
@@ -35,11 +35,11 @@ def every_view(logits: Float[Tensor, "batch class"]) -> list[Float[Tensor, ""]]:
 def losses_of_views(
     logits: Float[Tensor, "point class"], labels: Shaped[Tensor, " point"], steps: int
 ) -> list[Float[Tensor, ""]]:
-    """Return AD-KD's own views, each summed over all points: −log p of the gold class (two classes) or of every class.
+    """Return the views of AD-KD, each summed over all points: −log p of the gold class (two classes) or of every class.
 
-    A regression's is the squared error. `steps`: of the path; its points are those copies of the batch one after
-    another. An example's −log p is taken times a number of its own (ours): its map is scaled to norm 1 afterwards, and
-    where a model is sure at every point the gradients would be lost in float32.
+    A regression has the squared error. `steps`: of the path; the points are that many copies of the batch, one after
+    another. Each example's −log p is multiplied by a factor of its own (ours): its map is scaled to norm 1 afterwards,
+    and without the factor the gradients of a model that is certain at every point would underflow in float32.
     """
     count = logits.shape[1]
     if count == 1:
@@ -51,14 +51,14 @@ def losses_of_views(
 
 
 def _surprise(odds: Float[Tensor, " point"], steps: int) -> Float[Tensor, " point"]:
-    """Return −log p = softplus(−log-odds), an example's times e to its least log-odds on the path, if that is over 0.
+    """Return −log p = softplus(−log-odds), times e to the example's smallest log-odds on the path if that is above 0.
 
-    Beyond SURE softplus(−o) is e^(−o) to the last digit.
+    Beyond CERTAIN, softplus(−o) equals e^(−o) in every digit.
     """
     least = odds.detach().unflatten(0, (steps, -1)).amin(dim=0).clamp(min=0.0).repeat(steps)
-    near = F.softplus(-odds) * least.clamp(max=SURE).exp()
+    near = F.softplus(-odds) * least.clamp(max=CERTAIN).exp()
     far = (least - odds).clamp(max=0.0).exp()
-    return torch.where(least > SURE, far, near)
+    return torch.where(least > CERTAIN, far, near)
 
 
 def predicted_view(logits: Float[Tensor, "batch class"]) -> Float[Tensor, ""]:
