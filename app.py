@@ -41,8 +41,8 @@ def draw_active_runs() -> None:
         active = store.runs(("queued", "running"), limit=5)
         for run in active:
             done = min(run.step / max(run.config.steps, 1), 1.0)
-            words = f"{display_name(run)}: {run.status}, step {run.step:,} of {run.config.steps:,}"
-            st.progress(done, escape_markdown(words))
+            name = escape_markdown(display_name(run))  # alone: escaping ends its writing direction with it
+            st.progress(done, f"{name}: {run.status}, step {run.step:,} of {run.config.steps:,}")
             page_link("pages/distill.py", "Watch", ":material/monitoring:", run=run.id)
         if not active:
             st.caption(
