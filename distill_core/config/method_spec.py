@@ -78,8 +78,8 @@ class DistillationMethod:
     `arguments`: of the class, as (argument, setting); a method that reads `matching` also gets the matched layers as
     `pairs`. `own_settings`: settings of this method besides weights and warm-up, in the order of the form; `describe`:
     puts their values into words, from all settings and the number of classes (1 for a regression).
-    `cost`: seconds of a step relative to plain KD, on a CPU (benchmarks/method_steps.py); `cost_setting`: the setting
-    that multiplies the method's part of it.
+    `cost`: seconds of a step relative to plain KD, on a CPU (benchmarks/method_steps.py); `cost_settings`: the
+    method's part of it is multiplied by the smallest value of these settings.
     `compared_weight`: the method weight used in docs/comparison.md, at which the terms have about a tenth to a half of
     the gradient on SST-2; None if not measured.
     `dropout`: whether the authors train the student with dropout. `second_derivative`: whether a gradient is matched.
@@ -99,7 +99,7 @@ class DistillationMethod:
     own_settings: tuple[str, ...] = ()
     describe: DescribeSettings = _describe_nothing
     cost: float = 1.0
-    cost_setting: str = ""
+    cost_settings: tuple[str, ...] = ()
     compared_weight: float | None = None
     dropout: bool = True
     second_derivative: bool = False

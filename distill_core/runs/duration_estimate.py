@@ -91,16 +91,23 @@ def measured_paces(store: Store, config: RunConfig, device: str) -> list[Pace]:
 def step_cost(config: RunConfig) -> float:
     """Return the mean cost of a step relative to a step of plain KD."""
     method = DISTILLATION_METHODS[config.method]
-    times = getattr(config, method.cost_setting) if method.cost_setting else 1
-    every = config.method_every if "method_every" in method.settings else 1
-    return 1.0 + (method.cost - 1.0) * times / every
+    return 1.0 + (method.cost - 1.0) * _times(config) / _every(config)
+
+
+def _times(config: RunConfig) -> int:
+    """Return how often a step computes the method's part, where it does."""
+    settings = DISTILLATION_METHODS[config.method].cost_settings
+    return min((getattr(config, name) for name in settings), default=1)
+
+
+def _every(config: RunConfig) -> int:
+    """Return at every how many steps the method's part is computed."""
+    return config.method_every if "method_every" in DISTILLATION_METHODS[config.method].settings else 1
 
 
 def _kind(config: RunConfig) -> tuple[object, ...]:
     made = (config.student_init, config.student_layers if config.made_from_teacher else None)
-    method = DISTILLATION_METHODS[config.method]
-    pacing = (getattr(config, name) for name in (method.cost_setting, "method_every") if name in method.settings)
-    return config.task, config.teacher, config.method, *made, *pacing
+    return config.task, config.teacher, config.method, *made, _times(config), _every(config)
 
 
 def _pace(store: Store, run: Run) -> Pace | None:
