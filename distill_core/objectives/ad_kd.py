@@ -24,8 +24,8 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {"l2": F.mse_loss, "l1": F.l1_loss
 class AdKd:
     """The AD-KD term.
 
-    `top_k`: number of dimensions of each token that the teacher's map uses, None for all D. `steps`: the number m of points
-    on the path. `norm`: l2 or l1, the norm that is 1 in each map. `distance`: one of DISTANCES.
+    `top_k`: number of dimensions of each token in the teacher's map, None for all D. `steps`: the number m of points on
+    the path. `norm`: l2 or l1, the norm that is 1 in each map. `distance`: one of DISTANCES.
     The views of the paper are the cross-entropy with the gold label (two classes), the squared error (a regression) and
     −log p_c for every class c (three classes or more). With one step the scaling makes the log-odds of the classes,
     or the score, give the same map.

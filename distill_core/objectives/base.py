@@ -28,7 +28,7 @@ ATTENTIONS = frozenset({"attentions"})  # the attention weights of each layer
 class ForwardPass:
     """One forward pass with its graph: E (the output of the embedding block, requires grad), logits, inputs, labels.
 
-    `run`: returns the logits for other points instead of E; these may be several copies of the batch, one after another.
+    `run`: returns the logits for other points instead of E, which may be several copies of the batch in a row.
     `blank`: returns E with [MASK] in place of every token. `layers`: a record of each encoder layer, part of the same
     graph, with what the objective needs (`Objective.needs`); empty if it needs nothing.
     """

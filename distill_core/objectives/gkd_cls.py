@@ -15,7 +15,7 @@ from torch import Tensor
 from distill_core.attribution.reduce import unit_norm
 from distill_core.config.layer_mapping import Pairs
 from distill_core.objectives.base import STATES, Counts, ForwardPass, TeacherTargets, full_precision, per_count
-from distill_core.objectives.gkd import masked, count_directions
+from distill_core.objectives.gkd import count_directions, masked
 from distill_core.objectives.pkd import Pkd
 from distill_core.objectives.views import predicted_view
 

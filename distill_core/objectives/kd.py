@@ -66,8 +66,8 @@ def soft_divergence(
 ) -> Float[Tensor, ""]:
     """Return τ² Σ_c p_teacher(τ) (log p_teacher(τ) − log p_student(τ)), averaged over batch and classes, in nats.
 
-    The form of GKD's published code; 0 at a perfect match. For a regression, which that code does not cover: the squared
-    error of the two scores, each divided by τ, times τ² (ours).
+    The form of GKD's published code; 0 at a perfect match. For a regression, which that code does not cover: the
+    squared error of the two scores, each divided by τ, times τ² (ours).
     """
     if student_logits.shape[1] == 1:
         return F.mse_loss(student_logits, teacher_logits)

@@ -31,9 +31,10 @@ class Part:
 class Loss:
     """The loss. `weights`: of every term by name (`RunConfig.weights`).
 
-    The weights of the method's terms are 0 for `delay` steps, then rise linearly over `ramp` steps (ours: a large weight
-    before the student knows its task can make it predict one class for every example). The terms are computed at the
-    first of every `every` steps (ours). `seed`: of the method's random numbers, which depend on seed and step alone.
+    The weights of the method's terms are 0 for `delay` steps, then rise linearly over `ramp` steps (ours: a large
+    weight before the student knows its task can make it predict one class for every example). The terms are computed
+    at the first of every `every` steps (ours). `seed`: of the method's random numbers, which depend on seed and step
+    alone.
     """
 
     weights: Mapping[str, float]

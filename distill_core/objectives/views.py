@@ -11,8 +11,8 @@ CERTAIN = 30.0  # log-odds
 def log_odds(logits: Float[Tensor, "batch class"], index: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """Return log p_c − log(1 − p_c) for one class of each example; for a regression, the score.
 
-    The gradients of p_c and of −log p_c are this gradient times p_c (1 − p_c) and p_c − 1. Scaled to a fixed length they
-    are equal to it, but where p_c is close to 1 they underflow in float32 and this one does not.
+    The gradients of p_c and of −log p_c are this gradient times p_c (1 − p_c) and p_c − 1. Scaled to a fixed length
+    they are equal to it, but where p_c is close to 1 they underflow in float32 and this one does not.
     """
     count = logits.shape[1]
     if count == 1:
