@@ -1,15 +1,19 @@
 /*
-What the server sends is kept here, beyond the life of any chart: a feed's points, and the texts that change on the page.
+What the server has sent, for longer than any chart exists: the points of each feed, and the page's changing texts.
 
-A message says which number it has. One that came before is left out; where one is missing, everything is asked for anew,
-once. Charts redraw what has changed; texts go into the leaves (elements without elements) of what is marked data-live.
+The messages of a feed are numbered, and each time the server starts it again they get a new stamp. A message that came
+before is ignored; where one is missing, the browser asks for all points. Any message can be missing, the first of the
+answer too: the page shows only the latest one if several arrive together. So it asks again for each new stamp, and
+after PATIENCE messages without the answer.
 */
+
+const PATIENCE = 5;
 
 const live = (globalThis.dlLive ??= { feeds: new Map(), views: new Map(), charts: new Set() });
 
 /** Return a feed, made when it is first asked for. */
 export function feedOf(name) {
-  if (!live.feeds.has(name)) live.feeds.set(name, { stamp: null, number: -1, series: new Map(), notes: {}, asked: false });
+  if (!live.feeds.has(name)) live.feeds.set(name, { stamp: null, number: -1, series: new Map(), notes: {}, asked: null });
   return live.feeds.get(name);
 }
 
@@ -18,8 +22,8 @@ export function feedOf(name) {
  * nothing was taken.
  */
 export function take(feed, message) {
-  if (message.number === 0) {
-    Object.assign(feed, { stamp: message.stamp, number: -1, series: new Map(), notes: {}, asked: false });
+  if (message.number === 0 && feed.stamp !== message.stamp) {
+    Object.assign(feed, { stamp: message.stamp, number: -1, series: new Map(), notes: {}, asked: null });
   }
   if (feed.stamp !== message.stamp || message.number > feed.number + 1) return "gap";
   if (message.number <= feed.number) return "known";
@@ -33,6 +37,14 @@ export function take(feed, message) {
   }
   Object.assign(feed.notes, message.notes);
   return "taken";
+}
+
+/** Return whether all points are to be asked for because of a message that came after a gap, and remember the request. */
+export function asks(feed, message) {
+  const { stamp, number } = message;
+  if (feed.asked?.stamp === stamp && number < feed.asked.number + PATIENCE) return false;
+  feed.asked = { stamp, number };
+  return true;
 }
 
 /** Put texts, [leaf, text] by the name of a part of the page, where they belong. */
@@ -61,10 +73,7 @@ function drain() {
     (parentElement.host ?? parentElement).closest(".stElementContainer")?.style.setProperty("display", "none");
     const feed = feedOf(data.feed);
     const outcome = take(feed, data);
-    if (outcome === "gap" && !feed.asked) {
-      feed.asked = true;
-      setTriggerValue("all", data.number);
-    }
+    if (outcome === "gap" && asks(feed, data)) setTriggerValue("all", `${data.stamp}/${data.number}`);
     if (outcome === "taken") {
       show(data.texts);
       for (const chart of live.charts) if (chart.feed === feed) chart.changed();

@@ -1,8 +1,8 @@
 """Curves drawn in the browser: a chart is mounted once, and a feed sends it new points.
 
 `draw` defines a chart, `send` sends the new points of its feed. The browser stores the points, so zoom, smoothing and a
-change of axis need no server. The session remembers how much of a feed it has sent. Messages are numbered: a browser
-that misses one requests all points.
+change of axis need no server. The session remembers how much of a feed it has sent. Messages are numbered, and a feed
+that starts again gets a new serial: a browser that misses a message requests all points.
 """
 
 import base64
@@ -10,6 +10,7 @@ import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from secrets import token_hex
 from typing import Any
 
 import streamlit as st
@@ -82,6 +83,7 @@ class _Sent:
     """What a session has sent of a feed: the number of points of each metric, and each chart's notes."""
 
     stamp: str
+    serial: str = field(default_factory=lambda: token_hex(4))
     number: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     notes: dict[str, Notes] = field(default_factory=dict)
@@ -151,7 +153,7 @@ def send(
     changed = {chart: marked for chart, marked in (notes or {}).items() if sent.notes.get(chart) != marked}
     message = {
         "feed": feed,
-        "stamp": stamp,
+        "stamp": sent.serial,
         "number": sent.number,
         "points": packed(new),
         "notes": {chart: asdict(marked) for chart, marked in changed.items()},

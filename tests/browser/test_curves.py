@@ -128,6 +128,28 @@ def test_a_missing_message_is_noticed_and_nothing_is_taken_twice(module: Page) -
     assert taken == [["gap", 0], ["taken", 3], ["taken", 5], ["known", 5], ["gap", 5], ["gap", 5], ["taken", 9]]
 
 
+def test_a_feed_that_starts_again_unseen_is_asked_for_until_it_is_there(module: Page) -> None:
+    def message(stamp: str, number: int, count: int) -> dict[str, Any]:
+        points = packed({"loss": [(step, float(step)) for step in range(count)]})
+        return {"feed": "f", "stamp": stamp, "number": number, "points": points, "notes": {}, "texts": {}}
+
+    def outcomes(*messages: dict[str, Any]) -> list[Any]:
+        code = """messages => messages.map((message) => {
+            const feed = curves.feedOf(message.feed), outcome = curves.take(feed, message);
+            return outcome === 'gap' ? curves.asks(feed, message) : outcome;
+        })"""
+        return list(module.evaluate(code, messages))
+
+    assert outcomes(*(message("a", number, 0) for number in range(4))) == ["taken"] * 4
+    assert outcomes(message("a", 5, 0)) == [True]
+    # the answer's first message never arrives, and the numbers of the next ones are known from the feed before
+    assert outcomes(message("b", 1, 0), message("b", 2, 0)) == [True, False]
+    # neither does the answer to the second request, nor any sign of it
+    assert outcomes(*(message("b", number, 0) for number in range(3, 7))) == [False, False, False, True]
+    assert outcomes(message("c", 0, 7), message("c", 0, 7), message("c", 1, 0)) == ["taken", "known", "taken"]
+    assert module.evaluate("() => curves.feedOf('f').series.get('loss').values.length") == 7
+
+
 def test_a_live_run_grows_under_its_visitor(app: str, visitor: Visitor, worker: Worker) -> None:
     page = visitor.page
     feed, frames = f"run.{worker.run_id}", []

@@ -68,10 +68,12 @@ def test_each_point_is_sent_once() -> None:
 
 def test_a_feed_begins_anew() -> None:
     page = AppTest.from_function(script, default_timeout=30)
-    message(page, points=3, best=1)
+    before = message(page, points=3, best=1)
     again = message(page, points=5, lost=True)  # a browser missed a message
+    assert again["stamp"] != before["stamp"], "else the next message passes for one from before"
     assert (again["number"], again["points"][0]["steps"]) == (0, [[0, 5]])
     assert again["notes"]
-    assert message(page, lost=False)["number"] == 1
+    following = message(page, lost=False)
+    assert (following["number"], following["stamp"]) == (1, again["stamp"])
     other = message(page, points=2, stamp="the second attempt")
     assert (other["number"], other["points"][0]["steps"]) == (0, [[0, 2]])
