@@ -22,8 +22,8 @@ with loading("Loading PyTorch and the attribution methods …"):
     from pages.components.explain.session import (
         HUB_ALLOWED,
         current_address,
+        drop_invalid_parameters,
         load_controls,
-        reset_page,
         show_view,
         write_address,
     )
@@ -54,7 +54,7 @@ def main() -> None:
         view = draw_controls(dataset, models, source, split)
     except DistillError as error:
         show_error(error)
-        defaults_button()
+        drop_button("Reset the invalid settings")
         return
     write_address(view)
     if not view.request.students:
@@ -96,9 +96,9 @@ def available_source() -> tuple[str, str]:
     return (source if splits else FIRST_SOURCE), FIRST_SPLIT
 
 
-def defaults_button() -> None:
-    """Draw the button that replaces an address that cannot be shown."""
-    st.button("Reset to the defaults", icon=":material/restart_alt:", on_click=reset_page)
+def drop_button(words: str) -> None:
+    """Draw the button that removes from the address what cannot be shown."""
+    st.button(words, icon=":material/restart_alt:", on_click=drop_invalid_parameters)
 
 
 def ask_for_hub() -> None:
@@ -108,7 +108,7 @@ def ask_for_hub() -> None:
         if st.button("Download", icon=":material/cloud_download:", type="primary", key="explain.fetch"):
             st.session_state[HUB_ALLOWED] = True
             st.rerun()
-        defaults_button()
+        drop_button("Use other examples")
 
 
 def draw(explanation: Explanation, view: View, gold: str | None) -> None:

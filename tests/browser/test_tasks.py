@@ -44,6 +44,27 @@ def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None
     assert visitor.outside() == []
 
 
+def test_a_closed_popover_does_not_bring_back_its_former_settings(app: str, visitor: Visitor) -> None:
+    page = visitor.page
+    page.goto(f"{app}/explain")
+    wait_for_maps(page, models=3)
+    page.locator(".st-key-controls").get_by_test_id("stPopoverButton").filter(visible=True).click()
+    choose(page, "Baseline", "Zero")
+    page.wait_for_url(re.compile("baseline=zero"))
+    page.get_by_role("heading", name="Scores as bars").click()  # closes the popover
+    page.go_back()
+    page.wait_for_url(re.compile("baseline=default"))
+    wait_for_maps(page, models=3)
+    choose(page, "Method", "Occlusion")
+    page.wait_for_url(re.compile("method=occlusion"))
+    assert "baseline=default" in page.url
+    wait_for_maps(page, models=3)
+    choose(page, "Task", "CoLA")
+    page.wait_for_url(re.compile("task=cola.*teacher=.*baseline=default"))
+    wait_for_maps(page, models=3)
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+
+
 def choose(page: Page, label: str, option: str) -> None:
     """Pick an option of a select box by its words."""
     page.get_by_role("combobox", name=label).first.click()

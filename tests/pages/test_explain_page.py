@@ -57,7 +57,7 @@ def test_a_link_opens_the_view_it_was_copied_from() -> None:
     first = opened(text="the plot is dull")
     first.selectbox(key="explain.method").set_value("gradient").run()
     first.selectbox(key="explain.target").set_value("all").run()
-    first.selectbox(key="explain.output").set_value("log_probability").run()
+    next(box for box in first.selectbox if box.label == "Explained output").set_value("log_probability").run()
     first.segmented_control(key="explain.units").set_value("words").run()
     first.multiselect(key="explain.students").set_value(["run/student-b"]).run()
     assert first.query_params["student"] in ("run/student-b", ["run/student-b"])
@@ -83,12 +83,12 @@ def test_a_method_that_samples_has_a_seed_that_is_in_the_address() -> None:
     page = opened(text="the film is slowly good")
     assert not page.number_input
     page.selectbox(key="explain.method").set_value("shap").run()
-    page.number_input(key="explain.seed").set_value(7).run()
+    page.number_input[0].set_value(7).run()
     assert not page.exception
     assert page.query_params["seed"] in ("7", ["7"])
     assert "SHAP by word, mask baseline, seed 7, on the logit" in shown(page)
     assert "Sampling error 0 %, 32 masked texts" in shown(page)
-    assert opened(method="shap", seed="7", text="good film").number_input(key="explain.seed").value == 7
+    assert opened(method="shap", seed="7", text="good film").number_input[0].value == 7
     assert "use a whole number" in messages(opened(method="shap", seed="-1"))
 
 
@@ -195,8 +195,20 @@ def test_a_wrong_address_names_the_valid_values(name: str, value: str | list[str
     page = opened(**{name: value})
     assert valid in messages(page)
     assert (value if isinstance(value, str) else value[-1]) in messages(page) or name == "student"
-    page.button[0].click().run()  # reset to the defaults
+    page.button[0].click().run()  # reset the invalid settings
     assert not page.error
+
+
+def test_a_reset_keeps_what_is_valid_in_the_address() -> None:
+    page = opened(text="the film is slowly good", method="occlusion", units="words", baseline="Default (pad)")
+    assert "choose one of: default, zero" in messages(page)
+    page.button[0].click().run()
+    assert not page.error
+    assert page.selectbox(key="explain.method").value == "occlusion"
+    assert page.segmented_control(key="explain.units").value == "words"
+    assert page.text_input(key="explain.text").value == "the film is slowly good"
+    assert page.selectbox(key="explain.teacher").value == "run/teacher"
+    assert page.query_params["baseline"] in ("default", ["default"])
 
 
 @pytest.mark.parametrize("text", ["", "   "])

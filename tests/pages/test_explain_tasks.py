@@ -71,7 +71,7 @@ def test_a_score_takes_the_place_of_the_class() -> None:
     assert f"label {gold:.2f}" in html
     assert "undefined: the model predicts a score, not a class" in html
     assert "✓ right" not in html
-    assert page.selectbox(key="explain.output").options == ["Score"]
+    assert next(box for box in page.selectbox if box.label == "Explained output").options == ["Score"]
 
 
 def test_changing_the_task_begins_anew_with_its_models() -> None:

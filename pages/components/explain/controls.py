@@ -11,7 +11,7 @@ from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
 from distill_core.explanation.request import UNITS
 from pages.components.data_sources import unique_titles
-from pages.components.explain.session import keyed, view_of_controls
+from pages.components.explain.session import keyed, popover_keyed, view_of_controls
 from pages.components.explain.text_controls import draw_text_controls
 from pages.components.explain.view_state import DEFAULT, LARGEST_SEED, MOST_STUDENTS, View
 
@@ -103,10 +103,11 @@ def _draw_baseline(spec: AttributionMethodSpec) -> None:
     st.selectbox(
         "Baseline",
         list(words),
+        index=list(words).index(st.session_state["explain.baseline"]),
         format_func=words.__getitem__,
         disabled=default is None,
         help="The neutral input that the text is compared with.",
-        **keyed("baseline"),
+        **popover_keyed("baseline", spec.key),
     )
 
 
@@ -121,10 +122,11 @@ def _draw_output(classes: int) -> None:
     st.selectbox(
         "Explained output",
         list(outputs),
+        index=list(outputs).index(st.session_state["explain.output"]),
         disabled=classes == 1,
         format_func=outputs.__getitem__,
         help=words,
-        **keyed("output"),
+        **popover_keyed("output", *outputs.values()),
     )
 
 
@@ -135,7 +137,8 @@ def _draw_seed(spec: AttributionMethodSpec) -> None:
             "Seed",
             min_value=0,
             max_value=LARGEST_SEED,
+            value=st.session_state["explain.seed"],
             step=1,
             help="The method draws random samples. The same seed gives exactly the same map.",
-            **keyed("seed"),
+            **popover_keyed("seed"),
         )

@@ -9,8 +9,20 @@ from typing import Any
 import streamlit as st
 
 from distill_core.data.datasets import Dataset
+from distill_core.errors import DistillError
 from distill_core.explanation.request import ExplanationRequest
-from pages.components.explain.view_state import DEFAULT, View, from_address, to_address
+from pages.components import resources
+from pages.components.data_sources import HUB
+from pages.components.explain.view_state import (
+    DEFAULT,
+    View,
+    first_view,
+    from_address,
+    source_in,
+    split_in,
+    task_in,
+    to_address,
+)
 
 HUB_ALLOWED = "explain.hub"  # whether this visitor allowed reading from the hub
 _REQUEST_FIELDS = (
@@ -77,16 +89,49 @@ def show_view(view: View) -> None:
     st.rerun()
 
 
-def reset_page() -> None:
-    """Clear address and controls, so that the page starts with its defaults."""
-    st.query_params.clear()
+def drop_invalid_parameters() -> None:
+    """Remove from the address what cannot be shown, and keep the rest: the text, the task, the method."""
+    address = current_address()
+    usable: dict[str, list[str]] = {}
+    for names in (("task",), ("source", "split"), *((name,) for name in address)):
+        extended = usable | {name: address[name] for name in names if name in address}
+        if _can_be_shown(extended):
+            usable = extended
     for key in [key for key in st.session_state if str(key).startswith("explain.")]:
         del st.session_state[key]
+    st.query_params.from_dict(usable)
+
+
+def _can_be_shown(address: dict[str, list[str]]) -> bool:
+    source, split = source_in(address), split_in(address)
+    if source == HUB and not st.session_state.get(HUB_ALLOWED):
+        return False
+    try:
+        dataset = resources.examples(task_in(address), source, split)
+        from_address(address, first_view(dataset, resources.task_models(dataset.task), source, split), dataset)
+    except DistillError:
+        return False
+    return True
 
 
 def keyed(name: str) -> dict[str, Any]:
     """Return the arguments that tie a control to its value, kept while the visitor is on another page."""
     return {"key": f"explain.{name}", "on_change": mark_touched, "persist_state": "session"}
+
+
+def popover_keyed(name: str, *labels: str) -> dict[str, Any]:
+    """Return the arguments that tie a control in a popover to its value; pass it the value as its default.
+
+    A closed popover sends the label its control last had, whatever the page has set since: another value, or, with
+    another method, another label. Hence each value, and each set of `labels`, has a control of its own.
+    """
+    key = ".".join(("explain", name, *labels, str(st.session_state[f"explain.{name}"])))
+    return {"key": key, "on_change": _use_value, "args": (name, key)}
+
+
+def _use_value(name: str, key: str) -> None:
+    st.session_state[f"explain.{name}"] = st.session_state[key]
+    mark_touched()
 
 
 def mark_touched() -> None:
