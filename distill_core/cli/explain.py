@@ -49,7 +49,7 @@ def explain(
             help="What is scored: pieces or words. With words, models with different tokenizers can be compared."
         ),
     ] = "pieces",
-    seed: Annotated[int, typer.Option(min=0, help="Random seed, for a method that samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed, for a method that samples; from 0 to 2³² − 1.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Explain one text through a teacher and its students, and print how far they agree."""
@@ -98,7 +98,7 @@ def _print_explanation(explanation: "Explanation") -> None:
         if model.unread:
             error_console.print(f"The vocabulary of {model.id} lacks parts of: {' '.join(model.unread)}")
     for row in (*explanation.consistency, *(mean_agreements(explanation) if several else ())):
-        error_console.print(f"agreement of {row.student} on {row.target}")
+        output_console.print(f"Agreement of {row.student} on {row.target}")
         print_rows(
             [
                 {"measure": name, "value": value, "undefined because": row.undefined.get(name)}

@@ -7,6 +7,7 @@ from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, DataError
 
 UNITS = ("pieces", "words")  # what one score belongs to
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class ExplanationRequest:
     def resolved(self) -> "ExplanationRequest":
         """Return the request with the baseline and the units that its method uses.
 
-        Raises ConfigError for unknown names, DataError for the wrong number of texts for the task.
+        Raises ConfigError for unknown names or a seed out of range, DataError for the wrong number of texts.
         """
         task = get_task(self.task)
         if task.pair and self.text_pair is None:
@@ -63,6 +64,8 @@ class ExplanationRequest:
         units = UNITS[-1] if spec.by_word else self.units
         if units not in UNITS:
             raise ConfigError(f"Unknown units {units!r}; choose one of: {', '.join(UNITS)}.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"The seed is {self.seed}; use a whole number from 0 to {LARGEST_SEED}.")
         if units == "words" and self.include_special:
             raise ConfigError("Special tokens are not words: explain by pieces, or leave include_special out.")
         return replace(self, baseline=baseline, units=units)

@@ -64,7 +64,7 @@ def test_explain_prints_the_score_of_a_regression() -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"^bundled/stsb-teacher: \d\.\d\d$", done.stdout, re.MULTILINE)
     assert "singing." in done.stdout
-    assert "agreement of bundled/stsb-teacher on similarity" in done.stderr
+    assert "Agreement of bundled/stsb-teacher on similarity" in done.stdout  # beside its table, also in a file
 
 
 def test_models_that_cut_differently_are_explained_by_words(tmp_path: Path) -> None:
@@ -232,6 +232,8 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["explain", "--text", "good", "--target", "neutral"], "negative, positive"),
         (["explain", "--text", "good", "--baseline", "ones"], "zero, pad, mask"),
         (["explain", "--text", "good", "--units", "letters"], "pieces, words"),
+        (["explain", "--text", "good", "--method", "shap", "--seed", "4294967296"], "from 0 to 4294967295"),
+        (["explain", "--text", "good", "--seed", "-1"], "from 0 to 4294967295"),
         (["explain", "--text", "good", "--task", "sst3"], "sst2"),
         (["explain", "--text", "good", "--text-pair", "bad"], "takes one text"),
         (["evaluate", "--model", "bundled/sst2-kd", "--task", "nope"], "sst2"),

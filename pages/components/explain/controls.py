@@ -9,11 +9,11 @@ from distill_core.catalog.catalog import ModelInfo, find_model
 from distill_core.config.attribution_methods import ATTRIBUTION_METHODS, BASELINES, AttributionMethodSpec
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
-from distill_core.explanation.request import UNITS
+from distill_core.explanation.request import LARGEST_SEED, UNITS
 from pages.components.data_sources import unique_titles
 from pages.components.explain.session import keyed, popover_keyed, view_of_controls
 from pages.components.explain.text_controls import draw_text_controls
-from pages.components.explain.view_state import DEFAULT, LARGEST_SEED, MOST_STUDENTS, View
+from pages.components.explain.view_state import DEFAULT, MOST_STUDENTS, View
 
 _OUTPUTS = {"logit": "Logit", "log_probability": "Log-probability"}
 

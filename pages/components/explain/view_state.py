@@ -12,14 +12,13 @@ from distill_core.config.attribution_methods import ATTRIBUTION_METHODS, BASELIN
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
 from distill_core.errors import ConfigError, DistillError, ModelError
-from distill_core.explanation.request import UNITS, ExplanationRequest
+from distill_core.explanation.request import LARGEST_SEED, UNITS, ExplanationRequest
 
 DEFAULT = "default"  # a request's baseline None, in the address and in the control
 MOST_STUDENTS = 3
 FIRST_TASK = "sst2"
 FIRST_SPLIT = "validation"  # where a task has several to evaluate on, the first of them
 FIRST_TEXTS = {"sst2": "For all its beautiful landscapes and fine intentions, the film is a crashing bore."}
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
