@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from distill_core.config.run_config import RunConfig
+from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError, StoreError
 from distill_core.runs import lifecycle
 from distill_core.runs.lifecycle import RunState, StopKind
@@ -85,14 +86,29 @@ class Run:
         return replace(self.config, name=self.name).command
 
     @property
+    def rerun_config(self) -> RunConfig:
+        """The settings that repeat the run: its own, its name numbered "X (2)"; without a name where it has none."""
+        return replace(self.config, name=_next_name(self.name))
+
+    @property
     def local_command(self) -> str:
-        """The same command line, to be pasted into a shell of this machine."""
-        return shell_command(*replace(self.config, name=self.name).arguments)
+        """The command line with these settings, to be pasted into a shell of this machine."""
+        return shell_command(*self.rerun_config.arguments)
 
     @property
     def name(self) -> str:
         """The current name of the run; empty where it has none."""
         return self.config.name if self.renamed is None else self.renamed
+
+
+def _next_name(name: str) -> str:
+    """Return "X (2)" for "X" and "X (3)" for "X (2)", no longer than a name may be."""
+    if not name:
+        return ""
+    numbered = re.fullmatch(r"(.*) \((\d{1,6})\)", name)
+    base, number = (numbered[1], int(numbered[2])) if numbered else (name, 1)
+    ending = f" ({number + 1})"
+    return base[: int(FIELDS["name"].maximum or 0) - len(ending)] + ending
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,24 @@ def test_each_method_says_what_it_is_and_asks_for_what_it_reads(teacher: str, me
     assert shown & own == set(DISTILLATION_METHODS[method].settings)
 
 
+def test_a_method_that_is_picked_brings_its_recommended_weight(teacher: str) -> None:
+    page = open_distill(teacher=teacher)
+    for method, weight in (("gkd", 0.1), ("egkd_gradient", 0.3), ("ad_kd", 1.0)):
+        page.selectbox(key="distill.method").set_value(method).run()
+        assert page.number_input(key="distill.method_weight").value == weight
+    page.number_input(key="distill.method_weight").set_value(2.0).run()
+    assert page.number_input(key="distill.method_weight").value == 2.0
+
+
+def test_a_run_that_is_edited_keeps_its_weight(store: Store) -> None:
+    run, _ = active_run(store, method="gkd", method_weight=1.0)
+    store.end(run.id, FAKE_TOKEN, "stopped")
+    page = open_distill(run.id)
+    page.button(key="distill.again").click().run()
+    assert page.number_input(key="distill.method_weight").value == 1.0
+    assert "recommended method weight is 0.1" in " ".join(one.value.replace("\\", "") for one in page.caption)
+
+
 def test_the_terms_are_explained_as_they_are_set(teacher: str) -> None:
     page = open_distill(teacher=teacher, attribution_steps=8, map_norm="l1", map_distance="l1")
     (words,) = (one.value for one in page.caption if one.value.startswith("As set"))
@@ -192,7 +210,8 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     assert len(store.runs()) == 1  # nothing has started
     assert "run" not in page.query_params
     assert page.number_input(key="distill.steps").value == 30
-    assert page.text_input(key="distill.name").value == ""
+    assert page.text_input(key="distill.name").value == "short (2)"
+    assert "'--name=short (2)'" in store.get(run.id).local_command  # the line on the run's page does the same
 
 
 def test_a_live_view_fetches_only_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,7 @@ def test_settings_of_a_method_that_another_does_not_read_are_a_dash() -> None:
 def test_runs_are_begun_again_with_their_settings(store: Store) -> None:
     active_run(store, name="holds the device")
     run_id = ended_beside(store)
+    assert store.get(run_id).name == ""
     page = opened([run_id])
     page.button(key=f"runs.again.{run_id}").click().run()
     newest = store.runs()[0]

@@ -383,3 +383,12 @@ def test_settings_are_parsed_once_however_often_and_many_runs_are_read(
         assert len(store.runs()) == 300
         store.claim(lambda _: (), TOKEN)
     assert len(parsed) == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "rerun"),
+    [("", ""), ("first", "first (2)"), ("first (2)", "first (3)"), ("(2)", "(2) (2)"), ("x" * 200, "x" * 196 + " (2)")],
+)
+def test_a_rerun_has_a_numbered_name(store: Store, name: str, rerun: str) -> None:
+    assert store.add("one", RunConfig(name=name, seed=7))
+    assert store.get("one").rerun_config == RunConfig(name=rerun, seed=7)

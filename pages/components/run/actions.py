@@ -1,7 +1,6 @@
 """The actions on a run: stop, pause, resume, explain with its student, edit and rerun."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,5 +133,5 @@ def best_folder(run: Run) -> Path | None:
 
 
 def _edit_and_rerun(run: Run) -> None:
-    fill(replace(run.config, name=""))  # two runs of one name would be hard to distinguish
+    fill(run.rerun_config)
     st.query_params.clear()

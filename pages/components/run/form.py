@@ -120,7 +120,7 @@ def draw_name() -> None:
 
 def draw_method() -> None:
     """Draw the choice of the method and the weights of its terms."""
-    _choice("method", {name: info.title for name, info in DISTILLATION_METHODS.items()})
+    _choice("method", {name: info.title for name, info in DISTILLATION_METHODS.items()}, on_change=_change_method)
     _recipe()
     method = DISTILLATION_METHODS[st.session_state[key("method")]]
     st.caption(method.score_words if get_task(st.session_state[key("task")]).span else method.words)
@@ -128,8 +128,9 @@ def draw_method() -> None:
     _numbers(*method.weights)
     if method.compared_weight is not None and method.compared_weight < 1:
         st.caption(
-            f"Try a method weight of {method.compared_weight:g}: at 1 the method’s terms can outweigh the labels and "
-            "the teacher’s answers (measured on SST-2). The run’s page shows each term’s share of the gradient."
+            f"The recommended method weight is {method.compared_weight:g}: at 1 the method’s terms can outweigh the "
+            "labels and the teacher’s answers (measured on SST-2). The run’s page shows each term’s share of the "
+            "gradient."
         )
 
 
@@ -280,6 +281,12 @@ def _change_task() -> None:
     task = st.session_state[key("task")]
     st.session_state[key("teacher")] = next((model.id for model in list_models() if model.task == task), None)
     st.session_state[key("source")] = source_for(task, st.session_state[key("source")] or FIRST_SOURCE)
+
+
+def _change_method() -> None:
+    """Use the recommended weight of the method that was picked; settings filled in from a run keep theirs."""
+    recommended = DISTILLATION_METHODS[st.session_state[key("method")]].compared_weight
+    st.session_state[key("method_weight")] = FIELDS["method_weight"].default if recommended is None else recommended
 
 
 def _choice(

@@ -28,11 +28,11 @@ CONFIRMING = "distill.sure"  # session key: what is to be deleted and of which r
 def draw_manage_button(run: Run) -> None:
     """Draw the button that opens the dialog; for ended runs, whose page does not tick."""
     if st.button(
-        "Manage", icon=":material/edit_note:", key="distill.manage", help="Name, note, downloads and disk space."
+        "Manage", icon=":material/settings:", key="distill.manage", help="Name, note, downloads and disk space."
     ):
         st.session_state.pop(CONFIRMING, None)
         note_dialog_open()
-        st.dialog("Manage this run", icon=":material/edit_note:", on_dismiss=note_dialog_closed)(draw_manage_dialog)(
+        st.dialog("Manage this run", icon=":material/settings:", on_dismiss=note_dialog_closed)(draw_manage_dialog)(
             run.id
         )
 

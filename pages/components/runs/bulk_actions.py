@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 
 import streamlit as st
@@ -43,7 +43,7 @@ def draw_bulk_actions(store: Store, outcomes: Sequence[RunSummary]) -> None:
             key="runs.edit",
             help="Opens the form with this run’s settings. Nothing starts until you press Start.",
         ):
-            fill(replace(runs[0].config, name=""))
+            fill(runs[0].rerun_config)
             st.switch_page("pages/distill.py")
         _draw_tags(store, runs)
         _draw_downloads(store, runs)
@@ -98,7 +98,7 @@ def _csv_cell(value: object) -> object:
 def _rerun(store: Store, runs: Sequence[Run], launch: Launch) -> None:
     """Submit new runs with the same settings, and select them."""
     try:
-        launch.submit(store, [replace(run.config, name="") for run in runs])
+        launch.submit(store, [run.rerun_config for run in runs])
     except DistillError as error:
         show_error(error)
     if launch.runs:
