@@ -35,7 +35,13 @@ from distill_core.runs.recorder import Recorder, retry_while_busy
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import reconcile
 from distill_core.runs.store import Store
-from distill_core.runs.worker_process import TOKEN_VARIABLE, clean_run_folder, ending_by_force, process_start
+from distill_core.runs.worker_process import (
+    TOKEN_VARIABLE,
+    clean_run_folder,
+    ending_by_force,
+    process_start,
+    saved_student,
+)
 from distill_core.storage.checkpoints import LAST, repair_checkpoints, save_last_as_best
 
 
@@ -105,8 +111,6 @@ class _Execution:
     def flush_rest(self) -> None:
         """Write what has not reached the store yet, as far as the store allows."""
         try:
-            if self._saved_step is not None:
-                self._record_model()
             retry_while_busy(self.recorder.flush)
         except StoreError as error:
             self.log_line(f"the last points are not in the store: {error}")
@@ -258,7 +262,12 @@ class _Heartbeat(threading.Thread):
 
     def _beat(self) -> None:
         execution = self._execution
-        run = execution.recorder.flush()
+        try:
+            run = execution.recorder.flush()
+        except StoreError as error:  # busy, or the disk is full: a requested stop must be seen all the same
+            execution.log_line(f"heartbeat not written: {error}")
+            stored = execution.store.get(execution.run.id)
+            run = stored if stored.state == "running" and stored.token == execution.token else None
         if run is None:
             execution.log_line("the store no longer counts this process as the run's worker; ending")
             execution.stop_asked.set()
@@ -273,7 +282,8 @@ class _Heartbeat(threading.Thread):
 
     def _end_process(self, run: Run) -> None:
         execution = self._execution
-        execution.store.end(run.id, execution.token, *(execution.ending or ending_by_force(run)))
+        ending = execution.ending or ending_by_force(run)
+        execution.store.end(run.id, execution.token, *ending, saved_student(run.id))
         remove_pending_end(run.id)
         execution.log_line("the process did not end in time after the request to stop; it kills itself")
         with contextlib.suppress(StoreError):  # a busy store: the next process that looks does the same
@@ -314,14 +324,15 @@ def execute_run(store: Store, run: Run, on_event: Callable[[Event], None] | None
             ending = _execute_with_heartbeat(execution, may_exit)
             try:
                 execution.flush_rest()
-                ended = retry_while_busy(partial(store.end, run.id, execution.token, *ending))
+                ended = retry_while_busy(partial(store.end, run.id, execution.token, *ending, saved_student(run.id)))
             except KeyboardInterrupt:  # a third Ctrl-C: write at once or not at all
-                ended = store.end(run.id, execution.token, *ending)
+                ended = store.end(run.id, execution.token, *ending, saved_student(run.id))
             remove_pending_end(run.id)
             if ended and ending.state == "finished":
                 execution.clean_up()
-        execution.log_line(": ".join(filter(None, ending)))
-    return store.get(run.id)
+        ended_run = store.get(run.id)  # a stop that was requested last may have changed the end
+        execution.log_line(": ".join(filter(None, (ended_run.state, ended_run.reason) if ended else ending)))
+    return ended_run
 
 
 def _execute_with_heartbeat(execution: _Execution, may_exit: bool) -> Ending:

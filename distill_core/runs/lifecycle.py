@@ -8,6 +8,7 @@ How a stop is enforced, in seconds since it was requested:
     KILL_AFTER   SIGKILL by any process that looks, and the worker ends itself where nobody looks
 """
 
+import re
 import signal
 from typing import Literal, NamedTuple
 
@@ -86,6 +87,19 @@ def ending_by_force(kind: StopKind | None, step: int, phase: str, has_checkpoint
     return Ending(
         state, f"{state.capitalize()} by force {_place(step, phase)}, it did not end by itself; {checkpoint}."
     )
+
+
+def ending_as_requested(ending: Ending, kind: StopKind | None, step: int, phase: str, has_checkpoint: bool) -> Ending:
+    """Return how a run ends on which a stop of this kind was requested, given how it ended before that was known.
+
+    A stop that followed a pause counts, and a run whose worker is gone ended as requested. Any other end remains.
+    """
+    if ending.state == "lost" and kind is not None:
+        return ending_by_force(kind, step, phase, has_checkpoint)
+    if ending.state == "paused" and kind == "stop":
+        words = {state: stopped_state(state).capitalize() for state in ("pause", "stop")}
+        return Ending("stopped", re.sub(f"^{words['pause']}\\b", words["stop"], ending.reason))
+    return ending
 
 
 def ending_lost(step: int, phase: str, pid: int | None, exit_code: int | None) -> Ending:

@@ -26,8 +26,10 @@ from distill_core.runs.lifecycle import (
     CANCELLED,
     ENDED,
     SETTINGS_DAMAGED,
+    Ending,
     RunState,
     StopKind,
+    ending_as_requested,
     states_before,
     stopped_state,
 )
@@ -212,17 +214,30 @@ class Store(Database):
                 connection.execute("UPDATE runs SET position = ? WHERE number = ?", (place["position"], row["number"]))
         return True
 
-    def end(self, run_id: str, token: str, state: RunState, reason: str = "") -> bool:
-        """End a running run that was started with this token; False where it is no longer so."""
+    def end(self, run_id: str, token: str, state: RunState, reason: str = "", model_path: Path | None = None) -> bool:
+        """End a running run that was started with this token; False where it is no longer so.
+
+        `model_path`: the folder of its last checkpoint, None where the store's value is right. It is written with the
+        end because no other write gets the space held back for a full disk. A stop requested until now changes the end
+        as `lifecycle.ending_as_requested` says: `request_stop` promised it.
+        """
         try:
-            return self._end(run_id, token, state, reason)
+            return self._end(run_id, token, state, reason, model_path)
         except FullError:  # a run that is over must not be shown as running, whatever else there is no room for
             self.free_reserve()
-            return self._end(run_id, token, state, reason)
+            return self._end(run_id, token, state, reason, model_path)
 
-    def _end(self, run_id: str, token: str, state: RunState, reason: str) -> bool:
+    def _end(self, run_id: str, token: str, state: RunState, reason: str, model_path: Path | None = None) -> bool:
         with self.writing() as connection:
-            return _move(connection, run_id, state, reason, "running", token)
+            query = "SELECT step, phase, wish, model_path FROM runs WHERE id = ? AND token = ? AND state = 'running'"
+            row = connection.execute(query, (run_id, token)).fetchone()
+            if row is None:
+                return False
+            path = row["model_path"] if model_path is None else str(model_path)
+            ending = ending_as_requested(
+                Ending(state, reason), row["wish"], row["step"], row["phase"], has_checkpoint=path is not None
+            )
+            return _move(connection, run_id, ending.state, ending.reason, "running", token, path)
 
     # what a user writes ----------------------------------------------------------------------
 
@@ -353,17 +368,22 @@ def _move(
     reason: str,
     start: RunState,
     token: str | None = None,
+    model_path: str | None = None,
 ) -> bool:
     """Change a run's state if it is in the state `start` (and has this token); return whether it was.
 
-    ValueError for a move that `lifecycle.EDGES` does not have. A lost run ended with its last heartbeat: it may have
-    been found dead only days later.
+    `model_path`: written, too, where it is not None. ValueError for a move that `lifecycle.EDGES` does not have. A
+    lost run ended with its last heartbeat: it may have been found dead only days later.
     """
     if start not in states_before(to):
         raise ValueError(f"A run cannot become {to!r} from {start!r}; it may from {states_before(to)}.")
     ended = "COALESCE(heartbeat, ?)" if to == "lost" else "?"
-    query = f"UPDATE runs SET state = ?, reason = ?, ended = {ended} WHERE id = ? AND state = ?"
-    values: list[object] = [to, reason, time.time(), run_id, start]
+    query = (
+        f"UPDATE runs SET state = ?, reason = ?, ended = {ended}, model_path = COALESCE(?, model_path)"
+        " WHERE id = ? AND state = ?"
+    )
+    path = None if model_path is None else _valid_text(model_path)
+    values: list[object] = [to, _valid_text(reason), time.time(), path, run_id, start]
     if token is not None:
         query += " AND token = ?"
         values.append(token)
@@ -397,6 +417,11 @@ def _short_enough(what: str, text: str, limit: int) -> str:
     if len(text) > limit:
         raise ConfigError(f"The {what} has {len(text):,} characters; wanted at most {limit:,}. Shorten it.")
     return text
+
+
+def _valid_text(text: str) -> str:
+    """Return a text with its lone surrogates escaped: SQLite refuses them, and an error may quote any file's name."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _marks(values: Sequence[object]) -> str:

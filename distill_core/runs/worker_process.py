@@ -24,7 +24,7 @@ import psutil
 from distill_core.errors import RunError, StoreError
 from distill_core.paths import CODE, home, run_folder
 from distill_core.runs import lifecycle
-from distill_core.runs.database import BusyError
+from distill_core.runs.database import BusyError, FullError
 from distill_core.runs.log import LOG_NAME
 from distill_core.runs.pending_end import read_pending_end, remove_pending_end
 from distill_core.runs.run import Run
@@ -161,22 +161,19 @@ def enforce_stop(store: Store, run: Run) -> None:
 
 
 def mark_lost(store: Store, run: Run, exit_code: int | None = None) -> None:
-    """End a run whose worker is gone: as the worker decided, else by force if a stop was requested, else as lost."""
-    pending = read_pending_end(run.id, str(run.token))
-    if pending is not None:
-        ending = pending
-        student = run_folder(run.id) / LAST
-        if run.model_path is None and student.exists():  # saved, but the worker could not tell the store
-            store.set_model(run.id, str(run.token), student)
-    elif run.stop_requested is not None:
-        ending = ending_by_force(run)
-    else:
-        ending = lifecycle.ending_lost(run.step, run.phase, run.pid, exit_code)
+    """End a run whose worker is gone: as the worker decided, else as lost, or by force if a stop was requested."""
+    ending = read_pending_end(run.id, str(run.token)) or lifecycle.ending_lost(run.step, run.phase, run.pid, exit_code)
     # False where the worker has just ended the run itself; its token may then belong to the next worker being started.
-    if store.end(run.id, str(run.token), *ending):
+    if store.end(run.id, str(run.token), *ending, saved_student(run.id)):
         remove_pending_end(run.id)
         _kill_leftovers(run)
         clean_run_folder(store, run.id)
+
+
+def saved_student(run_id: str) -> Path | None:
+    """Return the folder of a run's last checkpoint, which the store need not know yet; None where there is none."""
+    student = run_folder(run_id) / LAST
+    return student if student.exists() else None
 
 
 def ending_by_force(run: Run) -> lifecycle.Ending:
@@ -187,16 +184,18 @@ def ending_by_force(run: Run) -> lifecycle.Ending:
 def clean_run_folder(store: Store, run_id: str) -> None:
     """Delete half-written checkpoints, and of a finished run also the files it no longer needs.
 
-    Does nothing where the run has been deleted or a process trains it.
+    Does nothing where the run has been deleted or a process trains it. A run whose cleaning a full disk prevents is
+    whole; it is cleaned when the disk has space again.
     """
-    with store.lock_ended(run_id) as ended:
+    with contextlib.suppress(FullError):
+        with store.lock_ended(run_id) as ended:
+            if ended:
+                repair_checkpoints(run_folder(run_id))
+                run = store.get(run_id)
+                if run.state == "finished":
+                    delete_obsolete_checkpoints(run_folder(run_id), run.config.keep)
         if ended:
-            repair_checkpoints(run_folder(run_id))
-            run = store.get(run_id)
-            if run.state == "finished":
-                delete_obsolete_checkpoints(run_folder(run_id), run.config.keep)
-    if ended:
-        store.mark_clean(run_id)
+            store.mark_clean(run_id)
 
 
 def wake_worker(run: Run) -> None:

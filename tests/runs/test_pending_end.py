@@ -1,18 +1,23 @@
 """A run whose student was saved ends as its worker decided, whatever happens to the store or the worker after that."""
 
+import io
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from distill_core import worker
 from distill_core.config.run_config import RunConfig
-from distill_core.errors import StoreError
+from distill_core.errors import RunError, StoreError
 from distill_core.paths import run_folder
 from distill_core.runs import lifecycle
+from distill_core.runs.database import FullError
 from distill_core.runs.events import Event, Measured
 from distill_core.runs.lifecycle import StopKind
 from distill_core.runs.pending_end import PENDING_END, write_pending_end
@@ -20,6 +25,7 @@ from distill_core.runs.run import Run
 from distill_core.runs.scheduler import enqueue, reconcile, stop, wait
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker, mark_lost
+from distill_core.storage.checkpoints import LAST
 from tests.support.scripted_session import ScriptedSession, done_run
 from tests.support.small_worker import saved_step, training, worker_command
 from tests.support.stored_runs import FAKE_TOKEN
@@ -51,7 +57,7 @@ class StoppedSession(ScriptedSession):
         self._fail()
 
 
-def failing(*_: object, **__: object) -> None:
+def failing(*_: object) -> bool:
     raise StoreError("No space left on the disk that holds the run store; free some.")
 
 
@@ -90,6 +96,120 @@ def test_a_worker_that_cannot_write_its_end_leaves_it_to_whoever_finds_it_gone(
     ended = store.get(run.id)
     assert (ended.state, ended.reason) == ENDINGS[kind]
     assert not (run_folder(run.id) / PENDING_END).exists()
+
+
+def fill_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the store refuse every write until the space that it holds back is free."""
+    reserve, writing = store.path.with_name("runs.sqlite.reserve"), Store.writing
+
+    @contextmanager
+    def full(self: Store) -> Iterator[sqlite3.Connection]:
+        if reserve.exists():
+            raise FullError("No space left on the disk.")
+        with writing(self) as connection:
+            yield connection
+
+    monkeypatch.setattr(Store, "writing", full)
+
+
+@pytest.mark.parametrize("ending", [lifecycle.Ending("finished"), None])
+def test_a_dead_run_ends_on_a_full_disk_with_the_student_it_saved(
+    store: Store, monkeypatch: pytest.MonkeyPatch, ending: lifecycle.Ending | None
+) -> None:
+    run_id = enqueue(store, RunConfig(device="cpu"))
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
+    store.attach(run_id, FAKE_TOKEN, 2**22 + 1, 0.0)  # above the greatest pid
+    student = run_folder(run_id) / LAST
+    student.mkdir(parents=True)
+    if ending is not None:
+        write_pending_end(run_id, FAKE_TOKEN, ending)
+    fill_disk(store, monkeypatch)
+    assert reconcile(store) == []
+    ended = store.get(run_id)
+    assert (ended.state, ended.model_path) == (ending.state if ending else "lost", student)
+
+
+@pytest.mark.parametrize("failing_from", [1, 2])
+def test_a_student_the_store_was_not_told_of_is_told_with_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch, failing_from: int
+) -> None:
+    set_model, calls = Store.set_model, list[int]()
+
+    def fails_later(*given: Any) -> bool:
+        calls.append(1)
+        return failing() if len(calls) >= failing_from else set_model(*given)
+
+    monkeypatch.setattr(Store, "set_model", fails_later)
+    events = [Measured(1, {"validation/accuracy": 0.5}), Measured(2, {"loss": 1.0}), Measured(3, {"loss": 0.5})]
+    planned: list[Event | BaseException] = list(events[1:]) if failing_from == 1 else [*events, RunError("its cause")]
+    run = done_run(store, monkeypatch, ScriptedSession(planned))
+    assert (run.state, run.reason) == (("finished", "") if failing_from == 1 else ("failed", "its cause"))
+    assert run.model_path == run_folder(run.id) / LAST
+    assert [point.step for point in store.metrics(run.id, names=["loss"])] == [2, 3]
+
+
+def test_a_stop_requested_after_a_pause_was_decided_is_how_the_run_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Store.end
+
+    def stopped_before_its_end(self: Store, run_id: str, *given: Any) -> bool:
+        assert self.request_stop(run_id, "stop")
+        return end(self, run_id, *given)
+
+    monkeypatch.setattr(Store, "end", stopped_before_its_end)
+    run = done_run(store, monkeypatch, StoppedSession(store, "pause", lambda: None))
+    assert (run.state, run.reason) == ENDINGS["stop"]
+    assert store.log_tail(run.id)[-1].endswith(run.reason)
+
+
+@pytest.mark.parametrize(("pending", "kinds"), [("paused", ["pause", "stop"]), (None, ["stop"]), (None, ["pause"])])
+def test_a_request_that_came_while_a_worker_was_found_gone_is_how_its_run_ends(
+    store: Store, pending: str | None, kinds: list[StopKind]
+) -> None:
+    run_id = enqueue(store, RunConfig(device="cpu"))
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
+    if pending is not None:
+        run_folder(run_id).mkdir(parents=True)
+        write_pending_end(run_id, FAKE_TOKEN, lifecycle.ending_on_request("pause", 3, False))
+    as_found = store.get(run_id)
+    assert all(store.request_stop(run_id, kind) for kind in kinds)
+    mark_lost(store, as_found)
+    ended = store.get(run_id)
+    assert ended.state == lifecycle.stopped_state(kinds[-1])
+    how = "on request at step 3" if pending else "by force at step 0"
+    assert ended.reason.startswith(f"{ended.state.capitalize()} {how}")
+
+
+def test_a_full_disk_hides_no_requested_stop_from_a_worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = enqueue(store, RunConfig(device="cpu"))
+    run = store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
+    assert run is not None
+    store.request_stop(run_id, "pause")
+    fill_disk(store, monkeypatch)
+    execution = worker._Execution(store, run, io.StringIO(), None)
+    heartbeat = worker._Heartbeat(execution, may_exit=False)
+    heartbeat.start()
+    assert execution.stop_asked.wait(5)
+    heartbeat.close()
+    assert execution.stop_kind == "pause"
+
+
+def test_a_full_disk_puts_off_the_cleaning_of_a_finished_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = enqueue(store, RunConfig(device="cpu"))
+    store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
+    store.end(run_id, FAKE_TOKEN, "finished")
+    with monkeypatch.context() as patched:
+        fill_disk(store, patched)
+        assert reconcile(store) == []
+    assert store.runs_to_clean() == [run_id]
+    assert reconcile(store) == []
+    assert store.runs_to_clean() == []
+
+
+def test_an_end_whose_reason_is_no_valid_text_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = done_run(store, monkeypatch, ScriptedSession([RunError("The file \udcff is damaged.")]))
+    assert (run.state, run.reason) == ("failed", "The file \\udcff is damaged.")
 
 
 def test_the_pending_end_of_an_earlier_attempt_or_a_damaged_one_does_not_count(store: Store) -> None:
