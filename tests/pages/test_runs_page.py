@@ -4,14 +4,16 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
+from distill_core.catalog import deletion
 from distill_core.config.run_config import RunConfig
-from distill_core.errors import StoreError
+from distill_core.errors import RunError, StoreError
 from distill_core.paths import run_folder
 from distill_core.runs import scheduler
 from distill_core.runs.events import Measured
@@ -149,14 +151,33 @@ def test_runs_that_cannot_be_begun_again_are_not_called_queued(store: Store, mon
     assert [str(words) for words in said] == ["No space left."]
 
 
+def test_a_refused_run_keeps_no_other_from_being_started_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    active_run(store, name="holds the device")
+    shown: list[str] = []
+    gone = {"teacher": str(tmp_path / "gone")}, {"source": str(tmp_path / "no data")}
+    ended = [store.get(ended_beside(store, name=f"run {at}", **settings)) for at, settings in enumerate((*gone, {}))]
+    monkeypatch.setattr(runs_table, "select", lambda runs: shown.append(f"{len(runs)} selected"))
+    monkeypatch.setattr(bulk_actions.st, "toast", lambda words, **_: shown.append(words))
+    monkeypatch.setattr(bulk_actions, "show_error", lambda error: shown.append(str(error)))
+    before = {run.id for run in store.runs()}
+    bulk_actions._rerun(store, ended, Launch())
+    (started,) = [run for run in store.runs() if run.id not in before]
+    assert (started.state, started.config) == ("queued", ended[2].rerun_config)
+    assert [words for words in shown if words.startswith("No new run of")] == shown[:2]
+    assert all(words in shown[at] for at, words in ((0, "run 0"), (0, "gone"), (1, "run 1"), (1, "no data")))
+    assert shown[2:] == ["1 selected", "A new run is in the queue."]
+
+
 def refuse(*_: object) -> None:
     """Stand in for a store that takes no more."""
     raise StoreError("No space left.")
 
 
-def ended_beside(store: Store) -> str:
+def ended_beside(store: Store, **settings: str) -> str:
     """Return a run that was cancelled while another holds the device."""
-    run_id = scheduler.enqueue(store, RunConfig(device="cpu", seed=7, task="cola"))
+    run_id = scheduler.enqueue(store, RunConfig(**{"device": "cpu", "seed": 7, "task": "cola", **settings}))
     store.cancel(run_id)
     return run_id
 
@@ -171,6 +192,25 @@ def test_picked_runs_are_tagged_together(store: Store) -> None:
     assert store.get(one).tags == ("old", "both", "new", "newer")
     page.button(key="runs.remove_tag.both").click().run()
     assert [store.get(run).tags for run in (one, other)] == [("old", "new", "newer"), ("new", "newer")]
+
+
+def test_a_run_that_cannot_be_deleted_keeps_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, free = ended_run(store), ended_run(store)
+    delete_run = deletion.delete_run
+
+    def failing(given: Store, run_id: str) -> int:
+        if run_id == stuck:
+            raise RunError(f"Not all of run {run_id} could be deleted; try again.")
+        return delete_run(given, run_id)
+
+    monkeypatch.setattr(deletion, "delete_run", failing)
+    page = opened([stuck, free])
+    page.button(key="runs.delete").click().run()
+    page.button(key="runs.delete_sure").click().run()
+    assert [run.id for run in store.runs()] == [stuck]
+    assert [error.value.replace("\\", "") for error in page.error] == [
+        f"Not all of run {stuck} could be deleted; try again."
+    ]
 
 
 def test_deleting_asks_and_leaves_what_is_used(store: Store) -> None:

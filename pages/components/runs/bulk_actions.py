@@ -9,7 +9,7 @@ from functools import partial
 import streamlit as st
 
 from distill_core.catalog import deletion
-from distill_core.errors import DistillError
+from distill_core.errors import DistillError, RunError
 from distill_core.runs.disk_usage import run_size
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
@@ -96,11 +96,14 @@ def _csv_cell(value: object) -> object:
 
 
 def _rerun(store: Store, runs: Sequence[Run], launch: Launch) -> None:
-    """Submit new runs with the same settings, and select them."""
+    """Submit new runs with the same settings, and select them; show which were refused, and why."""
     try:
-        launch.submit(store, [run.rerun_config for run in runs])
+        refused = launch.submit(store, [run.rerun_config for run in runs])
     except DistillError as error:
         show_error(error)
+    else:
+        for place, reason in refused:
+            show_error(RunError(f"No new run of {runs[place].title} was started: {reason}"))
     if launch.runs:
         table.select(launch.runs)
         words = "A new run is" if len(launch.runs) == 1 else f"{len(launch.runs)} new runs are"
@@ -160,20 +163,24 @@ def _draw_delete_confirmation(store: Store, runs: Sequence[Run]) -> None:
     st.warning(f"This deletes curves, log and student of {whose} ({space}). This cannot be undone.")
     with st.container(horizontal=True):
         if st.button("Delete permanently", type="primary", icon=":material/delete_forever:", key="runs.delete_sure"):
-            _show_error_of(partial(_delete, store, free))
+            _delete(store, free)
         st.button("Cancel", key="runs.keep", on_click=_confirm_delete, args=((),))
 
 
 def _delete(store: Store, runs: Sequence[Run]) -> None:
-    gone = set()
-    try:
-        for run in runs:
+    gone, errors = set[str](), list[DistillError]()
+    for run in runs:
+        try:
             deletion.delete_run(store, run.id)
             gone.add(run.id)
-    finally:
-        table.select([run_id for run_id in table.selected_ids() if run_id not in gone])
-        _confirm_delete(())
-    st.rerun()
+        except DistillError as error:  # it does not keep the others from being deleted
+            errors.append(error)
+    table.select([run_id for run_id in table.selected_ids() if run_id not in gone])
+    _confirm_delete(())
+    for reason in errors:
+        show_error(reason)
+    if not errors:
+        st.rerun()
 
 
 def _confirm_delete(runs: Sequence[Run]) -> None:
