@@ -79,7 +79,7 @@ def print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(_finite(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
-_IDS = ("run", "model", "id")
+_IDS = ("run", "model", "student", "id")
 _FOLDED = 24  # characters: a longer cell may be broken over lines, and its column is at least this wide
 
 

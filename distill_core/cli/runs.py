@@ -12,6 +12,7 @@ from distill_core.cli.output import Json, bar, busy, error_console, harmless, pr
 from distill_core.config.recipes import GLUE_SIZES, RECIPES, changes_in_words, get_recipe
 from distill_core.config.run_config import FIELDS, RunConfig, current_names
 from distill_core.data.datasets import load_split
+from distill_core.data.tasks import TASKS
 from distill_core.errors import ConfigError, RunError
 from distill_core.export.run_export import run_document
 from distill_core.runs.diagnostics import alarms
@@ -23,6 +24,7 @@ from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from distill_core.runs.students import find_student, read_student_record
 from distill_core.runs.summary import data_used_words, differences, overview, search_runs
+from distill_core.shell_command import shell_command
 from distill_core.storage.filesystems import network_warning
 from distill_core.versions import format_versions
 
@@ -279,8 +281,8 @@ take_options(distill, FIELDS.values())
 
 def _print_result(store: Store, run: Run, as_json: bool) -> None:
     metrics = store.latest(run.id)
-    student = find_student(run.id)
-    model = None if student is None else str(student)
+    folder = find_student(run.id)
+    model, student = (None, None) if folder is None else (str(folder), f"run/{run.id}")
     if as_json:
         print_json(
             {
@@ -289,6 +291,7 @@ def _print_result(store: Store, run: Run, as_json: bool) -> None:
                 "reason": run.reason,
                 "steps": run.step,
                 "metrics": metrics,
+                "student": student,
                 "model": model,
             }
         )
@@ -299,7 +302,11 @@ def _print_result(store: Store, run: Run, as_json: bool) -> None:
         series.setdefault(point.name, []).append((point.step, point.value))
     for words in alarms(run.config, series):
         error_console.print(words)
-    print_rows([{"run": run.id, "state": run.state, "steps": run.step, "model": model}])
+    print_rows([{"run": run.id, "state": run.state, "steps": run.step, "student": student, "model": model}])
+    if student is not None:
+        asked = ("--task", run.config.task, "--teacher", run.config.teacher, "--student", student)
+        texts = ("--text", "…", *(("--text-pair", "…") if TASKS[run.config.task].pair else ()))
+        error_console.print(f"to explain a text with it: {shell_command('explain', *asked, *texts)}", soft_wrap=True)
 
 
 def event_printer(progress: Callable[[int, int], None], steps: int) -> Callable[[Event], None]:

@@ -18,6 +18,7 @@ Series = Mapping[str, Points]
 IDLE, LOOKS = 0.01, 5  # a share below which a term does nothing, and how many looks in a row tell so
 COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
 EXPLODED, BAD = 10.0, 1.5  # a loss on the labels so many times as large as at first, and worse than any guess
+FEW_STEPS = 100  # so short a training is itself the likely cause
 NEAR_CHANCE = 0.02  # no more than this above it, the teacher has next to nothing to teach
 
 
@@ -42,8 +43,12 @@ def alarms(config: RunConfig, series: Series) -> list[str]:
             if task.span is None
             else "gives scores without correlation"
         )
-        smaller = "" if set(config.weights) == {"ce", "kd"} else "a smaller method weight, "
-        advice = f"Try {smaller}a higher learning rate or more steps."
+        others = [] if set(config.weights) == {"ce", "kd"} else ["a smaller method weight"]
+        others.append("a higher learning rate")
+        if config.steps < FEW_STEPS:
+            advice = f"It has {config.steps} steps only: try more steps first, then {' or '.join(others)}."
+        else:
+            advice = f"Try {', '.join(others)} or more steps."
         likely = "The likely cause is the teacher, which does hardly better itself."
         found.append(
             f"The student {words}, yet its maps look more like the teacher’s: such agreement says little. "

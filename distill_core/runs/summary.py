@@ -82,7 +82,7 @@ def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[SettingValue, .
 
 def data_used_words(used: Sequence[DataUsed]) -> dict[str, str]:
     """Return what a run trained and validated on, by use: how many examples, where from, and the digest's beginning."""
-    uses = {True: "Training data", False: "Validation data"}
+    uses = {True: "Training data used", False: "Validation data used"}
     return {
         uses[one.split == "train"]: f"{one.examples:,} from {one.source} ({one.fingerprint[:8]})"
         for one in sorted(used, key=lambda one: one.split != "train")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -182,8 +183,15 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     told = call_json("distill", "--method", "ad_kd", "--steps", "4", "--batch-size", "8", "--source", "bundled")
     assert (told["state"], told["steps"]) == ("finished", 4)
     assert (Path(told["model"]) / "model.safetensors").is_file()
+    assert told["student"] == f"run/{told['run']}"
     assert {"loss", "ad_kd", "validation/accuracy", "agreement/cosine"} <= told["metrics"].keys()
-    assert f"torch {version('torch')}" in call("runs", "show", told["run"]).stderr
+    plain = call("runs", "show", told["run"])
+    assert f"torch {version('torch')}" in plain.stderr
+    assert told["student"] in plain.stdout
+    line = plain.stderr.partition("to explain a text with it: ")[2].splitlines()[0]
+    assert shlex.split(line)[-8:-2] == [
+        "--task", "sst2", "--teacher", "bundled/sst2-teacher", "--student", told["student"]
+    ]  # fmt: skip
     shown = call_json("runs", "show", told["run"])
     assert (shown["state"], shown["config"]["method"]) == ("finished", "ad_kd")
     assert {"step": 4, "name": "loss", "value": told["metrics"]["loss"]} in shown["metrics"]
@@ -197,7 +205,7 @@ def test_distill_trains_in_the_foreground_and_its_run_is_in_the_store() -> None:
     rows = [line.split()[1] for line in laid.stdout.splitlines() if line.startswith(("│", "┃"))]
     assert {"Training", "Validation"} < set(rows)
     assert rows.index("validation/accuracy") < rows.index("agreement/cosine") < rows.index("loss")
-    explained = call_json("explain", "--text", "a good film", "--student", f"run/{told['run']}", "--method", "gradient")
+    explained = call_json("explain", "--text", "a good film", "--student", told["student"], "--method", "gradient")
     assert explained["models"][1]["id"] == f"run/{told['run']}"
 
 

@@ -299,8 +299,8 @@ def test_a_run_says_what_it_was_trained_on(store: Store) -> None:
     used = [DataUsed("train", data.title, 1600, "a1" * 32), DataUsed("validation", data.title, 400, "b2" * 32)]
     store.write(run_id, FAKE_TOKEN, [], None, used)
     shown = "\n".join(str(part.proto.body) for part in distill(run=run_id).get("html"))
-    assert "Training: 1,600 from <bdi>&lt;b&gt;Films&lt;/b&gt; (own data, films.csv)</bdi>" in shown
-    assert "Validation: 400 from <bdi>the same source</bdi>" in shown
+    assert "Training: 1,600 examples from <bdi>&lt;b&gt;Films&lt;/b&gt; (own data, films.csv)</bdi>" in shown
+    assert "Validation: 400 examples from <bdi>the same source</bdi>" in shown
     assert f'title="SHA-256 {"a1" * 32}">a1a1a1a1</code>' in shown
     assert "Training" not in markup.data_line(used[1:])
     store.end(run_id, FAKE_TOKEN, "finished")

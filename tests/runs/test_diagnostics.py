@@ -61,6 +61,15 @@ def test_plain_kd_has_no_method_weight_to_make_smaller() -> None:
         assert ("smaller method weight" in said) is smaller
 
 
+def test_after_a_short_run_more_steps_are_the_first_advice() -> None:
+    series = run_series("accuracy", 0.51)
+    (short,) = alarms(RunConfig(steps=20), series)
+    assert "20 steps only: try more steps first, then a smaller method weight or a higher learning rate." in short
+    late = {name: [(10 * step, value) for step, value in points] for name, points in series.items()}
+    (long,) = alarms(RunConfig(steps=200), late)
+    assert "Try a smaller method weight, a higher learning rate or more steps." in long
+
+
 def test_scores_that_are_all_equal_are_a_collapse() -> None:
     series = run_series("pearson", math.nan, constant=0.0)
     assert collapsed(STS, series)

@@ -71,8 +71,8 @@ def test_the_query_reads_the_index_alone(store: Store) -> None:
 def test_data_are_told_apart_by_their_digest() -> None:
     used = [DataUsed("validation_matched", "Films", 160, "ab" * 32), DataUsed("train", "Films", 2060, "cd" * 32)]
     assert data_used_words(used) == {
-        "Training data": "2,060 from Films (cdcdcdcd)",
-        "Validation data": "160 from Films (abababab)",
+        "Training data used": "2,060 from Films (cdcdcdcd)",
+        "Validation data used": "160 from Films (abababab)",
     }
     assert data_used_words([]) == {}
 

@@ -240,7 +240,7 @@ def _draw_lines(lines: Sequence[str], words: str) -> None:
 
 def _draw_settings(run: Run, used: Sequence[DataUsed]) -> None:
     with st.expander("Settings", icon=":material/tune:"):
-        st.html(markup.settings_table(used_settings(run)))
+        st.html(markup.settings_table(used_settings(run, used)))
         st.caption("Repeat this run from the command line. The same data, versions and device give the same student.")
         st.code(run.local_command, language="sh", wrap_lines=True)
         made = format_versions(read_student_record(run.id).get("versions"))

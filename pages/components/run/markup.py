@@ -126,7 +126,7 @@ def data_line(used: Sequence[DataUsed]) -> str:
         use = "Training" if data.split == "train" else "Validation"
         source = "the same source" if data.source == before else data.source
         digest = f'<code title="SHA-256 {escape(data.fingerprint)}">{escape(data.fingerprint[:8])}</code>'
-        parts.append(f"{use}: {data.examples:,} from <bdi>{escape(source)}</bdi> {digest}")
+        parts.append(f"{use}: {format_count(data.examples, 'example')} from <bdi>{escape(source)}</bdi> {digest}")
         before = data.source
     return f'<div class="dl-run"><p class="dl-quiet-line">{" · ".join(parts)}</p></div>'
 

@@ -1,11 +1,14 @@
 """A run's settings in words: the choices of the form, and the settings shown on a run's page."""
 
+from collections.abc import Sequence
+
 from distill_core.catalog.catalog import find_model
 from distill_core.config.methods import DISTILLATION_METHODS, methods_reading
 from distill_core.config.run_config import FIELDS, MONITORS, RunConfig
 from distill_core.data.tasks import TASKS
 from distill_core.devices import device_title, kind_of
 from distill_core.errors import ModelError
+from distill_core.runs.events import DataUsed
 from distill_core.runs.run import Run
 from distill_core.storage.checkpoints import KEEP_CHOICES
 from pages.components.data_sources import source_titles
@@ -45,13 +48,20 @@ def unread(name: str, method: str) -> bool:
     return bool(methods) and method not in methods
 
 
-def used_settings(run: Run) -> dict[str, str]:
-    """Return a run's settings under the labels and in the words of the form, without those it did not use."""
+def used_settings(run: Run, used: Sequence[DataUsed] = ()) -> dict[str, str]:
+    """Return a run's settings under the labels and in the words of the form, without those it did not use.
+
+    `used`: the run's data; where the steps use a part of the training examples only, their number is added.
+    """
     config = run.config
     left_out = {name for name in FIELDS if unread(name, config.method)}
     left_out |= set() if run.name else {"name"}
     left_out |= set() if config.made_from_teacher else {"student_layers"}
-    return {spec.label: _used(run, name) for name, spec in FIELDS.items() if name not in left_out}
+    settings = {spec.label: _used(run, name) for name, spec in FIELDS.items() if name not in left_out}
+    examples = next((data.examples for data in used if data.split == "train"), None)
+    if examples is not None and examples != run.config.train_examples:
+        settings[FIELDS["train_examples"].label] += f" ({examples:,} used)"
+    return settings
 
 
 def _used(run: Run, name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from distill_core.config.methods import DISTILLATION_METHODS
 from distill_core.config.run_config import FIELDS, RunConfig
+from distill_core.runs.events import DataUsed
 from distill_core.runs.store import Store
 from pages.components.run.setting_labels import CHOICES, EMPTY, used_settings
 
@@ -35,6 +36,15 @@ def test_settings_that_the_method_does_not_read_are_left_out(store: Store) -> No
     assert "Layers" not in used(store, student_init="bundled/sst2-kd")
     assert used(store, student_init="bundled/sst2-kd")["Student starts from"].endswith("(bundled/sst2-kd)")
     assert used(store, teacher="no longer there")["Teacher"] == "no longer there"
+
+
+def test_the_number_of_examples_that_the_steps_used_is_shown(store: Store) -> None:
+    store.add("one", RunConfig(steps=20, batch_size=32))
+    data = [DataUsed("train", "Films", 640, "a"), DataUsed("validation", "Films", 872, "b")]
+    assert used_settings(store.get("one"), data)["Training examples"] == "All (640 used)"
+    store.add("two", RunConfig(train_examples=640))
+    assert used_settings(store.get("two"), data)["Training examples"] == "640"
+    assert used_settings(store.get("one"))["Training examples"] == "All"
 
 
 def test_automatic_choices_are_marked(store: Store) -> None:
