@@ -213,7 +213,8 @@ def measure(
 
 def _measured(store: Store, run: Run) -> dict[str, float]:
     """Return what a run measured last, up to the step of the student it kept, which need not be its last."""
-    step = run.step if run.model_path is None else int(read_record(run.model_path).get("step", run.step))
+    recorded = None if run.model_path is None else read_record(run.model_path).get("step")
+    step = recorded if type(recorded) is int else run.step
     return {point.name: point.value for point in store.metrics(run.id) if point.step <= step}
 
 

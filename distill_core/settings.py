@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from distill_core.errors import ConfigError
+from distill_core.json_file import read_json_object
 from distill_core.paths import home
 
 DEFAULT_MEMORY_SHARE = 0.25  # of the machine's memory: the default limit for open models
+MAX_MEMORY_MB = 2**53 - 1  # the largest number that the field on the Models page can hold
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,15 @@ def read_settings() -> Settings:
     if not path.exists():
         return Settings()
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_object(path)
         folder = stored.get("glue_dir")
         if folder is not None and not isinstance(folder, str):
             raise ValueError(f"glue_dir is {folder!r}")
         memory = stored.get("model_memory_mb")
-        if memory is not None and (not isinstance(memory, int) or isinstance(memory, bool) or memory < 1):
-            raise ValueError(f"model_memory_mb is {memory!r}, not a positive whole number")
+        if memory is not None and (type(memory) is not int or not 1 <= memory <= MAX_MEMORY_MB):
+            raise ValueError(f"model_memory_mb is {memory!r:.40}, not a whole number from 1 to {MAX_MEMORY_MB}")
         return Settings(folder, memory)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"The settings file {path} cannot be read ({error}); correct or delete it.") from error
 
 

@@ -136,8 +136,8 @@ def test_what_is_not_this_very_run_is_not_taken_for_it(
     assert finished(store, config, {"teacher": "t"}) is None
 
 
-@pytest.mark.parametrize(("step", "wanted"), [(2, 0.9), (4, 0.7)])
-def test_a_runs_numbers_are_those_of_the_student_it_kept(store: Store, step: int, wanted: float) -> None:
+@pytest.mark.parametrize(("step", "wanted"), [(2, 0.9), (4, 0.7), ("2", 0.7), ([2], 0.7), (math.inf, 0.7), (None, 0.7)])
+def test_a_runs_numbers_are_those_of_the_student_it_kept(store: Store, step: object, wanted: float) -> None:
     run_id = enqueue(store, RunConfig(device="cpu", keep="best"))
     assert store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id) is not None
     points = [(at, "validation/accuracy", value) for at, value in ((0, 0.5), (2, 0.9), (4, 0.7))]

@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from distill_core.errors import ModelError
+from distill_core.json_file import read_json_object
 from distill_core.paths import home
 from distill_core.runs.lifecycle import ACTIVE
 from distill_core.runs.store import Store
@@ -49,7 +50,7 @@ def list_user_models() -> list[UserModel]:
     """Return the user models, newest first; ModelError if the file is damaged."""
     path = _file()
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_object(path)
         return [UserModel(**entry) for entry in stored["models"]]
     except FileNotFoundError:
         return []

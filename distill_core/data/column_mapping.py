@@ -40,6 +40,11 @@ class DataMapping:
     labels: Mapping[str, str] = field(default_factory=dict)
     split: str | None = None
 
+    def __post_init__(self) -> None:
+        names = [*self.columns.items(), *self.labels.items(), (self.label or "", self.split or "")]
+        if not all(isinstance(text, str) for pair in names for text in pair):
+            raise ValueError(f"not the columns of a file: {self!r:.80}")
+
 
 @dataclass(frozen=True)
 class CheckedRow:

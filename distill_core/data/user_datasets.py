@@ -24,6 +24,7 @@ from distill_core.data.column_mapping import CheckedRow, DataMapping, check_rows
 from distill_core.data.tasks import Task, get_task
 from distill_core.data.user_files import Table
 from distill_core.errors import ConfigError, DataError
+from distill_core.json_file import read_json_object
 from distill_core.paths import home
 from distill_core.shell_command import shell_command
 
@@ -32,6 +33,7 @@ HELD_OUT = 0.2  # default share of the rows
 MAX_NAME = 80  # characters
 SPLIT_NAMES = ("train", "validation")
 _META = "meta.json"
+_LATEST = 1e11  # seconds since the epoch that can still be shown as a date
 _STALE_SECONDS = 86400  # age of a partial folder that no running process can own
 
 
@@ -56,6 +58,20 @@ class UserDataset:
     fingerprint: str
     added: float
     repeated: int = 0
+
+    def __post_init__(self) -> None:
+        texts = (self.id, self.name, self.task, self.file, self.fingerprint)
+        counts = [*(self.rows.get(split) for split in ("train", "validation")), self.repeated]
+        whole = (
+            all(isinstance(text, str) for text in (*texts, *self.digests, *self.digests.values()))
+            and all(type(count) is int and count >= 0 for count in counts)
+            and (self.held_out is None or type(self.held_out) in (int, float))
+            and type(self.labelled) is bool
+            and type(self.added) in (int, float)
+            and 0 <= self.added < _LATEST
+        )
+        if not whole:
+            raise ValueError("it is not the record of a data set")
 
     @property
     def source(self) -> str:
@@ -139,7 +155,7 @@ def find_user_dataset(data_id: str) -> UserDataset:
     """Return a dataset by its ID, with or without `own/`; DataError if it is missing or damaged."""
     folder = user_dataset_folder(data_id)
     try:
-        values = json.loads((folder / _META).read_text(encoding="utf-8"))
+        values = read_json_object(folder / _META)
         return UserDataset(**values | {"mapping": DataMapping(**values["mapping"]), "id": folder.name})
     except FileNotFoundError as error:
         if folder.exists():
@@ -149,7 +165,7 @@ def find_user_dataset(data_id: str) -> UserDataset:
             f"There is no data set {USER_SOURCE_PREFIX + folder.name}: it was removed, or never added here. "
             f"Choose one of: {known}."
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder, f"{_META} cannot be read: {error}") from error
 
 

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from distill_core.catalog.catalog import find_model
 from distill_core.errors import ConfigError, ModelError, RunError
 from distill_core.export.model_card import model_card
+from distill_core.json_file import parse_json_object
 from distill_core.paths import STATE_FILE
 from distill_core.runs.metric_names import RESULTS, STEP_SECONDS
 from distill_core.runs.run import Run
@@ -308,11 +309,9 @@ def _opened(folder: Path) -> Iterator[dict[str, IO[bytes]]]:
 def _record(files: Mapping[str, IO[bytes]], folder: Path) -> dict[str, Any]:
     """Return the record among a checkpoint's open files; ModelError if it is missing or damaged."""
     try:
-        record = json.loads(files[RECORD].read())
+        record = parse_json_object(files[RECORD].read())
         files[RECORD].seek(0)
-        if not isinstance(record, dict):
-            raise ValueError("not a JSON object")
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, OSError, ValueError) as error:
         show = shell_command("runs", "show", folder.parent.name)
         raise ModelError(
             f"{folder / RECORD} is missing, damaged or cannot be read ({error}), so it is not known what this student "

@@ -30,6 +30,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distill_core.errors import ModelError
+from distill_core.json_file import read_json_object
 from distill_core.models.layers import LayerRecord, network_family, recording_stack
 from distill_core.models.tokenization import Inputs, tokenizer_errors_as
 from distill_core.storage.checkpoints import RECORD, replace_folder, sibling_path
@@ -267,12 +268,9 @@ def read_record(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
-            raise ValueError("not a JSON object")
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json_object(file)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{file} is damaged ({error}); delete the folder {path}.") from error
-    return cast(dict[str, Any], record)
 
 
 def embed(

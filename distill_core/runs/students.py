@@ -42,6 +42,12 @@ def read_student_record(run_id: str, kept: str = LAST) -> dict[str, Any]:
         return {}
 
 
+def read_student_step(run_id: str, kept: str = LAST) -> int | None:
+    """Return the step that a student is from; None where its record is gone, damaged or does not say so."""
+    step = read_student_record(run_id, kept).get("step")
+    return step if type(step) is int else None
+
+
 def student_titles(run_id: str | None = None) -> dict[str, str]:
     """Return the titles of the students of all runs, or of one, by run id; empty where the store cannot be read.
 

@@ -4,12 +4,12 @@ A checkpoint is never overwritten: a new folder is built beside it and renamed.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
 from pathlib import Path
 
+from distill_core.json_file import read_json_object
 from distill_core.paths import STATE_FILE
 
 LAST, BEST = "student", "best"
@@ -105,16 +105,10 @@ def delete_folder(path: Path) -> None:
 def _is_best(checkpoint: Path) -> bool:
     """Return whether a checkpoint's record names the run's best step as its own."""
     try:
-        record = json.loads((checkpoint / RECORD).read_text(encoding="utf-8"))
-        return bool(record["step"] == record["best"])
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        RecursionError,
-    ):  # missing or damaged: keep the other checkpoints
+        record = read_json_object(checkpoint / RECORD)
+    except (OSError, ValueError):  # missing or damaged: keep the other checkpoints
         return False
+    return "step" in record and record["step"] == record.get("best")
 
 
 def _restore(folder: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_core.errors import ModelError
+from distill_core.json_file import read_json_object
 
 MAX_CLASSES = 1000  # of a model whose config is read
 _MAX_HEADER_BYTES = 25_000_000  # of a safetensors file: the limit of the hub
@@ -133,14 +134,13 @@ def find_model_folder(text: str) -> Path | None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a file, empty if the file is missing; ModelError if it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json_object(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is damaged: it is not a JSON object; restore the file or save the model again.")
-    return content
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is damaged or cannot be read ({error}); restore the file or save the model again."
+        ) from error
 
 
 def class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distill_core.errors import RunError
+from distill_core.json_file import parse_json_object
 from distill_core.paths import STATE_FILE
 
 FORMAT = "1"
@@ -44,12 +45,14 @@ class TrainingState:
                 told = file.metadata() or {}
                 if told.get("format") != FORMAT:
                     raise ValueError(f"format {told.get('format')!r}, not {FORMAT}")
-                numbers = json.loads(told["state"])
+                numbers = parse_json_object(told["state"].encode())
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
                 if told.get("sha256", digest := tensors_sha256(tensors)) != digest:  # earlier versions wrote none
                     raise ValueError("its bytes are not those that were saved")
-                return TrainingState(int(numbers.pop("step")), numbers, tensors)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                if type(step := numbers.pop("step")) is not int:
+                    raise ValueError(f"its step is {step!r:.40}")
+                return TrainingState(step, numbers, tensors)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(
                 f"The run cannot go on from {folder / STATE_FILE} ({error}). Start it again from the beginning."
             ) from error

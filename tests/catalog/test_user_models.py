@@ -9,6 +9,7 @@ from distill_core.catalog.user_models import UserModel, add_user_model, list_use
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ModelError
 from distill_core.runs.store import Store
+from tests.support.damaged_json import DAMAGED_JSON
 
 
 def entry(name: str, path: str = "/m", **values: str) -> UserModel:
@@ -79,15 +80,15 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(own_home: Path, monke
     assert not list(folder.parent.iterdir())
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"models": [{"id": 1}]}', '{"models": 3}', "\x00"])
-def test_a_damaged_list_is_named_with_the_next_step(content: str, own_home: Path) -> None:
+@pytest.mark.parametrize("content", [*DAMAGED_JSON.values(), b'{"models": [{"id": 1}]}', b'{"models": 3}'])
+def test_a_damaged_list_is_named_with_the_next_step(content: bytes, own_home: Path) -> None:
     add_user_model(entry("a"))
-    (own_home / "added.json").write_text(content)
+    (own_home / "added.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"added\.json cannot be read .* delete it and add them again"):
         list_user_models()
     with pytest.raises(ModelError, match="cannot be read"):
         add_user_model(entry("b"))
-    assert (own_home / "added.json").read_text() == content
+    assert (own_home / "added.json").read_bytes() == content
 
 
 def _remember_many(name: str) -> None:

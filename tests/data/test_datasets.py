@@ -14,6 +14,7 @@ from distill_core.data.user_datasets import add_user_dataset
 from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError
 from distill_core.settings import Settings, read_settings, write_settings
+from tests.support.damaged_json import DAMAGED_JSON
 
 
 def parquet_folder(path: Path, rows: list[dict[str, object]]) -> Path:
@@ -143,9 +144,13 @@ def test_samples_are_seeded_and_have_their_own_fingerprint() -> None:
     assert data.sample(None, 1) is data
 
 
-def test_damaged_settings_are_named(own_home: Path) -> None:
+WRONG_SETTINGS = [b'{"glue_dir": 3}', b'{"model_memory_mb": true}', b'{"model_memory_mb": ' + b"1" * 400 + b"}"]
+
+
+@pytest.mark.parametrize("content", [*DAMAGED_JSON.values(), *WRONG_SETTINGS])
+def test_damaged_settings_are_named(own_home: Path, content: bytes) -> None:
     own_home.mkdir(parents=True, exist_ok=True)
-    (own_home / "settings.json").write_text("{", encoding="utf-8")
+    (own_home / "settings.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"settings\.json"):
         read_settings()
     (own_home / "settings.json").write_text(json.dumps({}), encoding="utf-8")

@@ -19,6 +19,7 @@ from distill_core.data.user_datasets import (
 )
 from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError
+from tests.support.damaged_json import DAMAGED_JSON
 
 REVIEWS = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in range(20))
 
@@ -190,6 +191,34 @@ def test_what_is_damaged_names_the_cause_and_hides_nothing_else(own_home: Path) 
     assert {data.id for data in list_user_datasets()} == {whole.id, cut.id, gone.id}
     assert added(name="broken").id == broken.id  # added again, it is whole again
     assert len(load_split("sst2", "train", broken.source).examples) == 16
+
+
+WRONG_RECORDS: dict[str, object] = {
+    "name": 5,
+    "mapping": [],
+    "labelled": "yes",
+    "held_out": "a half",
+    "rows": {"train": 1},
+    "digests": ["a"],
+    "added": "yesterday",
+    "repeated": None,
+}
+
+
+@pytest.mark.parametrize("content", [*DAMAGED_JSON.values(), *WRONG_RECORDS, 10**400])
+def test_a_damaged_record_hides_no_other_data_set(own_home: Path, content: bytes | str | int) -> None:
+    broken, whole = added(name="broken"), added(name="whole")
+    path = own_home / "data" / broken.id / "meta.json"
+    record = json.loads(path.read_text())
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, str):
+        path.write_text(json.dumps(record | {content: WRONG_RECORDS[content]}))
+    else:
+        path.write_text(json.dumps(record | {"added": content}))
+    with pytest.raises(DataError, match=r"damaged \(meta.json cannot be read"):
+        find_user_dataset(broken.id)
+    assert [data.id for data in list_user_datasets()] == [whole.id]
 
 
 def test_a_folder_half_written_is_none(own_home: Path) -> None:

@@ -14,7 +14,7 @@ from distill_core.runs.disk_usage import freeable_size
 from distill_core.runs.events import DataUsed, Measured
 from distill_core.runs.lifecycle import RunState
 from distill_core.runs.store import Store
-from distill_core.storage.checkpoints import LAST, delete_obsolete_checkpoints, save_last_as_best
+from distill_core.storage.checkpoints import BEST, LAST, RECORD, delete_obsolete_checkpoints, save_last_as_best
 from tests.support.opening import NASTY, all_html, as_read, open_distill
 from tests.support.stored_runs import FAKE_TOKEN, active_run
 from tests.support.tiny import tiny_network, tiny_tokenizer
@@ -246,6 +246,16 @@ def test_a_run_says_what_repeats_it(store: Store) -> None:
     assert any("--seed=7" in code.value for code in page.code)
     said = [as_read(caption.value) for caption in page.caption]
     assert "Made with torch 9.9<b>, transformers 1; seed 7; data: train 01234567." in said
+
+
+@pytest.mark.parametrize("step", ["[2]", "{}", '"2"', "1e999", "null"])
+def test_a_damaged_step_of_a_student_breaks_no_page(store: Store, step: str) -> None:
+    run_id = with_students(store)
+    record = run_folder(run_id) / BEST / RECORD
+    record.write_text(f'{{"task": "sst2", "step": {step}}}')
+    page = open_distill(run_id)
+    assert not page.exception
+    assert "from an unknown step, is kept" in all_html(page)
 
 
 def test_a_run_that_keeps_only_its_best_says_so(store: Store) -> None:

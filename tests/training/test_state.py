@@ -138,6 +138,7 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         {"format": "0", "state": "{}"},
         {"format": "1", "state": "[]"},
         {"format": "1", "state": '{"step": "x"}'},
+        {"format": "1", "state": '{"step": 1e999}'},
     ):
         save_file({"a": torch.zeros(1)}, tmp_path / STATE_FILE, told)
         with pytest.raises(RunError, match="Start it again from the beginning"):

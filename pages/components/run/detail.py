@@ -21,7 +21,7 @@ from distill_core.runs.metric_names import main_metric, task_metric_title
 from distill_core.runs.queue import QueuePlace, queue_place
 from distill_core.runs.run import MetricPoint, Run
 from distill_core.runs.store import Store
-from distill_core.runs.students import find_student, read_student_record
+from distill_core.runs.students import find_student, read_student_record, read_student_step
 from distill_core.runs.verdict import judge
 from distill_core.storage.checkpoints import BEST
 from distill_core.versions import format_versions
@@ -198,13 +198,14 @@ def _draw_outcome(run: Run, series: Series, used: Sequence[DataUsed]) -> None:
         st.html(markup.text_line(words))
     best = best_folder(run)
     if best is not None:
-        step = read_student_record(run.id, BEST).get("step", "?")
-        score = dict(measured).get(step)
+        step = read_student_step(run.id, BEST)
+        score = None if step is None else dict(measured).get(step)
         score_words = "" if score is None else f" ({task_metric_title(metric)} {format_number(score)})"
-        words = f"The best checkpoint, from step {step}{score_words}, is kept as well. Explain shows both."
+        named = "an unknown step" if step is None else f"step {step}{score_words}"
+        words = f"The best checkpoint, from {named}, is kept as well. Explain shows both."
         st.html(markup.text_line(words))
-    step = read_student_record(run.id).get("step")  # with keep=best it is not the last step
-    verdict = judge(get_task(run.config.task), series, used, step if isinstance(step, int) else run.step)
+    step = read_student_step(run.id)  # with keep=best it is not the last step
+    verdict = judge(get_task(run.config.task), series, used, run.step if step is None else step)
     if verdict is not None:
         st.html(markup.verdict(metric, verdict))
 
