@@ -284,7 +284,7 @@ class _Heartbeat(threading.Thread):
         execution = self._execution
         ending = execution.ending or ending_by_force(run)
         execution.store.end(run.id, execution.token, *ending, saved_student(run.id))
-        remove_pending_end(run.id)
+        remove_pending_end(run.id, execution.token)
         execution.log_line("the process did not end in time after the request to stop; it kills itself")
         with contextlib.suppress(StoreError):  # a busy store: the next process that looks does the same
             reconcile(execution.store)
@@ -327,7 +327,7 @@ def execute_run(store: Store, run: Run, on_event: Callable[[Event], None] | None
                 ended = retry_while_busy(partial(store.end, run.id, execution.token, *ending, saved_student(run.id)))
             except KeyboardInterrupt:  # a third Ctrl-C: write at once or not at all
                 ended = store.end(run.id, execution.token, *ending, saved_student(run.id))
-            remove_pending_end(run.id)
+            remove_pending_end(run.id, execution.token)
             if ended and ending.state == "finished":
                 execution.clean_up()
         ended_run = store.get(run.id)  # a stop that was requested last may have changed the end

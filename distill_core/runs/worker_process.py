@@ -165,7 +165,7 @@ def mark_lost(store: Store, run: Run, exit_code: int | None = None) -> None:
     ending = read_pending_end(run.id, str(run.token)) or lifecycle.ending_lost(run.step, run.phase, run.pid, exit_code)
     # False where the worker has just ended the run itself; its token may then belong to the next worker being started.
     if store.end(run.id, str(run.token), *ending, saved_student(run.id)):
-        remove_pending_end(run.id)
+        remove_pending_end(run.id, str(run.token))
         _kill_leftovers(run)
         clean_run_folder(store, run.id)
 

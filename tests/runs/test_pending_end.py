@@ -20,12 +20,12 @@ from distill_core.runs import lifecycle
 from distill_core.runs.database import FullError
 from distill_core.runs.events import Event, Measured
 from distill_core.runs.lifecycle import StopKind
-from distill_core.runs.pending_end import PENDING_END, write_pending_end
-from distill_core.runs.run import Run
+from distill_core.runs.pending_end import remove_pending_end, write_pending_end
 from distill_core.runs.scheduler import enqueue, reconcile, stop, wait
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker, mark_lost
 from distill_core.storage.checkpoints import LAST
+from tests.support.damaged_json import DAMAGED_JSON
 from tests.support.scripted_session import ScriptedSession, done_run
 from tests.support.small_worker import saved_step, training, worker_command
 from tests.support.stored_runs import FAKE_TOKEN
@@ -57,6 +57,10 @@ class StoppedSession(ScriptedSession):
         self._fail()
 
 
+def pending_ends(run_id: str) -> list[Path]:
+    return list(run_folder(run_id).glob("ending*"))
+
+
 def failing(*_: object) -> bool:
     raise StoreError("No space left on the disk that holds the run store; free some.")
 
@@ -79,7 +83,7 @@ def test_a_store_that_fails_after_the_student_was_saved_changes_no_ending(
     monkeypatch.setattr(Store, "end", end_works)
     run = done_run(store, monkeypatch, StoppedSession(store, kind, fail))
     assert (run.state, run.reason) == ENDINGS[kind]
-    assert not (run_folder(run.id) / PENDING_END).exists()
+    assert not pending_ends(run.id)
 
 
 @pytest.mark.parametrize("kind", ENDINGS)
@@ -95,7 +99,7 @@ def test_a_worker_that_cannot_write_its_end_leaves_it_to_whoever_finds_it_gone(
     mark_lost(store, run, exit_code=1)
     ended = store.get(run.id)
     assert (ended.state, ended.reason) == ENDINGS[kind]
-    assert not (run_folder(run.id) / PENDING_END).exists()
+    assert not pending_ends(run.id)
 
 
 def fill_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,21 +216,61 @@ def test_an_end_whose_reason_is_no_valid_text_is_written(store: Store, monkeypat
     assert (run.state, run.reason) == ("failed", "The file \\udcff is damaged.")
 
 
-def test_the_pending_end_of_an_earlier_attempt_or_a_damaged_one_does_not_count(store: Store) -> None:
-    def lost(token: str | None) -> Run:
-        run_id = enqueue(store, RunConfig(device="cpu"))
-        store.claim(lambda _: ("cpu",), FAKE_TOKEN, only=run_id)
-        run_folder(run_id).mkdir(parents=True)
-        if token is None:
-            (run_folder(run_id) / PENDING_END).write_text(json.dumps({"token": FAKE_TOKEN, "state": "queued"}))
-        else:
-            write_pending_end(run_id, token, lifecycle.Ending("finished"))
-        mark_lost(store, store.get(run_id))
-        return store.get(run_id)
+def running(store: Store, token: str = FAKE_TOKEN) -> str:
+    """Add a run that the store records as running, with its folder."""
+    run_id = enqueue(store, RunConfig(device="cpu"))
+    assert store.claim(lambda _: ("cpu",), token, only=run_id) is not None
+    run_folder(run_id).mkdir(parents=True)
+    return run_id
 
-    assert lost("another").state == "lost"
-    assert lost(None).state == "lost"
-    assert lost(FAKE_TOKEN).state == "finished"
+
+def test_only_the_pending_end_of_the_same_attempt_counts(store: Store) -> None:
+    earlier = running(store)
+    write_pending_end(earlier, "another", lifecycle.Ending("finished"))
+    mark_lost(store, store.get(earlier))
+    assert store.get(earlier).state == "lost"
+    present = running(store)
+    write_pending_end(present, FAKE_TOKEN, lifecycle.Ending("finished"))
+    mark_lost(store, store.get(present))
+    assert store.get(present).state == "finished"
+
+
+def test_an_earlier_worker_that_ends_late_changes_no_end_of_the_next(store: Store) -> None:
+    run_id = running(store)
+    write_pending_end(run_id, FAKE_TOKEN, lifecycle.Ending("finished"))
+    write_pending_end(run_id, "earlier", lifecycle.Ending("stopped", "Stopped on request at step 1."))
+    remove_pending_end(run_id, "earlier")
+    mark_lost(store, store.get(run_id))
+    assert store.get(run_id).state == "finished"
+    assert not pending_ends(run_id)
+
+
+WRONG_VALUES = {
+    "no reason": {"token": FAKE_TOKEN, "state": "finished"},
+    "no state": {"token": FAKE_TOKEN, "reason": ""},
+    "unknown state": {"token": FAKE_TOKEN, "state": "done", "reason": ""},
+    "state without an edge": {"token": FAKE_TOKEN, "state": "queued", "reason": ""},
+    "state of another type": {"token": FAKE_TOKEN, "state": {"a": []}, "reason": ""},
+    "reason of another type": {"token": FAKE_TOKEN, "state": "finished", "reason": ["a"]},
+    "token of another type": {"token": [FAKE_TOKEN], "state": "finished", "reason": ""},
+    "lone surrogate in the reason": {"token": FAKE_TOKEN, "state": "finished", "reason": "\ud800"},
+}
+DAMAGED_ENDS = DAMAGED_JSON | {name: json.dumps(values).encode() for name, values in WRONG_VALUES.items()}
+
+
+@pytest.mark.parametrize("content", DAMAGED_ENDS.values(), ids=DAMAGED_ENDS)
+def test_a_damaged_pending_end_counts_as_none_and_is_logged(
+    store: Store, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    run_id = running(store)
+    store.attach(run_id, FAKE_TOKEN, 2**22 + 1, 0.0)
+    write_pending_end(run_id, FAKE_TOKEN, lifecycle.Ending("finished"))
+    (file,) = pending_ends(run_id)
+    file.write_bytes(content)
+    assert reconcile(store) == []
+    assert store.get(run_id).state == "lost"
+    assert f"{file} is damaged" in caplog.text
+    assert not file.exists()
 
 
 @pytest.fixture
