@@ -8,6 +8,7 @@ import streamlit as st
 from pages.components.page_frame import begin_page, draw_footer, errors_shown, escape_markdown, loading, show_error
 
 begin_page("Explain")
+st.html('<h1 class="dl-unseen">Explain</h1>')
 with loading("Loading PyTorch and the attribution methods …"):
     from distill_core.catalog.catalog import find_model
     from distill_core.data.datasets import list_splits

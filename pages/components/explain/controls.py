@@ -30,11 +30,8 @@ def draw_controls(dataset: Dataset, models: Mapping[str, ModelInfo], source: str
         labels = get_task(dataset.task).labels
         _draw_target(labels)
         _draw_units(spec)
-        with st.popover(
-            "",
-            icon=":material/tune:",
-            help=f"More settings: baseline, explained output{', seed' if spec.seeded else ''}",
-        ):
+        words = f"More settings: baseline, explained output{', seed' if spec.seeded else ''}"
+        with st.popover(words, icon=":material/tune:", help=words, key="explain.more"):
             _draw_baseline(spec)
             _draw_output(len(labels))
             _draw_seed(spec)

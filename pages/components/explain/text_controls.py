@@ -27,31 +27,29 @@ _STEPS = (
 def draw_text_controls(dataset: Dataset, source: str, split: str, names: Mapping[str, str]) -> None:
     """Draw one line of controls; `names`: a name to show for each model id."""
     task, titles = dataset.task, get_task(dataset.task).text_titles
-    with st.container(key="sentence", horizontal=True, gap="small"):
+    with st.container(key="sentence", horizontal=True, gap="small", vertical_alignment="bottom"):
         st.session_state["explain.task"] = task
         st.selectbox(
             "Task",
             [name for name in TASKS if name == task or task_models(name)],
             format_func=lambda name: TASKS[name].short_title,
-            label_visibility="collapsed",
             width=104,
             key="explain.task",
             on_change=_change_task,
         )
         with st.container(key="texts", gap="xsmall"):
             for title, name in zip(titles, ("text", "text_pair"), strict=False):
-                st.text_input(
-                    title, label_visibility="collapsed", placeholder=f"Type the {title.lower()}", **keyed(name)
-                )
+                st.text_input(title, placeholder=f"Type the {title.lower()}", **keyed(name))
         for icon, step, words in _STEPS:
             key = f"explain.step.{icon}"
-            st.button("", icon=f":material/{icon}:", help=words, key=key, on_click=_step, args=(dataset, step))
+            st.button(words, icon=f":material/{icon}:", help=words, key=key, on_click=_step, args=(dataset, step))
         if st.button(
             "Browse", icon=":material/table_rows:", help="Search and filter all examples", key="explain.browse"
         ):
             teacher, students = st.session_state["explain.teacher"], st.session_state["explain.students"]
             pick_sentence(dataset, teacher, students, names, _pick)
-        with st.popover("", icon=":material/database:", help="Choose where the sentences come from"):
+        words = "Choose where the sentences come from"
+        with st.popover(words, icon=":material/database:", help=words, key="explain.sources"):
             _draw_sources(dataset, source, split)
 
 
