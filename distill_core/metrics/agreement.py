@@ -21,12 +21,12 @@ EXACT = 1e-12  # a correlation closer than this to ±1 differs from it by roundi
 NO_DIVERGENCE = 1e-15  # a smaller divergence is rounding, but its root would be a visible 1e-8
 
 AGREEMENT_METRICS: Mapping[str, str] = {
-    "cosine": "Angle between the maps: 1 the same up to scale, 0 unrelated, −1 opposite.",
-    "spearman": "Do both rank the tokens alike, whatever the size of the scores? Rank correlation ρ.",
-    "kendall": "Token pairs ranked alike minus pairs ranked the other way round, as a share (τ-b).",
-    "top_k_overlap": "How much the top fifth of the tokens, by size, is the same (Jaccard).",
+    "cosine": "Cosine similarity of the maps: 1 if they are the same up to scale, 0 if unrelated, −1 if opposite.",
+    "spearman": "How alike both rank the tokens by score, whatever the size of the scores (ρ).",
+    "kendall": "Token pairs that both rank alike minus those they rank oppositely, as a share (τ-b).",
+    "top_k_overlap": "Tokens in both top fifths by |score|, as a share of those in either (Jaccard).",
     "sign_agreement": "Share of tokens that push both models the same way.",
-    "saliency_loyalty": "How alike both spread their attention over the tokens (1 − √JSD).",
+    "saliency_loyalty": "How alike both distribute their |scores| over the tokens (1 − √JSD).",
     "label_loyalty": "1 if the student gives the teacher’s answer, else 0.",
     "probability_loyalty": "How close the class probabilities are (1 − √JSD).",
 }

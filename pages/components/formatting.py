@@ -12,14 +12,13 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet reads a cell 
 
 
 def format_number(value: float) -> str:
-    """Return a value with two decimals, a true minus sign and no leading zero: 0.5 is ".50", -1 is "−1.0".
+    """Return a value with two decimals and a true minus sign: "0.50", "−1.00".
 
-    A value between 0.995 and 1 gets a third decimal and is cut, not rounded: only 1 itself is shown as 1.
+    A value between 0.995 and 1 gets a third decimal and is cut, not rounded: only 1 itself is shown as 1.00.
     """
     close_to_one = 0.995 <= abs(value) < 1.0
     text = f"{math.floor(1000 * abs(value)) / 1000:.3f}" if close_to_one else f"{abs(value):.2f}"
-    short = text.removeprefix("0") if text.startswith("0.") else f"{abs(value):.1f}"
-    return f"−{short}" if value < 0 and float(text) != 0 else short
+    return f"−{text}" if value < 0 and float(text) != 0 else text
 
 
 def format_percent(share: float) -> str:
@@ -53,14 +52,14 @@ def format_short(value: float) -> str:
     """Return three significant digits, a dash where the number is not defined."""
     if not math.isfinite(value):
         return MISSING
-    return _with_true_minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+    return with_true_minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
 
 
 def format_scientific(value: float) -> str:
     """Return two significant digits and an exponent, as 5.0e−5; a dash where the number is not defined."""
     if value == 0:
         return "0"
-    return _with_true_minus(f"{value:.1e}") if math.isfinite(value) else MISSING
+    return with_true_minus(f"{value:.1e}") if math.isfinite(value) else MISSING
 
 
 def format_count(number: int, noun: str) -> str:
@@ -106,6 +105,7 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _with_true_minus(text: str) -> str:
+def with_true_minus(text: str) -> str:
+    """Return a number's text with a true minus sign, and without the zeros and plus sign of an exponent."""
     mantissa, marker, exponent = text.partition("e")
     return f"{mantissa}e{int(exponent)}".replace("-", "−") if marker else text.replace("-", "−")

@@ -201,8 +201,8 @@ def test_a_run_from_start_to_the_way_on(store: Store, teacher: str) -> None:
     assert not page.exception
     shown = all_html(page)
     assert "dl-finished" in shown
-    assert "Validation accuracy went from .50 to .90" in shown
-    assert "narrowed from 1.0 to .60" in shown
+    assert "Validation accuracy went from 0.50 to 0.90" in shown
+    assert "narrowed from 1.00 to 0.60" in shown
     assert f"student=run%2F{run.id}" in links(page)["Explain with this student"]
     assert any("a note for the log" in code.value for code in page.code)
     assert page.button(key="distill.again").label == "Edit and rerun"
@@ -309,7 +309,7 @@ def test_the_list_leads_to_every_run(store: Store) -> None:
     second = scheduler.enqueue(store, RunConfig(device="cpu", name="second"))
     page = open_distill()
     assert {links(page)["first"], links(page)["second"]} == {f"run={first.id}", f"run={second}"}
-    assert "accuracy .75" in all_html(page)
+    assert "accuracy 0.75" in all_html(page)
     assert "SST-2 · AD-KD" in all_html(page)
 
 

@@ -42,6 +42,8 @@ def test_what_cannot_be_shown_by_pieces_is_shown_by_words(folders: list[str]) ->
     assert "<s>" not in html
     assert html.count("<h4>") == len(AGREEMENT_METRICS)
     assert "undefined" not in html
+    assert "over the words (1 − √JSD)" in html
+    assert "over the tokens" not in html
     assert len(page.get("plotly_chart")) == 1
     assert len(page.download_button) == 3
     captions = " ".join(caption.value for caption in page.caption).replace("\\", "")

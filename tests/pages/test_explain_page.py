@@ -255,7 +255,7 @@ def test_no_student_is_asked_for() -> None:
 def test_a_model_beside_itself_agrees_entirely() -> None:
     html = shown(opened(text="the film is not good", student="run/teacher"))
     assert "run/teacher: " not in html
-    assert html.count("<b>1.0</b>") == html.count("<h4>")
+    assert html.count("<b>1.00</b>") == html.count("<h4>")
 
 
 def test_visitors_do_not_share_a_view() -> None:
@@ -281,5 +281,5 @@ def test_downloads_hold_the_numbers_and_the_figure() -> None:
     assert numbers["models"][0]["id"] == "run/teacher"
     assert numbers["view"] == {"units": "pieces"}
     page = figure.document(explanation, ["Teacher", "Student"], None, {"method": "integrated_gradients"})
-    assert "<b>" not in page.replace("<b>1.0</b>", "").split("<h1")[1].split("</h1>")[0]
+    assert "<b>" not in page.replace("<b>1.00</b>", "").split("<h1")[1].split("</h1>")[0]
     assert "http" not in page

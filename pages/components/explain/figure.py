@@ -10,12 +10,13 @@ from distill_core.metrics.agreement import AGREEMENT_METRICS
 from distill_core.paths import ASSETS
 from pages.components.explain import scorecards
 from pages.components.explain.heatmap import MapRow, difference, heatmap, legend, normalised
+from pages.components.formatting import with_true_minus
 from pages.components.palette import model_color
 
 NOTE = (
     "Each map is divided by its largest |score| outside the special tokens. "
     "Δ is teacher minus student: blue where the teacher’s value is higher, orange where the student’s is; "
-    "values beyond ±1 have the end colour of the scale. Values within ±.05 are shown without a number."
+    "values beyond ±1 have the end colour of the scale. Values within ±0.05 are shown without a number."
 )
 
 
@@ -83,7 +84,7 @@ def _segment_sums(explanation: Explanation, segment: int, at: int) -> str:
     for position, model in enumerate(explanation.models):
         scores = model.attributions[at].scores
         total = sum(score for score, part in zip(scores, explanation.segments, strict=True) if part == segment)
-        shown = f"{total:{'+' if explanation.signed else ''}.2f}".replace("-", "−")
+        shown = with_true_minus(f"{total:{'+' if explanation.signed else ''}.2f}")
         sums += f'<span style="--dot:{model_color(position)}" title="{escape(model.id)}">{shown}</span>'
     what = "The sum of this text’s scores before they are scaled for the colours"
     return f'<div class="dl-segment"><b>{escape(name)}</b><span title="{what}">sum of raw scores</span>{sums}</div>'
@@ -109,7 +110,15 @@ def _agreement(
     students = [
         scorecards.AgreementCard(named[row.student], colors[row.student], row.values, row.undefined) for row in rows
     ]
-    return scorecards.agreement(students, AGREEMENT_METRICS if explained else dict.fromkeys(AGREEMENT_METRICS, ""))
+    sentences = {name: _of_units(text, explanation) if explained else "" for name, text in AGREEMENT_METRICS.items()}
+    return scorecards.agreement(students, sentences)
+
+
+def _of_units(sentence: str, explanation: Explanation) -> str:
+    """Return a sentence about tokens, about words where words are compared."""
+    if explanation.request.units != "words":
+        return sentence
+    return sentence.replace("token", "word").replace("Token", "Word")
 
 
 def method_words(explanation: Explanation) -> str:

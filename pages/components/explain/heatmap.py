@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from html import escape
 
 from distill_core.attribution.reduce import word_groups
-from pages.components.formatting import format_number
+from pages.components.formatting import format_number, with_true_minus
 from pages.components.palette import shade
 
 PRINTED_FROM = 0.05  # smaller scores show their colour only
@@ -116,9 +116,9 @@ def _word(
 
 def _cell(token: str, row: MapRow, at: int) -> str:
     value = row.values[at]
-    hover = f"\u2068{token}\u2069 · {row.label}: {_minus(f'{value:+.3f}')}"  # isolated, as <bdi> would
+    hover = f"\u2068{token}\u2069 · {row.label}: {with_true_minus(f'{value:+.3f}')}"  # isolated, as <bdi> would
     if row.raw is not None:
-        hover += f" (raw {_minus(f'{row.raw[at]:.4g}')})"
+        hover += f" (raw {with_true_minus(f'{row.raw[at]:.4g}')})"
     background, ink = _paint(value)
     dots = f"{row.colors[0]} 50%,{row.colors[-1]} 50%"
     kind = "dl-cell" if row.raw is not None else "dl-cell dl-difference"
@@ -128,10 +128,6 @@ def _cell(token: str, row: MapRow, at: int) -> str:
         f' style="background:{background};color:{ink};--dots:{dots}">'
         f"{format_number(value) if abs(value) >= PRINTED_FROM else ''}</span>"
     )
-
-
-def _minus(number_text: str) -> str:
-    return number_text.replace("-", "−")
 
 
 def _paint(value: float) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from distill_core.attribution.reduce import word_groups
 from pages.components.explain.heatmap import MapRow
+from pages.components.formatting import with_true_minus
 
 CONFIG = {
     "displaylogo": False,
@@ -34,7 +35,8 @@ def score_bars(
     for row in rows:
         raw = row.raw if row.raw is not None else row.values
         hover = [
-            f"{_escaped(token)} · {_escaped(row.label)}: {value:+.3f} (raw {score:.4g})"
+            f"{_escaped(token)} · {_escaped(row.label)}: {with_true_minus(f'{value:+.3f}')} "
+            f"(raw {with_true_minus(f'{score:.4g}')})"
             for token, value, score in zip(tokens, row.values, raw, strict=True)
         ]
         figure.add_bar(
@@ -46,7 +48,8 @@ def score_bars(
             hoverinfo="text",
         )
     joined = [at > group[0] for group in word_groups(words) for at in group]
-    names = [("·" if inside else "") + _escaped(text) for text, inside in zip(shown, joined, strict=True)]
+    continued = (inside and text[:1].isalnum() for text, inside in zip(shown, joined, strict=True))  # no comma
+    names = [("·" if inside else "") + _escaped(text) for text, inside in zip(shown, continued, strict=True)]
     figure.update_xaxes(tickmode="array", tickvals=list(range(len(tokens))), ticktext=names)
     if len(tokens) > TOKENS_AT_ONCE:  # more bars would be too narrow: show a part of them, with a slider
         figure.update_xaxes(range=[-0.5, TOKENS_AT_ONCE - 0.5], rangeslider={"visible": True, "thickness": 0.12})

@@ -98,11 +98,14 @@ def _classes(card: PredictionCard) -> tuple[str, str]:
 def _number(name: str, sentence: str, students: Sequence[AgreementCard]) -> str:
     low = SPANS.get(name, 0.0)
     marks = values = ""
-    for student in students:
+    reasons = {None if student.values.get(name) is not None else _reason(student, name) for student in students}
+    shared = reasons.pop() if len(reasons) == 1 else None  # said once where it holds for every student
+    if shared is not None:
+        values = f'<div class="dl-undefined">{escape(shared)}</div>'
+    for student in students if shared is None else ():
         value = student.values.get(name)
         if value is None:
-            words = f"<span>undefined: {escape(student.undefined.get(name, 'no value'))}</span>"
-            values += _value(student, student.label, words)
+            values += _value(student, student.label, f"<span>{escape(_reason(student, name))}</span>")
             continue
         place = 100 * (max(low, min(1.0, value)) - low) / (1.0 - low)
         marks += f'<i style="left:{place:.1f}%;--dot:{student.color}"></i>'
@@ -113,6 +116,11 @@ def _number(name: str, sentence: str, students: Sequence[AgreementCard]) -> str:
         f'<div class="dl-number"><h4>{escape(_title(name))}</h4><div class="dl-values">{values}</div>'
         f'<div class="dl-track">{zero}{marks}</div>{words}</div>'
     )
+
+
+def _reason(student: AgreementCard, name: str) -> str:
+    """Return why a student has no value."""
+    return f"undefined: {student.undefined.get(name, 'no value')}"
 
 
 def _value(student: AgreementCard, hover: str, shown: str) -> str:

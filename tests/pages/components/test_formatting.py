@@ -15,7 +15,7 @@ from pages.components.formatting import (
 
 def test_printed_numbers() -> None:
     assert [format_number(value) for value in (0.5, -0.35, 1.0, -1.0, 0.9999, -0.997, -0.001, 1.84)] == [
-        ".50", "−.35", "1.0", "−1.0", ".999", "−.997", ".00", "1.8",
+        "0.50", "−0.35", "1.00", "−1.00", "0.999", "−0.997", "0.00", "1.84",
     ]  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_numbers_of_any_size_are_short() -> None:
     nan = float("nan")
     assert [format_short(value) for value in (nan, 12345.6, 0.01234, -2e-7)] == ["–", "12,346", "0.0123", "−2e−7"]
     assert [format_scientific(value) for value in (nan, 0.0, 5e-5)] == ["–", "0", "5.0e−5"]
-    assert [format_change(value) for value in (0.25, -0.25, 0.0)] == ["+.25", "−.25", ".00"]
+    assert [format_change(value) for value in (0.25, -0.25, 0.0)] == ["+0.25", "−0.25", "0.00"]
     assert format_known(nan) == "–"
 
 

@@ -16,7 +16,14 @@ def test_bars_are_the_map_s_values_one_group_a_token() -> None:
     assert [bar.marker.color for bar in figure.data] == [TEACHER, STUDENTS[0]]
     assert list(figure.data[0].x) == [0, 1, 2]  # positions: a word that comes twice has two groups
     assert list(figure.layout.xaxis.ticktext) == ["not", "bad", "bad"]
-    assert figure.data[0].hovertext[1] == "Ġbad · Teacher: -1.000 (raw -2)"
+    assert figure.data[0].hovertext[1] == "Ġbad · Teacher: −1.000 (raw −2)"
+
+
+def test_a_piece_that_continues_a_word_is_marked_and_a_comma_is_not() -> None:
+    row = MapRow("Teacher", (TEACHER,), (0.5,) * 4, (1e-5,) * 4)
+    figure = score_bars(["slow", "##ly", ",", "bad"], ["slow", "ly", ",", "bad"], [0, 0, 0, 1], [row])
+    assert list(figure.layout.xaxis.ticktext) == ["slow", "·ly", ",", "bad"]
+    assert figure.data[0].hovertext[0] == "slow · Teacher: +0.500 (raw 1e−5)"
 
 
 def test_bars_of_a_long_text_show_a_window_of_it() -> None:

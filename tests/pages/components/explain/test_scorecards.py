@@ -11,9 +11,22 @@ def test_an_undefined_number_gives_its_reason() -> None:
     )
     html = agreement([student], EXPLAINED)
     assert "undefined: the map is &lt;constant&gt;" in html
-    assert ">.50<" in html
+    assert ">0.50<" in html
     assert "How alike the maps point." in html
     assert "Top-k overlap" in html
+
+
+def test_a_reason_that_holds_for_all_students_is_given_once() -> None:
+    def card(label: str, reason: str) -> AgreementCard:
+        return AgreementCard(label, "#0f9488", {"cosine": None}, {"cosine": reason})
+
+    explained = {"cosine": ""}
+    assert agreement([card("KD", "no sign"), card("AD-KD", "no sign")], explained).count("undefined: no sign") == 1
+    html = agreement([card("KD", "no sign"), card("AD-KD", "one word")], explained)
+    assert "undefined: no sign" in html
+    assert "undefined: one word" in html
+    known = AgreementCard("GKD", "#b0508f", {"cosine": 0.5}, {})
+    assert 'title="KD"' in agreement([card("KD", "no sign"), known], explained)
 
 
 def test_marks_stand_on_the_span_of_their_number() -> None:

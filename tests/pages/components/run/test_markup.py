@@ -48,16 +48,16 @@ def test_numbers_that_are_missing_are_dashes() -> None:
 def test_what_changed_on_few_examples_is_said_to_be_little() -> None:
     series = {"validation/f1": [(0, 0.5), (20, 0.9)], "agreement/signed_cosine": [(0, 0.1), (20, 0.2)]}
     few, many = ([DataUsed("train", "Films", 500, "a"), DataUsed("validation", "Films", n, "b")] for n in (29, 30))
-    assert "F1 went from .50 to .90 on 29 examples, too few to be sure." in verdict("mrpc", series, few)
-    assert "F1 went from .50 to .90 on 30 examples." in verdict("mrpc", series, many)
-    assert "F1 went from .50 to .90." in verdict("mrpc", series)
+    assert "F1 went from 0.50 to 0.90 on 29 examples, too few to be sure." in verdict("mrpc", series, few)
+    assert "F1 went from 0.50 to 0.90 on 30 examples." in verdict("mrpc", series, many)
+    assert "F1 went from 0.50 to 0.90." in verdict("mrpc", series)
 
 
 @pytest.mark.parametrize(
     ("constant", "said"),
     [
-        (0.9, "no better than the majority-class baseline (.90)"),
-        (0.88, "hardly better than the majority-class baseline (.88)"),
+        (0.9, "no better than the majority-class baseline (0.90)"),
+        (0.88, "hardly better than the majority-class baseline (0.88)"),
         (0.8, ""),
     ],
 )
