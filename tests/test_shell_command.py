@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -80,3 +82,33 @@ def test_an_installed_package_is_not_put_on_the_path_again(monkeypatch: pytest.M
     monkeypatch.setattr(module, "CODE", Path(sysconfig.get_path("purelib")).resolve())
     monkeypatch.delenv("DISTILL_HOME")
     assert "=" not in shell_command("runs", "list")
+
+
+def test_a_relative_pythonpath_means_the_same_folders_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("elsewhere", "beside"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "beside" / "sitecustomize.py").write_text("import sys\nprint('found', file=sys.stderr)\n")
+    monkeypatch.setenv("PYTHONPATH", f"beside{os.pathsep}{os.pathsep}/absolute")
+    line = shell_command("runs", "list")
+    path = shlex.split(line)[0].removeprefix("PYTHONPATH=").split(os.pathsep)
+    assert path == [str(module.CODE), str(tmp_path / "beside"), "/absolute"]
+    assert "found" in pasted(f"{line} 2>&1", tmp_path / "elsewhere")
+
+
+def test_a_line_names_the_home_that_the_cache_variable_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISTILL_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "my cache"))
+    assert Store().add("one", RunConfig(name="mine"))
+    shown = json.loads(pasted(shell_command("runs", "list", "--json"), tmp_path))
+    assert [run["run"] for run in shown] == ["one"]
+
+
+@pytest.mark.parametrize("executable", ["", None])
+def test_a_line_without_a_known_interpreter_names_python(
+    monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    assert " python3 -P -m distill_core runs list" in shell_command("runs", "list")

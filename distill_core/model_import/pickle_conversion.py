@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from distill_core.errors import ModelError
 from distill_core.model_import.progress import ImportStep
 from distill_core.paths import CODE
+from distill_core.shell_command import python
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-COMMAND: tuple[str, ...] = (sys.executable, "-m", "distill_core.model_import.pickle_conversion")
+COMMAND: tuple[str, ...] = (python(), "-m", "distill_core.model_import.pickle_conversion")
 SECONDS = 900.0  # a gigabyte takes half a minute on a slow disk
 SPARE_BYTES = 2**30  # of memory beyond the copies of the weights
 COPIES = 4  # of the weights in memory at most: as read, contiguous, and two while writing

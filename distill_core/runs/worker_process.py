@@ -13,7 +13,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,12 +28,13 @@ from distill_core.runs.log import LOG_NAME
 from distill_core.runs.pending_end import read_pending_end, remove_pending_end
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
+from distill_core.shell_command import python
 from distill_core.storage.checkpoints import LAST, delete_obsolete_checkpoints, repair_checkpoints
 
 TOKEN_VARIABLE = "DISTILL_RUN_TOKEN"
 FOREGROUND = "foreground:"  # prefix of the token of a run that its caller's own process trains
 # -P keeps the working directory off sys.path.
-WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "distill_core.worker")
+WORKER: tuple[str, ...] = (python(), "-P", "-m", "distill_core.worker")
 _SAME_START_SECONDS = 2.0  # two readings of one process' start time by psutil may differ by this much
 
 
