@@ -1,7 +1,7 @@
-/* One chart on the page: it draws what its feed holds, and lets it be zoomed, moved, read out and saved. */
+/* One chart on the page: draws the data of its feed, and handles zoom, panning, the readout and saving. */
 
 const looks = (live.looks ??= { axis: "step", smoothing: 0, log: false, layout: "together", set: 0, open: null });
-const FAINTEST = 6; // pixels a pointer moves before it chooses a stretch
+const SHORTEST_DRAG = 6; // pixels a pointer moves before a drag selects a range
 
 class Chart {
   constructor(shadow) {
@@ -40,12 +40,12 @@ class Chart {
     this.root.remove();
   }
 
-  /** Make the controls anew, then draw. */
+  /** Rebuild the controls, then draw. */
   dress() {
-    const change = (what, anew = true) => {
+    const change = (what, rebuild = true) => {
       if ("axis" in what) for (const zoom of live.views.values()) zoom.range = zoom.place = null;
       Object.assign(looks, what);
-      for (const chart of live.charts) anew ? chart.dress() : chart.changed();
+      for (const chart of live.charts) rebuild ? chart.dress() : chart.changed();
     };
     const focused = this.shadow.activeElement?.textContent;
     this.bar = replaced(this.bar, bar(this, change));
@@ -79,14 +79,14 @@ class Chart {
     });
   }
 
-  /** Show a stretch of the axis on all charts of the feed, the whole for null. */
+  /** Show a range of the axis on all charts of the feed; null shows all of it. */
   zoomTo(range) {
     const had = this.zoom.range !== null;
     this.zoom.range = range && within(range, this.whole());
     for (const chart of live.charts) if (chart.feed === this.feed) had === (range !== null) ? chart.changed() : chart.dress();
   }
 
-  /** Let the pointer's line stand at a place on all charts of the feed, nowhere for null. */
+  /** Draw the pointer's line at a place on the axis in all charts of the feed; null removes it. */
   pointAt(place, spoken = false) {
     this.zoom.place = place;
     this.readout.setAttribute("aria-live", spoken ? "polite" : "off");
@@ -110,7 +110,7 @@ class Chart {
     return this.feed.notes[this.name] ?? { marks: this.data.marks, levels: this.data.levels };
   }
 
-  /** Return the panels laid out on so many pixels, and the marks on them. */
+  /** Return the panels laid out on `width` × `height` pixels, and the marks on them. */
   layout(width, height) {
     const [from, to] = this.zoom.range ?? this.whole();
     const notes = this.notes();
@@ -147,7 +147,7 @@ class Chart {
     this.readOut();
   }
 
-  /** Say in words what stands under the pointer's line. */
+  /** Show the values at the pointer's line as text. */
   readOut() {
     const place = this.zoom.place === null ? Infinity : pointNear(this.now, this.zoom.place);
     const here = Number.isFinite(place) && this.pointed && !this.stretch;
@@ -169,7 +169,7 @@ class Chart {
     this.readout.style.left = `${Math.max(0, left)}px`;
   }
 
-  /** Save the chart as it is, with a legend, as a PNG of three times its size. */
+  /** Save the chart as drawn, with a legend, as a PNG at three times its size. */
   save() {
     const [width, height, times, ink] = [this.plot.clientWidth, this.plot.clientHeight, 3, inkOf(this.root)];
     const canvas = make("canvas", {}), context = canvas.getContext("2d");
@@ -204,7 +204,7 @@ function inkOf(root) {
   return { text, paper, quiet: mixed(66), line: style.getPropertyValue("--st-border-color"), accent, font: style.fontFamily };
 }
 
-/** Return a stretch moved and cut so that it lies in the whole. */
+/** Return a range, moved and shortened to lie within another. */
 export function within([from, to], [least, most]) {
   const wide = Math.min(to - from, most - least);
   const start = Math.min(Math.max(from, least), most - wide);
@@ -226,7 +226,7 @@ function listen(chart) {
   canvas.onpointermove = (event) => {
     if (!chart.now) return;
     const { grip } = chart;
-    const far = grip && Math.abs(event.offsetX - grip.x) > FAINTEST;
+    const far = grip && Math.abs(event.offsetX - grip.x) > SHORTEST_DRAG;
     if (grip?.moves) chart.zoomTo(grip.range.map((place) => place - (event.offsetX - grip.x) / chart.now.scale));
     else chart.stretch = far ? [grip.x, Math.min(Math.max(event.offsetX, chart.now.left), chart.now.right)] : null;
     chart.pointed = true;
@@ -247,7 +247,7 @@ function listen(chart) {
   const wheel = (event) => {
     const along = event.shiftKey && !event.deltaX ? event.deltaY : event.deltaX;
     const moves = chart.zoom.range !== null && Math.abs(along) > Math.abs(event.shiftKey ? 0 : event.deltaY);
-    if (!chart.now || !(moves || event.ctrlKey)) return; // the page scrolls
+    if (!chart.now || !(moves || event.ctrlKey)) return; // leave the event to the page, which scrolls
     event.preventDefault();
     if (event.ctrlKey) zoomAround(chart, placeOf(event), Math.exp(event.deltaY / 200));
     else chart.zoomTo(chart.zoom.range.map((place) => place + along / chart.now.scale));
@@ -279,7 +279,7 @@ function typed(chart, event) {
 
 const mounted = new WeakMap();
 
-/** Show a chart in its place, or change the one that is there; without data, only listen to feeds. */
+/** Mount a chart or update the mounted one; without data, only listen to feeds. */
 export default function ({ data, parentElement }) {
   if (data) {
     if (!mounted.has(parentElement)) mounted.set(parentElement, new Chart(parentElement));

@@ -1,14 +1,14 @@
-/* The row above a chart: which curves, how they are looked at, zoom reset, save; and the legend. */
+/* The controls above a chart: choice of curves, view menu, zoom reset and saving; and the legend. */
 
 const ICONS = {
   view: "M3 6h9m6 0h3M3 12h3m6 0h9M3 18h11m6 0h1M15 4v4M9 10v4M17 16v4",
   save: "M12 4v11m-5-5 5 5 5-5M5 19h14",
 };
 const AXES = { step: "Step", examples: "Examples", time: "Minutes" };
-const HINT = "Drag over a stretch to zoom; Ctrl + wheel, + and − zoom, too. Shift + drag moves. Double click or 0: all of it.";
+const HINT = "Drag to zoom into a range. Ctrl + wheel, + and − zoom, too. Shift + drag pans. Double-click or 0 resets.";
 const LAYOUTS = { together: "Together", stacked: "Stacked", apart: "Apart" };
 
-/** Return an element with attributes, listeners ("onclick") and children; a text is only ever a text. */
+/** Return an element with attributes, listeners ("onclick") and children; strings become text nodes, never HTML. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -40,7 +40,7 @@ function labelled(words, control) {
   return make("div", { class: "row" }, make("span", {}, words), control);
 }
 
-/** Return the row above a chart as it should be now. `change` takes what changes of the view. */
+/** Return the controls above a chart in their current state. `change` takes the changed fields of the view. */
 export function bar(chart, change) {
   const { data, view } = chart;
   const parts = [];
@@ -59,7 +59,7 @@ export function bar(chart, change) {
   return make("div", { class: "bar" }, ...parts);
 }
 
-/** Return the menu of how curves are looked at. */
+/** Return the view menu: smoothing, log scale, axis and layout. */
 export function menu(chart, change) {
   const { view } = chart;
   const amount = make("output", {}, view.smoothing.toFixed(2));
@@ -72,8 +72,8 @@ export function menu(chart, change) {
   });
   const log = make("input", { type: "checkbox", onchange: (event) => change({ log: event.target.checked }, false) });
   log.checked = view.log;
-  slider.disabled = chart.panels().every((panel) => panel.bounded); // metrics are few, and stand as they are
-  log.disabled = slider.disabled || (Boolean(chart.data.layouts) && view.layout === "stacked"); // sums are read from 0
+  slider.disabled = chart.panels().every((panel) => panel.bounded); // metrics have few points and are not smoothed
+  log.disabled = slider.disabled || (Boolean(chart.data.layouts) && view.layout === "stacked"); // stacked sums start at 0, which a log scale lacks
   const parts = [
     labelled("Smoothing", make("span", { class: "smooth" }, slider, amount)),
     make("label", { class: "row" }, make("span", {}, "Log scale"), log),
@@ -85,7 +85,7 @@ export function menu(chart, change) {
   return make("div", { class: "menu", role: "group", "aria-label": "View", onkeydown: close }, ...parts);
 }
 
-/** Return a legend whose entries hide and show their curves. */
+/** Return a legend whose entries toggle their curves. */
 export function legend(lines, hidden, toggle) {
   const entries = lines.map((line) => {
     const swatch = make("i", { style: `background:${line.color}` });

@@ -1,16 +1,16 @@
-/* A chart's panels on a canvas: which curves they hold as they are looked at, and the strokes. */
+/* A chart's panels on a canvas: the curves of each panel under the current view, and how they are drawn. */
 
 const LEFT = 46, RIGHT = 10, FOOT = 38, HEAD = 8, TITLED = 20, APART = 96, LEGEND_ROW = 20; // pixels
-const NARROWEST = 0.1; // a panel of metrics shows about no less, so that noise does not look like much
+const NARROWEST = 0.1; // smallest range of a panel of metrics, so that noise is not magnified
 
-/** Return the axis a chart is drawn over: its title, and how far a run of so many steps goes on it (NaN: unknown). */
+/** Return the axis of a chart: its title, and where a run of `steps` steps ends on it (NaN: unknown). */
 export function axisOf(axis, steps, batch) {
   if (axis === "examples") return { title: "Examples", end: steps * batch };
   if (axis === "time") return { title: "Minutes of training", end: NaN };
   return { title: "Step", end: steps };
 }
 
-/** Return a chart's panels with their curves placed, smoothed and stacked as `view` wants; those hidden are left out. */
+/** Return a chart's panels with their visible curves placed, smoothed and stacked as `view` says. */
 export function arranged(panels, feed, view, hidden) {
   const apart = panels.flatMap((panel) => panel.lines.map((line) => ({ ...panel, title: line.title, lines: [line] })));
   return (view.layout === "apart" && panels.length === 1 ? apart : panels).map((panel) => {
@@ -33,12 +33,12 @@ function onEachOther(curves) {
   const parts = curves.filter((curve) => !curve.line.heavy);
   const sums = stacked(parts);
   const areas = parts.map((curve, at) => ({ ...curve, ...sums[at], faint: null }));
-  return [...areas.reverse(), ...curves.filter((curve) => curve.line.heavy)]; // the total on top of them
+  return [...areas.reverse(), ...curves.filter((curve) => curve.line.heavy)]; // draw the total above the areas
 }
 
 /**
- * Return the range of values a panel shows between two places: losses from 0, unless they are zoomed into; metrics as far
- * as they and their levels go.
+ * Return the range of values a panel shows between two places on the axis. Losses start at 0 unless zoomed; metrics span
+ * their own values and levels.
  */
 export function rangeOf(panel, from, to, zoomed) {
   let low = Infinity, high = -Infinity;
@@ -73,7 +73,7 @@ export function rangeOf(panel, from, to, zoomed) {
 /** Return the height panels need, at least `height`. */
 export const heightOf = (panels, height) => Math.max(height, panels.length > 2 ? panels.length * APART + FOOT : 0);
 
-/** Return the places of panels one above the other, and of the axis they share. */
+/** Return the layout of panels stacked vertically, with the axis they share. */
 export function laidOut(panels, width, height, axis, from, to, zoomed) {
   const room = height - FOOT;
   const shares = panels.map((panel) => panel.share ?? 1);
@@ -91,10 +91,10 @@ export function laidOut(panels, width, height, axis, from, to, zoomed) {
   return { panels: placedPanels, width, height, axis, from, to, scale, left: LEFT, right: width - RIGHT, foot: room };
 }
 
-/** Return where a place on the axis stands, in pixels. */
+/** Return the pixel of a place on the axis. */
 export const acrossOf = (layout, place) => layout.left + (place - layout.from) * layout.scale;
 
-/** Return which place stands at a pixel. */
+/** Return the place on the axis at a pixel. */
 export const placeAt = (layout, x) => layout.from + (x - layout.left) / layout.scale;
 
 function upOf(panel, value) {
@@ -122,16 +122,16 @@ export function paint(context, layout, ink, marks) {
   const levels = layout.panels.flatMap(captions);
   for (const { y } of levels) dashed(context, [2, 3], ink.quiet, layout.left, y, layout.right, y);
   for (const mark of marks) paintMark(context, layout, mark, ink);
-  for (const level of levels) paintCaption(context, layout, level, ink); // words over all lines
+  for (const level of levels) paintCaption(context, layout, level, ink); // text above all lines
 }
 
 const TITLE_FONT = "600 12.5px ";
-const titleOf = (panel) => panel.top - TITLED / 2 - 2; // the middle of its line
+const titleOf = (panel) => panel.top - TITLED / 2 - 2; // the vertical middle of its text
 
 function paintGrid(context, layout, panel, ink) {
   const count = Math.max(2.2, (panel.bottom - panel.top) / 40);
   const rounds = (times) => (panel.log ? logTicks : ticks)(panel.low, panel.high, times * count);
-  const values = [1, 2, 4].map(rounds).find((found) => found.length > 1) ?? [];
+  const values = [1, 2, 4].map(rounds).find((candidate) => candidate.length > 1) ?? [];
   context.font = `12px ${ink.font}`;
   context.textAlign = "right";
   context.textBaseline = "middle";
@@ -154,15 +154,15 @@ function paintGrid(context, layout, panel, ink) {
 
 function paintCurve(context, layout, panel, { line, places, values, floor }, opacity) {
   const columns = Math.max(1, Math.round(layout.right - layout.left));
-  const kept = thinned(places, values, layout.from, layout.to, columns);
+  const indices = thinned(places, values, layout.from, layout.to, columns);
   const [x, y] = [(at) => acrossOf(layout, places[at]), (at) => upOf(panel, values[at])];
   const drawn = (at) => Number.isFinite(values[at]) && (!panel.log || values[at] > 0);
   context.strokeStyle = context.fillStyle = line.color;
   context.globalAlpha = opacity;
   if (floor) {
     context.beginPath();
-    kept.forEach((at, turn) => context[turn ? "lineTo" : "moveTo"](x(at), y(at)));
-    for (const at of [...kept].reverse()) context.lineTo(x(at), upOf(panel, floor[at]));
+    indices.forEach((at, turn) => context[turn ? "lineTo" : "moveTo"](x(at), y(at)));
+    for (const at of [...indices].reverse()) context.lineTo(x(at), upOf(panel, floor[at]));
     context.globalAlpha = 0.45;
     context.fill();
     context.globalAlpha = 1;
@@ -170,29 +170,29 @@ function paintCurve(context, layout, panel, { line, places, values, floor }, opa
   context.lineWidth = opacity < 1 ? 1 : line.heavy ? 2 : 1.4;
   context.beginPath();
   let open = false;
-  for (const at of kept) {
+  for (const at of indices) {
     if (drawn(at)) context[open ? "lineTo" : "moveTo"](x(at), y(at));
     open = drawn(at);
   }
   context.stroke();
-  if (opacity === 1 && !floor && kept.length < 40) {
-    for (const at of kept.filter(drawn)) dot(context, x(at), y(at), 2.2);
+  if (opacity === 1 && !floor && indices.length < 40) {
+    for (const at of indices.filter(drawn)) dot(context, x(at), y(at), 2.2);
   }
   context.globalAlpha = 1;
 }
 
-const CAPTION = 16; // the height of a level's words, and what they keep from its line
+const CAPTION = 16; // height of a level's caption, its distance from the line included
 
 /**
- * Return where the words of a panel's levels stand, the highest first: `y` of the line, above or below it, and at which
- * end, so that they neither leave the panel nor cover each other.
+ * Return the captions of a panel's levels, highest first: `y` of the line, whether the caption is above or below it, and
+ * at which end, so that captions neither leave the panel nor overlap.
  */
 export function captions(panel) {
   const levels = (panel.levels ?? []).map((level) => ({ ...level, y: Math.round(upOf(panel, level.value)) + 0.5 }));
   const shown = levels.filter(({ y }) => y > panel.top && y < panel.bottom).sort((a, b) => a.y - b.y);
   const taken = [];
   return shown.map((level, at) => {
-    // a student is above what one answer for all gets, mostly, and below its teacher
+    // A student's curve mostly runs between the teacher and the majority-class baseline: keep captions out of there.
     const sides = shown.length > 1 && at === 0 ? [true, false] : [false, true];
     const spots = sides.map((above) => ({ above, top: above ? level.y - CAPTION : level.y }));
     const within = spots.filter(({ top }) => top >= panel.top - 3 && top + CAPTION < panel.bottom);
@@ -247,14 +247,14 @@ function paintMark(context, layout, { place, title }, ink) {
   context.font = `12px ${ink.font}`;
   const wide = context.measureText(title).width + 6;
   const before = x + wide > layout.right;
-  const aside = (before ? x - wide : x) > taken; // beside the title there is no curve to hide
+  const aside = (before ? x - wide : x) > taken; // beside the title the text covers no curve
   context.textBaseline = aside ? "middle" : "top";
   context.textAlign = before ? "right" : "left";
   context.fillStyle = ink.accent;
   written(context, title, x + (before ? -5 : 5), aside ? titleOf(first) : first.top - 2, ink);
 }
 
-/** Write a word with paper around it, so that it reads over curves. */
+/** Draw text with an outline in the background colour, so that it is readable over curves. */
 function written(context, text, x, y, ink) {
   context.save();
   context.strokeStyle = ink.paper;
@@ -264,14 +264,14 @@ function written(context, text, x, y, ink) {
   context.fillText(text, x, y);
 }
 
-/** Return the place next to another at which any of a layout's curves has a point, Infinity where none has one. */
+/** Return the point of any curve in the layout that is nearest to a place on the axis, Infinity if there are no points. */
 export function pointNear(layout, place) {
   const known = layout.panels.flatMap((panel) => panel.curves).map(({ places }) => places[nearest(places, place)]);
   const off = (one) => Math.abs(one - place);
   return known.filter(Number.isFinite).reduce((a, b) => (off(b) < off(a) ? b : a), Infinity);
 }
 
-/** Draw the line under the pointer, and a dot on every curve. */
+/** Draw the vertical line at the pointer and a dot on every curve. */
 export function paintPointer(context, layout, place, ink) {
   const x = acrossOf(layout, pointNear(layout, place));
   if (!(x >= layout.left - 1 && x <= layout.right + 1)) return;
@@ -290,7 +290,7 @@ export function paintPointer(context, layout, place, ink) {
   }
 }
 
-/** Shade the stretch that is being chosen. */
+/** Shade the range that is being selected. */
 export function paintStretch(context, layout, from, to, ink) {
   context.fillStyle = ink.accent;
   context.globalAlpha = 0.12;
@@ -312,7 +312,7 @@ function dot(context, x, y, radius) {
   context.fill();
 }
 
-/** Return where each curve is named above a saved picture: row and place, as many rows as the names need. */
+/** Return the row and the position of each curve's name in the legend of a saved picture. */
 export function legendPlaces(context, lines, width, ink) {
   context.font = `12.5px ${ink.font}`;
   let x = LEFT, row = 0;
@@ -325,7 +325,7 @@ export function legendPlaces(context, lines, width, ink) {
   });
 }
 
-/** Write which colour is which curve above a saved picture; `head`: the height there is for it. */
+/** Draw the legend above a saved picture, `head` pixels high. */
 export function paintLegend(context, places, head, ink) {
   context.font = `12.5px ${ink.font}`;
   context.textAlign = "left";

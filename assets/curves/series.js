@@ -1,9 +1,9 @@
-/* Numbers of curves, nothing of the page: what arrives is unpacked, placed on an axis, smoothed, thinned and labelled. */
+/* The numbers of curves, without the page: unpacking, placing on an axis, smoothing, thinning and labelling. */
 
-/** One metric as the browser holds it: steps ascending, a value for each, NaN where it is not defined. */
+/** One metric in the browser: ascending steps and a value for each, NaN where it is undefined. */
 export const emptySeries = () => ({ steps: [], values: [] });
 
-/** Return numbers from a base64 text of float32s, little-endian, each without its lowest byte. */
+/** Return the numbers in a base64 text of little-endian float32s, each sent without its lowest byte. */
 export function unpacked(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const view = new DataView(new ArrayBuffer(4));
@@ -22,8 +22,8 @@ export function append(series, steps, values) {
 }
 
 /**
- * Return where each point of a series stands on an axis ("step", "examples" or "time", in minutes), as far as that is
- * known. `clock`: the seconds each step took.
+ * Return the place of each point of a series on an axis ("step", "examples" or "time", in minutes), up to the last known
+ * one. `clock`: the seconds each step took.
  */
 export function placed(series, axis, batch, clock) {
   if (axis === "examples") return series.steps.map((step) => step * batch);
@@ -32,13 +32,13 @@ export function placed(series, axis, batch, clock) {
   let at = 0, minutes = 0;
   for (const step of series.steps) {
     while (at < clock.steps.length && clock.steps[at] <= step) minutes += clock.values[at++] / 60;
-    if (step > 0 && (at === 0 || clock.steps[at - 1] < step)) break; // not told yet
+    if (step > 0 && (at === 0 || clock.steps[at - 1] < step)) break; // its step time has not arrived yet
     places.push(minutes);
   }
   return places;
 }
 
-/** Return the exponential moving mean, (1 − w) Σ w^k v, divided by the sum of its weights; NaN stays where it was. */
+/** Return the exponential moving mean, (1 − w) Σ w^k v, divided by the sum of its weights; NaN stays NaN. */
 export function smoothed(values, weight) {
   if (weight === 0) return values;
   let mean = 0, share = 0;
@@ -50,7 +50,7 @@ export function smoothed(values, weight) {
   });
 }
 
-/** Return the first index whose place is not below `wanted`, the length if there is none; places ascend. */
+/** Return the first index whose place is not below `wanted`, the length if there is none; `places` must ascend. */
 export function indexFrom(places, wanted) {
   let low = 0, high = places.length;
   while (low < high) {
@@ -69,23 +69,23 @@ export function nearest(places, wanted) {
 }
 
 /**
- * Return the indices to draw between `from` and `to`: all where they are few, else of each of `columns` stretches the
- * first, the last, the smallest and the largest; and one on either side, so that the line goes on to the edge.
+ * Return the indices to draw between `from` and `to`: all if they are few, else the first, last, smallest and largest of
+ * each of `columns` intervals. One more on either side continues the line to the edge.
  */
 export function thinned(places, values, from, to, columns) {
   const first = Math.max(0, indexFrom(places, from) - 1);
   let last = indexFrom(places, to);
   if (last === places.length) last -= 1;
-  const kept = [];
+  const chosen = [];
   if (last - first < 4 * columns) {
-    for (let at = first; at <= last; at++) kept.push(at);
-    return kept;
+    for (let at = first; at <= last; at++) chosen.push(at);
+    return chosen;
   }
   let column = null, ends = null, gap = first;
   const close = () => {
     if (column === null) return;
-    if (ends === null) kept.push(gap);
-    else kept.push(...[...new Set(ends)].sort((one, other) => one - other));
+    if (ends === null) chosen.push(gap);
+    else chosen.push(...[...new Set(ends)].sort((one, other) => one - other));
   };
   for (let at = first; at <= last; at++) {
     const here = Math.floor(((places[at] - from) / (to - from)) * columns);
@@ -100,10 +100,10 @@ export function thinned(places, values, from, to, columns) {
     ends[3] = at;
   }
   close();
-  return kept;
+  return chosen;
 }
 
-/** Return the sums of the curves up to each, at the places of the first one; what has no value there adds nothing. */
+/** Return the running sums of the curves, at the places of the first one; a curve without a value there adds 0. */
 export function stacked(curves) {
   let below = null;
   return curves.map(({ places, values }) => {
@@ -116,31 +116,31 @@ export function stacked(curves) {
   });
 }
 
-/** Return round numbers between two, about so many. */
+/** Return about `count` round numbers between two numbers. */
 export function ticks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   if (!(rough > 0) || !Number.isFinite(rough)) return [];
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(at * step);
-  return found;
+  const numbers = [];
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) numbers.push(at * step);
+  return numbers;
 }
 
-/** Return powers of ten between two positive numbers; with 2 and 5 between them, or round numbers, where they are few. */
+/** Return powers of ten between two positive numbers; if there are few, also 2 and 5 times each, or round numbers. */
 export function logTicks(low, high, count) {
-  const found = [];
+  const numbers = [];
   const decades = Math.log10(high / low);
   if (decades < 0.7) return ticks(low, high, count).filter((value) => value > 0);
   const factors = decades < count / 2.5 ? [1, 2, 5] : [1];
   const stride = Math.max(1, Math.ceil(decades / Math.max(1, count)));
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += stride) {
-    found.push(...factors.map((factor) => Number(`${factor}e${power}`)));
+    numbers.push(...factors.map((factor) => Number(`${factor}e${power}`)));
   }
-  return found.filter((value) => value >= low && value <= high);
+  return numbers.filter((value) => value >= low && value <= high);
 }
 
-/** Return a number as it stands beside an axis or under the pointer: four digits, a proper minus. */
+/** Return a number as shown at an axis or the pointer: four digits and a true minus sign. */
 export function words(value) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
