@@ -105,7 +105,7 @@ def main(
 
         def empty_cache() -> TeacherCache:
             found = TeacherCache(teacher, loss.objective, rows, labels)
-            found._numbers, found._store._folder = {}, Path(folder) / "numbers"  # not those in DISTILL_HOME
+            found._outputs, found._store._folder = {}, Path(folder) / "numbers"  # not those in DISTILL_HOME
             return found
 
         caches = [empty_cache()]

@@ -1,1 +1,1 @@
-"""Distillation as a computation: data and teacher in, events and a student out."""
+"""Distillation as a computation: takes data and a teacher, yields events and a student."""

@@ -1,7 +1,7 @@
-"""How far a student in training agrees with its teacher's reasons, on a fixed set of probe sentences.
+"""Agreement of a student's attribution maps with its teacher's during training, on a fixed set of probe sentences.
 
-Maps are gradient × input at the logit of the teacher's predicted class: one backward pass a sentence, so
-they can be taken during training. Integrated gradients on chosen sentences are the Explain page's part.
+Maps are gradient × input at the logit of the teacher's predicted class. One backward pass per sentence is cheap enough
+to repeat at each evaluation; the costlier methods are on the Explain page.
 """
 
 import logging
@@ -29,7 +29,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class _Map:
-    """One row's unsigned and signed map (token), float32 on the CPU, and the class its network predicts."""
+    """The unsigned and the signed map of one row (token), float32 on the CPU, and the predicted class."""
 
     unsigned: Float[Tensor, " token"]
     signed: Float[Tensor, " token"]
@@ -37,27 +37,27 @@ class _Map:
 
 
 class Probe:
-    """The teacher's maps and predictions on the probe rows, computed once; `calls`: how often in this process."""
+    """The teacher's maps and predictions on the probe rows. `calls`: how often they were computed in this process."""
 
     def __init__(self, teacher: LoadedModel, rows: Sequence[Encoded]) -> None:
-        """Take the teacher's maps, from the disk where they were kept by an earlier run."""
+        """Read the teacher's maps from disk if an earlier run stored them, else compute them."""
         ordered = sorted(rows, key=lambda row: len(row.ids))
         self._rows, self._pad_id, self.calls = ordered, teacher.pad_id, 0
-        self._teacher = self._kept(teacher) or self._computed(teacher)
+        self._teacher = self._read(teacher) or self._compute(teacher)
 
-    def _kept(self, teacher: LoadedModel) -> list[_Map] | None:
-        """Return the maps of all rows as they were kept, None where any is missing."""
-        known = _store(teacher).read()
+    def _read(self, teacher: LoadedModel) -> list[_Map] | None:
+        """Return the stored maps of all rows, None if any is missing."""
+        stored = _store(teacher).read()
         digests = [example_digest(row, 0.0) for row in self._rows]
         if not all(
-            digest in known and {"unsigned", "signed", "predicted"} <= known[digest].keys() for digest in digests
+            digest in stored and {"unsigned", "signed", "predicted"} <= stored[digest].keys() for digest in digests
         ):
             return None
-        found = [known[digest] for digest in digests]
-        return [_Map(one["unsigned"], one["signed"], int(one["predicted"])) for one in found]
+        maps = [stored[digest] for digest in digests]
+        return [_Map(one["unsigned"], one["signed"], int(one["predicted"])) for one in maps]
 
-    def _computed(self, teacher: LoadedModel) -> list[_Map]:
-        """Compute the maps of all rows, and keep them as far as the disk allows."""
+    def _compute(self, teacher: LoadedModel) -> list[_Map]:
+        """Compute the maps of all rows and store them if the disk has room."""
         maps = _maps(teacher.network, self._rows, self._pad_id, None)
         self.calls += 1
         numbers = {
@@ -68,15 +68,15 @@ class Probe:
         }  # fmt: skip
         try:
             _store(teacher).add(numbers)
-        except StoreError as error:  # costs the file, never the run
+        except StoreError as error:  # the run does not need the file
             logging.getLogger(__name__).warning("%s", error)
         return maps
 
     def measure(self, student: PreTrainedModel) -> dict[str, float]:
-        """Return the mean agreement over the probe rows, `agreement/NAME` each; nan where none is defined.
+        """Return the mean agreement over the probe rows as `agreement/NAME`; nan if it is undefined on every row.
 
         `cosine`, `spearman`: unsigned maps (L2 norm over the width). `signed_cosine`: signed maps (sum
-        over the width). `label_loyalty`: share of rows with the teacher's prediction; not for a regression.
+        over the width). `label_loyalty`: the share of rows with the teacher's prediction; not for a regression.
         """
         was_training = student.training
         student.eval()
@@ -103,16 +103,19 @@ def _store(teacher: LoadedModel) -> TeacherStore:
 
 
 def _maps(network: PreTrainedModel, rows: Sequence[Encoded], pad_id: int, targets: Sequence[int] | None) -> list[_Map]:
-    """Return each row's maps for its target, the predicted class for None; of fewer rows at once where memory ends."""
+    """Return the maps of each row for its target, the predicted class if `targets` is None.
+
+    When memory runs out, the batches become smaller.
+    """
 
     def compute(chosen: Sequence[int]) -> list[_Map]:
-        """Return the maps of some rows, computed as one batch."""
+        """Return the maps of the chosen rows, computed as one batch."""
         inputs = collate([rows[row] for row in chosen], pad_id).to(network.device)
         with torch.no_grad():
             predicted = logits(network, inputs).argmax(dim=1)
         wanted = predicted if targets is None else torch.tensor([targets[row] for row in chosen]).to(predicted)
-        found = gradient_at_embeddings(network, inputs, wanted)
-        product = (found.gradient * found.embeddings).detach()  # (B, T, D)
+        result = gradient_at_embeddings(network, inputs, wanted)
+        product = (result.gradient * result.embeddings).detach()  # (B, T, D)
         unsigned = reduce.l2_norm(product, inputs.mask).float().cpu()
         signed = reduce.signed_sum(product, inputs.mask).float().cpu()
         lengths = inputs.mask.sum(dim=1).tolist()
@@ -126,6 +129,6 @@ def _maps(network: PreTrainedModel, rows: Sequence[Encoded], pad_id: int, target
 
 
 def _add(values: list[float], value: float | agreement.Undefined) -> None:
-    """Keep a value, leave an undefined one out of the mean."""
+    """Append a value; leave an undefined one out of the mean."""
     if not isinstance(value, agreement.Undefined):
         values.append(value)

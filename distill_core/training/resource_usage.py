@@ -1,4 +1,4 @@
-"""What a training takes of the machine: processors, memory, and the GPU where it has one; looked at now and then."""
+"""Resource usage of a training, sampled at intervals: processors, memory and GPU."""
 
 import time
 
@@ -7,51 +7,52 @@ import torch
 
 from distill_core.runs.metric_names import CPU_PERCENT, GPU_MEMORY_MB, GPU_PERCENT, MEMORY_FREE_MB
 
-EVERY_SECONDS = 1.0  # at the most often
+EVERY_SECONDS = 1.0  # shortest interval between two samples
 
 
 class Usage:
-    """Looks at what this process takes of the machine.
+    """Samples the resources this process uses.
 
-    `cpu_percent`: of all the machine's cores, on average since the look before; `memory_free_mb`: what other programs
-    could still have; on CUDA devices `gpu_percent`, the share of time in which the device computed (for whomever), as
-    far as the driver's library (nvidia-ml-py) is installed, and `gpu_memory_mb`, what this process holds of its memory.
+    `cpu_percent`: of all the machine's cores, on average since the previous sample; `memory_free_mb`: memory that is
+    available to other programs. On CUDA devices also `gpu_percent`, the share of time in which the device computed (for
+    any process), if the driver's library (nvidia-ml-py) is installed, and `gpu_memory_mb`, the device memory that this
+    process has reserved.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Begin to count now."""
-        self._device, self._asks = device, device.type == "cuda"
+        """Start measuring."""
+        self._device, self._gpu_readable = device, device.type == "cuda"
         self._process, self._cores = psutil.Process(), psutil.cpu_count() or 1
-        self._looked, self._worked = time.perf_counter(), self._cpu_seconds()
+        self._sampled_at, self._cpu_before = time.perf_counter(), self._cpu_seconds()
         self._first = True
 
     def due(self) -> bool:
-        """Say whether it is time for a look: at first, and EVERY_SECONDS after the one before."""
-        return self._first or time.perf_counter() - self._looked >= EVERY_SECONDS
+        """Tell whether a sample is due: the first one is, the next ones EVERY_SECONDS after the previous one."""
+        return self._first or time.perf_counter() - self._sampled_at >= EVERY_SECONDS
 
-    def look(self) -> dict[str, float]:
-        """Return what is taken now, by name; what cannot be had is left out."""
-        now, worked = time.perf_counter(), self._cpu_seconds()
-        passed = now - self._looked
-        found = {MEMORY_FREE_MB: psutil.virtual_memory().available / 1e6}
-        if passed > 0:
-            found[CPU_PERCENT] = 100 * (worked - self._worked) / passed / self._cores
-        self._looked, self._worked, self._first = now, worked, False
+    def sample(self) -> dict[str, float]:
+        """Return the current usage by metric name, without the metrics that cannot be read."""
+        now, cpu_seconds = time.perf_counter(), self._cpu_seconds()
+        elapsed = now - self._sampled_at
+        usage = {MEMORY_FREE_MB: psutil.virtual_memory().available / 1e6}
+        if elapsed > 0:
+            usage[CPU_PERCENT] = 100 * (cpu_seconds - self._cpu_before) / elapsed / self._cores
+        self._sampled_at, self._cpu_before, self._first = now, cpu_seconds, False
         if self._device.type == "cuda":
-            found[GPU_MEMORY_MB] = torch.cuda.memory_reserved(self._device) / 1e6
-        return found | self._gpu()
+            usage[GPU_MEMORY_MB] = torch.cuda.memory_reserved(self._device) / 1e6
+        return usage | self._gpu()
 
     def _cpu_seconds(self) -> float:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
     def _gpu(self) -> dict[str, float]:
-        """Ask the driver how busy the device is; once it cannot tell it is not asked again."""
-        if self._asks:
+        """Return the utilization of the device; after the first failure it is not read again."""
+        if self._gpu_readable:
             try:
                 return {GPU_PERCENT: float(torch.cuda.utilization(self._device))}
-            except Exception:  # no library, a driver that does not tell, and what the library calls its own errors
-                self._asks = False
+            except Exception:  # no library, no such reading on this driver, or one of the library's own error classes
+                self._gpu_readable = False
         return {}
 
 

@@ -1,4 +1,4 @@
-"""One run from its settings: opens teacher and data, builds the student, trains it, and can save it."""
+"""One run, built from its settings: opens teacher and data, builds, trains and saves the student."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,18 +31,21 @@ from distill_core.training.teacher_cache import TeacherCache, teacher_logits
 from distill_core.training.trainer import Training, TrainingSet
 from distill_core.versions import versions
 
-ENOUGH = 100  # validation examples; on fewer a teacher near chance is noted and not refused
-START_ANEW = "Start a new run with the same settings."
+FEWEST_TO_REFUSE = 100  # with fewer validation examples, a teacher near chance causes a note, not an error
+START_NEW_RUN = "Start a new run with the same settings."
 
 
 class Session:
-    """A run in this process: iterate `events()` to train, call `save` whenever there is a student."""
+    """A run in this process. Iterate `events()` to train; `save` works at any time once there is a student."""
 
     def __init__(self, config: RunConfig, checkpoint: Path | None = None) -> None:
         self.config, self._checkpoint = config, checkpoint
         self._record = read_record(checkpoint) if checkpoint else {}
-        if checkpoint and not _sound(self._record):
-            raise RunError(f"{checkpoint / RECORD} is missing or damaged: it says where the run is. {START_ANEW}")
+        if checkpoint and not _is_complete(self._record):
+            raise RunError(
+                f"The run cannot be resumed: {checkpoint / RECORD}, which holds its position, is missing or damaged. "
+                f"{START_NEW_RUN}"
+            )
         self.begin = int(self._record.get("step", 0))
         monitor = config.monitor if "/" in config.monitor else metric_names.main_metric(get_task(config.task))
         minutes = None if config.max_minutes is None else 60 * config.max_minutes
@@ -60,15 +63,15 @@ class Session:
         return self._stopping.best_step
 
     def events(self) -> Iterator[Event]:
-        """Do the run, yielding what happens; closing the iterator ends it and keeps the student as it is.
+        """Train the student and yield the run's events; closing the iterator ends the run and keeps the student as is.
 
-        Raises DistillError subclasses with a plain-words cause.
+        Subclasses of DistillError, with a message for the user, if the run cannot start or continue.
         """
         config = self.config
         yield Phase("loading", f"teacher {config.teacher}")
         teacher = self._teacher = open_model(config.teacher, config.device, config.task)
         self._fingerprints["teacher"] = teacher.fingerprint
-        student, length = self._begin(teacher)
+        student, length = self._build_student(teacher)
         self._student = student
         yield Phase("loading", "examples")
         train, validation = run_data(config)
@@ -76,7 +79,9 @@ class Session:
         self._check_unchanged(used)
         yield from used
         if (before := self._record.get("versions", versions())) != versions():
-            yield Note(f"begun with {before}, going on with {versions()}: other numbers than without the break")
+            yield Note(
+                f"started with {before}, resumed with {versions()}: numbers may differ from an uninterrupted run"
+            )
         labels = gold_labels(train)
         if len(set(labels)) == 1:
             yield Note(f"All training examples have the label {get_task(config.task).label_name(labels[0])}.")
@@ -88,7 +93,7 @@ class Session:
         widths = [network.config.hidden_size for network in (student, teacher.network)]
         loss = make_loss(config, layer_count(student), layer_count(teacher.network), widths)
         cache = TeacherCache(teacher, loss.objective, rows, training.labels)
-        yield Note(f"teacher numbers at hand for {cache.known} of {len(rows)} examples; each is computed once")
+        yield Note(f"teacher outputs stored for {cache.known} of {len(rows)} examples; the others are computed once")
         task = get_task(config.task)
         if not self.begin:
             yield from self._measure_teacher(teacher, held_out, gold_labels(validation))
@@ -115,23 +120,25 @@ class Session:
             stopping=self._stopping,
         )
         if self._checkpoint is not None:
-            self._go_on(self._training, student, self._checkpoint)
+            self._resume(self._training, student, self._checkpoint)
         yield from self._training.events()
 
     def save(self, path: Path, record: dict[str, Any]) -> None:
-        """Write the student as a plain Hugging Face folder, with what its training goes on from.
+        """Write the student as a Hugging Face folder, with the training state that a resumed run needs.
 
-        RunError when there is none yet.
+        RunError if there is no student yet.
         """
         if self._student is None or self._teacher is None:
-            raise RunError("There is no student yet: the run ended while it was loading.")
+            raise RunError(
+                "There is no student to save: the run ended before its teacher and data were loaded. Start it again."
+            )
         method = DISTILLATION_METHODS[self.config.method].title
         about = {
             "task": self.config.task,
             "description": f"{layer_count(self._student)} layers, {method}, {self.config.teacher}",
             "parameters": sum(parameter.numel() for parameter in self._student.parameters()),
             "fingerprints": self._fingerprints,
-            "versions": self._record.get("versions", versions()),  # of its beginning, where it went on
+            "versions": self._record.get("versions", versions()),  # those the run started with, if it was resumed
         }
         state = None if self._training is None else self._training.state()
         save_model(
@@ -141,59 +148,65 @@ class Session:
     def _measure_teacher(
         self, teacher: LoadedModel, held_out: Sequence[Encoded], labels: Sequence[Answer]
     ) -> Iterator[Event]:
-        """Measure what one answer for all would get, then the teacher; RunError where these are much the same."""
+        """Measure the majority-class baseline and the teacher; RunError if the teacher is hardly better."""
         task = get_task(self.config.task)
         constant = constant_metrics(task, labels)
         yield Measured(0, {metric_names.CONSTANT + name: value for name, value in constant.items()})
         yield Phase("evaluating", "the teacher")
-        known = task_metrics(task, predicted_answers(teacher_logits(teacher, held_out, torch.tensor(labels))), labels)
-        yield Measured(0, {metric_names.TEACHER + name: value for name, value in known.items()})
-        yield from self._judge(known[task.metric], constant[task.metric], len(held_out))
+        answers = predicted_answers(teacher_logits(teacher, held_out, torch.tensor(labels)))
+        metrics = task_metrics(task, answers, labels)
+        yield Measured(0, {metric_names.TEACHER + name: value for name, value in metrics.items()})
+        yield from self._check_teacher(metrics[task.metric], constant[task.metric], len(held_out))
 
     def _check_unchanged(self, used: Sequence[DataUsed]) -> None:
-        """Raise RunError where a run that goes on would do so with another teacher or other data."""
+        """Raise RunError if the teacher or the data of a resumed run have changed since it started."""
         if not self.begin:
             return
         if self._record.get("fingerprints", {}).get("teacher") != self._fingerprints["teacher"]:
-            raise RunError(f"The teacher {self.config.teacher} has changed since. {START_ANEW}")
+            raise RunError(f"The teacher {self.config.teacher} has changed since the run started. {START_NEW_RUN}")
         before = {data["split"]: data["fingerprint"] for data in self._record.get("data", [])}
         for data in used:
             if before.get(data.split) != data.fingerprint:
-                raise RunError(f"The {data.split} examples from {data.source} have changed since. {START_ANEW}")
+                raise RunError(
+                    f"The {data.split} examples from {data.source} have changed since the run started. {START_NEW_RUN}"
+                )
 
-    def _go_on(self, training: Training, student: PreTrainedModel, checkpoint: Path) -> None:
-        """Bring student and training to where the checkpoint is, which may be the beginning."""
+    def _resume(self, training: Training, student: PreTrainedModel, checkpoint: Path) -> None:
+        """Load the checkpoint, which may be of step 0, into student and training."""
         state = TrainingState.read(checkpoint)
         if state.step != self.begin:
-            raise RunError(f"{checkpoint} is damaged: of step {self.begin} by its record, and is not. {START_ANEW}")
+            raise RunError(
+                f"The checkpoint {checkpoint} is damaged: its record is of step {self.begin}, its training state of "
+                f"step {state.step}. {START_NEW_RUN}"
+            )
         if self.begin:
             student.load_state_dict(load_model(checkpoint, device=str(student.device)).network.state_dict())
             training.resume(state)
 
-    def _judge(self, known: float, constant: float, count: int) -> Iterator[Note]:
-        """Raise RunError where the teacher's metric is near that of one answer for all, or note it."""
-        if known > constant + NEAR_CHANCE:
+    def _check_teacher(self, metric: float, constant: float, count: int) -> Iterator[Note]:
+        """Raise RunError, or yield a note, if the teacher's metric is near the majority-class baseline."""
+        if metric > constant + NEAR_CHANCE:
             return
         task = get_task(self.config.task)
         words = (
-            f"The teacher's {task.metric} on {count} validation examples is {known:.3f}; {task.baseline_title}: "
+            f"The teacher's {task.metric} on {count} validation examples is {metric:.3f}; {task.baseline_title}: "
             f"{constant:.3f}. There is next to nothing to learn from it."
         )
-        if count >= ENOUGH and self.config.weak_teacher == "stop":
-            raise RunError(f"{words} Choose another teacher or other data, or let the run go on (weak_teacher go_on).")
+        if count >= FEWEST_TO_REFUSE and self.config.weak_teacher == "stop":
+            raise RunError(f"{words} Choose another teacher or other data, or continue anyway (weak_teacher go_on).")
         yield Note(words)
 
-    def _begin(self, teacher: LoadedModel) -> tuple[PreTrainedModel, int]:
-        """Return the student before training, and how many tokens both read; ModelError where they do not fit.
+    def _build_student(self, teacher: LoadedModel) -> tuple[PreTrainedModel, int]:
+        """Return the untrained student and the longest input of both models; ModelError if they do not fit together.
 
-        One made of the teacher's layers keeps the teacher's embeddings as they are; any other trains its own.
+        A student made of the teacher's layers keeps the teacher's embeddings frozen; any other trains its own.
         """
         config = self.config
         method = DISTILLATION_METHODS[config.method]
         if method.erases and teacher.mask_id is None:
             raise ModelError(
-                f"{method.title} erases tokens with [MASK], and the tokenizer of {teacher.id} has none: choose another "
-                "method or teacher."
+                f"{method.title} replaces tokens by [MASK], and the tokenizer of {teacher.id} has no such token. "
+                "Choose another method or teacher."
             )
         length = min(config.max_length, teacher.max_length)
         if config.student_init == "random":
@@ -204,21 +217,21 @@ class Session:
         student = open_model(config.student_init, config.device, config.task)
         if not same_tokens(student, teacher):
             raise ModelError(
-                f"The student {student.id} and the teacher {teacher.id} cut text into different tokens, so one cannot "
-                "learn from the other token by token; choose two models with the same tokenizer."
+                f"The student {student.id} and the teacher {teacher.id} split text into different tokens; distillation "
+                "compares them token by token. Choose two models with the same tokenizer."
             )
         widths = [embed_width(model.network) for model in (student, teacher)]
         if method.same_embedding_width and widths[0] != widths[1]:
             raise ModelError(
-                f"{method.title} compares gradients at the embeddings; those of {student.id} "
-                f"are {widths[0]} wide, its teacher's {widths[1]}: choose another student or method."
+                f"{method.title} compares gradients at the embeddings, which must have one width; {student.id} has "
+                f"{widths[0]}, its teacher {widths[1]}. Choose another student or method."
             )
         self._fingerprints["student"] = student.fingerprint
         return make_trainable(student.network, embeddings=True), min(length, student.max_length)
 
 
-def _sound(record: Mapping[str, Any]) -> bool:
-    """Tell whether a checkpoint's record has what a run needs to go on from it."""
+def _is_complete(record: Mapping[str, Any]) -> bool:
+    """Tell whether a checkpoint's record holds all that a resumed run reads from it."""
     steps, data = (record.get("step"), record.get("best", 0)), record.get("data", [])
     return (
         all(type(step) is int and step >= 0 for step in steps)
@@ -229,7 +242,7 @@ def _sound(record: Mapping[str, Any]) -> bool:
 
 
 def _mixed(config: RunConfig, device: torch.device) -> bool:
-    """Say whether the student computes in bfloat16 where it can; `auto`: on CUDA devices that have it."""
+    """Tell whether the student uses autocast to bfloat16; `auto`: on CUDA devices that support it."""
     if config.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return config.precision == "bfloat16"
@@ -238,7 +251,7 @@ def _mixed(config: RunConfig, device: torch.device) -> bool:
 def run_data(config: RunConfig) -> tuple[Dataset, Dataset]:
     """Return the training examples a run can use, and the validation examples.
 
-    Which they are does not depend on the seed, so that all runs share what their teacher once computed.
+    The samples do not depend on the seed, so that all runs share the stored outputs of their teacher.
     """
     needed = config.steps * config.batch_size
     if config.train_examples is not None:
@@ -249,8 +262,8 @@ def run_data(config: RunConfig) -> tuple[Dataset, Dataset]:
 
 
 def prepare(config: RunConfig, checkpoint: Path | None = None) -> Session:
-    """Return the session of a run, from the beginning or going on from a checkpoint that one of its sessions saved.
+    """Return the session of a run that starts anew or resumes from a checkpoint that an earlier session saved.
 
-    Nothing is loaded before its events are asked for; ModelError for a checkpoint whose record cannot be read.
+    Models and data are loaded when its events are iterated. RunError if the record of the checkpoint is damaged.
     """
     return Session(config, checkpoint)

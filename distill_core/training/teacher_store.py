@@ -1,8 +1,8 @@
-"""A teacher's numbers on disk: a folder for each teacher and method, of files that are added and never changed.
+"""Teacher outputs on disk: one folder for each teacher and method, with files that are added and never changed.
 
-An example is known by a digest of what it is, so runs on other samples of the same data share what they have in
-common. A file is written aside and renamed: a killed process leaves whole files only. What is read is mapped, not
-loaded: memory is taken for what is being used.
+Examples are identified by a digest of their contents, so runs on different samples of the same data share the outputs
+of common examples. A file is written under a temporary name and renamed, so a killed process leaves only complete
+files. Files are mapped into memory, not read: only the parts in use take memory.
 """
 
 import contextlib
@@ -24,51 +24,51 @@ from distill_core.errors import StoreError
 from distill_core.paths import home
 from distill_core.training.state import tensors_sha256
 
-Numbers = Mapping[str, Tensor]  # of one example, by name; no batch axis, no padding
-STALE_SECONDS = 3600.0  # nobody writes one file for so long
-LIMIT_BYTES = 2 * 1024**3  # of all teachers together; the least recently used leave first
-_EXAMPLES, _LENGTHS, _SHAPE = "examples", "lengths", "shape/"  # a file's own tensors; no target has such a name
+Outputs = Mapping[str, Tensor]  # of one example, by name; no batch axis, no padding
+STALE_SECONDS = 3600.0  # age of a partial file that no running process can still be writing
+LIMIT_BYTES = 2 * 1024**3  # of all teachers together; the least recently used are deleted first
+_EXAMPLES, _LENGTHS, _SHAPE = "examples", "lengths", "shape/"  # tensors that index a file; no target has these names
 
 
 class TeacherStore:
-    """The numbers of one teacher under one method.
+    """The stored outputs of one teacher for one method.
 
-    `key` names both. `token_axes`: the axes of an example's numbers that are as long as its text, by name.
+    `key` identifies both. `token_axes`: for each output, the axes whose length is the number of the example's tokens.
     """
 
     def __init__(self, key: str, token_axes: Mapping[str, tuple[int, ...]]) -> None:
         self._folder = home() / "teacher" / hashlib.sha256(f"4 {key}".encode()).hexdigest()
         self._token_axes = token_axes
 
-    def read(self) -> dict[bytes, Numbers]:
-        """Return the numbers of all examples that are kept, by digest; a damaged file is deleted."""
-        found: dict[bytes, Numbers] = {}
+    def read(self) -> dict[bytes, Outputs]:
+        """Return the outputs of all stored examples by digest; damaged files are deleted."""
+        stored: dict[bytes, Outputs] = {}
         for file in sorted(self._folder.glob("*.safetensors")):
             try:
-                found |= self._numbers(file)
+                stored |= self._read_file(file)
             except (SafetensorError, KeyError, ValueError):
-                file.unlink(missing_ok=True)  # damaged; worth no failed run: it is computed again
-            except (OSError, RuntimeError) as error:  # gone meanwhile, or no memory to map it: as if it were not there
-                logging.getLogger(__name__).warning("%s is not read: %s", file, error)
-        with contextlib.suppress(OSError):  # not there, or not ours to touch
+                file.unlink(missing_ok=True)  # damaged: its examples are computed again
+            except (OSError, RuntimeError) as error:  # deleted meanwhile, or no memory to map it: computed again, too
+                logging.getLogger(__name__).warning("Stored teacher outputs in %s were not read: %s", file, error)
+        with contextlib.suppress(OSError):  # no such folder, or no permission to change it
             os.utime(self._folder)
-        return found
+        return stored
 
-    def add(self, numbers: Mapping[bytes, Numbers]) -> dict[bytes, Numbers]:
-        """Keep the numbers of some examples, one at least, and return the same as they are now read.
+    def add(self, outputs: Mapping[bytes, Outputs]) -> dict[bytes, Outputs]:
+        """Store the outputs of one or more examples, and return them as mapped from the new file.
 
-        Where this teacher's alone would pass LIMIT_BYTES, its oldest files make room. StoreError where the numbers
-        cannot be kept, on a full disk or because they alone are more than LIMIT_BYTES.
+        The oldest files of this teacher are deleted if it alone would exceed LIMIT_BYTES. StoreError if the disk is
+        full or the new outputs alone exceed LIMIT_BYTES.
         """
         content = {
-            _EXAMPLES: torch.tensor([list(example) for example in numbers], dtype=torch.uint8),
-            _LENGTHS: torch.tensor([self._length(one) for one in numbers.values()]),
+            _EXAMPLES: torch.tensor([list(example) for example in outputs], dtype=torch.uint8),
+            _LENGTHS: torch.tensor([self._length(one) for one in outputs.values()]),
         }
-        for name in next(iter(numbers.values())):
-            parts = [one[name] for one in numbers.values()]
+        for name in next(iter(outputs.values())):
+            parts = [one[name] for one in outputs.values()]
             if self._first_axis_only(name):
                 content[name] = torch.cat(parts)
-            elif name in self._token_axes:  # examples of several shapes: one after another, and their shapes beside
+            elif name in self._token_axes:  # shapes differ: store the values flat and the shapes beside them
                 content[name] = torch.cat([part.flatten() for part in parts])
                 content[_SHAPE + name] = torch.tensor([part.shape for part in parts])
             else:
@@ -81,29 +81,35 @@ class TeacherStore:
             save_file(content, part, metadata={"sha256": tensors_sha256(content)})
             part.replace(file)
             _prune(self._folder)
-            return self._numbers(file)
-        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:  # pruned by another, too
+            return self._read_file(file)
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:  # another process may prune it
             part.unlink(missing_ok=True)
-            raise StoreError(f"The teacher's numbers could not be kept in {self._folder} ({error}).") from error
+            raise StoreError(
+                f"The teacher's outputs could not be stored in {self._folder} ({error}). They are computed again when "
+                "they are needed; free disk space or make the folder writable."
+            ) from error
 
     def _make_room(self, wanted: int) -> None:
-        """Delete this folder's oldest files until so many bytes can be added; StoreError where they are too many."""
+        """Delete this folder's oldest files until `wanted` more bytes fit; StoreError if they can never fit."""
         if wanted > LIMIT_BYTES:
-            raise StoreError(f"{LIMIT_BYTES / 2**30:.0f} GB of a teacher's numbers are kept; these alone are more.")
+            raise StoreError(
+                f"The teacher's outputs are {wanted / 2**30:.1f} GB, and at most {LIMIT_BYTES / 2**30:.0f} GB are "
+                "stored. They are computed again when they are needed; evaluate more often to store fewer at once."
+            )
         for file in sorted(self._folder.glob("*.safetensors")):
             if _size(self._folder) + wanted <= LIMIT_BYTES:
                 return
             file.unlink(missing_ok=True)
 
-    def _length(self, numbers: Numbers) -> int:
-        lengths = (len(values) for name, values in numbers.items() if self._first_axis_only(name))
+    def _length(self, outputs: Outputs) -> int:
+        lengths = (len(values) for name, values in outputs.items() if self._first_axis_only(name))
         return max(lengths, default=0)
 
     def _first_axis_only(self, name: str) -> bool:
         return self._token_axes.get(name) == (0,)
 
     def _split(self, name: str, content: Mapping[str, Tensor], lengths: list[int]) -> list[Tensor]:
-        """Return the values of each example in a file."""
+        """Return the values of each example in the content of a file."""
         values = content[name]
         if self._first_axis_only(name):
             return list(torch.split(values, lengths))
@@ -113,8 +119,8 @@ class TeacherStore:
         parts = torch.split(values, [math.prod(shape) for shape in shapes])
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def _numbers(self, file: Path) -> dict[bytes, Numbers]:
-        """Return a file's numbers by example; ValueError when they are not those that were written."""
+    def _read_file(self, file: Path) -> dict[bytes, Outputs]:
+        """Return the outputs in a file by example; ValueError if they differ from what was written."""
         with safe_open(file, framework="pt") as opened:
             content = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
             if (opened.metadata() or {}).get("sha256") != tensors_sha256(content):
@@ -129,7 +135,7 @@ class TeacherStore:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of the files in a folder; what goes meanwhile counts nothing."""
+    """Return the bytes of the files in a folder; a file that is deleted meanwhile counts 0."""
     total = 0
     for file in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
@@ -138,9 +144,9 @@ def _size(folder: Path) -> int:
 
 
 def _prune(used: Path) -> None:
-    """Delete the least recently used folders beyond LIMIT_BYTES, never `used`, and what killed processes left."""
+    """Delete partial files of killed processes, and the least recently used folders beyond LIMIT_BYTES except `used`."""
     for part in used.parent.rglob("*.part"):
-        with contextlib.suppress(FileNotFoundError):  # its writer was done just now
+        with contextlib.suppress(FileNotFoundError):  # its writer has just renamed it
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
                 part.unlink()
     entries = {}

@@ -342,17 +342,17 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_refused(tmp_path: Path) -> N
     wrong = ({"step": "2"}, {"step": -1}, {"best": None}, {"fingerprints": []}, {"data": [3]}, {"data": None})
     for change in wrong:
         record.write_text(json.dumps(told | change))
-        refused("is missing or damaged: it says where the run is")
+        refused("which holds its position, is missing or damaged")
     for step in (0, 1):
         record.write_text(json.dumps(told | {"step": step}))
-        refused("is damaged: of step")
+        refused("is damaged: its record is of step")
     record.unlink()
     refused("is missing or damaged")
     record.write_text(json.dumps(told))
     flipped = bytearray(content)
     flipped[-5] ^= 1
     state.write_bytes(flipped)
-    refused("its bytes are not those that were saved")
+    refused("its bytes differ from the saved ones")
     state.write_bytes(content)
     assert list(prepare(config, tmp_path / "part").events())
 

@@ -34,14 +34,14 @@ def test_the_share_of_the_machines_cores_is_that_since_the_look_before(
     for seconds, more in ((10.0, 20.0), (2.0, 8.0), (5.0, 0.0)):
         clock(seconds)
         worked[0] += more
-        shares.append(usage.look()["cpu_percent"])
+        shares.append(usage.sample()["cpu_percent"])
     assert shares == [50.0, 100.0, 0.0]
 
 
 def test_a_look_is_due_at_first_and_then_once_a_second(clock: Callable[[float], None]) -> None:
     usage = Usage(torch.device("cpu"))
     assert usage.due()
-    usage.look()
+    usage.sample()
     assert not usage.due()
     clock(EVERY_SECONDS / 2)
     assert not usage.due()
@@ -54,7 +54,7 @@ def test_real_work_is_seen() -> None:
     a = torch.rand(300, 300)
     for _ in range(50):
         a = a @ a / 100
-    found = usage.look()
+    found = usage.sample()
     assert found.keys() == {"cpu_percent", "memory_free_mb"}
     assert 0 < found["cpu_percent"] <= 101
     assert 0 < found["memory_free_mb"] <= psutil.virtual_memory().total / 1e6
@@ -63,7 +63,7 @@ def test_real_work_is_seen() -> None:
 def test_the_gpu_tells_how_busy_it_is_and_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3_000_000)
     monkeypatch.setattr(torch.cuda, "utilization", lambda _: 73)
-    found = Usage(GPU).look()
+    found = Usage(GPU).sample()
     assert (found["gpu_percent"], found["gpu_memory_mb"]) == (73.0, 3.0)
 
 
@@ -77,8 +77,8 @@ def test_a_gpu_that_cannot_tell_is_asked_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3_000_000)
     monkeypatch.setattr(torch.cuda, "utilization", refuse)
     usage = Usage(GPU)
-    assert "gpu_percent" not in usage.look()
-    assert "gpu_percent" not in usage.look()
+    assert "gpu_percent" not in usage.sample()
+    assert "gpu_percent" not in usage.sample()
     assert asked == [GPU]
 
 
@@ -87,6 +87,6 @@ def test_a_gpu_that_cannot_tell_is_asked_once(monkeypatch: pytest.MonkeyPatch) -
 def test_on_a_real_gpu() -> None:
     usage = Usage(GPU)
     held = torch.zeros(1_000_000, device=GPU)
-    found = usage.look()
+    found = usage.sample()
     assert found["gpu_memory_mb"] >= held.nbytes / 1e6
     assert 0 <= found.get("gpu_percent", 0) <= 100

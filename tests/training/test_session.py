@@ -199,7 +199,7 @@ def test_a_student_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Unknown model"):
         find_teacher(config(tmp_path, student_init="nowhere"))
     cut = sentiment_folder(tmp_path / "roberta", "roberta")
-    with pytest.raises(ModelError, match="cut text into different tokens"):
+    with pytest.raises(ModelError, match="split text into different tokens"):
         list(prepare(config(tmp_path, student_init=str(cut))).events())
 
 
@@ -212,14 +212,14 @@ def test_a_teacher_without_a_mask_is_refused_before_anything_is_computed(tmp_pat
     file.write_text(json.dumps(told))
     events = prepare(given).events()
     assert isinstance(next(events), Phase)
-    with pytest.raises(ModelError, match=r"erases tokens with \[MASK\], and the tokenizer of .* has none"):
+    with pytest.raises(ModelError, match=r"replaces tokens by \[MASK\], and the tokenizer of .* has no such token"):
         next(events)
 
 
 @pytest.mark.parametrize("method", [name for name, info in DISTILLATION_METHODS.items() if info.same_embedding_width])
 def test_embeddings_of_other_widths_are_refused_by_name(tmp_path: Path, method: str) -> None:
     narrow = tiny_folder(tmp_path / "narrow", layers=layers(method), width=8)
-    with pytest.raises(ModelError, match=r"compares gradients at the embeddings; those of .* are 8 wide"):
+    with pytest.raises(ModelError, match=r"compares gradients at the embeddings, which must have one width; .* has 8"):
         list(prepare(config(tmp_path, method=method, student_init=str(narrow))).events())
 
 
@@ -264,7 +264,7 @@ def test_data_of_one_class_is_noted(tmp_path: Path) -> None:
 
 
 def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no student yet"):
+    with pytest.raises(RunError, match="no student to save"):
         prepare(config(tmp_path)).save(tmp_path / "student", {})
 
 

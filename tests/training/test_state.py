@@ -123,16 +123,16 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         replace(state, numbers={}),
     ]
     for each in wrong:
-        with pytest.raises(RunError, match="does not fit this run"):
+        with pytest.raises(RunError, match="does not fit the settings of this run"):
             Process(tmp_path).training.resume(each)
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="cannot go on from"):
+    with pytest.raises(RunError, match="cannot be resumed"):
         TrainingState.read(tmp_path)
     for content in (b"", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "):
         (tmp_path / STATE_FILE).write_bytes(content)
-        with pytest.raises(RunError, match="cannot go on from"):
+        with pytest.raises(RunError, match="cannot be resumed"):
             TrainingState.read(tmp_path)
     for told in (
         {"format": "0", "state": "{}"},
@@ -141,5 +141,5 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         {"format": "1", "state": '{"step": 1e999}'},
     ):
         save_file({"a": torch.zeros(1)}, tmp_path / STATE_FILE, told)
-        with pytest.raises(RunError, match="Start it again from the beginning"):
+        with pytest.raises(RunError, match="Start a new run with the same settings"):
             TrainingState.read(tmp_path)

@@ -107,7 +107,7 @@ def test_what_is_saved_is_mapped_and_not_in_memory(teacher: LoadedModel, own_hom
         (file,) = (own_home / "teacher").glob("*/*.safetensors")
         lines = [line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if file.name in line]
         mapped = [tuple(int(end, 16) for end in line.split("-")) for line in lines]
-        for numbers in cache._numbers.values():
+        for numbers in cache._outputs.values():
             assert all(any(low <= one.data_ptr() < high for low, high in mapped) for one in numbers.values())
 
 
@@ -155,7 +155,7 @@ def test_a_teacher_that_alone_would_take_too_much_is_computed_and_not_kept(
     monkeypatch.setattr(teacher_store, "LIMIT_BYTES", 100)
     cache = filled(teacher, AdKd())
     assert cache.known == 3
-    assert "these alone are more" in caplog.text
+    assert "computed again when they are needed" in caplog.text
     assert not list((own_home / "teacher").glob("*/*"))
 
 
@@ -189,7 +189,7 @@ def test_a_full_disk_costs_the_file_and_not_the_run(
 def test_numbers_that_are_not_finite_end_the_run_and_are_not_kept(teacher: LoadedModel, own_home: Path) -> None:
     with torch.no_grad():
         teacher.network.classifier.bias[0] = float("nan")
-    with pytest.raises(RunError, match=r"the teacher .* says of the training examples is not finite"):
+    with pytest.raises(RunError, match=r"outputs of the teacher .* on the training examples are not finite"):
         filled(teacher, AdKd())
     assert not list((own_home / "teacher").rglob("*.safetensors"))
 

@@ -242,7 +242,7 @@ def test_a_term_that_is_not_finite_ends_the_run_naming_it(tmp_path: Path) -> Non
     cache = TeacherCache(teacher, method, train.rows, train.labels)
     for row in range(len(train.rows)):
         maps = torch.full((len(train.rows[row].ids), 1), float("nan"))
-        cache._numbers[cache._digests[row]] = {"logits": torch.zeros(2), "maps": maps}
+        cache._outputs[cache._digests[row]] = {"logits": torch.zeros(2), "maps": maps}
     student = make_trainable(keep_layers(teacher.network, 1))
     events = _events(student, train, cache, RunConfig(), 3, 1e-3)
     with pytest.raises(RunError, match=r"Step 1: the ad_kd term is not finite"):
@@ -276,7 +276,7 @@ def test_what_memory_is_too_small_for_is_computed_in_halves(tmp_path: Path) -> N
     given = {"dropout": 0.3, "settings": {"dropout": "on"}}
     after, events, _ = run(tmp_path, "ad_kd", memory=2, **given)
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert notes == ["Step 1: 4 examples at once are too many for memory, from here on 2 are."]
+    assert notes == ["Step 1: 4 examples at once do not fit in memory; from now on 2 are computed."]
     given["settings"] = {"dropout": "on", "micro_batch": 2}
     wanted, _, _ = run(tmp_path, "ad_kd", **given)
     assert all(torch.equal(after[name], wanted[name]) for name in wanted)  # what failed has left no trace
