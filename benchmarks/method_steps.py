@@ -1,6 +1,6 @@
 """The time of a training step of each method relative to plain KD, with stored teacher outputs and in the first epoch.
 
-    python -m benchmarks.method_steps --glue FOLDER [--steps 20] [--threads 2]
+    python -m benchmarks.method_steps --glue FOLDER [--steps 20] [--threads 2] [--method minilm ...]
 
 SST-2, batches of 32, the bundled teacher, a student of its first 3 layers. The methods run in turn on each batch.
 """
@@ -40,7 +40,7 @@ class Timed:
         trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=5e-5)
         self.cache = TeacherCache(teacher, self.loss.objective, train.rows, train.labels)
-        self.cache._numbers, self.cache._store._folder = {}, folder / method  # not those in DISTILL_HOME
+        self.cache._outputs, self.cache._store._folder = {}, folder / method  # not those in DISTILL_HOME
         self.seconds: list[float] = []
 
     def step(self, rows: list[int]) -> None:
@@ -58,8 +58,14 @@ def main(
     glue: Annotated[str, typer.Option(help="GLUE folder; the bundled sample if left out")] = "bundled",
     steps: Annotated[int, typer.Option(help="timed steps of each method")] = 20,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 2,
+    method: Annotated[
+        list[str] | None, typer.Option(help="a method to time beside kd, may be repeated; all if left out")
+    ] = None,
 ) -> None:
-    """Time all methods in turn on each batch and print the medians of their ratios to plain KD."""
+    """Time the methods in turn on each batch and print the medians of their ratios to plain KD."""
+    if unknown := sorted(set(method or ()) - DISTILLATION_METHODS.keys()):
+        raise typer.BadParameter(f"{', '.join(unknown)}: use {', '.join(DISTILLATION_METHODS)}.")
+    chosen = [key for key in DISTILLATION_METHODS if not method or key == "kd" or key in method]
     torch.set_num_threads(threads)
     teacher = open_model("bundled/sst2-teacher")
     data = load_split("sst2", "train", glue).sample(BATCH * steps, 0)
@@ -67,7 +73,7 @@ def main(
     train = TrainingSet(rows, labels, teacher.pad_id, teacher.mask_id)
     batches = length_batches([len(row.ids) for row in rows], BATCH, torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as folder:
-        timed = {method: Timed(method, teacher, train, Path(folder)) for method in DISTILLATION_METHODS}
+        timed = {key: Timed(key, teacher, train, Path(folder)) for key in chosen}
         for _ in ("first epoch", "outputs stored"):
             for batch in batches:
                 for one in timed.values():
@@ -76,10 +82,10 @@ def main(
     print(f"{data.source}, batch {BATCH}, {threads} threads, {count} steps; medians of the ratios to kd, step by step")
     print("| method | seconds a step | × kd | × kd, first epoch |")
     print("|---|---|---|---|")
-    for method, one in timed.items():
+    for key, one in timed.items():
         ratios = [mine / base for mine, base in zip(one.seconds, timed["kd"].seconds, strict=True)]
         seconds = median(one.seconds[count:])
-        print(f"| `{method}` | {seconds:.3f} | {median(ratios[count:]):.2f} | {median(ratios[:count]):.2f} |")
+        print(f"| `{key}` | {seconds:.3f} | {median(ratios[count:]):.2f} | {median(ratios[:count]):.2f} |")
 
 
 if __name__ == "__main__":
