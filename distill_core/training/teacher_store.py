@@ -144,7 +144,7 @@ def _size(folder: Path) -> int:
 
 
 def _prune(used: Path) -> None:
-    """Delete partial files of killed processes, and the least recently used folders beyond LIMIT_BYTES except `used`."""
+    """Delete partial files of killed processes, and the least recently used folders beyond LIMIT_BYTES, not `used`."""
     for part in used.parent.rglob("*.part"):
         with contextlib.suppress(FileNotFoundError):  # its writer has just renamed it
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
