@@ -72,8 +72,8 @@ class TeacherCache:
         missing = [row for row in rows if self._digests[row] not in self._outputs]
         if missing and self._grouped:
             for group, width in self._groups(missing):
-                padded = collate([self._rows[row] for row in group], self._teacher.pad_id, width)
-                self._compute(group, padded, self._labels[group])
+                group_inputs = collate([self._rows[row] for row in group], self._teacher.pad_id, width)
+                self._compute(group, group_inputs, self._labels[group])
         elif missing:
             self._compute(rows, inputs, labels)
         examples = [self._outputs[self._digests[row]] for row in rows]
