@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.components.page_frame import begin_page, draw_footer, errors_shown, loading
+from pages.components.page_frame import begin_page, draw_footer, draw_scroll_hint, errors_shown, loading
 
 begin_page("Models")
 with loading("Loading the models …"):
@@ -18,6 +18,8 @@ with loading("Loading the models …"):
 st.html(ASSETS / "models.css")
 
 ALL = "all"
+TABLE_HEIGHT = 440  # pixels: half a row at the lower edge shows that there are more
+ID_WIDTH, SOURCE_WIDTH = 190, 150  # pixels: a longer id or origin is cut; the details have all of it
 KINDS = {"bundled": "Bundled", "run": "Distilled here", "hub": "Hub", "folder": "Folders", "converted": "Converted"}
 
 
@@ -49,10 +51,15 @@ def draw_filter(models: list[ModelInfo]) -> list[ModelInfo]:
 def draw_table(models: list[ModelInfo]) -> None:
     """Draw the models as a table; the id of the selected one is in the page's address."""
     rows = [{"Model": info.title, "Id": info.id, **model_facts(info)} for info in models]
+    draw_scroll_hint()
     st.dataframe(
         {name: [row[name] for row in rows] for name in rows[0]},
         hide_index=True,
-        height=min(38 + 35 * len(rows), 420),
+        height=min(38 + 35 * len(rows), TABLE_HEIGHT),
+        column_config={
+            "Id": st.column_config.TextColumn(width=ID_WIDTH),
+            "Source": st.column_config.TextColumn(width=SOURCE_WIDTH),
+        },
         key="models.table",
         on_select=lambda: select_model(models),
         selection_mode="single-row",

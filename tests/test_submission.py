@@ -15,8 +15,8 @@ from distill_core.submission import submit
     [
         ({"teacher": "bundled/none"}, ModelError, "Unknown model 'bundled/none'"),
         ({"student_init": "bundled/cola-teacher"}, ModelError, "was trained for task cola"),
-        ({"student_layers": 48}, ModelError, "wanted 1 to"),
-        ({"method": "ad_kd", "top_k": 16_000}, ConfigError, "wanted 1 to"),
+        ({"student_layers": 48}, ModelError, "use 1 to"),
+        ({"method": "ad_kd", "top_k": 16_000}, ConfigError, "use 1 to"),
         ({"device": "cuda:7"}, ConfigError, "cannot be used on this machine"),
         ({"source": "own/gone-0123456789"}, DataError, "own/gone-0123456789"),
     ],

@@ -19,7 +19,7 @@ def find_teacher(config: RunConfig) -> ModelInfo:
     elif config.student_layers > teacher.layers > 0:  # 0: its config does not say
         raise ModelError(
             f"Layers (student_layers) is {config.student_layers}; "
-            f"the teacher {teacher.id} has {teacher.layers} layers: wanted 1 to {teacher.layers}."
+            f"the teacher {teacher.id} has {teacher.layers} layers: use 1 to {teacher.layers}."
         )
     _check_ranges(teacher, config)
     if "matching" in DISTILLATION_METHODS[config.method].settings:
@@ -35,7 +35,7 @@ def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
     if "top_k" in used and (config.top_k or 0) > teacher.hidden_size > 0:
         raise ConfigError(
             f"{FIELDS['top_k'].label} (top_k) is {config.top_k}; the teacher {teacher.id} is {teacher.hidden_size} "
-            f"wide: wanted 1 to {teacher.hidden_size}, or nothing for all."
+            f"wide: use 1 to {teacher.hidden_size}, or leave it empty for all."
         )
     if "relation_layer" in used and teacher.layers:  # 0: its config does not say
         relation_layer(teacher.layers, config.relation_layer)
@@ -45,7 +45,7 @@ def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
     if "erasures_each_step" in used and config.erasures_each_step > config.erasures:
         raise ConfigError(
             f"{FIELDS['erasures_each_step'].label} (erasures_each_step) is {config.erasures_each_step}; "
-            f"there are {config.erasures} (erasures): wanted 1 to {config.erasures}."
+            f"there are {config.erasures} (erasures): use 1 to {config.erasures}."
         )
 
 

@@ -78,7 +78,7 @@ def add(
     if as_json and added is not None:
         print_json(_model_json(added))
     elif added is not None:
-        error_console.print(f"added as {added.id}")
+        error_console.print(f"{added.title} was added; its id is {added.id}")
 
 
 @models_app.command()

@@ -43,7 +43,7 @@ def distill(
     as_json: Json = False,
     **values: Any,
 ) -> None:
-    """Distil a student in the foreground. The run is stored like any other; Ctrl-C stops it and keeps the student."""
+    """Distill a student in the foreground. The run is stored like any other; Ctrl-C stops it and keeps the student."""
     from distill_core.cli.foreground import run_in_foreground
     from distill_core.submission import submit
 

@@ -43,7 +43,7 @@ def relation_heads(widths: Sequence[int], heads: int | None) -> int:
         if width % heads:
             raise ConfigError(
                 f"Relation heads (relation_heads) is {heads}; a width of {width} cannot be split into so many: "
-                f"wanted a divisor of {width}, or nothing."
+                f"use a divisor of {width}, or leave it empty."
             )
     return heads
 
@@ -58,7 +58,7 @@ def relation_layer(layers: int, layer: int | None) -> int:
         return layers if layers <= DEEP else round(layers * 7 / 8)
     if layer > layers:
         raise ConfigError(
-            f"Teacher’s relation layer (relation_layer) is {layer}; the teacher has {layers} layers: wanted 1 to "
-            f"{layers}, or nothing."
+            f"Teacher’s relation layer (relation_layer) is {layer}; the teacher has {layers} layers: use 1 to "
+            f"{layers}, or leave it empty."
         )
     return layer

@@ -82,11 +82,11 @@ class FieldSpec:
         if self.kind == "choice":
             words = f"choose one of: {', '.join(self.choices)}"
         elif self.kind == "text":
-            words = f"wanted a line of {self.minimum:.0f} to {self.maximum:.0f} characters"
+            words = f"use a line of {self.minimum:.0f} to {self.maximum:.0f} characters"
         else:
             noun = "a whole number" if self.kind == "int" else "a number"
-            words = f"wanted {noun} from {_bound_words(self.minimum)} to {_bound_words(self.maximum)}"
-        return words + (", or nothing" if self.optional else "")
+            words = f"use {noun} from {_bound_words(self.minimum)} to {_bound_words(self.maximum)}"
+        return words + (", or leave it empty" if self.optional else "")
 
     def _within(self, number: float) -> bool:
         low, high = cast(float, self.minimum), cast(float, self.maximum)
@@ -99,7 +99,7 @@ def _one_line(text: str) -> bool:
 
 
 def _bound_words(bound: float | None) -> str:
-    return f"{bound:.10g}"
+    return f"{bound:,.10g}"
 
 
 def _shortened(value: object) -> str:
@@ -249,7 +249,7 @@ class RunConfig:
         None,
         "int",
         "Top dimensions K",
-        "Largest dimensions of each token that the teacher's AD-KD map uses; empty for all.",
+        "How many dimensions of each token, the largest ones, the teacher's AD-KD map uses; empty for all.",
         (1, 16_384),
         True,
     )

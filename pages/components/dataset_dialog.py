@@ -113,10 +113,8 @@ def _fill_in_guess(base: str, prefix: str, task: Task, table: Table) -> None:
 
 def _draw_columns(prefix: str, task: Task, table: Table) -> None:
     places = st.columns(len(task.columns) + 1, gap="small")
-    for place, column in zip(places, task.columns, strict=False):
-        place.selectbox(
-            column.capitalize(), table.columns, placeholder="Choose a column", key=f"{prefix}.columns.{column}"
-        )
+    for place, column, title in zip(places, task.columns, task.text_titles, strict=False):
+        place.selectbox(title, table.columns, placeholder="Choose a column", key=f"{prefix}.columns.{column}")
     words = f"{task.labels[0].capitalize()}, {task.span[0]:g} to {task.span[1]:g}" if task.span else "Label"
     places[-1].selectbox(
         words, ["", *table.columns], format_func=lambda name: name or "No labels", key=f"{prefix}.label"

@@ -129,6 +129,11 @@ def draw_footer(text: str) -> None:
     st.caption(escape_markdown(text))
 
 
+def draw_scroll_hint() -> None:
+    """Say, in a narrow window only, that the table below can be moved sideways."""
+    st.html('<p class="dl-scroll-hint">Swipe the table sideways to see all columns.</p>')
+
+
 def escape_markdown(text: str) -> str:
     """Return text that Streamlit's Markdown shows unchanged: no markup, directive, formula, emoji code or link.
 

@@ -32,7 +32,7 @@ def test_a_folder_is_judged_by_its_config_where_that_says(config: dict[str, int]
     if fits:
         assert find_teacher(run).path == tmp_path
     else:
-        with pytest.raises(ModelError, match="has 2 layers: wanted 1 to 2"):
+        with pytest.raises(ModelError, match="has 2 layers: use 1 to 2"):
             find_teacher(run)
 
 
@@ -164,11 +164,11 @@ def test_a_config_that_cannot_be_is_told_and_hides_no_other_model(config: str, w
 def test_settings_that_others_bound_are_refused_with_their_range(tmp_path: Path) -> None:
     teacher = str(tiny_folder(tmp_path / "m"))
     assert find_teacher(RunConfig(teacher=teacher, student_layers=1, top_k=16)).hidden_size == 16
-    with pytest.raises(ConfigError, match=r"is 17; the teacher .* is 16 wide: wanted 1 to 16, or nothing for all"):
+    with pytest.raises(ConfigError, match=r"is 17; the teacher .* is 16 wide: use 1 to 16, or leave it empty for all"):
         find_teacher(RunConfig(teacher=teacher, student_layers=1, top_k=17))
     find_teacher(RunConfig(teacher=teacher, student_layers=1, top_k=17, method="kd"))  # which does not read it
     few = RunConfig(teacher=teacher, student_layers=1, method="egkd_perturbation", erasures=2, erasures_each_step=3)
-    with pytest.raises(ConfigError, match=r"is 3; there are 2 \(erasures\): wanted 1 to 2"):
+    with pytest.raises(ConfigError, match=r"is 3; there are 2 \(erasures\): use 1 to 2"):
         find_teacher(few)
 
 

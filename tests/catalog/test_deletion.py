@@ -52,7 +52,7 @@ def test_a_run_and_its_students_are_renamed(store: Store) -> None:
     assert rename_run(store, run_id, "").title == run_id
     assert find_model(f"run/{run_id}").title == f"AD-KD run {run_id[-4:]}"
     assert not list(home().rglob("*passwd*"))
-    with pytest.raises(ConfigError, match="wanted a line of 0 to 200 characters"):
+    with pytest.raises(ConfigError, match="use a line of 0 to 200 characters"):
         rename_run(store, run_id, "x" * 10_000)
     with pytest.raises(RunError, match="Unknown run"):
         rename_run(store, "nope", "x")
@@ -97,7 +97,7 @@ def test_notes_and_tags_are_kept_as_written(store: Store) -> None:
     with pytest.raises(ConfigError, match="The note has 10,001 characters; wanted at most 10,000"):
         store.annotate(run_id, note="x" * 10_001)
     for half in ({"note": "a \udcff"}, {"tags": ["a \udcff"]}):
-        with pytest.raises(ConfigError, match=r"invalid Unicode|wanted a line"):
+        with pytest.raises(ConfigError, match=r"invalid Unicode|use a line"):
             store.annotate(run_id, **half)
     assert store.get(run_id).note == note
 

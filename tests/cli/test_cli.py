@@ -250,7 +250,7 @@ def test_a_home_that_is_a_file_ends_with_code_2(
         (["distill", "--steps", "-5"], "(steps) is -5"),
         (["distill", "--method", "magic"], "kd, ad_kd"),
         (["distill", "--teacher", "bundled/nope"], "bundled/sst2-teacher"),
-        (["distill", "--student-layers", "7"], "the teacher bundled/sst2-teacher has 6 layers: wanted 1 to 6"),
+        (["distill", "--student-layers", "7"], "the teacher bundled/sst2-teacher has 6 layers: use 1 to 6"),
         (["models", "add", "./nowhere", "--task", "sst2"], "'./nowhere' does not exist; choose a folder"),
         (["models", "add", "org/name", "--task", "sst2"], "HF_HUB_OFFLINE is set"),
         (["models", "--task", "sst3"], "choose one of: sst2, cola"),

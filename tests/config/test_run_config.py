@@ -28,7 +28,7 @@ def test_numbers_outside_their_range_are_refused_by_name_value_and_range(name: s
             RunConfig.from_values({name: value})
         message = str(caught.value)
         assert f"({name}) is {value!r}; " in message
-        assert f"from {spec.minimum:.10g} to {spec.maximum:.10g}" in message
+        assert f"from {spec.minimum:,.10g} to {spec.maximum:,.10g}" in message
 
 
 @pytest.mark.parametrize(

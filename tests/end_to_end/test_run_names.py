@@ -157,7 +157,7 @@ def test_exports_of_a_run_of_any_name_are_whole(store: Store, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", REFUSED, ids=ascii)
 def test_what_is_no_line_of_text_or_too_long_is_refused_with_the_range(store: Store, name: str) -> None:
-    wanted = r"Name \(name\) is .*; wanted a line of 0 to 200 characters"
+    wanted = r"Name \(name\) is .*; use a line of 0 to 200 characters"
     with pytest.raises(ConfigError, match=wanted) as refused:
         RunConfig(name=name)
     assert len(str(refused.value)) < 200

@@ -143,7 +143,7 @@ def test_relation_layer(layers: int, layer: int | None, expected: int) -> None:
 def test_heads_and_layers_that_there_are_not_are_named() -> None:
     with pytest.raises(ConfigError, match=r"Relation heads \(relation_heads\) is 7; a width of 16 cannot be split"):
         relation_heads([16], 7)
-    with pytest.raises(ConfigError, match="is 48; a width of 128 cannot be split into so many: wanted a divisor"):
+    with pytest.raises(ConfigError, match="is 48; a width of 128 cannot be split into so many: use a divisor"):
         relation_heads([128, 768], 48)
-    with pytest.raises(ConfigError, match=r"\(relation_layer\) is 9; the teacher has 6 layers: wanted 1 to 6"):
+    with pytest.raises(ConfigError, match=r"\(relation_layer\) is 9; the teacher has 6 layers: use 1 to 6"):
         relation_layer(6, 9)

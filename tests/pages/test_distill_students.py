@@ -34,5 +34,5 @@ def test_a_student_is_chosen_and_where_it_does_not_fit_the_form_says_so(teacher:
     page.selectbox(key="distill.student_init").set_value("even").run()
     assert not page.error
     page.number_input(key="distill.student_layers").set_value(5).run()
-    assert "has 4 layers: wanted 1 to 4" in page.error[0].value.replace("\\", "")
+    assert "has 4 layers: use 1 to 4" in page.error[0].value.replace("\\", "")
     assert store.runs() == []

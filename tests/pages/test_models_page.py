@@ -80,7 +80,9 @@ def test_a_folder_is_checked_added_and_removed(tmp_path: Path) -> None:
     assert page.success, [one.value for one in page.error]
     assert "&lt;b&gt;" in html(page) or "<b>mine" not in html(page)
     for check in ("weights", "architecture", "loads", "answers"):
-        assert f"<b>{check}</b>" in html(page)
+        assert f"<b>{check.capitalize()}:</b>" in html(page)
+    assert "was added from the folder" in page.success[0].value
+    assert page.text_input(key="models.folder").value == ""
     assert str(folder) in list(page.dataframe[0].value["Id"])
     assert [one.id for one in list_user_models()] == [str(folder)]
     page.button(key="models.dismiss").click().run()

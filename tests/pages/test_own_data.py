@@ -115,7 +115,7 @@ def test_the_first_line_can_be_said_to_be_a_row_where_it_cannot_name_columns() -
 def test_pairs_scores_and_a_column_of_splits() -> None:
     content = b"a,b,score,part\none,two,2.5,train\nthree,four,5,dev\n"
     page = window(content, task="stsb")
-    assert (box(page, "Sentence1").value, box(page, "Sentence2").value) == ("a", "b")
+    assert (box(page, "First sentence").value, box(page, "Second sentence").value) == ("a", "b")
     assert box(page, "Similarity, 0 to 5").value == "score"
     assert box(page, "Held out for validation").value == "part"
     page.button(key="own.add").click().run()

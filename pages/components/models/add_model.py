@@ -20,6 +20,8 @@ from pages.components.page_frame import escape_markdown, page_link, show_error
 WATCH_SECONDS = 0.5
 HUB, FOLDER = "From the Hugging Face hub", "From a folder"
 OTHER_MODEL = "Another model"
+_FIELDS = ("models.repo", "models.revision", "models.folder")
+_EMPTIED = "models.emptied"  # session key: the import after which the form was emptied
 Progress = ImportStep | Finding | ModelInfo
 Work = Callable[[frozenset[str]], Iterator[Progress]]  # given what the user has agreed to: "convert", "reorder"
 
@@ -69,6 +71,7 @@ def imports() -> Imports:
 
 def draw_add_model() -> None:
     """Draw the form of a new model, and under it the import under way or the last one."""
+    _empty_form_after_adding()
     st.subheader("Add a model")
     with st.container(horizontal=True):
         where = st.segmented_control("Where from", (HUB, FOLDER), default=HUB, required=True, key="models.where")
@@ -83,6 +86,21 @@ def draw_add_model() -> None:
     (_draw_hub_form if where == HUB else _draw_folder_form)(task)
     busy = imports().under_way
     st.fragment(_draw_import, run_every=WATCH_SECONDS if busy else None)(busy)
+
+
+def _empty_form_after_adding() -> None:
+    """Empty the form's fields once for each import that added a model; after a failure they can be corrected."""
+    job = imports().job
+    if job is not None and _added(job) is not None and st.session_state.get(_EMPTIED) is not job:
+        st.session_state[_EMPTIED] = job
+        for name in _FIELDS:
+            st.session_state[name] = ""
+
+
+def _added(job: Job[Progress]) -> ModelInfo | None:
+    """Return the model that an import has added, None where it is under way or added none."""
+    models = [event for event in job.events if isinstance(event, ModelInfo)]
+    return models[-1] if job.over and job.error is None and models else None
 
 
 def _draw_hub_form(task: str) -> None:
@@ -159,8 +177,12 @@ def _draw_import(drawn_under_way: bool) -> None:
     events = tuple(job.events)
     with st.container(border=True, key="import"):
         st.markdown(f"**{escape_markdown(job.title)}**")
-        found = [event for event in events if isinstance(event, Finding)]
-        st.html(findings_list([one for one in found if one.words != str(job.error)]))  # that is said below
+        found = [event for event in events if isinstance(event, Finding) and event.words != str(job.error)]
+        if _added(job) is None:
+            st.html(findings_list(found))
+        else:
+            with st.expander("Checks", expanded=any(one.warning for one in found)):
+                st.html(findings_list(found))
         if job.over:
             _draw_outcome(job)
             return
@@ -176,7 +198,7 @@ def _step_text(step: ImportStep) -> str:
 
 
 def _draw_outcome(job: Job[Progress]) -> None:
-    added = [event for event in job.events if isinstance(event, ModelInfo)]
+    added = _added(job)
     if isinstance(job.error, NeedsConversion):
         _draw_consent(
             job,
@@ -194,9 +216,10 @@ def _draw_outcome(job: Job[Progress]) -> None:
         )
     elif job.error is not None:
         show_error(job.error)
-    elif added:
-        st.success(escape_markdown(f"{added[-1].title} was added as {added[-1].id}."), icon=":material/check:")
-        page_link("pages/explain.py", "Explain with this model", ":material/visibility:", **explain_address(added[-1]))
+    elif added is not None:
+        words = f"from the folder {added.id}" if added.kind == "folder" else f"with the id {added.id}"
+        st.success(escape_markdown(f"{added.title} was added {words}."), icon=":material/check:")
+        page_link("pages/explain.py", "Explain with this model", ":material/visibility:", **explain_address(added))
     else:
         st.info("Cancelled. Nothing was added.", icon=":material/info:")
     st.button("Close", key="models.dismiss", on_click=imports().dismiss, args=(job,))

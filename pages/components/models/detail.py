@@ -14,7 +14,7 @@ USER_KINDS = ("hub", "folder", "converted")  # what a user added, and may remove
 
 
 def draw_model(info: ModelInfo) -> None:
-    """Draw a model with the ways on: explain, distil from it, remove it where the user added it."""
+    """Draw a model with its actions: explain, distill from it, remove it where the user added it."""
     with st.container(border=True, key="model"):
         st.html(model_card_html(info))
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -40,7 +40,8 @@ def model_card_html(info: ModelInfo) -> str:
 def findings_list(found: Sequence[Finding]) -> str:
     """Return the checks a model went through: passed, in doubt, or failed, each in words."""
     rows = "".join(
-        f'<li class="dl-{kind}"><b>{escape(one.check)}</b> <span><bdi>{escape(one.words)}</bdi></span></li>'
+        f'<li class="dl-{kind}"><b>{escape(one.check.capitalize())}:</b> '
+        f"<span><bdi>{escape(one.words)}</bdi></span></li>"
         for one in found
         for kind in ("failed" if not one.passed else "doubtful" if one.warning else "passed",)
     )

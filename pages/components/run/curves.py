@@ -67,7 +67,7 @@ def draw_agreement(run: Run) -> None:
         alt="Validation metric and agreement with the teacher over the steps",
         steps=axis_steps(run),
         height=HEIGHT,
-        empty=_empty_text(run, "the evaluation before step 1"),
+        empty=_empty_text(run, "the initial evaluation"),
         controls=False,
         file=f"{run.id}-agreement",
     )

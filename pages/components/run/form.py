@@ -99,7 +99,7 @@ def draw_settings() -> None:
 def draw_more_settings() -> None:
     """Draw all other settings in an expander, without those that the chosen method does not read."""
     with st.expander("More settings", icon=":material/tune:"):
-        devices = {"auto": f"Automatic ({device_title(kind_of(usable_devices()[0]))})"}
+        devices = {"auto": f"Auto ({device_title(kind_of(usable_devices()[0]))})"}
         titles = CHOICES | {"device": devices | {name: device_title(name) for name in usable_devices()}}
         own = DISTILLATION_METHODS[st.session_state[key("method")]].own_settings
         own_rows = [own[at : at + IN_A_ROW] for at in range(0, len(own), IN_A_ROW)]

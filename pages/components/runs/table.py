@@ -17,6 +17,7 @@ from distill_core.runs.lifecycle import ACTIVE, ENDED
 from distill_core.runs.metric_names import task_metric_title
 from distill_core.runs.run import Run
 from distill_core.runs.summary import RunSummary, search_runs, tags_of
+from pages.components.page_frame import draw_scroll_hint
 from pages.components.run import markup
 
 SELECTED = "run"  # query parameter, once for each selected run
@@ -65,6 +66,7 @@ def draw_table(outcomes: Sequence[RunSummary]) -> None:
     chosen = set(selected_ids())
     order = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]  # the selection refers to row numbers
     key = st.session_state[_DRAWN] = f"runs.table.{order}.{st.session_state.get('runs.cleared', 0)}"
+    draw_scroll_hint()
     st.dataframe(
         table_columns(outcomes),
         hide_index=True,
