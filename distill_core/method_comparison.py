@@ -1,8 +1,8 @@
-"""Methods compared honestly: the same data order, beginning and budget, several seeds, paired differences to plain KD.
+"""Compare methods with the same data order, initial weights and steps, over seeds, as paired differences to plain KD.
 
-Every run is an ordinary one of the store, so a comparison that was stopped goes on where it was: what has finished
-with the very settings is taken as it is, and what was interrupted goes on. Agreement is measured afterwards by
-integrated gradients on fixed validation examples, the same for all, and kept with the other explanations.
+Every run is an ordinary one of the store, so a stopped comparison can continue: a finished run with the same settings
+is used as it is, and an interrupted one is resumed. Agreement is measured afterwards, by integrated gradients on the
+same validation examples for all runs, and cached with the other explanations.
 """
 
 import math
@@ -46,20 +46,20 @@ WORDS = {  # the numbers of a method beside its task's metrics
     MEMORY_MB: "memory, MB",
 }
 AGREEMENT_NUMBERS = ("cosine", "spearman", "saliency_loyalty", "label_loyalty", "probability_loyalty")
-PROBED = {  # what a run itself measured last, of gradient × input on its probe sentences, and what it is called here
+PROBED = {  # the last gradient × input agreement that a run measured on its probe sentences -> its name here
     COSINE: "unsigned_cosine",
     SPEARMAN: "unsigned_spearman",
     SIGNED_COSINE: "signed_cosine",
 }
 CONFIDENCE = 0.95
-BASELINE = "kd"  # what the others are compared with
+BASELINE = "kd"  # the method that the others are compared with
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
     """One finished run and its numbers: metrics, agreement (means over the examples), seconds, megabytes.
 
-    `undefined`: of how many examples an agreement is not defined and left out of its mean, where there are any.
+    `undefined`: for each agreement that is undefined on some examples, on how many; its mean leaves them out.
     """
 
     method: str
@@ -99,14 +99,18 @@ class MethodRow:
 def plan(
     base: RunConfig, methods: Sequence[str], seeds: int, weights: Mapping[str, float] | None = None
 ) -> list[RunConfig]:
-    """Return the runs of a comparison, seed by seed, so that a stopped one is even; ConfigError for what is none.
+    """Return the runs of a comparison, seed by seed, so that a stopped one has all methods for its seeds.
 
-    `weights`: the method weight of some methods, in place of the one in `base`.
+    `weights`: the method weights of some methods, in place of the one in `base`. ConfigError for an unknown method, no
+    method, no seed, or a weight that no run would use.
     """
     unknown = [method for method in methods if method not in DISTILLATION_METHODS]
     if unknown or not methods or seeds < 1:
         wrong = f"method {unknown[0][:40]!r}" if unknown else f"{seeds} seeds of {len(methods)} methods"
-        raise ConfigError(f"A comparison cannot have {wrong}; methods are: {', '.join(DISTILLATION_METHODS)}.")
+        raise ConfigError(
+            f"A comparison cannot have {wrong}; wanted one seed or more, and one method or more of: "
+            f"{', '.join(DISTILLATION_METHODS)}."
+        )
     own = weights or {}
     unread = [
         method
@@ -114,7 +118,11 @@ def plan(
         if method not in methods or "method_weight" not in DISTILLATION_METHODS[method].settings
     ]
     if unread:
-        raise ConfigError(f"A weight is given for {unread[0][:40]!r}, which is not compared or has no method weight.")
+        usable = [method for method in methods if "method_weight" in DISTILLATION_METHODS[method].settings]
+        raise ConfigError(
+            f"A weight is given for {unread[0][:40]!r}, which is not compared or has no method weight; wanted a weight "
+            f"for: {', '.join(usable) or 'none of these methods'}. Leave it out, or add the method to the comparison."
+        )
     ordered = [BASELINE] * (BASELINE in methods) + [method for method in dict.fromkeys(methods) if method != BASELINE]
     return [
         replace(
@@ -130,10 +138,10 @@ def plan(
 
 
 def finished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> Run | None:
-    """Return the latest finished run that is this one, whatever it is called; None without one.
+    """Return the latest finished run with these settings, under any name; None where there is none.
 
-    That is: of the same settings, device, data and models, made by the same versions, and its student whole.
-    `fingerprints`: of the teacher, and of a student that is a model, as they are now.
+    It has the same settings, device, data and models, was made by the same versions, and its student is undamaged.
+    `fingerprints`: of the teacher, and of the model that the student starts from, as they are now.
     """
     for run in _of_these_settings(store, config, ("finished",)):
         if run.model_path is None or run.device not in devices_for(config.device):
@@ -149,9 +157,9 @@ def finished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -
 
 
 def begun(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> Run | None:
-    """Return the latest run of these settings and data that waits, works, or was interrupted and can go on.
+    """Return the latest run with these settings and data that is queued, running, or interrupted and can be resumed.
 
-    That is: not with other models or versions than it was begun with, nor from a damaged checkpoint; see `finished`.
+    It can only be resumed with the models and versions it began with, and from an undamaged checkpoint; see `finished`.
     """
     found = _of_these_settings(store, config, ACTIVE + INTERRUPTED)
     return next((run for run in found if run.active or _goes_on(run, fingerprints)), None)
@@ -212,7 +220,7 @@ def measure(
 
 
 def _measured(store: Store, run: Run) -> dict[str, float]:
-    """Return what a run measured last, up to the step of the student it kept, which need not be its last."""
+    """Return the last value of each number up to the step of the run's student, which need not be its last step."""
     recorded = None if run.model_path is None else read_record(run.model_path).get("step")
     step = recorded if type(recorded) is int else run.step
     return {point.name: point.value for point in store.metrics(run.id) if point.step <= step}
@@ -234,7 +242,7 @@ def summarise_methods(outcomes: Iterable[MeasuredRun]) -> list[MethodRow]:
 
 
 def _spread(values: Sequence[float]) -> Spread:
-    if not all(map(math.isfinite, values)):  # what a regression has not, or a seed could not tell
+    if not all(map(math.isfinite, values)):  # undefined for a regression, or for one of the seeds
         return Spread(math.nan, math.nan, len(values))
     return Spread(fmean(values), stdev(values) if len(values) > 1 else math.nan, len(values))
 

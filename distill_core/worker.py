@@ -331,7 +331,7 @@ def execute_run(store: Store, run: Run, on_event: Callable[[Event], None] | None
             if ended and ending.state == "finished":
                 execution.clean_up()
         ended_run = store.get(run.id)  # a stop that was requested last may have changed the end
-        execution.log_line(": ".join(filter(None, (ended_run.state, ended_run.reason) if ended else ending)))
+        execution.log_line(lifecycle.in_one_line(Ending(ended_run.state, ended_run.reason) if ended else ending))
     return ended_run
 
 

@@ -15,6 +15,7 @@ from distill_core.cli.output import Json, bar, error_console, print_json, print_
 from distill_core.cli.runs import config_of, event_printer, reconciled_store
 from distill_core.config.run_config import FIELDS, RunConfig
 from distill_core.errors import ConfigError
+from distill_core.runs.lifecycle import Ending, in_one_line
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 
@@ -86,9 +87,9 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
     with bar(words) as progress, _interrupts() as interrupts:
         run = run_in_foreground(store, run_id, event_printer(progress, config.steps))
     if run.state != "finished":
-        error_console.print(f"{run.id} {run.state}: {run.reason} Repeat the command to continue.")
+        error_console.print(f"{run.id}: {in_one_line(Ending(run.state, run.reason))} Repeat the command to continue.")
         raise typer.Exit(1)
-    if interrupts or run.stop_requested is not None:  # too late for this one
+    if interrupts or run.stop_requested is not None:  # it came too late to stop this run
         raise KeyboardInterrupt
     return run
 

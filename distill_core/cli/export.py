@@ -8,16 +8,19 @@ from distill_core.cli.output import Json, busy, error_console, print_json
 from distill_core.cli.runs import RunId, reconciled_store
 from distill_core.export.run_export import EXPORT_KINDS, export_run
 
+BEST_OPTION = typer.Option("--best", help="With --as model: export the best checkpoint, not the last.")
 KIND_OPTION = typer.Option("--as", help=f"One of: {', '.join(EXPORT_KINDS)}.")
-PLACE_OPTION = typer.Option("--to", help="The file to write, or the folder for tensorboard and model; model.zip packs.")
+PLACE_OPTION = typer.Option(
+    "--to", help="The file to write; for tensorboard and model a folder, or for model a file that ends in .zip."
+)
 
 
 def export(
     run: RunId,
     kind: Annotated[str, KIND_OPTION],
     place: Annotated[str, PLACE_OPTION],
-    best: Annotated[bool, typer.Option("--best", help="The best checkpoint of a model, not the last.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export there.")] = False,
+    best: Annotated[bool, BEST_OPTION] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export at that path.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a run's numbers (csv, parquet, tensorboard), its settings (json) or its student with a model card."""

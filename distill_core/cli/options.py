@@ -1,4 +1,4 @@
-"""A run's settings as options of the command line: one list of fields, no option written twice."""
+"""A run's settings as options of the command line, made from the list of fields."""
 
 import inspect
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from distill_core.config.run_config import RENAMED, FieldSpec
 
 
 def take_options(command: Any, specs: Iterable[FieldSpec]) -> None:
-    """Let a function of any keyword take settings as options, before its own; those left out are None."""
+    """Give a function that takes any keyword the settings as options, before its own; an option left out is None."""
     own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
     specs = list(specs)
     aliases = [_option(spec, old) for spec in specs for old, new in RENAMED.items() if new == spec.name]
@@ -21,7 +21,7 @@ def take_options(command: Any, specs: Iterable[FieldSpec]) -> None:
 
 
 def _option(spec: FieldSpec, alias: str = "") -> inspect.Parameter:
-    """Return a setting as an option of the command line; under an `alias` the help does not list it."""
+    """Return a setting as an option of the command line; one with an `alias` as its name is hidden from the help."""
     kind: Any = {"int": int, "float": float}.get(spec.kind, str)
     words = spec.help + (f" One of: {', '.join(spec.choices)}." if spec.choices else "")
     default: str | bool = str(spec.default) if spec.default not in (None, "") else False

@@ -15,11 +15,11 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-_BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would reverse the text after them
+_BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they can reverse the text that follows
 
 
 class _Console(Console):
-    """A console that prints text from outside as text: no markup, no control sequences."""
+    """A console that escapes text of users and files: it interprets no markup and no control sequences."""
 
     def render_str(self, text: str, **keywords: Any) -> Text:  # every string and table cell passes here
         return super().render_str(harmless(text), **keywords)
@@ -39,7 +39,7 @@ def _escaped(letter: str) -> str:
 
 
 error_console = _Console(stderr=True, markup=False, highlight=False)
-PIPE_WIDTH = 10_000  # columns where the output is no terminal: no cell is folded
+PIPE_WIDTH = 10_000  # columns where the output is not a terminal, so that no cell is wrapped
 output_console = _Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -49,7 +49,7 @@ TaskName = Annotated[str, typer.Option(help="The task.")]
 
 @contextmanager
 def busy(what: str) -> Iterator[None]:
-    """Show a spinner on a terminal's standard error during the block."""
+    """Show a spinner on standard error during the block, on a terminal only."""
     with error_console.status(f"{what}…"):
         yield
 
@@ -80,7 +80,7 @@ def print_json(content: Any) -> None:
 
 
 _IDS = ("run", "model", "student", "id")
-_FOLDED = 24  # characters: a longer cell may be broken over lines, and its column is at least this wide
+_FOLDED = 24  # characters; longer cells may be wrapped, in a column at least this wide
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from distill_core.export.run_export import run_document
 from distill_core.runs.diagnostics import alarms
 from distill_core.runs.disk_usage import freeable_size, run_size
 from distill_core.runs.events import DataUsed, Event, Measured, Note, Phase
-from distill_core.runs.lifecycle import FAULTY, STOP_WAIT_SECONDS, StopKind
+from distill_core.runs.lifecycle import FAULTY, STOP_WAIT_SECONDS, Ending, StopKind, in_one_line
 from distill_core.runs.metric_names import MOMENTARY, sort_key
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
@@ -252,9 +252,13 @@ def _end(run: str, kind: StopKind, as_json: bool) -> None:
     scheduler.stop(store, run, kind)
     with busy(f"{'Stopping' if kind == 'stop' else 'Pausing'} {run}"):
         ended = scheduler.wait(store, run, STOP_WAIT_SECONDS)
-    _print_result(store, ended, as_json) if as_json else error_console.print(f"{run}: {ended.status} {ended.reason}")
+    _print_result(store, ended, as_json) if as_json else error_console.print(f"{run}: {_end_words(ended)}")
     if ended.active:
         raise typer.Exit(1)
+
+
+def _end_words(run: Run) -> str:
+    return run.status if run.active else in_one_line(Ending(run.state, run.reason))
 
 
 def reconciled_store() -> Store:

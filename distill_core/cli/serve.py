@@ -12,7 +12,7 @@ from distill_core.paths import APP
 def serve(
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port to listen on; 8501 or the next free one if left out."),
+        typer.Option(min=1, max=65535, help="Port to listen on. Default: 8501 or the next free one."),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
@@ -22,5 +22,5 @@ def serve(
         arguments += ["--server.port", str(port)]
     if not browser:
         arguments += ["--server.headless", "true"]
-    sys.argv = arguments  # the core imports no streamlit: its own command line takes over this process
+    sys.argv = arguments  # the core must not import streamlit, so its command line takes over this process
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)

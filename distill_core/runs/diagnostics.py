@@ -1,4 +1,4 @@
-"""What is wrong with a run, told by its numbers: a weak teacher, a loss that explodes, guesses, idle terms.
+"""Warnings about a run, from its numbers: a weak teacher, a diverging loss, a student that guesses, idle terms.
 
 A run's numbers are a series: metric name -> (step, value) in the order they were measured.
 """
@@ -15,25 +15,27 @@ from distill_core.runs.metric_names import CONSTANT, COSINE, SHARE, TEACHER, VAL
 Points = Sequence[tuple[int, float]]
 Series = Mapping[str, Points]
 
-IDLE, LOOKS = 0.01, 5  # a share below which a term does nothing, and how many looks in a row tell so
-COLLAPSED = 0.03  # no more than this above the metric of one answer for all, the student guesses
-EXPLODED, BAD = 10.0, 1.5  # a loss on the labels so many times as large as at first, and worse than any guess
-FEW_STEPS = 100  # so short a training is itself the likely cause
-NEAR_CHANCE = 0.02  # no more than this above it, the teacher has next to nothing to teach
+IDLE = 0.01  # a term with a smaller share of the gradient has no effect
+WINDOW = 5  # how many measurements in a row a warning about a term or a loss needs
+COLLAPSED = 0.03  # a student whose metric is no more than this above a constant prediction's is guessing
+EXPLODED = 10.0  # a loss on the labels that has grown by this factor diverges, if it also exceeds BAD
+BAD = 1.5  # a loss on the labels that is worse than any guess
+FEW_STEPS = 100  # with fewer steps, the short training is itself the likely cause
+NEAR_CHANCE = 0.02  # a teacher no more than this above a constant prediction has next to nothing to teach
 
 
 def alarms(config: RunConfig, series: Series) -> list[str]:
-    """Return what is wrong with a run in sentences, the cause before its effects; empty where nothing is."""
-    task, found = get_task(config.task), []
+    """Return the warnings about a run as sentences, a cause before its effects."""
+    task, warnings = get_task(config.task), list[str]()
     weak = weak_teacher(config, series)
     if weak is not None:
         teacher, constant = (_number(value) for value in weak)
-        found.append(
+        warnings.append(
             f"The teacher’s {task.metric.replace('_', ' ')} is {teacher}; {task.baseline_title}: {constant}. "
             "There is next to nothing to learn from it: choose another teacher or other data."
         )
     if (times := exploded(series)) is not None:
-        found.append(
+        warnings.append(
             f"The loss on the labels is {times:,.0f} times as large as at the beginning: the training diverges. "
             "Lower the learning rate or the method weight."
         )
@@ -46,26 +48,26 @@ def alarms(config: RunConfig, series: Series) -> list[str]:
         others = [] if set(config.weights) == {"ce", "kd"} else ["a smaller method weight"]
         others.append("a higher learning rate")
         if config.steps < FEW_STEPS:
-            advice = f"It has {config.steps} steps only: try more steps first, then {' or '.join(others)}."
+            advice = f"It has only {config.steps} steps: try more steps first, then {' or '.join(others)}."
         else:
             advice = f"Try {', '.join(others)} or more steps."
         likely = "The likely cause is the teacher, which does hardly better itself."
-        found.append(
+        warnings.append(
             f"The student {words}, yet its maps look more like the teacher’s: such agreement says little. "
             f"{advice if weak is None else likely}"
         )
     titles = {term.name: term.title for term in terms_of(config.method, task.span is not None, config.kd_form)}
     idle = "less than 1 % of the gradient. At this weight the term does nothing."
-    return [*found, *(f"{titles[name]}: {idle}" for name in idle_terms(config, series))]
+    return [*warnings, *(f"{titles[name]}: {idle}" for name in idle_terms(config, series))]
 
 
 def idle_terms(config: RunConfig, series: Series) -> list[str]:
-    """Return the terms that weigh something and yet have not moved the student in the last LOOKS looks."""
+    """Return the terms with a weight above 0 that had no effect on the student in the last WINDOW measurements."""
     idle = []
     for name, weight in config.weights.items():
         begun = 0 if name in ("ce", "kd") else config.method_delay + config.method_ramp
-        late = [share for step, share in series.get(SHARE + name, ())[-LOOKS:] if step > begun]
-        if weight > 0 and len(late) == LOOKS and max(late) < IDLE:
+        late = [share for step, share in series.get(SHARE + name, ())[-WINDOW:] if step > begun]
+        if weight > 0 and len(late) == WINDOW and max(late) < IDLE:
             idle.append(name)
     return idle
 
@@ -73,16 +75,17 @@ def idle_terms(config: RunConfig, series: Series) -> list[str]:
 def exploded(series: Series) -> float | None:
     """Return how many times as large the loss on the labels has become, None where it has not exploded."""
     points = series.get("ce", ())
-    if len(points) < 2 * LOOKS:
+    if len(points) < 2 * WINDOW:
         return None
-    first, last = (statistics.median(value for _, value in some) for some in (points[:LOOKS], points[-LOOKS:]))
+    first, last = (statistics.median(value for _, value in some) for some in (points[:WINDOW], points[-WINDOW:]))
     return last / first if last > BAD and last > EXPLODED * first > 0 else None
 
 
 def collapsed(config: RunConfig, series: Series) -> bool:
-    """Tell whether a student, a third on its way, does as one answer for all while its unsigned maps agree more.
+    """Return whether a student, after a third of its steps, only guesses while its unsigned maps agree more.
 
-    A metric that is not defined, as a correlation of answers that are all equal, is no better than one answer for all.
+    It guesses where its metric is no better than a constant prediction's, or undefined, as the correlation of scores
+    that are all equal.
     """
     metric = get_task(config.task).metric
     constant = constant_score(series, metric)
@@ -93,7 +96,7 @@ def collapsed(config: RunConfig, series: Series) -> bool:
 
 
 def weak_teacher(config: RunConfig, series: Series) -> tuple[float, float] | None:
-    """Return the metric of a teacher near chance and that of one answer for all; None where it is better or unknown."""
+    """Return the metrics of a teacher near chance and of a constant prediction; None for other teachers."""
     metric = get_task(config.task).metric
     known, constant = teacher_score(series, metric), constant_score(series, metric)
     if known is None or constant is None or known > constant + NEAR_CHANCE:
@@ -102,12 +105,12 @@ def weak_teacher(config: RunConfig, series: Series) -> tuple[float, float] | Non
 
 
 def constant_score(series: Series, metric: str) -> float | None:
-    """Return the metric of one answer for all, as the run measured it; None for runs that did not."""
+    """Return the metric of predicting the same class for every example; None for a run that did not measure it."""
     return _last(series, CONSTANT + metric)
 
 
 def teacher_score(series: Series, metric: str) -> float | None:
-    """Return the teacher's metric on the validation data, as the run measured it; None for runs that did not."""
+    """Return the teacher's metric on the validation data; None for a run that did not measure it."""
     return _last(series, TEACHER + metric)
 
 

@@ -14,7 +14,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Measured:
-    """Named numbers taken after optimizer step `step` (0 = before the first)."""
+    """Numbers measured after optimizer step `step` (0: before the first), by name."""
 
     step: int
     values: Mapping[str, float]
@@ -31,7 +31,7 @@ class Note:
 class DataUsed:
     """The run trains (`split` is train) or validates on these examples.
 
-    `source`: where they are from, in words; `fingerprint`: SHA-256 of texts and labels in their order.
+    `source`: a description of where they come from; `fingerprint`: SHA-256 of the texts and labels in order.
     """
 
     split: str
@@ -41,14 +41,14 @@ class DataUsed:
 
     @property
     def text(self) -> str:
-        """The same in one line."""
+        """One line for the log."""
         doing = "training" if self.split == "train" else "validating"
         return f"{doing} on {self.examples} examples from {self.source} ({self.fingerprint[:8]})"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The run ends before its last step, as its settings ask; why, in words."""
+    """The run ends before its last step because of its settings; `text` is the reason."""
 
     text: str
 

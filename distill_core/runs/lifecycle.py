@@ -89,6 +89,13 @@ def ending_by_force(kind: StopKind | None, step: int, phase: str, has_checkpoint
     )
 
 
+def in_one_line(ending: Ending) -> str:
+    """Return an end as one line: its state and its reason, which may begin with the state."""
+    if ending.reason.startswith(ending.state.capitalize()):
+        return ending.reason
+    return f"{ending.state}: {ending.reason}" if ending.reason else ending.state
+
+
 def ending_as_requested(ending: Ending, kind: StopKind | None, step: int, phase: str, has_checkpoint: bool) -> Ending:
     """Return how a run ends on which a stop of this kind was requested, given how it ended before that was known.
 

@@ -1,12 +1,12 @@
-"""A run's log: what its worker says, and whatever libraries print, as text of any length."""
+"""A run's log file: the lines of its worker and the output of the libraries it uses, of any length."""
 
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 LOG_NAME = "log.txt"
-_TAIL_BYTES, _LINE_BYTES = 64 * 1024, 256  # read at least, and for each line that is wanted
-_LONGEST_LINE = 64 * 1024  # bytes; what is longer is read in pieces
+_TAIL_BYTES, _LINE_BYTES = 64 * 1024, 256  # read at least, and for each requested line
+_LONGEST_LINE = 64 * 1024  # bytes; a longer line is read in pieces
 
 
 def tail(path: Path, lines: int) -> list[str]:
@@ -22,9 +22,9 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 def search(path: Path, words: str, lines: int) -> list[str]:
-    """Return the last lines of a whole log in which words occur, whatever their case; none while there is no log."""
-    wanted = words.lower()
-    return list(deque((line for line in _lines(path) if wanted in line.lower()), maxlen=lines))
+    """Return the last lines of a whole log that contain the words, in any case; none while there is no log."""
+    searched = words.lower()
+    return list(deque((line for line in _lines(path) if searched in line.lower()), maxlen=lines))
 
 
 def _lines(path: Path) -> Iterator[str]:

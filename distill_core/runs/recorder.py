@@ -11,7 +11,7 @@ from distill_core.runs.events import DataUsed, Event, Measured, Phase
 from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 
-FLUSH_SECONDS = 0.5  # measured points wait at most this long for each other
+FLUSH_SECONDS = 0.5  # how long measured points are collected before they are written
 PATIENCE_SECONDS = 600.0  # how long a run waits for a store that others keep busy
 
 
@@ -32,8 +32,8 @@ def retry_while_busy(write: Callable[[], Written]) -> Written:
 class Recorder:
     """Collects a worker's points and writes them in batches, each with a heartbeat; threads may share it.
 
-    Points are written at most FLUSH_SECONDS apart while events come, and at once on anything else;
-    what could not be written stays for the next time. A store that is merely busy ends no training.
+    Points are written every FLUSH_SECONDS while events come, any other event at once. What could not be written is
+    written the next time: a busy store does not end the training.
     """
 
     def __init__(self, store: Store, run_id: str, token: str) -> None:
@@ -46,7 +46,7 @@ class Recorder:
         self._flushed = 0.0
 
     def record(self, event: Event) -> None:
-        """Take one event; StoreError when it has to be written and cannot be, now or, where others write, later."""
+        """Record one event; StoreError where the collected events cannot be written, unless the store is only busy."""
         with self._lock:
             if isinstance(event, Measured):
                 self._points.extend((event.step, name, float(value)) for name, value in event.values.items())
@@ -56,11 +56,11 @@ class Recorder:
                 self._data.append(event)
             due = not isinstance(event, Measured) or time.monotonic() - self._flushed >= FLUSH_SECONDS
         if due:
-            with suppress(BusyError):  # kept for the next time
+            with suppress(BusyError):  # the next flush writes them
                 self.flush()
 
     def flush(self) -> Run | None:
-        """Write what is gathered and a heartbeat; returns the run, None where it is no longer this worker's."""
+        """Write the collected events and a heartbeat; return the run, None where it is no longer this worker's."""
         with self._lock:
             run = self._store.write(self._run_id, self._token, self._points, self._phase, self._data)
             self._points, self._phase, self._data = [], None, []

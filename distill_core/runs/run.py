@@ -122,7 +122,7 @@ class MetricPoint:
 
 
 def readable_run(row: sqlite3.Row) -> Run | None:
-    """Return a row as a run; None, and a line in the log, where it cannot be read: it must not hide the others."""
+    """Return a row as a run; None, which is logged, where it cannot be read: it must not hide the other runs."""
     try:
         return run_from_row(row)
     except StoreError as error:
@@ -136,7 +136,10 @@ def run_from_row(row: sqlite3.Row) -> Run:
     try:
         values["config"] = stored_config(values["config"])
     except ConfigError as error:
-        raise StoreError(f"Run {values['id']} in the store cannot be read: {error}") from error
+        raise StoreError(
+            f"Run {values['id']} in the store cannot be read: {error} If a newer version of this app wrote it, update "
+            "the app; otherwise start a new run."
+        ) from error
     path = cast(str | None, values["model_path"])
     values["model_path"] = None if path is None else Path(path)
     values["tags"] = _tags_of(values)
@@ -144,7 +147,7 @@ def run_from_row(row: sqlite3.Row) -> Run:
     return Run(**values)
 
 
-@lru_cache(maxsize=4096)  # more than a store has runs: with fewer, reading all in order would hit none of them
+@lru_cache(maxsize=4096)  # more than a store has runs: a smaller cache would miss each one when all are read in order
 def stored_config(text: str) -> RunConfig:
     """Parse a run's settings; ConfigError where they are damaged.
 

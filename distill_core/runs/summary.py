@@ -20,9 +20,9 @@ Evaluated = Mapping[str, tuple[int, float]]  # step and value, by metric
 class RunSummary:
     """What a run reached at its last evaluation: the task's metric and the signed cosine with its teacher's maps.
 
-    nan where it was not evaluated or the number is not defined. `best`: the metric at its highest, the untrained
-    student left out. `measured_at`: the step of the last evaluation, None where there was none. `seconds`: how long it
-    was worked on, None where it never was.
+    nan where it was not evaluated or the number is undefined. `best`: the highest value of the metric, without that of
+    the untrained student. `measured_at`: the step of the last evaluation, None where there was none. `seconds`: the
+    time of training, None where the run never started.
     """
 
     run: Run
@@ -34,7 +34,7 @@ class RunSummary:
 
 
 def overview(store: Store) -> list[RunSummary]:
-    """Return every run with what it reached, newest first; by an index, however long the runs are."""
+    """Return every run with its results, newest first; it reads an index, so long runs take no longer."""
     last, best, now = store.evaluations(), store.evaluations(best=True), time.time()
     return [_summarise(run, last.get(run.id, {}), best.get(run.id, {}), now) for run in store.runs()]
 
@@ -47,12 +47,12 @@ def search_runs(
     methods: Sequence[str] = (),
     tags: Sequence[str] = (),
 ) -> list[RunSummary]:
-    """Return the runs in which all words occur, of any of the states, tasks and methods, and with all of the tags.
+    """Return the runs that contain all words, have one of the states, tasks and methods, and have all of the tags.
 
-    Words are looked for, whatever their case, in name, id, note, tags, reason, task, method, teacher, student and
-    source. What is empty lets every run pass.
+    Words are searched for, in any case, in name, id, note, tags, reason, task, method, teacher, student and source. An
+    empty argument excludes no run.
     """
-    wanted = words.casefold().split()
+    searched = words.casefold().split()
 
     def passes(run: Run) -> bool:
         return (
@@ -60,7 +60,7 @@ def search_runs(
             and (not tasks or run.config.task in tasks)
             and (not methods or run.config.method in methods)
             and set(tags) <= set(run.tags)
-            and all(word in _searched(run) for word in wanted)
+            and all(word in _searched(run) for word in searched)
         )
 
     return [outcome for outcome in outcomes if passes(outcome.run)]
@@ -72,7 +72,10 @@ def tags_of(outcomes: Sequence[RunSummary]) -> list[str]:
 
 
 def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[SettingValue, ...]]:
-    """Return the settings, names apart, in which runs differ: by field, one value a run; dropout as it is used."""
+    """Return the settings in which runs differ, except their names: by field, one value for each run.
+
+    Dropout is the one that is used, not the setting, which may be `auto`.
+    """
     columns: dict[str, tuple[SettingValue, ...]] = {
         name: tuple(getattr(config, name) for config in configs) for name in FIELDS if name != "name"
     }
@@ -81,7 +84,7 @@ def differences(configs: Sequence[RunConfig]) -> dict[str, tuple[SettingValue, .
 
 
 def data_used_words(used: Sequence[DataUsed]) -> dict[str, str]:
-    """Return what a run trained and validated on, by use: how many examples, where from, and the digest's beginning."""
+    """Return what a run trained and validated on: number of examples, source, and the first digits of the digest."""
     uses = {True: "Training data used", False: "Validation data used"}
     return {
         uses[one.split == "train"]: f"{one.examples:,} from {one.source} ({one.fingerprint[:8]})"

@@ -31,7 +31,7 @@ class Verdict:
 
     @property
     def too_few_examples(self) -> bool:
-        """Whether the change of the score can be chance, for want of examples."""
+        """Whether there are too few examples to tell the change of the score from chance."""
         return self.examples is not None and self.examples < FEW_EXAMPLES
 
     @property

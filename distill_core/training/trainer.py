@@ -207,7 +207,7 @@ class Training:
         self._student.eval()
         measured = Measured(self._step, dict(self._evaluate()))
         self._evaluated = self._step
-        self._stopping.see(self._step, measured.values)
+        self._stopping.update(self._step, measured.values)
         return measured
 
 

@@ -40,7 +40,7 @@ def test_a_term_that_does_nothing_is_named() -> None:
     ("last", "cosine", "steps", "rings"),
     [
         (0.52, 0.96, 60, True),
-        (0.54, 0.96, 60, False),  # better than one answer for all
+        (0.54, 0.96, 60, False),  # better than a constant prediction
         (0.52, 0.89, 60, False),  # its maps did not come nearer
         (0.52, 0.96, 61, False),  # too early to tell
         (math.nan, 0.96, 60, True),
@@ -64,7 +64,7 @@ def test_plain_kd_has_no_method_weight_to_make_smaller() -> None:
 def test_after_a_short_run_more_steps_are_the_first_advice() -> None:
     series = run_series("accuracy", 0.51)
     (short,) = alarms(RunConfig(steps=20), series)
-    assert "20 steps only: try more steps first, then a smaller method weight or a higher learning rate." in short
+    assert "only 20 steps: try more steps first, then a smaller method weight or a higher learning rate." in short
     late = {name: [(10 * step, value) for step, value in points] for name, points in series.items()}
     (long,) = alarms(RunConfig(steps=200), late)
     assert "Try a smaller method weight, a higher learning rate or more steps." in long

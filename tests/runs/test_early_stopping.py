@@ -42,7 +42,7 @@ from tests.support.tiny import tiny_folder, tiny_network, tiny_tokenizer
 def seen(values: list[float], patience: int | None = None) -> Stopping:
     stopping = Stopping("accuracy", patience)
     for at, value in enumerate(values):
-        stopping.see(10 * at, {"accuracy": value})
+        stopping.update(10 * at, {"accuracy": value})
     return stopping
 
 
@@ -52,14 +52,15 @@ def test_patience_counts_evaluations_since_the_best() -> None:
     assert stopping.reason(40, 0.0) == (
         "Stopped early at step 40: 2 evaluations without a better accuracy; the best was 0.7000 at step 20."
     )
-    stopping.see(50, {"accuracy": 0.71})
+    stopping.update(50, {"accuracy": 0.71})
     assert stopping.reason(50, 1e9) is None
     assert "never defined" in str(seen([0.5, math.nan], patience=1).reason(10, 0.0))
 
 
 def test_time_ends_a_training_and_without_either_nothing_does() -> None:
     assert Stopping("accuracy", seconds=90.0).reason(7, 89.9) is None
-    assert Stopping("accuracy", seconds=90.0).reason(7, 90.0) == "Ended at step 7, as 1.5 minutes of training are over."
+    ended = Stopping("accuracy", seconds=90.0).reason(7, 90.0)
+    assert ended == "Ended at step 7: the limit of training time was reached after 1.5 minutes."
     assert seen([0.5] * 1000).reason(10_000, 1e9) is None
 
 
