@@ -114,7 +114,7 @@ _SPECS = (
         formula="Shapley value of the word: the mean over orders of F(words before it and it) − F(words before it), "
         "shared equally among its tokens",
         limits="Texts with erased words are unlike real ones; above eight words the orders are sampled, so small "
-        "differences may be chance.",
+        "differences may be chance. Slow on long texts: W words take up to 32 (W − 1) + 2 forward passes.",
         source="Lundberg & Lee 2017, arXiv 1705.07874; sampling: Castro, Gómez & Tejada 2009; "
         "extended to whole words here",
         builder="distill_core.attribution.shap:Shap",
