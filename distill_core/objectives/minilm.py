@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill_core.config.layer_mapping import relation_heads, relation_layer
+from distill_core.errors import ModelError
 from distill_core.objectives.base import PROJECTIONS, Counts, ForwardPass, TeacherTargets, full_precision, per_count
 
 
@@ -78,6 +79,15 @@ def log_relations(forward: ForwardPass, layer: int, heads: int) -> Float[Tensor,
 
 
 def _projections(forward: ForwardPass, layer: int) -> list[Float[Tensor, "batch token width"]]:
-    """Return queries, keys and values of a layer, counted from 1, all heads side by side."""
+    """Return queries, keys and values of a layer, counted from 1, all heads side by side; ModelError without them."""
     record = forward.layers[layer - 1]
-    return [full_precision(part) for part in (record.query, record.key, record.value) if part is not None]
+    projections = []
+    for name in ("query", "key", "value"):
+        projection: Tensor | None = getattr(record, name)
+        if projection is None:  # its term would be missing from the loss
+            raise ModelError(
+                f"Layer {layer} recorded no {name} projection; MiniLM needs query, key and value. Correct the "
+                "projections in the entry of this architecture (storage/encoder_families.py), or choose another method."
+            )
+        projections.append(full_precision(projection))
+    return projections

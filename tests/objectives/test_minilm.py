@@ -1,12 +1,14 @@
 """MiniLM against a plain reference written from the formula: loops, float64, sharing no code."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from distill_core.config.layer_mapping import relation_heads, relation_layer
 from distill_core.config.run_config import RunConfig
-from distill_core.errors import ConfigError
+from distill_core.errors import ConfigError, ModelError
 from distill_core.models.encoder import make_trainable
 from distill_core.models.layers import LayerRecord
 from distill_core.models.tokenization import Inputs
@@ -118,6 +120,14 @@ def test_two_tokens_of_one_dimension() -> None:
     counts = MiniLm(heads=1).counts(targets)
     (term,) = MiniLm(heads=1).losses(forward(0.0, 0.0), targets, torch.Generator(), counts).values()
     assert term.item() == pytest.approx(3 * 0.110944 / 2, abs=1e-5)
+
+
+def test_a_missing_projection_is_refused() -> None:
+    inputs = random_inputs((4,))
+    forward = student_pass(tiny_network(layers=1), inputs, torch.tensor([1]), MASK, needs=PROJECTIONS)
+    without_keys = replace(forward, layers=(replace(forward.layers[0], key=None),))
+    with pytest.raises(ModelError, match="Layer 1 recorded no key projection; MiniLM needs query, key and value"):
+        MiniLm(heads=2).targets(without_keys)
 
 
 @pytest.mark.parametrize(
