@@ -26,10 +26,10 @@ def usable_devices() -> tuple[str, ...]:
     One GPU is `cuda`; several are `cuda:0`, `cuda:1` and so on.
     """
     count = min(_cuda_device_count(), MOST_GPUS) if _torch_has_cuda() else 0
-    found = ["cuda"] if count == 1 else [f"cuda:{at}" for at in range(count)]
+    devices = ["cuda"] if count == 1 else [f"cuda:{at}" for at in range(count)]
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        found.append("mps")
-    return (*found, "cpu")
+        devices.append("mps")
+    return (*devices, "cpu")
 
 
 def devices_for(name: str) -> tuple[str, ...]:
@@ -39,10 +39,10 @@ def devices_for(name: str) -> tuple[str, ...]:
     """
     usable = usable_devices()
     wanted = kind_of(usable[0]) if name == "auto" else name
-    found = tuple(device for device in usable if wanted == kind_of(device) or card_of(wanted) == card_of(device))
-    if not found:
+    matching = tuple(device for device in usable if wanted == kind_of(device) or card_of(wanted) == card_of(device))
+    if not matching:
         raise ConfigError(f"Device {name!r} cannot be used on this machine; choose one of: auto, {', '.join(usable)}.")
-    return found
+    return matching
 
 
 def card_of(device: str) -> str:

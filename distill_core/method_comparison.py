@@ -161,8 +161,8 @@ def begun(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> R
 
     It can only be resumed with the models and versions it began with, and from an undamaged checkpoint; see `finished`.
     """
-    found = _of_these_settings(store, config, ACTIVE + INTERRUPTED)
-    return next((run for run in found if run.active or _goes_on(run, fingerprints)), None)
+    earlier = _of_these_settings(store, config, ACTIVE + INTERRUPTED)
+    return next((run for run in earlier if run.active or _goes_on(run, fingerprints)), None)
 
 
 def _goes_on(run: Run, fingerprints: Mapping[str, str]) -> bool:
@@ -197,7 +197,7 @@ def measure(
     latest = _measured(store, run)
     numbers = {name: latest.get(VALIDATION + name, math.nan) for name in task.metrics}
     data = load_split(config.task, "validation", config.source).sample(examples, 0)
-    cache, found = ExplanationCache(), {name: list[float]() for name in AGREEMENT_NUMBERS}
+    cache, agreements = ExplanationCache(), {name: list[float]() for name in AGREEMENT_NUMBERS}
     for at, example in enumerate(data.examples):
         request = ExplanationRequest(
             task=config.task, text=example.text, text_pair=example.text_pair, teacher=teacher.id,
@@ -206,15 +206,15 @@ def measure(
         explanation = explain(request, {teacher.id: teacher, student.id: student}.__getitem__, cache=cache)
         for name in AGREEMENT_NUMBERS:
             value = explanation.consistency[0].values.get(name)
-            found[name] += [] if value is None else [value]
+            agreements[name] += [] if value is None else [value]
         progress(at + 1, len(data.examples))
-    numbers |= {name: fmean(values) if values else math.nan for name, values in found.items()}
+    numbers |= {name: fmean(values) if values else math.nan for name, values in agreements.items()}
     numbers |= {name: latest.get(probed, math.nan) for probed, name in PROBED.items()}
     seconds = [point.value for point in store.metrics(run.id, names=(STEP_SECONDS,))]
     numbers[STEP_SECONDS] = fmean(seconds) if seconds else math.nan
     memory = [point.value for point in store.metrics(run.id, names=(MEMORY_MB,))]
     numbers[MEMORY_MB] = max(memory, default=math.nan)
-    missing = {name: len(data.examples) - len(values) for name, values in found.items()}
+    missing = {name: len(data.examples) - len(values) for name, values in agreements.items()}
     undefined = {name: count for name, count in missing.items() if count}
     return MeasuredRun(config.method, config.seed, run.id, numbers, undefined)
 
@@ -234,10 +234,10 @@ def summarise_methods(outcomes: Iterable[MeasuredRun]) -> list[MethodRow]:
     rows = []
     for method, seeds in by_method.items():
         names = next(iter(seeds.values()))
-        numbers = {name: _spread([found[name] for found in seeds.values()]) for name in names}
+        numbers = {name: _spread([values[name] for values in seeds.values()]) for name in names}
         shared = sorted(seeds.keys() & by_method.get(BASELINE, {}).keys()) if method != BASELINE else []
         pairs = {name: [seeds[seed][name] - by_method[BASELINE][seed][name] for seed in shared] for name in names}
-        rows.append(MethodRow(method, numbers, {name: _difference(found) for name, found in pairs.items() if found}))
+        rows.append(MethodRow(method, numbers, {name: _difference(values) for name, values in pairs.items() if values}))
     return rows
 
 

@@ -52,7 +52,10 @@ def _check_ranges(teacher: ModelInfo, config: RunConfig) -> None:
 def _check_student(student: ModelInfo, teacher: ModelInfo, config: RunConfig) -> None:
     """Raise ModelError for a student that does not fit the task or the method, as far as its config shows."""
     if student.task not in ("", config.task):
-        raise ModelError(f"The student {student.id} was trained for task {student.task}, not for {config.task}.")
+        raise ModelError(
+            f"The student {student.id} was trained for task {student.task}, not for {config.task}; choose a model for "
+            f"{config.task}, or initialise the student from its teacher."
+        )
     method = DISTILLATION_METHODS[config.method]
     if method.same_width and 0 < student.hidden_size != teacher.hidden_size > 0:
         free = ", ".join(info.title for info in DISTILLATION_METHODS.values() if not info.same_width)

@@ -26,8 +26,12 @@ def student_users(store: Store, run_id: str) -> list[str]:
 
     Only queued, running and paused runs count; a run that has ended does not need it any more.
     """
-    folders = {str(run_folder(run_id).resolve() / kept) for kept in (LAST, BEST)}
-    ids = {f"run/{run_id}", f"run/{run_id}/{BEST}", *(str(run_folder(run_id) / kept) for kept in (LAST, BEST))}
+    folders = {str(run_folder(run_id).resolve() / checkpoint) for checkpoint in (LAST, BEST)}
+    ids = {
+        f"run/{run_id}",
+        f"run/{run_id}/{BEST}",
+        *(str(run_folder(run_id) / checkpoint) for checkpoint in (LAST, BEST)),
+    }
     runs = [run.title for run in store.runs((*ACTIVE, "paused")) if ids & {run.config.teacher, run.config.student_init}]
     return runs + [f"the model {entry.id}" for entry in list_user_models() if entry.path in ids | folders]
 

@@ -90,7 +90,7 @@ def remove_user_model(model_id: str) -> UserModel:
         entry = next((one for one in entries if one.id == model_id), None)
         if entry is None:
             known = ", ".join(one.id for one in entries) or "none"
-            raise ModelError(f"Model {model_id[:200]!r} was not added by you; those that were: {known}.")
+            raise ModelError(f"Model {model_id[:200]!r} was not added by you; choose one of those that were: {known}.")
         ids = {entry.id, entry.path}
         users = [run.title for run in Store().runs(ACTIVE) if ids & {run.config.teacher, run.config.student_init}]
         if users:

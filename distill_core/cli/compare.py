@@ -97,18 +97,18 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
     """Raise KeyboardInterrupt at Ctrl-C as usual, and record it even where the exception is handled."""
-    noted: list[int] = []
+    signals: list[int] = []
 
     def note(number: int, _: object) -> None:
-        noted.append(number)
+        signals.append(number)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # where no signal can be handled
-        yield noted
+        yield signals
         return
     before = signal.signal(signal.SIGINT, note)
     try:
-        yield noted
+        yield signals
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -135,18 +135,18 @@ def _explain(configs: list[RunConfig], outcomes: list[Any], examples: int) -> No
 
 def _weights(text: str) -> dict[str, float]:
     """Return the weights by method; ConfigError for anything but METHOD=W."""
-    found = {}
+    weights = {}
     for part in filter(None, map(str.strip, text.split(","))):
         method, _, weight = map(str.strip, part.partition("="))
-        if method in found:
+        if method in weights:
             raise ConfigError(f"{method[:40]!r} has two weights; wanted one. Leave one of them out.")
         try:
-            found[method] = float(weight)
+            weights[method] = float(weight)
         except ValueError as error:
             raise ConfigError(
                 f"{part[:60]!r} is not the weight of a method; wanted METHOD=W, such as gkd=0.1."
             ) from error
-    return found
+    return weights
 
 
 def _row(name: str, row: Any) -> dict[str, Any]:

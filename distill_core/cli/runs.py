@@ -66,7 +66,10 @@ def config_of(values: Mapping[str, Any], recipe: str | None) -> RunConfig:
     if published is None:
         return RunConfig.from_values(values)
     if (task, options.get("method", published.method)) != (published.task, published.method):
-        raise ConfigError(f"Recipe {published.name} is for task {published.task} and method {published.method}.")
+        raise ConfigError(
+            f"Recipe {published.name} is for task {published.task} and method {published.method}; choose these, or "
+            "leave --recipe out."
+        )
     source = options.get("source") or RunConfig().source
     count = GLUE_SIZES[task] if source == "hub" else len(load_split(task, "train", source).examples)
     width = find_model(str(values["teacher"])).hidden_size
@@ -105,16 +108,19 @@ def list_runs(
 def compare_runs(runs: Annotated[list[str], typer.Argument(help="Run ids.")], as_json: Json = False) -> None:
     """Compare runs: the settings in which they differ and the last value of each metric."""
     store = reconciled_store()
-    found = [store.get(run) for run in dict.fromkeys(runs)]
-    settings = differences([run.config for run in found])
-    latest, ids = [store.latest(run.id) for run in found], [run.id for run in found]
+    compared = [store.get(run) for run in dict.fromkeys(runs)]
+    settings = differences([run.config for run in compared])
+    latest, ids = [store.latest(run.id) for run in compared], [run.id for run in compared]
     if as_json:
         print_json({"runs": ids, "settings": settings, "metrics": latest})
         return
-    rows: dict[str, Sequence[Any]] = {"name": [run.title for run in found], "state": [run.status for run in found]}
-    rows["step"] = [f"{run.step} of {run.config.steps}" for run in found]
+    rows: dict[str, Sequence[Any]] = {
+        "name": [run.title for run in compared],
+        "state": [run.status for run in compared],
+    }
+    rows["step"] = [f"{run.step} of {run.config.steps}" for run in compared]
     rows |= settings
-    data = [data_used_words(store.data_of(run.id)) for run in found]
+    data = [data_used_words(store.data_of(run.id)) for run in compared]
     rows |= {name: [one.get(name) for one in data] for name in dict.fromkeys(name for one in data for name in one)}
     rows |= {
         name: [values.get(name) for values in latest]
@@ -129,20 +135,20 @@ def show(run: RunId, as_json: Json = False) -> None:
     """Show one run: its state, settings, disk space and metrics, and the end of its log if it failed."""
 
     store = reconciled_store()
-    found = store.get(run)
+    record = store.get(run)
     if as_json:
         points = [{"step": p.step, "name": p.name, "value": p.value} for p in store.metrics(run)]
         disk = {"disk_mb": _megabytes(run_size(run))}
-        print_json(run_document(store, found) | disk | {"metrics": points})
+        print_json(run_document(store, record) | disk | {"metrics": points})
     else:
-        _print_result(store, found, as_json=False)
-        error_console.print(f"again: {found.local_command}", soft_wrap=True)
-        error_console.print(f"made with: {format_versions(read_student_record(found.id).get('versions'))}")
+        _print_result(store, record, as_json=False)
+        error_console.print(f"again: {record.local_command}", soft_wrap=True)
+        error_console.print(f"made with: {format_versions(read_student_record(record.id).get('versions'))}")
         error_console.print(f"on disk: {run_size(run) / 1e6:,.0f} MB")
         data = [asdict(used) for used in store.data_of(run)]
         print_rows(data) if data else error_console.print("the data it was trained on was not recorded")
         print_rows([{"metric": name, "last value": value} for name, value in sorted(store.latest(run).items())])
-        for line in store.log_tail(run, LAST_LINES) if found.state in FAULTY else ():
+        for line in store.log_tail(run, LAST_LINES) if record.state in FAULTY else ():
             error_console.print(f"log: {line}", soft_wrap=True)
 
 
@@ -227,11 +233,11 @@ def free(
 
     store = reconciled_store()
     named = list(dict.fromkeys(runs))
-    found = [store.get(run) for run in named]
-    for run in found:
+    chosen = [store.get(run) for run in named]
+    for run in chosen:
         if run.active:
             raise RunError(f"Run {run.id} is {run.status}; stop it first.")
-    titles = ", ".join(run.title for run in found)
+    titles = ", ".join(run.title for run in chosen)
     words = f"Delete the students of {titles}, {sum(map(freeable_size, named)) / 1e6:,.0f} MB?"
     words += " They cannot be explained or resumed any more."
     if not yes:

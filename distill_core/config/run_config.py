@@ -375,9 +375,15 @@ class RunConfig:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"The settings of a run are not valid JSON ({error}).") from error
+            raise ConfigError(
+                f"The stored settings of a run are not valid JSON ({error}); wanted a JSON object. Delete it "
+                "and start a new run."
+            ) from error
         if not isinstance(values, dict):
-            raise ConfigError(f"The settings of a run are {_shortened(values)}; wanted a JSON object.")
+            raise ConfigError(
+                f"The stored settings of a run are {_shortened(values)}; wanted a JSON object. Delete it and start a "
+                "new run."
+            )
         return cls.from_values(values)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from distill_core.data.tasks import Answer, Task
+from distill_core.data.tasks import Answer, Task, normalise_name
 from distill_core.data.user_files import Faults, Table
 from distill_core.errors import DataError
 
@@ -107,7 +107,9 @@ def guess_labels(task: Task, table: Table, column: str | None) -> dict[str, str]
         return {}
     guessed = {value: _class_of(task, value) for value in value_counts(table, column)}
     for value, name in guessed.items():
-        begun = [label for label in task.labels if len(value) > 2 and _normalised(label).startswith(_normalised(value))]
+        begun = [
+            label for label in task.labels if len(value) > 2 and normalise_name(label).startswith(normalise_name(value))
+        ]
         guessed[value] = name or (begun[0] if len(begun) == 1 else None)
     return {value: name for value, name in guessed.items() if name is not None}
 
@@ -152,7 +154,7 @@ def _check_columns(task: Task, table: Table, mapping: DataMapping) -> None:
     extra = (mapping.label, mapping.split)
     unknown = [name for name in (*chosen, *extra) if name is not None and name not in table.columns]
     if unknown:
-        raise DataError(f"{table.file} has no column {', '.join(map(repr, unknown))}; its columns are: {existing}.")
+        raise DataError(f"{table.file} has no column {', '.join(map(repr, unknown))}; choose among: {existing}.")
     used = [name for name in (*chosen, *extra) if name is not None]
     duplicates = sorted({name for name in used if used.count(name) > 1})
     if duplicates:
@@ -186,7 +188,7 @@ def _answer(task: Task, value: str, mapping: DataMapping) -> Answer | None:
 
 def _class_of(task: Task, value: str) -> str | None:
     """Return the class that a value names by its name or by its index."""
-    named = [label for label in task.labels if _normalised(label) == _normalised(value)]
+    named = [label for label in task.labels if normalise_name(label) == normalise_name(value)]
     index = _number(value)
     if named or task.span or index is None or index not in range(task.classes):
         return named[0] if named and not task.span else None
@@ -208,7 +210,7 @@ def _take_by_name(unused: list[str], names: Sequence[str]) -> str | None:
     """Remove from `unused` and return the first column with one of these names."""
     for name in names:
         for column in unused:
-            if _normalised(column) == _normalised(name):
+            if normalise_name(column) == normalise_name(name):
                 unused.remove(column)
                 return column
     return None
@@ -227,7 +229,3 @@ def _one_line(text: str) -> str:
 
 def _number(text: str) -> float | None:
     return float(text) if re.fullmatch(r"[+-]?[0-9]{1,9}(\.[0-9]{1,18})?(e-?[0-9]{1,2})?", text) else None
-
-
-def _normalised(text: str) -> str:
-    return re.sub(r"[\W_]", "", text.casefold())

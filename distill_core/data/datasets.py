@@ -118,7 +118,7 @@ def load_split(task_name: str, split: str, source: str = "auto") -> Dataset:
     elif kind == "hub":
         rows = _read_hub(task, split)
     else:
-        raise DataError(f"Unknown kind of source {kind!r}.")
+        raise DataError(f"Unknown kind of source {kind!r}; choose one of: bundled, folder, cache, hub.")
     name = _source_name(kind, folder)
     return _dataset(task.name, split, name, _examples(task, rows, f"{task.name} {split} from {name}"))
 
@@ -183,7 +183,9 @@ def _examples(task: Task, rows: Iterable[Mapping[str, Any]], where: str, labelle
         label: Any = row.get("label")
         if labelled and not _fits(task, label):
             low, high = task.span or (0, task.classes - 1)
-            raise DataError(f"{where}: row {index + 1} has label {repr(label)[:80]}; wanted {low} to {high}.")
+            raise DataError(
+                f"{where}: row {index + 1} has label {repr(label)[:80]}; wanted {low} to {high}. Correct the file."
+            )
         text_pair = str(texts[1]).strip() if len(texts) > 1 else None
         gold = float(label) if task.span and labelled else label
         examples.append(Example(index, str(texts[0]).strip(), text_pair, gold))

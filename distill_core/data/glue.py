@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_core.data.tasks import Task
+from distill_core.data.tasks import Task, normalise_name
 from distill_core.errors import DataError
 
 HUB_ID = "nyu-mll/glue"
@@ -27,8 +27,8 @@ def read_folder(task: Task, split: str, folder: Path) -> list[dict[str, Any]]:
     file = split_file(task, split, folder)
     if file is None:
         raise DataError(
-            f"{folder} has no {split} split of {task.name}: looked for "
-            f"{task.name}/{split}.parquet and the original archive's {_tsv_name(split)} in a folder of that name."
+            f"{folder} has no {split} split of {task.name}; wanted {task.name}/{split}.parquet, or the original "
+            f"archive's {_tsv_name(split)} in a folder of that name. Add the file, or choose another source."
         )
     if file.suffix == ".parquet":
         return _read_parquet(file)
@@ -39,9 +39,9 @@ def split_file(task: Task, split: str, folder: Path) -> Path | None:
     """Return the file of a split in a GLUE folder, None if there is none; DataError if the folder is missing."""
     if not folder.is_dir():
         raise DataError(f"The GLUE folder {folder} does not exist; correct GLUE_DIR or the setting, or unset it.")
-    wanted = _normalised(task.name)
+    wanted = normalise_name(task.name)
     try:
-        homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and _normalised(child.name) == wanted]
+        homes = [child for child in sorted(folder.iterdir()) if child.is_dir() and normalise_name(child.name) == wanted]
         files = (home / name for home in homes for name in (f"{split}.parquet", _tsv_name(split)))
         return next((file for file in files if file.is_file()), None)
     except OSError as error:
@@ -66,10 +66,6 @@ def _as_on_the_hub(task: Task, row: dict[str, Any]) -> dict[str, Any]:
     return renamed | {"label": float(label) if task.span else int(label) if label.isdecimal() else label}
 
 
-def _normalised(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -77,7 +73,9 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is not a readable parquet file ({error}).") from error
+        raise DataError(
+            f"{path} is not a readable parquet file ({error}); download it again, or choose another source."
+        ) from error
     return rows
 
 
@@ -86,7 +84,9 @@ def _read_tsv(path: Path, header: Sequence[str] | None) -> list[dict[str, Any]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # decoded by hand: Python's text mode would end lines at a CR, too
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as tab-separated UTF-8 text ({error}).") from error
+        raise DataError(
+            f"{path} cannot be read as tab-separated UTF-8 text ({error}); check its permissions, or save it as UTF-8."
+        ) from error
     cells = [row for _, row in tsv_lines(text) if row]
     names, *cells = [*([list(header)] if header else []), *cells] or [[]]
     if len(set(names)) < len(names):
@@ -129,5 +129,8 @@ def read_hub_cache(task: Task, split: str, folder: Path) -> list[dict[str, Any]]
     try:
         rows: list[dict[str, Any]] = datasets.Dataset.from_file(str(cached_file(split, folder))).to_list()
     except Exception as error:  # pyarrow and datasets raise many classes here; all mean the same to the user
-        raise DataError(f"The cached {HUB_ID} {task.name} in {folder} cannot be read ({error}).") from error
+        raise DataError(
+            f"The cached {HUB_ID} {task.name} in {folder} cannot be read ({error}); delete that folder to download it "
+            "again, or choose another source."
+        ) from error
     return rows

@@ -1,5 +1,6 @@
 """The tasks: columns, class names in label order and metrics; data only, no task-specific computation."""
 
+import re
 from dataclasses import dataclass
 
 from distill_core.errors import ConfigError
@@ -112,3 +113,8 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"Unknown task {name!r}; choose one of: {', '.join(TASKS)}.")
     return TASKS[name]
+
+
+def normalise_name(name: str) -> str:
+    """Return a name without case, punctuation and blanks, for comparing names of folders, columns and classes."""
+    return re.sub(r"[\W_]", "", name.casefold())

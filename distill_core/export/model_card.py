@@ -216,7 +216,10 @@ def _cell(points: Sequence[tuple[int, float]], with_step: bool) -> str:
 def _versions(record: Mapping[str, Any]) -> str:
     stored = record.get("versions", {})
     if not isinstance(stored, dict):
-        raise ModelError(f"The student's record is damaged (versions is {stored!r:.40}).")
+        raise ModelError(
+            f"The student's record is damaged (versions is {stored!r:.40}; wanted names with versions). Train the "
+            "run again."
+        )
     prints = record.get("fingerprints")
     teacher = prints.get("teacher") if isinstance(prints, dict) else None
     weights = (
@@ -270,5 +273,7 @@ def _count(record: Mapping[str, Any], name: str) -> int:
     """Return a whole number of the record, 0 if it is missing; ModelError if it is not a whole number."""
     value = record.get(name, 0)
     if type(value) is not int or value < 0:
-        raise ModelError(f"The student's record is damaged ({name} is {value!r:.40}).")
+        raise ModelError(
+            f"The student's record is damaged ({name} is {value!r:.40}; wanted a whole number). Train the run again."
+        )
     return value

@@ -161,14 +161,14 @@ def _named_tensors(content: object) -> "dict[str, Tensor]":
         raise ModelError(f"it holds a {type(content).__name__}; wanted a mapping of weight names to tensors.")
     for name, value in content.items():
         if name == "__metadata__":
-            raise ModelError(f"it has a tensor named {name}, which safetensors cannot hold.")
+            raise ModelError(f"it has a tensor named {name}, which safetensors cannot hold; rename it and save again.")
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ModelError(
                 f"its entry {name!r:.80} is a {type(value).__name__}; wanted a flat mapping of weight names to "
                 "tensors. Save the model's state_dict() alone."
             )
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
-            raise ModelError(f"its tensor {name!r:.80} is sparse, quantised or empty; wanted plain numbers.")
+            raise ModelError(f"its tensor {name!r:.80} is sparse, quantised or empty; save it as plain numbers.")
     return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in content.items()}
 
 

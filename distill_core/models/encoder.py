@@ -82,8 +82,8 @@ class LoadedModel:
     @property
     def mask_id(self) -> int | None:
         """Id of the [MASK] token, None where there is none."""
-        found = self.tokenizer.mask_token_id
-        return None if found is None else int(cast(int, found))
+        mask_id = self.tokenizer.mask_token_id
+        return None if mask_id is None else int(cast(int, mask_id))
 
     @property
     def pad_id(self) -> int:
@@ -134,7 +134,10 @@ def _inode(path: Path) -> int | None:
 def _load(path: Path, name: str, device: str) -> LoadedModel:
     for needed in (CONFIG, WEIGHTS):
         if not (path / needed).is_file():
-            raise ModelError(f"Model {name}: {path / needed} is missing; a plain Hugging Face folder is wanted.")
+            raise ModelError(
+                f"Model {name}: {path / needed} is missing; choose a plain Hugging Face folder, as save_pretrained "
+                "writes."
+            )
     where, names = f"Model {name}: {path}", {file.name for file in path.iterdir()}
     check_tokenizer_files(names, where)
     check_no_adapter(names, where)
@@ -167,11 +170,17 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
     except ModelError:
         raise
     except Exception as error:  # a damaged folder raises many classes here; all mean the same to the user
-        raise ModelError(f"Model {name}: {path} cannot be loaded ({error}).") from error
+        raise ModelError(
+            f"Model {name}: {path} cannot be loaded ({error}); restore its files, or save the model again with "
+            "save_pretrained."
+        ) from error
     layer_weight = re.compile(rf"\b{re.escape(network_family(network).layers)}\.\d")
     unused = sorted(key for key in info["unexpected_keys"] if layer_weight.search(key))
     if unused:
-        raise ModelError(f"Model {name}: its config describes fewer layers than its weights have ({unused[0]}, …).")
+        raise ModelError(
+            f"Model {name}: its config describes fewer layers than its weights have ({unused[0]}, …); take both from "
+            "the same place."
+        )
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
         raise ModelError(
@@ -188,7 +197,11 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         )
     names = network.config.id2label
     if sorted(names) != list(range(network.config.num_labels)) or tokenizer.pad_token_id is None:
-        raise ModelError(f"Model {name}: its config names classes {names}, or its tokenizer has no padding token.")
+        raise ModelError(
+            f"Model {name}: its config names classes {names}, or its tokenizer has no padding token; wanted classes "
+            "numbered from 0 and a padding token. Correct id2label in the config, or set pad_token and save the "
+            "tokenizer."
+        )
     labels = class_names({"id2label": names}, path / CONFIG)
     return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
 
@@ -201,7 +214,10 @@ def _check_size(path: Path, view: Path, name: str) -> None:
     layers = max(config.get(name, 0) for name in depth_names)
     stored = sum(math.prod(shape) for _, shape in shapes.values())
     if layers > len(shapes):  # building modules takes time; even shared layers have more tensors than layers
-        raise ModelError(f"Model {name}: its config describes {layers} layers, its weights are {len(shapes)} tensors.")
+        raise ModelError(
+            f"Model {name}: its config describes {layers} layers, its weights are {len(shapes)} tensors; take both "
+            "from the same place."
+        )
     described = AutoConfig.from_pretrained(view, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):  # shapes without memory
         network = AutoModelForSequenceClassification.from_config(described, trust_remote_code=False)

@@ -168,19 +168,24 @@ def keep_layers(network: PreTrainedModel, layers: int, which: str = "first") -> 
     """
     depth = layer_count(network)
     if not 1 <= layers <= depth:
-        raise ModelError(f"A student of this teacher can have 1 to {depth} layers, not {layers}.")
+        raise ModelError(
+            f"A student of {layers} layers was requested; wanted 1 to {depth}, the teacher's number of layers."
+        )
     student = copy.deepcopy(network)
     family = network_family(student)
-    kept = _layer_list(student.base_model, family)
+    layer_list = _layer_list(student.base_model, family)
     if family.shares_layers:
         if which != "first":
-            raise ModelError("This teacher's layers share their weights: its student can only keep the first.")
+            raise ModelError(
+                f"Layers {which!r} were requested, but this teacher's layers share their weights: choose the first "
+                "layers."
+            )
         groups = _groups_of_first(depth, int(student.config.num_hidden_groups), layers)
-        kept = kept[:groups]
+        layer_list = layer_list[:groups]
         student.config.num_hidden_groups = groups
     else:
-        kept = nn.ModuleList([kept[index] for index in _kept_indices(depth, layers, which)])
-    setattr(student.base_model.get_submodule(family.stack), family.layer_list, kept)
+        layer_list = nn.ModuleList([layer_list[index] for index in _kept_indices(depth, layers, which)])
+    setattr(student.base_model.get_submodule(family.stack), family.layer_list, layer_list)
     student.config.num_hidden_layers = layers
     return student
 

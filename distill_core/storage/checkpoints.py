@@ -81,9 +81,9 @@ def set_checkpoints_aside(folder: Path) -> list[Path]:
         _share(last / RECORD, part / RECORD)
         last.rename(_unique(last, "old"))
         part.rename(last)
-    kept = last if (last / RECORD).exists() else None
-    found = [rest for rest in (last, folder / BEST, *_leftovers(folder)) if _exists(rest) and rest != kept]
-    return [rest.rename(_unique(folder / rest.name.split(".")[0], "part")) for rest in found]
+    remaining = last if (last / RECORD).exists() else None
+    others = [rest for rest in (last, folder / BEST, *_leftovers(folder)) if _exists(rest) and rest != remaining]
+    return [rest.rename(_unique(folder / rest.name.split(".")[0], "part")) for rest in others]
 
 
 def repair_checkpoints(folder: Path) -> None:

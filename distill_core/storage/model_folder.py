@@ -53,7 +53,10 @@ def check_tokenizer_files(names: Collection[str], where: str) -> None:
             "app. Where it is installed, AutoTokenizer.from_pretrained(...).save_pretrained(...) writes the "
             "tokenizer.json that is wanted."
         )
-    raise ModelError(f"{where}: tokenizer.json is missing, and so is vocab.txt, or vocab.json with merges.txt.")
+    raise ModelError(
+        f"{where}: tokenizer.json is missing, and so is vocab.txt, or vocab.json with merges.txt. Save the tokenizer "
+        "into the folder (save_pretrained), or choose another model."
+    )
 
 
 def check_no_adapter(names: Collection[str], where: str) -> None:
@@ -151,13 +154,17 @@ def class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:
     names = config.get("id2label")
     count = (whole_number(config, "num_labels", file) or 2) if not isinstance(names, dict) else len(names)
     if count > MAX_CLASSES:
-        raise ModelError(f"{file} describes {count:,} classes; wanted at most {MAX_CLASSES:,}.")
+        raise ModelError(
+            f"{file} describes {count:,} classes; wanted at most {MAX_CLASSES:,}. Choose a model with fewer classes."
+        )
     if names is None:
         return tuple(f"LABEL_{index}" for index in range(count))
     try:
         return tuple(str(names[index]) for index in sorted(names, key=int))
     except (TypeError, ValueError, LookupError) as error:
-        raise ModelError(f"{file} is damaged (id2label is {names!r:.80}).") from error
+        raise ModelError(
+            f"{file} is damaged (id2label is {names!r:.80}); wanted a name for each number from 0. Correct the file."
+        ) from error
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -184,7 +191,9 @@ def weight_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged or cannot be read ({error}).") from error
+        raise ModelError(
+            f"{path} is damaged or cannot be read ({error}); restore the file or save the model again."
+        ) from error
 
 
 def _size(value: object) -> int:
@@ -203,5 +212,5 @@ def whole_number(values: dict[str, Any], name: str, folder: Path) -> int:
     """Return a whole number of a config or record, 0 if it is missing; ModelError if it is not a whole number."""
     value = values.get(name, 0)
     if type(value) is not int or value < 0:
-        raise ModelError(f"{folder} is damaged ({name} is {value!r:.40}).")
+        raise ModelError(f"{folder} is damaged ({name} is {value!r:.40}; wanted a whole number). Correct the file.")
     return value

@@ -47,7 +47,7 @@ def test_a_model_that_a_run_that_waits_uses_cannot_be_removed(use: dict[str, str
 
 def test_an_unknown_one_cannot_be_forgotten() -> None:
     add_user_model(entry("a"))
-    with pytest.raises(ModelError, match="'bundled/sst2-kd' was not added by you; those that were: a"):
+    with pytest.raises(ModelError, match="'bundled/sst2-kd' was not added by you; choose one of those that were: a"):
         remove_user_model("bundled/sst2-kd")
 
 

@@ -101,7 +101,7 @@ def test_a_file_name_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
         ((), "has the label 'good'"),
         (("--label", "good=fine"), "Unknown class 'fine'"),
         (("--label", "good"), "--label is 'good'; wanted two names with an equals sign"),
-        (("--column", "sentence=text"), "has no column 'text'; its columns are: review, stars"),
+        (("--column", "sentence=text"), "has no column 'text'; choose among: review, stars"),
         ((*MAPPED, "--held-out", "1"), "held-out share is 1.0"),
         (("--task", "sst3"), "Unknown task 'sst3'"),
     ],

@@ -119,7 +119,7 @@ def test_json_that_is_no_text_is_named(row: str, words: str) -> None:
 
 def test_columns_that_cannot_be_are_named() -> None:
     content = "text,label\na,1\n"
-    with pytest.raises(DataError, match=r"has no column 'review'; its columns are: text, label"):
+    with pytest.raises(DataError, match=r"has no column 'review'; choose among: text, label"):
         checked("sst2", content, columns={"sentence": "review"})
     with pytest.raises(DataError, match=r"Column 'text' of a\.csv is chosen twice"):
         checked("sst2", content, label="text")

@@ -43,7 +43,7 @@ def test_keep_layers_takes_the_first_and_leaves_the_teacher() -> None:
     assert (teacher.config.num_hidden_layers, len(teacher.bert.encoder.layer)) == (3, 3)
     for ours, theirs in zip(student.bert.encoder.layer, teacher.bert.encoder.layer, strict=False):
         assert torch.equal(ours.output.dense.weight, theirs.output.dense.weight)
-    with pytest.raises(ModelError, match="1 to 3 layers, not 4"):
+    with pytest.raises(ModelError, match="A student of 4 layers was requested; wanted 1 to 3"):
         keep_layers(teacher, 4)
 
 
