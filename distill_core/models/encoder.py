@@ -174,6 +174,18 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
             f"Model {name}: {path} cannot be loaded ({error}); restore its files, or save the model again with "
             "save_pretrained."
         ) from error
+    _check_weights(network, info, path, name)
+    network = network.to(device).eval().requires_grad_(False)
+    if _uses_segments(network) and "model_input_names" not in tokenizer.init_kwargs:
+        # transformers 5 removed segment ids from ALBERT's tokenizer (its issue 48128); a folder's own setting counts
+        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    _check_tokenizer(network, tokenizer, name)
+    labels = class_names({"id2label": network.config.id2label}, path / CONFIG)
+    return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
+
+
+def _check_weights(network: PreTrainedModel, info: Mapping[str, Any], path: Path, name: str) -> None:
+    """Raise ModelError if the network and its weights differ; `info`: what transformers reports about loading."""
     layer_weight = re.compile(rf"\b{re.escape(network_family(network).layers)}\.\d")
     unused = sorted(key for key in info["unexpected_keys"] if layer_weight.search(key))
     if unused:
@@ -186,24 +198,23 @@ def _load(path: Path, name: str, device: str) -> LoadedModel:
         raise ModelError(
             f"Model {name}: {path / WEIGHTS} lacks {', '.join(absent[:4])}; save the model again with all its weights."
         )
-    network = network.to(device).eval().requires_grad_(False)
-    if _uses_segments(network) and "model_input_names" not in tokenizer.init_kwargs:
-        # transformers 5 removed segment ids from ALBERT's tokenizer (its issue 48128); a folder's own setting counts
-        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    if not tokenizer.is_fast or len(tokenizer) > network.config.vocab_size:
+
+
+def _check_tokenizer(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise ModelError for a tokenizer or class names that the network cannot use."""
+    config: Any = network.config
+    if not tokenizer.is_fast or len(tokenizer) > config.vocab_size:
         raise ModelError(
             f"Model {name}: its tokenizer ({len(tokenizer)} tokens) is not one for its network "
-            f"({network.config.vocab_size} tokens); take both from the same place."
+            f"({config.vocab_size} tokens); take both from the same place."
         )
-    names = network.config.id2label
-    if sorted(names) != list(range(network.config.num_labels)) or tokenizer.pad_token_id is None:
+    names = config.id2label
+    if sorted(names) != list(range(config.num_labels)) or tokenizer.pad_token_id is None:
         raise ModelError(
             f"Model {name}: its config names classes {names}, or its tokenizer has no padding token; wanted classes "
             "numbered from 0 and a padding token. Correct id2label in the config, or set pad_token and save the "
             "tokenizer."
         )
-    labels = class_names({"id2label": names}, path / CONFIG)
-    return LoadedModel(name, path, network, tokenizer, labels, fingerprint(path, weights_sha))
 
 
 def _check_size(path: Path, view: Path, name: str) -> None:
