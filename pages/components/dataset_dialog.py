@@ -12,7 +12,14 @@ from distill_core.data.user_datasets import HELD_OUT, MAX_NAME, UserDataset, add
 from distill_core.data.user_files import FILE_KINDS, MAX_MEGABYTES, Table, has_header, read_table
 from distill_core.errors import DataError, DistillError
 from distill_core.runs import scheduler
-from pages.components.page_frame import errors_shown, escape_markdown, note_dialog_closed, note_dialog_open, show_error
+from pages.components.page_frame import (
+    draw_scroll_hint,
+    errors_shown,
+    escape_markdown,
+    note_dialog_closed,
+    note_dialog_open,
+    show_error,
+)
 from pages.components.resources import run_store
 
 PREVIEW_ROWS = 5  # rows
@@ -57,6 +64,7 @@ def draw_dataset_dialog(task: Task, use: Use) -> None:
     base = f"own.{file.file_id}"
     prefix = f"{base}.{table.headed}"
     _fill_in_guess(base, prefix, task, table)
+    draw_scroll_hint()
     st.dataframe(
         [{name: str(row.get(name, "")) for name in table.columns} for row in table.rows[:PREVIEW_ROWS]], hide_index=True
     )

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from distill_core.catalog.catalog import bundled_models
 from distill_core.catalog.user_models import list_user_models
+from distill_core.paths import ASSETS
 from distill_core.settings import read_settings
 from distill_core.storage.model_folder import WEIGHTS
 from pages.components.models.add_model import FOLDER, imports
@@ -64,6 +65,15 @@ def test_every_bundled_model_is_listed() -> None:
     assert set(sound(page).dataframe[0].value["Task"]) == {"STS-B"}
     page.text_input(key="models.search").set_value("nothing of this name").run()
     assert not page.dataframe
+
+
+def test_a_narrow_window_says_that_the_table_moves_sideways() -> None:
+    page = opened()
+    assert "Swipe the table sideways" in html(page)
+    style = (ASSETS / "style.css").read_text()
+    wide, narrow = style.split(".stElementContainer:has(.dl-scroll-hint) { display: none; }")
+    assert "dl-scroll-hint" not in wide
+    assert narrow.index("max-width: 640px") < narrow.index(".dl-scroll-hint) { display: block; }")
 
 
 def test_a_model_has_its_card_and_its_address() -> None:

@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from distill_core.data.datasets import Dataset
 from distill_core.data.tasks import get_task
-from pages.components.page_frame import errors_shown, escape_markdown
+from pages.components.page_frame import draw_scroll_hint, errors_shown, escape_markdown
 from pages.components.resources import predicted
 
 FILTERS = {
@@ -62,6 +62,7 @@ def _draw(dataset: Dataset, teacher: str, students: Sequence[str], names: Mappin
         f"{names.get(model, model)} predicts": [predictions[at] for at in rows]
         for model, predictions in answers.items()
     }
+    draw_scroll_hint()
     st.dataframe(
         table,
         hide_index=True,

@@ -50,7 +50,7 @@ def score_bars(
     joined = [at > group[0] for group in word_groups(words) for at in group]
     continued = (inside and text[:1].isalnum() for text, inside in zip(shown, joined, strict=True))  # no comma
     names = [("·" if inside else "") + _escaped(text) for text, inside in zip(shown, continued, strict=True)]
-    figure.update_xaxes(tickmode="array", tickvals=list(range(len(tokens))), ticktext=names)
+    figure.update_xaxes(tickmode="array", tickvals=list(range(len(tokens))), ticktext=names, tickfont={"size": 14})
     if len(tokens) > TOKENS_AT_ONCE:  # more bars would be too narrow: show a part of them, with a slider
         figure.update_xaxes(range=[-0.5, TOKENS_AT_ONCE - 0.5], rangeslider={"visible": True, "thickness": 0.12})
         figure.update_layout(height=380)
