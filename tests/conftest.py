@@ -3,12 +3,15 @@
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distill_core.catalog.catalog import UNPACKED, bundled_models
+from distill_core.data import datasets
+from distill_core.data.tasks import Task
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker
 from tests.support.marks import reached_marks, slow_files_first
@@ -55,6 +58,18 @@ def shared_bundle(own_home: Path, bundle_folder: Path) -> Iterator[None]:
     for name in (f"{entry.name}-{entry.sha256[:12]}" for entry in bundled_models().values()):
         if (folder / name).is_dir() and not (folder / name).is_symlink():
             shutil.move(folder / name, bundle_folder / name)
+
+
+@pytest.fixture
+def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave 24 of the bundled sample's validation examples, for tests that train and do not mind how well."""
+    read = datasets._read_sample
+
+    def some(task: Task, split: str) -> list[Mapping[str, Any]]:
+        rows = read(task, split)
+        return rows if split == "train" else rows[:: len(rows) // 24][:24]
+
+    monkeypatch.setattr(datasets, "_read_sample", some)
 
 
 @pytest.fixture

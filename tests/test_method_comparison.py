@@ -25,6 +25,7 @@ from distill_core.method_comparison import MeasuredRun, _measured, begun, finish
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
+from distill_core.runs import scheduler
 from distill_core.runs.events import DataUsed
 from distill_core.runs.run import Run
 from distill_core.runs.scheduler import enqueue, pinned, stop
@@ -206,6 +207,13 @@ def test_methods_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path
     assert store.runs() == []
 
 
+@pytest.fixture
+def trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no worker: the command then trains its runs itself, which spares the import of torch for each."""
+    monkeypatch.setattr(scheduler, "reconcile", lambda *_: [])
+
+
+@pytest.mark.usefixtures("trained_here")
 def test_a_relative_teacher_and_named_data_are_known_again_and_an_interrupted_run_goes_on(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +241,7 @@ def test_a_relative_teacher_and_named_data_are_known_again_and_an_interrupted_ru
     assert len(store.runs()) == 2
 
 
+@pytest.mark.usefixtures("few_examples", "trained_here")
 def test_the_command_runs_measures_and_goes_on_where_it_was(tmp_path: Path, store: Store) -> None:
     teacher = tiny_folder(tmp_path / "teacher", layers=3)
     settings = {

@@ -18,13 +18,14 @@ from distill_core.data.user_files import read_table
 from distill_core.errors import ConfigError, DataError, ModelError, RunError
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import load_model, read_record
-from distill_core.models.evaluation import evaluate
 from distill_core.runs.events import DataUsed, Measured, Note, Phase
 from distill_core.training.session import prepare, run_data
 from pages.components.run.form import data_words
 from tests.support.crossing import turns
 from tests.support.tiny import tiny_folder
 from tests.support.tiny_architectures import sentiment_folder
+
+pytestmark = pytest.mark.usefixtures("few_examples")
 
 
 def config(tmp_path: Path, *, task: str = "sst2", **changes: object) -> RunConfig:
@@ -232,20 +233,6 @@ def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:
     assert [(event.split, event.examples) for event in used] == [("train", 16), ("validation", 4)]
     assert {event.source for event in used} == {"reviews (own data, reviews.csv)"}
     assert any("validation/accuracy" in event.values for event in events if isinstance(event, Measured))
-
-
-def test_a_teacher_that_knows_nothing_is_refused_unless_it_is_wanted(tmp_path: Path) -> None:
-    told = r"teacher's accuracy on 160 validation examples is 0\.\d+; majority-class baseline: 0.5.*weak_teacher go_on"
-    with pytest.raises(RunError, match=told):
-        list(prepare(config(tmp_path, weak_teacher="stop")).events())
-    events = list(prepare(config(tmp_path)).events())
-    (metric,) = [event.values for event in events if isinstance(event, Measured) and "teacher/accuracy" in event.values]
-    rows = load_split("sst2", "validation", "bundled")
-    teacher = open_model(str(tmp_path / "teacher"))
-    assert metric["teacher/accuracy"] == evaluate(teacher, rows, max_length=32)["accuracy"]
-    assert any("next to nothing to learn" in event.text for event in events if isinstance(event, Note))
-    few = list(prepare(config(tmp_path, task="wnli", weak_teacher="stop")).events())  # 72 examples cannot tell
-    assert any("loss" in event.values for event in few if isinstance(event, Measured))
 
 
 def test_data_of_one_class_is_noted(tmp_path: Path) -> None:
