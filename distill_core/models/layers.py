@@ -169,7 +169,7 @@ def keep_layers(network: PreTrainedModel, layers: int, which: str = "first") -> 
     depth = layer_count(network)
     if not 1 <= layers <= depth:
         raise ModelError(
-            f"A student of {layers} layers was requested; wanted 1 to {depth}, the teacher's number of layers."
+            f"A student of this teacher can have 1 to {depth} layers, not {layers}; choose a number in this range."
         )
     student = copy.deepcopy(network)
     family = network_family(student)
