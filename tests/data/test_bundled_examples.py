@@ -48,7 +48,7 @@ def test_each_line_has_the_four_fields(examples: list[dict]) -> None:
         assert example["kind"] in KINDS
 
 
-def test_plain_json_with_the_look_part_first(lines: list[str], examples: list[dict]) -> None:
+def test_lines_are_json_with_the_shown_part_first(lines: list[str], examples: list[dict]) -> None:
     assert lines == [json.dumps(example, ensure_ascii=False) for example in examples]
     splits = [example["split"] for example in examples]
     assert splits == sorted(splits)
@@ -65,7 +65,7 @@ def test_counts_and_balance(examples: list[dict], split: str, least: int, per_ki
         assert abs(counts[kind, 0] - counts[kind, 1]) <= 2, kind
 
 
-def test_no_sentence_comes_twice(examples: list[dict]) -> None:
+def test_no_sentence_occurs_twice(examples: list[dict]) -> None:
     look = Counter(normal(example["sentence"]) for example in part(examples, "look"))
     train = Counter(example["sentence"].lower() for example in part(examples, "train"))
     assert max(look.values()) == 1
@@ -73,7 +73,7 @@ def test_no_sentence_comes_twice(examples: list[dict]) -> None:
     assert not look.keys() & {normal(sentence) for sentence in train}
 
 
-def test_spaces_and_leftovers(examples: list[dict]) -> None:
+def test_sentences_have_no_stray_spaces_or_placeholders(examples: list[dict]) -> None:
     for example in examples:
         sentence = example["sentence"]
         assert sentence == " ".join(sentence.split())
@@ -114,7 +114,7 @@ def test_check_accepts_the_file_and_leaves_it_alone() -> None:
     assert PATH.read_bytes() == before
 
 
-def test_check_refuses_an_edited_copy_and_writing_mends_it(tmp_path: Path) -> None:
+def test_check_refuses_an_edited_copy_and_writing_repairs_it(tmp_path: Path) -> None:
     """The script finds its file from its own place, so a copied tree tests it safely."""
     script = tmp_path / "scripts" / SCRIPT.name
     copy = tmp_path / "assets" / "examples" / PATH.name

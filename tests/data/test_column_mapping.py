@@ -1,4 +1,4 @@
-"""A file's columns and labels as a task's: what is guessed, what is checked."""
+"""The mapping of a file's columns and labels to a task: guesses and checks."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_the_common_case_is_guessed(task: str, content: str, columns: dict[str, 
     assert (found.columns, found.label) == (columns, label)
 
 
-def test_labels_are_class_names_indices_beginnings_or_what_is_said() -> None:
+def test_labels_are_class_names_indices_prefixes_or_mapped_values() -> None:
     content = "text,label\na,1\nb,0.0\nc,Positive\nd, NEG \ne,meh\n"
     assert [row.label for row in checked("sst2", content, labels={"NEG": "negative", "meh": "negative"})] == [
         1, 0, 1, 0, 0,
@@ -54,7 +54,7 @@ def test_labels_are_class_names_indices_beginnings_or_what_is_said() -> None:
     assert value_counts(table(content), "label") == {"1": 1, "0.0": 1, "Positive": 1, "NEG": 1, "meh": 1}
 
 
-def test_json_values_mean_what_they_say() -> None:
+def test_json_labels_are_indices_or_names() -> None:
     content = '{"text": "a", "label": 1}\n{"text": " b ", "label": 0.0}\n{"text": "c", "label": "negative"}\n'
     assert checked("sst2", content, "jsonl") == [CheckedRow(("a",), 1, None), CheckedRow(("b",), 0, None),
                                                  CheckedRow(("c",), 0, None)]  # fmt: skip
@@ -78,7 +78,7 @@ def test_a_file_without_labels_can_be_read() -> None:
     assert checked("sst2", "text,label\na,\nb,\n") == [CheckedRow(("a",), None, None), CheckedRow(("b",), None, None)]
 
 
-def test_a_column_may_say_the_split() -> None:
+def test_a_column_can_hold_the_split() -> None:
     found = checked("sst2", "text,label,split\na,1,Train\nb,0,dev\n")
     assert [row.split for row in found] == ["train", "validation"]
     with pytest.raises(DataError, match=r"row 2 \(line 3\) has 'later' in 'when', not train or validation"):
@@ -95,7 +95,7 @@ def test_a_column_may_say_the_split() -> None:
         ("one,other\na b,c d\n", "has no column for sentence; choose among: one, other"),
     ],
 )
-def test_what_cannot_be_used_is_named(content: str, words: str) -> None:
+def test_unusable_rows_are_named(content: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         checked("sst2", content)
 
@@ -112,12 +112,12 @@ def test_what_cannot_be_used_is_named(content: str, words: str) -> None:
         ('{"text": "a", "label": [1]}', r"has the label '\[1\]'"),
     ],
 )
-def test_json_that_is_no_text_is_named(row: str, words: str) -> None:
+def test_json_values_that_are_not_text_are_named(row: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         checked("sst2", row, "jsonl")
 
 
-def test_columns_that_cannot_be_are_named() -> None:
+def test_impossible_columns_are_named() -> None:
     content = "text,label\na,1\n"
     with pytest.raises(DataError, match=r"has no column 'review'; choose among: text, label"):
         checked("sst2", content, columns={"sentence": "review"})

@@ -1,4 +1,4 @@
-"""Where examples come from, and what happens when they are not what they should be."""
+"""Sources of examples, and what happens if they are missing or damaged."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_without_glue_the_bundled_sample_is_used_and_named() -> None:
     assert {example.label for example in look.examples} == {0, 1}
 
 
-def test_glue_dir_comes_before_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_glue_dir_has_priority_over_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = parquet_folder(tmp_path / "glue", [{"sentence": " one ", "label": 1, "idx": 0}])
     monkeypatch.setenv("GLUE_DIR", str(folder))
     data = load_split("sst2", "train")
@@ -128,7 +128,7 @@ def test_missing_and_damaged_sources_say_what_to_do(tmp_path: Path) -> None:
         load_split("sst2", "train", str(folder))
 
 
-def test_unknown_names_are_answered_with_the_valid_ones() -> None:
+def test_unknown_names_are_refused_with_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match="sst2"):
         load_split("sst3", "train")
     with pytest.raises(DataError, match="train, validation"):
@@ -157,7 +157,7 @@ def test_damaged_settings_are_named(own_home: Path, content: bytes) -> None:
     assert read_settings() == Settings()
 
 
-def test_the_splits_of_a_source_are_those_it_has(tmp_path: Path) -> None:
+def test_a_source_lists_its_own_splits(tmp_path: Path) -> None:
     assert list_splits("mnli") == ("validation_matched", "train")  # the sample has one to look at
     assert list_splits("mnli", "hub") == ("validation_matched", "validation_mismatched", "train")
     (tmp_path / "MNLI").mkdir()
@@ -167,7 +167,7 @@ def test_the_splits_of_a_source_are_those_it_has(tmp_path: Path) -> None:
     assert list_splits("sst2", str(tmp_path)) == ()
 
 
-def test_the_splits_of_own_data_and_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_splits_of_user_datasets_and_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for content, splits in (
         (b"text,label\na b,0\nc d,1\n", ("validation", "train")),
         (b"text\na b\nc d\n", ("validation",)),
@@ -185,7 +185,7 @@ def test_the_splits_of_own_data_and_of_the_cache(tmp_path: Path, monkeypatch: py
     assert list_splits("sst2") == ("validation", "train")
 
 
-def test_the_bundled_sample_is_not_called_what_it_is_not() -> None:
+def test_missing_and_unknown_splits_are_refused() -> None:
     with pytest.raises(
         DataError, match="The bundled sample has no validation_mismatched; choose one of: validation_matched"
     ):

@@ -1,4 +1,4 @@
-"""The original archive's files, each with its own columns and labels, become what the hub has. All rows invented."""
+"""Files of the original archive, each with its own columns and labels, give the rows of the hub. All are invented."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ FILES = {  # task: (folder, file, content, text, pair, label)
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_an_original_file_is_read_as_the_hub_has_it(tmp_path: Path, task: str) -> None:
+def test_an_original_file_gives_the_rows_of_the_hub(tmp_path: Path, task: str) -> None:
     folder, name, content, text, pair, label = FILES[task]
     (tmp_path / folder).mkdir()
     (tmp_path / folder / name).write_text(content, encoding="utf-8")
@@ -54,14 +54,14 @@ def test_an_original_file_is_read_as_the_hub_has_it(tmp_path: Path, task: str) -
     assert (example.text, example.text_pair, example.label) == (text, pair, label)
 
 
-def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_column_name(tmp_path: Path) -> None:
     (tmp_path / "MRPC").mkdir()
     (tmp_path / "MRPC" / "dev.tsv").write_bytes(b"\xef\xbb\xbf" + FILES["mrpc"][2].encode())
     assert load_split("mrpc", "validation", str(tmp_path)).examples[0].label == 1
 
 
 @pytest.mark.parametrize(("whole", "kept"), [(99, True), (98, False)])
-def test_the_few_broken_rows_of_an_original_file_are_left_out(tmp_path: Path, whole: int, kept: bool) -> None:
+def test_a_few_broken_rows_of_an_original_file_are_skipped(tmp_path: Path, whole: int, kept: bool) -> None:
     (tmp_path / "QQP").mkdir()
     header, row = FILES["qqp"][2].splitlines()
     lines = [header, "7\t8\t9\tIs this all?", *[row] * whole]
@@ -73,7 +73,7 @@ def test_the_few_broken_rows_of_an_original_file_are_left_out(tmp_path: Path, wh
             load_split("qqp", "train", str(tmp_path))
 
 
-def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -1,4 +1,4 @@
-"""The bundled examples of every task: columns, labels, counts, balance, and that none is GLUE's."""
+"""The bundled examples of every task: columns, labels, counts and balance; none of them is in GLUE."""
 
 import json
 import os
@@ -50,14 +50,14 @@ def test_labels_are_balanced(task: Task) -> None:
 
 
 @every_task
-def test_no_example_comes_twice(task: Task) -> None:
+def test_no_example_occurs_twice(task: Task) -> None:
     seen = [tuple(normal(str(row[column])) for column in task.columns) for row in rows_of(task)]
     assert [pair for pair, count in Counter(seen).items() if count > 1] == []
 
 
 @pytest.mark.skipif(not GLUE_DIR, reason="TEST_GLUE_DIR names no GLUE folder")
 @every_task
-def test_none_is_in_glue(task: Task) -> None:
+def test_no_example_is_in_glue(task: Task) -> None:
     glue = set()
     for split in task.splits:
         for example in load_split(task.name, split, str(GLUE_DIR)).examples:

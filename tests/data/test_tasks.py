@@ -1,4 +1,4 @@
-"""The nine tasks as the hub has them, and their metrics."""
+"""The nine tasks as on the hub, and their metrics."""
 
 import math
 import os
@@ -25,7 +25,7 @@ def test_the_nine_tasks_of_glue() -> None:
         get_task("none")
 
 
-def test_metrics_are_glue_s() -> None:
+def test_metrics_are_those_of_glue() -> None:
     gold, told = [1, 0, 1, 1, 0], [1, 1, 1, 0, 0]
     assert task_metrics(get_task("sst2"), told, gold) == {"accuracy": 0.6}
     assert task_metrics(get_task("mrpc"), told, gold) == {"f1": pytest.approx(2 / 3), "accuracy": 0.6}
@@ -36,7 +36,7 @@ def test_metrics_are_glue_s() -> None:
     assert scores["pearson"] == pytest.approx(0.9732, abs=1e-3)
 
 
-def test_one_answer_for_all_is_measured_not_assumed() -> None:
+def test_the_majority_class_baseline_is_measured() -> None:
     assert constant_metrics(get_task("sst2"), [1, 1, 0]) == {"accuracy": pytest.approx(2 / 3)}
     assert constant_metrics(get_task("mrpc"), [0, 1])["f1"] == pytest.approx(2 / 3)  # the better of two as common
     assert constant_metrics(get_task("cola"), [1, 1, 0]) == {"matthews_correlation": 0.0}
@@ -44,14 +44,14 @@ def test_one_answer_for_all_is_measured_not_assumed() -> None:
     assert all(math.isnan(value) for value in task_metrics(get_task("stsb"), [2.0, 2.0], [1.0, 3.0]).values())
 
 
-def test_a_label_in_words() -> None:
+def test_labels_are_shown_in_words() -> None:
     assert get_task("mnli").label_name(2) == "contradiction"
     assert get_task("stsb").label_name(3.8) == "3.80"
 
 
 @pytest.mark.skipif(not GLUE_DIR, reason="TEST_GLUE_DIR names no GLUE folder")
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
-def test_real_glue_can_be_read_whole(task: object) -> None:
+def test_real_glue_can_be_read_completely(task: object) -> None:
     from distill_core.data.tasks import Task
 
     assert isinstance(task, Task)

@@ -1,4 +1,4 @@
-"""Data sets of one's own: kept whole, found again, split the same way, and named when they are gone or damaged."""
+"""User datasets: stored completely, found again, split reproducibly, and named if they are missing or damaged."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def added(content: str = REVIEWS, task: str = "sst2", file: str = "Reviews.csv",
     return add_user_dataset(table, task, guess_mapping(TASKS[task], table), **options)
 
 
-def test_a_data_set_is_read_by_its_id_as_any_other_source() -> None:
+def test_a_dataset_is_read_by_its_id_like_any_source() -> None:
     data = added(name="Film reviews <2>")
     assert data.id.startswith("film-reviews-2-")
     assert data.source == f"own/{data.id}"
@@ -43,7 +43,7 @@ def test_a_data_set_is_read_by_its_id_as_any_other_source() -> None:
     assert list_user_datasets("cola") == []
 
 
-def test_the_same_file_read_the_same_way_is_one_data_set() -> None:
+def test_the_same_file_and_mapping_give_one_dataset() -> None:
     first = added()
     assert added() == first
     assert added(held_out=0.5).id != first.id
@@ -51,7 +51,7 @@ def test_the_same_file_read_the_same_way_is_one_data_set() -> None:
     assert len(list_user_datasets()) == 3
 
 
-def test_what_is_held_out_depends_on_the_texts_alone() -> None:
+def test_held_out_rows_depend_only_on_the_texts() -> None:
     def held_out(data: UserDataset) -> set[str]:
         return {example.text for example in load_split("sst2", "validation", data.source).examples}
 
@@ -60,7 +60,7 @@ def test_what_is_held_out_depends_on_the_texts_alone() -> None:
     assert len(held_out(added(held_out=0.5))) == 10
 
 
-def test_equal_texts_are_on_one_side() -> None:
+def test_equal_texts_are_in_one_split() -> None:
     data = added("text,label\n" + "same,1\n" * 5 + "other,0\nthird,1\n", held_out=0.5)
     sides = [{example.text for example in load_split("sst2", split, data.source).examples}
              for split in ("train", "validation")]  # fmt: skip
@@ -73,7 +73,7 @@ def sides(data: UserDataset) -> list[list[tuple[str, str | None]]]:
     return [[(example.text, example.text_pair) for example in part] for part in parts]
 
 
-def test_a_text_that_comes_often_does_not_overshoot_the_share() -> None:
+def test_a_frequent_text_does_not_exceed_the_share() -> None:
     for trial in range(10):
         texts = [f"same {trial}"] * 60 + [f"other {trial} {at}" for at in range(40)]
         data = added("text,label\n" + "".join(f"{text},{at % 2}\n" for at, text in enumerate(texts)))
@@ -84,7 +84,7 @@ def test_a_text_that_comes_often_does_not_overshoot_the_share() -> None:
     assert most.rows == {"train": 1, "validation": 2}
 
 
-def test_texts_alike_but_for_case_or_blanks_are_on_one_side() -> None:
+def test_texts_that_differ_in_case_or_blanks_are_in_one_split() -> None:
     lines = (f"Film {at},{at % 2}\nfilm\u00a0 {at},{at % 2}\nSTRASSE {at},1\nstraße {at},1\n" for at in range(20))
     train, held_out = sides(added("text,label\n" + "".join(lines)))
     alike = [{" ".join(text.casefold().split()) for text, _ in part} for part in (train, held_out)]
@@ -93,7 +93,7 @@ def test_texts_alike_but_for_case_or_blanks_are_on_one_side() -> None:
 
 
 @pytest.mark.parametrize(("task", "symmetric"), [("mrpc", True), ("qqp", True), ("stsb", True), ("rte", False)])
-def test_pairs_the_other_way_round_are_alike_where_the_task_is_symmetric(task: str, symmetric: bool) -> None:
+def test_swapped_pairs_are_equal_for_a_symmetric_task(task: str, symmetric: bool) -> None:
     names = ",".join(TASKS[task].columns)
     lines = (f"one {at},two {at},1\ntwo {at},one {at},1\n" for at in range(40))
     train, held_out = sides(added(f"{names},label\n" + "".join(lines), task))
@@ -101,7 +101,7 @@ def test_pairs_the_other_way_round_are_alike_where_the_task_is_symmetric(task: s
     assert symmetric != any((second, first) in train for first, second in held_out)
 
 
-def test_a_column_of_splits_that_repeats_texts_is_told() -> None:
+def test_a_split_column_that_repeats_texts_yields_a_warning() -> None:
     lines = "a,1,train\nA ,1,test\nb,0,train\nb,1,dev\nc,0,dev\n"
     data = find_user_dataset(added("text,label,split\n" + lines).id)
     assert data.repeated == 2
@@ -112,7 +112,7 @@ def test_a_column_of_splits_that_repeats_texts_is_told() -> None:
     assert unlabelled.leakage_warning == added().leakage_warning == ""
 
 
-def test_a_column_of_splits_decides() -> None:
+def test_a_split_column_decides() -> None:
     data = added("text,label,split\na,1,train\nb,0,dev\nc,0,train\n")
     assert data.held_out is None
     assert [example.text for example in load_split("sst2", "train", data.source).examples] == ["a", "c"]
@@ -128,7 +128,7 @@ def test_a_column_of_splits_decides() -> None:
         ("text,label\ntwice,1\ntwice,1\n", "two labelled rows with different texts"),
     ],
 )
-def test_what_cannot_be_trained_on_can_be_looked_at(content: str, words: str) -> None:
+def test_a_dataset_unfit_for_training_can_be_viewed(content: str, words: str) -> None:
     data = added(content)
     look = load_split("sst2", "validation", data.source)
     assert len(look.examples) == content.count("\n") - 1
@@ -145,14 +145,14 @@ def test_scores_and_pairs_are_kept() -> None:
     assert {(e.text, e.text_pair, e.label) for e in examples} == {("אחד", "<b>b</b>", 2.5), ("c", "d", 5.0)}
 
 
-def test_a_task_of_several_evaluations_has_one_here() -> None:
+def test_a_task_with_several_evaluation_splits_has_one_here() -> None:
     data = added("premise,hypothesis,label\na,b,neutral\nc,d,0\n", "mnli")
     assert load_split("mnli", "validation_matched", data.source) == load_split("mnli", "validation", data.source)
     with pytest.raises(DataError, match="no validation_mismatched split; choose one of: train, validation"):
         load_split("mnli", "validation_mismatched", data.source)
 
 
-def test_other_tasks_and_unknown_ids_are_answered_with_what_there_is() -> None:
+def test_other_tasks_and_unknown_ids_are_refused_with_the_choices() -> None:
     data = added()
     with pytest.raises(DataError, match="was added for sst2, not for cola"):
         load_split("cola", "train", data.source)
@@ -164,18 +164,18 @@ def test_other_tasks_and_unknown_ids_are_answered_with_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])
-def test_a_share_that_is_none_is_refused(share: float) -> None:
+def test_an_invalid_share_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match="held-out share"):
         added(held_out=share)
 
 
-def test_nothing_is_kept_of_what_is_refused(own_home: Path) -> None:
+def test_a_refused_file_leaves_nothing_on_disk(own_home: Path) -> None:
     with pytest.raises(DataError):
         added("text,label\na,1\nb,meh\n")
     assert not (own_home / "data").exists()
 
 
-def test_what_is_damaged_names_the_cause_and_hides_nothing_else(own_home: Path) -> None:
+def test_a_damaged_dataset_names_the_cause_and_hides_no_other(own_home: Path) -> None:
     whole, cut, broken, gone = (added(name=name) for name in ("whole", "cut", "broken", "gone"))
     (own_home / "data" / cut.id / "train.jsonl").write_text("")
     (own_home / "data" / gone.id / "train.jsonl").unlink()
@@ -206,7 +206,7 @@ WRONG_RECORDS: dict[str, object] = {
 
 
 @pytest.mark.parametrize("content", [*DAMAGED_JSON.values(), *WRONG_RECORDS, 10**400])
-def test_a_damaged_record_hides_no_other_data_set(own_home: Path, content: bytes | str | int) -> None:
+def test_a_damaged_record_hides_no_other_dataset(own_home: Path, content: bytes | str | int) -> None:
     broken, whole = added(name="broken"), added(name="whole")
     path = own_home / "data" / broken.id / "meta.json"
     record = json.loads(path.read_text())
@@ -221,7 +221,7 @@ def test_a_damaged_record_hides_no_other_data_set(own_home: Path, content: bytes
     assert [data.id for data in list_user_datasets()] == [whole.id]
 
 
-def test_a_folder_half_written_is_none(own_home: Path) -> None:
+def test_a_partial_folder_is_ignored(own_home: Path) -> None:
     data = added()
     (own_home / "data" / data.id).rename(own_home / "data" / ".part-x")
     (own_home / "data" / "empty").mkdir()
@@ -230,7 +230,7 @@ def test_a_folder_half_written_is_none(own_home: Path) -> None:
         find_user_dataset("empty")
 
 
-def test_what_a_kill_left_is_swept_when_it_is_old(own_home: Path) -> None:
+def test_old_leftovers_of_killed_processes_are_deleted(own_home: Path) -> None:
     for name, age in ((".part-a", 2e5), (".gone-a", 2e5), (".part-b", 60), ("empty", 2e5)):
         (own_home / "data" / name).mkdir(parents=True)
         os.utime(own_home / "data" / name, (time.time() - age,) * 2)

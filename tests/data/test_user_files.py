@@ -1,4 +1,4 @@
-"""Files of one's own, read whole or refused with the place of each fault."""
+"""Files of the user: read completely, or refused with the place of each fault."""
 
 import tracemalloc
 
@@ -13,7 +13,7 @@ def rows(file: str, content: str | bytes) -> list[dict[str, object]]:
     return [dict(row) for row in table.rows]
 
 
-def test_csv_is_read_as_it_is_quoted() -> None:
+def test_csv_quotes_are_respected() -> None:
     content = 'review,label\r\n"Good, ""really"" good",1\r\n"two\nlines",0\r\nplain "inside",1\r\n\r\n,\r\n'
     table = read_table("a.csv", content.encode())
     assert [row["review"] for row in table.rows] == ['Good, "really" good', "two\nlines", 'plain "inside"']
@@ -22,11 +22,11 @@ def test_csv_is_read_as_it_is_quoted() -> None:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_csv_is_apart_by_what_its_header_has_most_of(separator: str) -> None:
+def test_the_csv_separator_is_the_most_frequent_one_in_the_header(separator: str) -> None:
     assert rows("a.csv", f"text{separator}label\na{separator}1\n") == [{"text": "a", "label": "1"}]
 
 
-def test_lines_of_csv_may_end_in_carriage_returns_alone() -> None:
+def test_csv_lines_may_end_in_carriage_returns() -> None:
     assert rows("a.csv", "text;label\ra, b, c;1\r") == [{"text": "a, b, c", "label": "1"}]
 
 
@@ -38,7 +38,7 @@ def test_tsv_is_unquoted_and_ends_lines_at_line_feeds() -> None:
     ]
 
 
-def test_jsonl_has_an_object_a_line() -> None:
+def test_jsonl_has_one_object_per_line() -> None:
     table = read_table("a.jsonl", b'{"text": "a\\nb", "label": 1}\n{"label": null, "text": "c", "more": [2]}\n\n')
     assert table.columns == ("text", "label", "more")
     assert dict(table.rows[0]) == {"text": "a\nb", "label": 1}
@@ -94,7 +94,7 @@ def test_many_faults_are_counted() -> None:
         read_table("a.csv", b"text,label\n" + b"a\n" * 10)
 
 
-def test_reading_ends_where_it_would_only_find_more_faults() -> None:
+def test_reading_stops_after_many_faults() -> None:
     for file, content in (("a.csv", b"text,label\n" + b"\n" * 5_000 + b"a,1\n"), ("a.jsonl", b"5\n" * 5_000)):
         with pytest.raises(DataError, match=r"row 3 .*; and 997 more like these\. Reading stopped there\. "):
             read_table(file, content)
@@ -138,14 +138,14 @@ def test_a_large_file_is_refused_before_it_is_read() -> None:
         (b"label,film\n" + b"".join(b"a,film %d\n" % at for at in range(300)) + b"label,x\n", False),
     ],
 )
-def test_a_first_line_that_looks_like_a_row_is_one(content: bytes, headed: bool) -> None:
+def test_a_first_line_that_looks_like_data_is_a_row(content: bytes, headed: bool) -> None:
     table = read_table("a.csv", content)
     assert table.headed == headed
     assert len(table.rows) == content.count(b"\n") - headed
     assert table.lines[0] == 1 + headed
 
 
-def test_what_is_said_of_the_first_line_counts() -> None:
+def test_the_choice_for_the_first_line_has_priority() -> None:
     content = b"1\t2\nfine\tgood\n"
     assert read_table("a.tsv", content, headed=True).columns == ("1", "2")
     table = read_table("a.tsv", content, headed=False)

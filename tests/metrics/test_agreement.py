@@ -1,4 +1,4 @@
-"""Agreement measures: numbers by hand, exactness against oneself, and honest gaps where there is no number."""
+"""Agreement metrics: numbers computed by hand, exactly 1 for a map with itself, and reasons for undefined values."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_scale_does_not_matter_and_the_opposite_is_minus_one() -> None:
     assert agreement.sign_agreement(scores, -scores) == 0.0
 
 
-def test_shuffled_maps_agree_about_zero() -> None:
+def test_shuffled_maps_have_an_agreement_near_zero() -> None:
     generator = np.random.default_rng(0)
     values = []
     for _ in range(300):
@@ -91,7 +91,7 @@ def test_values_stay_within_their_bounds() -> None:
         ([1, float("nan"), 3], [1, 2, 3], dict.fromkeys(compare_maps([1, 2, 3], [1, 2, 3]), "not finite")),
     ],
 )
-def test_where_no_number_can_be_given_the_reason_is(
+def test_an_undefined_number_has_a_reason(
     teacher: list[float], student: list[float], undefined: dict[str, str]
 ) -> None:
     found = compare_maps(teacher, student)
@@ -106,7 +106,7 @@ def test_methods_without_sign_have_no_sign_agreement() -> None:
     assert found["cosine"] == 1.0
 
 
-def test_zero_in_one_map_only_is_no_agreement() -> None:
+def test_a_zero_in_only_one_map_is_not_an_agreement() -> None:
     assert agreement.sign_agreement([1.0, 0.0, 0.0], [1.0, 1.0, 0.0]) == 0.5
 
 

@@ -1,4 +1,4 @@
-"""The attention weights of every family, against the network's own."""
+"""The recorded attention weights of every family, compared with the network's own."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.support.tiny_architectures import FAMILIES, family_inputs, family_mod
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("projections", [False, True])
-def test_attention_weights_are_those_of_the_plain_network(name: str, projections: bool) -> None:
+def test_attention_weights_equal_the_networks_own(name: str, projections: bool) -> None:
     model = family_model(name, layers=3)
     inputs = family_inputs(model)
     embeddings = embed(model.network, inputs)
@@ -27,7 +27,7 @@ def test_attention_weights_are_those_of_the_plain_network(name: str, projections
         assert (layer.query is not None) == projections
 
 
-def test_nothing_is_kept_that_is_not_asked_for() -> None:
+def test_attention_is_recorded_only_on_request() -> None:
     network, inputs = tiny_network(), random_inputs((5, 3))
     _, layers = logits_and_layers(network, embed(network, inputs), inputs)
     assert [(layer.query, layer.attention) for layer in layers] == [(None, None)] * 2

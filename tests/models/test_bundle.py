@@ -47,7 +47,7 @@ def test_a_bundled_model_becomes_a_plain_folder_once(own_home: Path) -> None:
 
 
 @pytest.mark.parametrize("kilobytes", [10, 20_000])
-def test_a_full_disk_is_told_with_the_space_it_takes_and_nothing_stays(kilobytes: int) -> None:
+def test_a_full_disk_is_reported_with_the_space_needed_and_leaves_nothing(kilobytes: int) -> None:
     path, limits = catalog.find_model("bundled/sst2-kd").path, resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes, limits[1]))  # no file may grow beyond
     try:
@@ -59,14 +59,14 @@ def test_a_full_disk_is_told_with_the_space_it_takes_and_nothing_stays(kilobytes
     bundle.open_model("bundled/sst2-kd")
 
 
-def test_a_folder_that_cannot_be_written_is_told(own_home: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(own_home: Path) -> None:
     own_home.mkdir()
     (own_home / "models").write_text("")
     with pytest.raises(ModelError, match=r"sst2-kd could not be unpacked into .* set DISTILL_HOME"):
         bundle.open_model("bundled/sst2-kd")
 
 
-def test_what_killed_unpackings_left_goes_with_the_next(own_home: Path) -> None:
+def test_leftovers_of_killed_unpackings_are_deleted_by_the_next(own_home: Path) -> None:
     path = catalog.find_model("bundled/sst2-kd").path
     dead, alive = path.with_name(f"{path.name}.0a1b2c3d.77.part"), path.with_name(f"{path.name}.11223344.78.part")
     for folder in (dead, alive):
@@ -79,7 +79,7 @@ def test_what_killed_unpackings_left_goes_with_the_next(own_home: Path) -> None:
 
 @shared
 @pytest.mark.parametrize(("model_id", "layers"), [(BUNDLED[0], 6), (BUNDLED[1], 3), (BUNDLED[2], 3)])
-def test_the_manifest_tells_the_truth(model_id: str, layers: int) -> None:
+def test_the_manifest_matches_the_models(model_id: str, layers: int) -> None:
     info, model = catalog.find_model(model_id), bundle.open_model(model_id)
     assert info.layers == layers == model.network.config.num_hidden_layers == len(model.network.bert.encoder.layer)
     assert info.parameters == sum(parameter.numel() for parameter in model.network.parameters())
@@ -88,7 +88,7 @@ def test_the_manifest_tells_the_truth(model_id: str, layers: int) -> None:
 
 @shared
 @pytest.mark.parametrize("model_id", BUNDLED)
-def test_bundled_models_know_sentiment(model_id: str) -> None:
+def test_bundled_models_classify_sentiment(model_id: str) -> None:
     data = load_split("sst2", "validation", "bundled")
     # Hard on purpose (irony, negation, contrast), so a low bar; chance is 0.5.
     assert evaluate(bundle.open_model(model_id), data)["accuracy"] > 0.6
@@ -101,7 +101,7 @@ def test_all_bundled_models_share_the_teachers_embeddings() -> None:
     assert torch.equal(tables[0], tables[2])
 
 
-def test_damage_in_the_unpacked_copy_is_refused_and_deleting_it_heals() -> None:
+def test_a_damaged_unpacked_copy_is_refused_until_it_is_deleted() -> None:
     path = bundle.open_model("bundled/sst2-kd").path
     content = bytearray((path / "model.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
@@ -113,7 +113,7 @@ def test_damage_in_the_unpacked_copy_is_refused_and_deleting_it_heals() -> None:
     bundle.open_model("bundled/sst2-kd")
 
 
-def test_damage_in_the_bundle_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_bundle_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(catalog.BUNDLE, tmp_path / "models")
     file = tmp_path / "models" / "sst2-kd.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
@@ -123,7 +123,7 @@ def test_damage_in_the_bundle_is_refused_by_name(tmp_path: Path, monkeypatch: py
 
 
 @shared
-def test_labels_in_another_order_are_noticed(tmp_path: Path) -> None:
+def test_labels_in_another_order_are_detected(tmp_path: Path) -> None:
     shutil.copytree(bundle.open_model("bundled/sst2-kd").path, tmp_path / "swapped")
     config = tmp_path / "swapped" / "config.json"
     content = json.loads(config.read_text(encoding="utf-8"))
@@ -134,7 +134,7 @@ def test_labels_in_another_order_are_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model_id", ["bundled/nope", "run/nope", "run/../..", "", "bundled/"])
-def test_unknown_ids_are_answered_with_the_valid_ones(model_id: str) -> None:
+def test_unknown_ids_are_refused_with_the_valid_ones(model_id: str) -> None:
     with pytest.raises(ModelError, match="bundled/sst2-teacher"):
         catalog.find_model(model_id)
 
@@ -150,7 +150,7 @@ def test_predictions_do_not_depend_on_their_batch() -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_two_bits_a_weight_keep_most_of_a_change() -> None:
+def test_two_bits_per_weight_preserve_most_of_a_change() -> None:
     generator = torch.Generator().manual_seed(0)
     change = torch.randn(64, 384, generator=generator) * torch.rand(64, 1, generator=generator)
     codes, scale = bundle.pack_change(change)
@@ -169,6 +169,6 @@ def test_packing_by_hand() -> None:
     assert bundle.unpack_change(*bundle.pack_change(torch.zeros(2, 4))).abs().max() == 0
 
 
-def test_checksums_are_the_files() -> None:
+def test_checksums_match_the_files() -> None:
     for entry in catalog.bundled_models().values():
         assert file_sha256(catalog.BUNDLE / entry.file) == entry.sha256

@@ -21,7 +21,7 @@ def dataset(labels: list[int | None]) -> Dataset:
     return Dataset("sst2", "validation", "here", examples, "")
 
 
-def test_rows_come_back_in_their_order_whatever_their_length(tmp_path: Path) -> None:
+def test_results_are_in_the_order_of_the_rows(tmp_path: Path) -> None:
     model = tiny_model(tmp_path / "m")
     rows = [encode(tiny_tokenizer(), "good " * count) for count in (5, 1, 9, 3, 7)]
     seen: list[tuple[int, int]] = []
@@ -35,7 +35,7 @@ def test_rows_come_back_in_their_order_whatever_their_length(tmp_path: Path) -> 
     assert seen == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_accuracy_counts_right_answers(tmp_path: Path) -> None:
+def test_accuracy_counts_correct_answers(tmp_path: Path) -> None:
     model = tiny_model(tmp_path / "m")
     data = dataset([1, 1, 1, 1])
     ones = evaluate(model, data)["accuracy"]
@@ -50,7 +50,7 @@ def test_unlabelled_and_empty_data_are_refused(tmp_path: Path) -> None:
         predict_logits(tiny_model(tmp_path / "m").network, [], 0)
 
 
-def test_tasks_know_their_classes() -> None:
+def test_class_names_of_each_task() -> None:
     task = get_task("sst2")
     assert (task.classes, task.label_index("positive"), task.pair) == (2, 1, False)
     with pytest.raises(ConfigError, match="negative, positive"):

@@ -1,4 +1,4 @@
-"""Every family of classifiers the library knows: run from embeddings, cut, saved, explained, shown."""
+"""Every supported encoder family: run from embeddings, with fewer layers, saved, explained and shown."""
 
 import json
 import threading
@@ -82,7 +82,7 @@ def test_logits_from_embeddings_equal_the_plain_networks(name: str) -> None:
 
 
 @each_family
-def test_states_between_the_layers_are_those_of_the_plain_network(name: str) -> None:
+def test_states_between_layers_equal_the_networks_own(name: str) -> None:
     model = family_model(name, layers=3)
     inputs = family_inputs(model)
     embeddings = embed(model.network, inputs).requires_grad_(True)
@@ -131,7 +131,7 @@ def test_recorded_projections_give_the_attention_of_the_plain_network(name: str)
 
 
 @each_family
-def test_segments_count_where_there_are_any_and_do_no_harm_elsewhere(name: str) -> None:
+def test_segment_ids_matter_only_to_networks_that_use_them(name: str) -> None:
     model = family_model(name)
     inputs = family_inputs(model)
     types = torch.zeros_like(inputs.input_ids)
@@ -144,7 +144,7 @@ def test_segments_count_where_there_are_any_and_do_no_harm_elsewhere(name: str) 
 
 
 @each_family
-def test_a_loss_of_gradients_has_the_gradient_it_should_have(name: str) -> None:
+def test_a_loss_on_gradients_has_the_correct_gradient(name: str) -> None:
     model = family_model(name)
     network, inputs = make_trainable(model.network.double()), family_inputs(model)
 
@@ -164,7 +164,7 @@ def test_a_loss_of_gradients_has_the_gradient_it_should_have(name: str) -> None:
 
 
 @each_family
-def test_threads_share_a_network_that_stays_as_it_was(name: str) -> None:
+def test_threads_can_share_a_network_without_changing_it(name: str) -> None:
     model = family_model(name)
     network, rows = model.network, family_rows(model)
     before = {label: id(module) for label, module in network.named_modules()}
@@ -191,7 +191,7 @@ def test_threads_share_a_network_that_stays_as_it_was(name: str) -> None:
 
 
 @each_family
-def test_a_baseline_token_stands_in_the_places_of_the_text(name: str) -> None:
+def test_a_baseline_token_replaces_the_tokens_of_the_text(name: str) -> None:
     model = family_model(name)
     inputs = family_inputs(model)
     x = embed(model.network, inputs)
@@ -238,7 +238,7 @@ def same_beginning(teacher: PreTrainedModel, student: PreTrainedModel, inputs: I
 
 
 @each_family
-def test_a_student_is_the_beginning_of_its_teacher(name: str) -> None:
+def test_a_student_has_the_first_layers_of_its_teacher(name: str) -> None:
     teacher = family_network(name, layers=3)
     inputs = family_inputs(family_model(name))
     with torch.no_grad():
@@ -253,7 +253,7 @@ def test_a_student_is_the_beginning_of_its_teacher(name: str) -> None:
         keep_layers(teacher, 4)
 
 
-def test_shared_layers_are_cut_only_where_the_rest_can_be_described() -> None:
+def test_shared_layers_are_removed_only_if_a_config_can_describe_the_rest() -> None:
     teacher = family_network("albert", layers=12, num_hidden_groups=3)
     inputs = family_inputs(family_model("albert"))
     for layers, groups in ((4, 1), (7, 2), (8, 2), (11, 3)):
@@ -265,7 +265,7 @@ def test_shared_layers_are_cut_only_where_the_rest_can_be_described() -> None:
 
 
 @family_and_distillation
-def test_every_method_teaches_every_family(name: str, method: str) -> None:
+def test_every_method_trains_every_family(name: str, method: str) -> None:
     teacher = family_model(name, layers=3)
     student = make_trainable(keep_layers(teacher.network, 2))
     inputs, labels = family_inputs(teacher), torch.zeros(len(family_rows(teacher)), dtype=torch.long)
@@ -282,7 +282,7 @@ def test_every_method_teaches_every_family(name: str, method: str) -> None:
 
 
 @each_family
-def test_everything_but_the_embedding_block_learns(name: str) -> None:
+def test_everything_but_the_embedding_block_is_trained(name: str) -> None:
     network = make_trainable(keep_layers(family_network(name, layers=2), 1))
     inputs = family_inputs(family_model(name))
     torch.nn.functional.cross_entropy(logits(network, inputs), target_of(5)).backward()
@@ -309,7 +309,7 @@ def test_a_saved_model_loads_with_the_same_answers(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_segments_are_told_unless_the_folder_says_otherwise(told: bool, tmp_path: Path) -> None:
+def test_segment_ids_are_passed_unless_the_folder_disables_them(told: bool, tmp_path: Path) -> None:
     tiny = FAMILIES["albert"].tokenizer_kind
     pieces = json.loads(tiny.tokenizer().backend_tokenizer.to_str())["model"]["vocab"]
     tokenizer = AlbertTokenizer(vocab=[tuple(piece) for piece in pieces], model_max_length=64)
@@ -357,7 +357,7 @@ def test_the_contract_of_the_methods_holds(name: str, method: str) -> None:
 
 
 @family_and_attribution
-def test_more_padding_and_what_lies_under_it_change_nothing(name: str, method: str) -> None:
+def test_padding_and_its_contents_change_nothing(name: str, method: str) -> None:
     model = family_model(name)
     inputs, words = family_inputs(model), word_numbers(family_rows(model))
 
@@ -414,7 +414,7 @@ def test_a_student_is_distilled_from_a_teacher_of_its_family(name: str, tmp_path
 
 
 @each_family
-def test_pieces_are_shown_without_their_marks_and_words_as_written(name: str) -> None:
+def test_pieces_are_shown_without_markers_and_words_as_written(name: str) -> None:
     text = "the actings was slowly good !"
     about = {"teacher": sentiment(name), "students": [sentiment(name, 1)], "method": "gradient"}
     pieces, words = explain_with("sst2", text, **about), explain_with("sst2", text, units="words", **about)
@@ -423,7 +423,7 @@ def test_pieces_are_shown_without_their_marks_and_words_as_written(name: str) ->
     assert words.tokens == words.shown == tuple(text.split())
 
 
-def test_models_that_cut_the_text_differently_are_not_compared_by_pieces() -> None:
+def test_models_with_different_tokenizers_are_not_compared_by_pieces() -> None:
     for one, other in (("bert", "roberta"), ("roberta", "albert"), ("deberta-v3", "distilbert"), ("bert", "mpnet")):
         with pytest.raises(TokensDifferError, match=f"{one} 0 and {other} 0 split the text into different tokens"):
             explain_with("sst2", "the actings", teacher=sentiment(one), students=[sentiment(other)], method="gradient")

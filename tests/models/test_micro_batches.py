@@ -1,4 +1,4 @@
-"""Parts of a batch, and what happens where memory runs out."""
+"""Parts of a batch, and what happens when memory runs out."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from distill_core.models.micro_batches import halve, is_out_of_memory, map_in_pa
 CPU = torch.device("cpu")
 
 
-def test_rows_come_in_order_and_all() -> None:
+def test_all_rows_are_returned_in_order() -> None:
     assert list(split_rows(range(7), 3)) == [range(3), range(3, 6), range(6, 7)]
     assert [list(part) for part, _ in map_in_parts(range(7), 3, len, CPU)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @pytest.mark.parametrize(("memory", "wanted"), [(1, [1] * 7), (2, [2, 2, 2, 1]), (4, [3, 3, 1]), (9, [5, 2])])
-def test_what_memory_is_too_small_for_is_halved_and_nothing_is_lost(memory: int, wanted: list[int]) -> None:
+def test_a_part_too_large_for_memory_is_halved_without_loss(memory: int, wanted: list[int]) -> None:
     def work(rows: Sequence[int]) -> list[int]:
         if len(rows) > memory:
             raise MemoryError
@@ -33,7 +33,7 @@ def test_half_of_a_part(size: int, half: int) -> None:
     assert halve(size) == half
 
 
-def test_one_example_that_is_too_large_is_said() -> None:
+def test_a_single_example_too_large_for_memory_is_refused() -> None:
     with pytest.raises(RunError, match="too little memory for a single example"):
         list(map_in_parts([1], 1, lambda _: too_large(), CPU))
 
@@ -52,7 +52,7 @@ def too_large() -> int:
         "MPS backend out of memory",
     ],
 )
-def test_what_devices_say_of_too_little_memory(words: str) -> None:
+def test_out_of_memory_errors_of_devices_are_recognised(words: str) -> None:
     assert is_out_of_memory(RuntimeError(words))
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError(words))

@@ -1,4 +1,4 @@
-"""Open models stay within their budget, the least recently used leave first, and no memory is lost on the way."""
+"""Open models stay within their budget, the least recently used are closed first, and no memory leaks."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def folders(tmp_path: Path) -> list[Folder]:
     return [Folder(tmp_path / str(number)) for number in range(3)]
 
 
-def test_the_least_recently_used_leaves_first(folders: list[Folder]) -> None:
+def test_the_least_recently_used_model_is_closed_first(folders: list[Folder]) -> None:
     first, second, third = folders
     room = int(2.5 * (first.path / WEIGHTS).stat().st_size)
     models = ModelCache(lambda: room)
@@ -53,21 +53,21 @@ def test_the_least_recently_used_leaves_first(folders: list[Folder]) -> None:
     assert [one.opened for one in folders] == [1, 2, 1]
 
 
-def test_a_model_larger_than_the_budget_is_open_alone(folders: list[Folder]) -> None:
+def test_a_model_larger_than_the_budget_is_the_only_open_one(folders: list[Folder]) -> None:
     models = ModelCache(lambda: 1)
     for one in folders:
         assert models.get(one.path, one.path, one.load).path == one.path
         assert len(models) == 1
 
 
-def test_the_bytes_are_those_of_the_weights(folders: list[Folder]) -> None:
+def test_the_size_is_that_of_the_weights(folders: list[Folder]) -> None:
     models = ModelCache()
     model = models.get(1, folders[0].path, folders[0].load)
     weights = (folders[0].path / WEIGHTS).stat().st_size
     assert models.bytes_held() == weight_bytes(model) == pytest.approx(weights, rel=0.2)  # the file has a header
 
 
-def test_two_threads_that_want_one_model_open_it_once(folders: list[Folder]) -> None:
+def test_two_threads_open_one_model_only_once(folders: list[Folder]) -> None:
     models, one, found = ModelCache(), folders[0], []
     both_ask = threading.Barrier(2)
 
@@ -84,7 +84,7 @@ def test_two_threads_that_want_one_model_open_it_once(folders: list[Folder]) -> 
     assert found[0] is found[1]
 
 
-def test_models_on_their_way_count(folders: list[Folder]) -> None:
+def test_models_being_opened_count_towards_the_budget(folders: list[Folder]) -> None:
     first, second, third = folders
     one = weight_bytes(load_model(first.path))
     models = ModelCache(lambda: int(2.5 * one))
@@ -105,7 +105,7 @@ def test_models_on_their_way_count(folders: list[Folder]) -> None:
     assert len(models) == 2
 
 
-def test_what_the_budget_does_not_hold_together_is_loaded_one_after_another(folders: list[Folder]) -> None:
+def test_models_too_large_for_the_budget_together_are_loaded_in_turn(folders: list[Folder]) -> None:
     models, under_way, most = ModelCache(lambda: 1), [], []
 
     def load(folder: Folder) -> LoadedModel:
@@ -169,7 +169,7 @@ print(json.dumps({"resident": resident, "open": len(models), "held": models.byte
 
 
 @pytest.mark.slow
-def test_many_explanations_over_more_models_than_fit_leave_memory_flat(tmp_path: Path) -> None:
+def test_memory_stays_flat_over_many_explanations_of_many_models(tmp_path: Path) -> None:
     first = tiny_folder(tmp_path / "0", layers=4, width=256)  # 12 MB each: ten of them would show
     folders = [first, *(Path(shutil.copytree(first, tmp_path / str(number))) for number in range(1, 10))]
     command = [sys.executable, "-c", EXPLAIN_MANY, "60", *map(str, folders)]

@@ -54,7 +54,7 @@ def test_a_word_is_a_stretch_between_blanks_for_every_tokenizer(sort: str) -> No
 
 
 @pytest.mark.parametrize("blank", [" ", "\t", "\n", "\u00a0", "\u2003", "\u2028", "\u202f", "\u3000"])
-def test_deberta_cuts_at_every_blank_and_lacks_none(blank: str) -> None:
+def test_deberta_splits_at_every_blank_and_loses_none(blank: str) -> None:
     pieces = [(mark, 0.0) for mark in FAMILIES["deberta-v3"].tokenizer_kind.special_tokens]
     pieces += [(f"▁{word}", -3.0) for word in ("good", "film")] + [("film", -5.0)]
     row = encode(DebertaV2Tokenizer(vocab=pieces, unk_id=3), f"good{blank}film{blank}{blank}bad{blank}")
@@ -63,7 +63,7 @@ def test_deberta_cuts_at_every_blank_and_lacks_none(blank: str) -> None:
     assert row.unread == (2,)
 
 
-def test_a_blank_that_a_vocabulary_lacks_is_not_a_word_it_lacks() -> None:
+def test_a_blank_missing_from_the_vocabulary_is_not_an_unknown_word() -> None:
     core = json.loads(FAMILIES["albert"].tokenizer_kind.tokenizer().backend_tokenizer.to_str())
     core["model"]["vocab"] = [piece for piece in core["model"]["vocab"] if piece[0] != "▁"]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(core)), unk_token="<unk>")
@@ -73,26 +73,26 @@ def test_a_blank_that_a_vocabulary_lacks_is_not_a_word_it_lacks() -> None:
 
 
 @each_sort
-def test_the_pieces_of_a_word_read_as_the_word(sort: str) -> None:
+def test_the_pieces_of_a_word_join_to_the_word(sort: str) -> None:
     text = "the actings was slowly, good!"
     assert joined(sort, text, "loves music") == {word: word for word in (*text.split(), "loves", "music")}
 
 
-def test_control_characters_do_not_part_words_as_some_tokenizers_delete_them() -> None:
+def test_control_characters_do_not_split_words() -> None:
     bert = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
     for control in "\x0b\x0c\x1c\x1d\x1e\x1f\x85\u200b\u202e":
         assert written_words(f"a{control}b c") == (f"a{control}b", "c")
         assert encode(bert, f"a{control}b c").words == (None, 0, 1, None)
 
 
-def test_blanks_of_their_own_go_with_the_word_they_lead_to() -> None:
+def test_a_piece_of_blanks_belongs_to_the_next_word() -> None:
     row = encode(FAMILIES["roberta"].tokenizer_kind.tokenizer(), "the  film\n ")
     assert row.tokens == ("<s>", "the", "Ġ", "Ġfilm", "Ġ", "Ġ", "</s>")
     assert row.words == (None, 0, 1, 1, 1, 1, None)  # after the last word, with the last
     assert row.shown == ("<s>", "the", "␣", "film", "␣", "␣", "</s>")
 
 
-def test_bytes_read_as_text_and_a_part_of_a_character_as_a_placeholder() -> None:
+def test_byte_pieces_are_shown_as_text_and_partial_characters_as_placeholders() -> None:
     assert joined("roberta", "the café")["café"] == "␣caf��"  # a lone blank, letters, and two pieces of a byte each
     tokenizer = FAMILIES["roberta"].tokenizer_kind.tokenizer()
     core = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -111,13 +111,13 @@ def test_a_typed_mark_is_text() -> None:
     assert encode(FAMILIES["bert"].tokenizer_kind.tokenizer(), "good").shown == ("[CLS]", "good", "[SEP]")
 
 
-def test_what_cannot_be_seen_is_named() -> None:
+def test_invisible_characters_are_named() -> None:
     assert [visible_text(text) for text in (" good ", " ", "\n", "\u200b", "\u200b\u202e", "a\u200b")] == [
         "good", "␣", "␣", "U+200B", "U+200B U+202E", "a\u200b",
     ]  # fmt: skip
 
 
-def test_words_a_vocabulary_lacks_are_named() -> None:
+def test_words_missing_from_the_vocabulary_are_named() -> None:
     bert = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
     text = "good \u200b film \U0001f9ff !"
     assert [written_words(text)[word] for word in encode(bert, text).unread] == ["\u200b", "\U0001f9ff"]
@@ -125,7 +125,7 @@ def test_words_a_vocabulary_lacks_are_named() -> None:
     assert encode(bert, "good film " * 20, max_length=10).unread == ()  # cut off, not unreadable
 
 
-def test_a_pair_keeps_segments_words_and_special_tokens() -> None:
+def test_a_pair_has_segments_words_and_special_tokens() -> None:
     row = encode(TOKENIZER, "a good films", "boring plot")
     assert row.tokens == ("[CLS]", "a", "good", "film", "##s", "[SEP]", "boring", "plot", "[SEP]")
     assert row.types == (0, 0, 0, 0, 0, 0, 1, 1, 1)
@@ -134,7 +134,7 @@ def test_a_pair_keeps_segments_words_and_special_tokens() -> None:
     assert row.left_out == 0
 
 
-def test_a_word_cut_in_its_middle_counts_as_cut() -> None:
+def test_a_word_truncated_in_its_middle_counts_as_truncated() -> None:
     row = encode(TOKENIZER, "good films was bad", max_length=4)
     assert (row.tokens[1:-1], row.left_out, row.cut) == (("good", "film"), 3, (1, 2, 3))
     pair = encode(TOKENIZER, "good films", "films good bad", max_length=7)  # the longer text is cut first
@@ -142,7 +142,7 @@ def test_a_word_cut_in_its_middle_counts_as_cut() -> None:
     assert pair.cut == (1, 3, 4)
 
 
-def test_truncation_says_how_much_was_left_out() -> None:
+def test_truncation_reports_how_much_was_left_out() -> None:
     row = encode(TOKENIZER, "good " * 30, max_length=10)
     assert len(row.ids) == 10
     assert row.left_out == 22
@@ -175,14 +175,14 @@ def test_a_length_without_room_for_more_than_special_tokens_is_refused(length: i
         ("", "good", "first text is empty"),
     ],
 )
-def test_blank_text_is_refused_in_words(text: str, pair: str | None, words: str) -> None:
+def test_blank_text_is_refused(text: str, pair: str | None, words: str) -> None:
     for refused in (encode, lambda _, *texts: check_text(*texts)):
         with pytest.raises(DataError, match=words):
             refused(TOKENIZER, text, pair)
 
 
 @pytest.mark.parametrize("text", ["?!", "--- ...", "\u200b", "\u2603"])
-def test_text_of_only_marks_is_refused_for_explaining(text: str) -> None:
+def test_text_without_words_is_refused_for_explaining(text: str) -> None:
     with pytest.raises(DataError, match="no word in this text"):
         check_text(text)
     check_text("7/10")
@@ -194,7 +194,7 @@ def test_encode_all_names_the_row() -> None:
         encode_all(TOKENIZER, [Example(0, "good", None, 1), Example(1, " ", None, 1)])
 
 
-def test_a_tokenizer_that_fails_or_panics_at_a_text_is_named_as_the_cause() -> None:
+def test_a_tokenizer_that_fails_or_panics_is_named_as_the_cause() -> None:
     panics, lacks = tiny_tokenizer(), tiny_tokenizer()
     panics.backend_tokenizer.pre_tokenizer = Split(Regex("^(a+)+$"), "isolated")
     lacks.backend_tokenizer.model.unk_token = "[NONE]"
@@ -207,13 +207,13 @@ def test_a_tokenizer_that_fails_or_panics_at_a_text_is_named_as_the_cause() -> N
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, GeneratorExit, StopException])
-def test_what_ends_a_program_or_a_page_is_no_fault_of_a_tokenizer(ending: type[BaseException]) -> None:
+def test_interrupts_are_not_reported_as_tokenizer_errors(ending: type[BaseException]) -> None:
     with pytest.raises(ending), tokenizer_errors_as(DataError, "It fails"):
         raise ending
 
 
 @pytest.mark.parametrize("token", ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"])
-def test_a_control_token_that_was_typed_is_plain_text(token: str) -> None:
+def test_a_typed_control_token_is_plain_text(token: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
     row = encode(tokenizer, f"good {token} film", f"bad {token}")
     inside = [one for one, special in zip(row.tokens, row.special, strict=True) if not special]
@@ -247,7 +247,7 @@ def test_a_control_token_that_cannot_be_broken_up_is_refused() -> None:
     assert encode(tokenizer, "good film").special == (True, False, False, True)
 
 
-def test_ordinary_text_is_cut_as_the_tokenizer_alone_does() -> None:
+def test_ordinary_text_is_split_as_by_the_tokenizer_alone() -> None:
     tokenizer = AutoTokenizer.from_pretrained(BUNDLE / "tokenizer", local_files_only=True)
     for example in load_split("sst2", "validation", "bundled").examples[:50]:
         row, plain = encode(tokenizer, example.text), tokenizer(example.text)
@@ -265,7 +265,7 @@ def test_batches_pad_on_the_right_and_select_cuts_padding() -> None:
     assert only.input_ids.shape == (2, 3)
 
 
-def test_length_batches_hold_every_row_once_and_pad_little() -> None:
+def test_length_batches_contain_every_row_once_with_little_padding() -> None:
     lengths = [5 + (7 * index) % 40 for index in range(1000)]
     batches = length_batches(lengths, 32, torch.Generator().manual_seed(0))
     assert sorted(row for batch in batches for row in batch) == list(range(1000))

@@ -1,4 +1,4 @@
-"""Whether two tokenizers cut text alike: told by one digest."""
+"""A digest tells whether two tokenizers split text alike."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ def test_the_same_tokenizer_saved_and_loaded_is_the_same(tmp_path: Path) -> None
     assert token_digest(one.tokenizer) == token_digest(tiny_tokenizer())
 
 
-def test_the_same_vocabulary_with_other_casing_is_another() -> None:
+def test_the_same_vocabulary_with_another_casing_differs() -> None:
     cased = tiny_tokenizer()
     cased.backend_tokenizer.normalizer = Sequence([])
     assert token_digest(cased) != token_digest(tiny_tokenizer())
 
 
-def test_what_differs_in_a_rare_character_or_between_a_pairs_texts_alone_is_another() -> None:
+def test_tokenizers_that_differ_in_a_rare_character_or_a_separator_differ() -> None:
     rare, pairs = tiny_tokenizer(), tiny_tokenizer()
     rare.backend_tokenizer.normalizer = Sequence([rare.backend_tokenizer.normalizer, Replace("½", "good")])
     pairs.backend_tokenizer.post_processor = TemplateProcessing(
@@ -31,7 +31,7 @@ def test_what_differs_in_a_rare_character_or_between_a_pairs_texts_alone_is_anot
     assert len({token_digest(tokenizer) for tokenizer in (tiny_tokenizer(), rare, pairs)}) == 3
 
 
-def test_a_vocabulary_file_makes_the_same_tokens_as_what_it_was_saved_from(tmp_path: Path) -> None:
+def test_a_saved_vocabulary_file_gives_the_same_tokens(tmp_path: Path) -> None:
     for name, words in (("a", WORDS), ("b", WORDS), ("c", [*WORDS[:-2], WORDS[-1], WORDS[-2]])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "vocab.txt").write_text("\n".join(words) + "\n")
@@ -41,7 +41,7 @@ def test_a_vocabulary_file_makes_the_same_tokens_as_what_it_was_saved_from(tmp_p
     assert one != swapped
 
 
-def test_a_cased_vocabulary_that_is_lowered_is_noticed(tmp_path: Path) -> None:
+def test_lower_casing_with_a_cased_vocabulary_is_detected(tmp_path: Path) -> None:
     capitals = [f"W{first}{second}" for first in "abcdefghijkl" for second in "abcdefghijkl"]
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "vocab.txt").write_text("\n".join([*WORDS, "Good", *capitals]) + "\n")

@@ -111,7 +111,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss(steps: int) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("steps", [2, 8])
 @pytest.mark.parametrize("gap", [5.0, 29.0, 31.0, 50.0, 58.0, 90.0, 160.0])
-def test_a_teacher_that_is_sure_everywhere_has_its_map_in_float32(classes: int, steps: int, gap: float) -> None:
+def test_a_certain_teacher_still_has_a_map_in_float32(classes: int, steps: int, gap: float) -> None:
     """The gradients of −log p are about e^−gap; what the map is scaled from must not have been lost before."""
     network, inputs, labels = (
         tiny_network(classes=classes).eval(),
@@ -150,7 +150,7 @@ def test_a_linear_toy_by_hand() -> None:
     assert loss.item() == pytest.approx(by_hand, abs=1e-12)
 
 
-def test_padding_is_left_out() -> None:
+def test_padding_is_ignored() -> None:
     student, teacher = tiny_network(seed=1), tiny_network(seed=2)
     method, labels = AdKd(), torch.tensor([1])
     short, wide = random_inputs((5,)), random_inputs((5, 12)).select(torch.tensor([0, 1]))
@@ -168,7 +168,7 @@ def test_padding_is_left_out() -> None:
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-9)
 
 
-def test_the_settings_of_a_run_make_the_method() -> None:
+def test_the_objective_is_built_from_the_settings_of_a_run() -> None:
     config = RunConfig(top_k=3, attribution_steps=4, map_norm="l1", map_distance="smooth_l1")
     assert make_objective(config, 3, 6) == AdKd(3, 4, "l1", "smooth_l1")
     assert make_objective(RunConfig(method="kd"), 3, 6) is None

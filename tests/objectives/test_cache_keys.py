@@ -1,4 +1,4 @@
-"""The keys of stored targets: those of version 0.1, and what they depend on."""
+"""The keys of stored targets: those of version 0.1, and the settings they depend on."""
 
 from dataclasses import replace
 

@@ -114,7 +114,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss(method: Objective, classes: 
     assert terms[method.key].item() == 0.0
 
 
-def test_what_is_erased_depends_on_the_example_alone() -> None:
+def test_erasures_depend_only_on_the_example() -> None:
     network, wide = tiny_network(), random_inputs((30, 12, 20))
     method = EgkdPerturbation(erasures=8)
     together = method.targets(student_pass(network, wide, torch.zeros(3), MASK))["erased"]
@@ -130,7 +130,7 @@ def test_what_is_erased_depends_on_the_example_alone() -> None:
     assert shortest[0, 1].all()
 
 
-def test_a_step_looks_at_erasures_of_its_own() -> None:
+def test_each_step_uses_erasures_of_its_own() -> None:
     teacher, student, inputs = tiny_network(seed=1), tiny_network(seed=2), random_inputs((9, 7))
     method = EgkdPerturbation(erasures=8, each_step=1)
     targets = method.targets(student_pass(teacher, inputs, torch.zeros(2), MASK))

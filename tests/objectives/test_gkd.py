@@ -41,7 +41,7 @@ def test_opposite_directions_are_4_and_orthogonal_ones_2() -> None:
 
 
 @pytest.mark.parametrize("sure", [1e2, 1e4])
-def test_a_teacher_that_is_sure_still_has_a_direction(sure: float) -> None:
+def test_a_certain_teacher_still_has_a_gradient_direction(sure: float) -> None:
     """At p = 1 − 1e-40 the gradient of p is 0 in float32; that of the log-odds is not."""
     teacher, inputs, labels = tiny_network(classes=3, seed=1), random_inputs((6,)), torch.tensor([1])
     with torch.no_grad():

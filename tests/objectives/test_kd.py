@@ -1,4 +1,4 @@
-"""Plain KD: values typed by hand and the plain formula."""
+"""Plain KD: values computed by hand, and the formula."""
 
 import math
 

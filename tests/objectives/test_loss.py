@@ -1,4 +1,4 @@
-"""The whole loss at a step: when the method's terms are there, and where their random numbers are from."""
+"""The whole loss at a step: when the method's terms are computed, and which random numbers they use."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def value(loss: Loss, part: Part, dropout: float = 0.0) -> Tensor | None:
     return terms[loss.objective.key][0].detach() if loss.objective.key in terms else None
 
 
-def test_every_step_and_every_seed_looks_at_erasures_of_its_own() -> None:
+def test_erasures_differ_by_step_and_seed() -> None:
     steps = [float(value(make_loss(ERASING, 2, 2), Part(step, 99, 3, {})) or 0.0) for step in range(1, 9)]
     seeds = [float(value(make_loss(replace(ERASING, seed=seed), 2, 2), Part(1, 99, 3, {})) or 0.0) for seed in range(8)]
     assert len(set(steps)) > 2
@@ -43,13 +43,13 @@ def test_every_step_and_every_seed_looks_at_erasures_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_the_methods_terms_are_there_at_the_first_of_so_many_steps(every: int) -> None:
+def test_the_methods_terms_are_computed_at_every_nth_step(every: int) -> None:
     loss = make_loss(replace(ERASING, method_every=every), 2, 2)
     there = [value(loss, Part(step, 99, 3, {})) is not None for step in range(1, 8)]
     assert there == [(step - 1) % every == 0 for step in range(1, 8)]
 
 
-def test_each_part_of_a_batch_has_dropout_of_its_own() -> None:
+def test_each_part_of_a_batch_has_its_own_dropout() -> None:
     loss = make_loss(replace(ERASING, erasures_each_step=8), 2, 2)  # the erasures are the same then
     first, second = (value(loss, Part(1, 99, 3, {}, index), dropout=0.3) for index in (0, 1))
     assert first is not None
@@ -58,7 +58,7 @@ def test_each_part_of_a_batch_has_dropout_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("method", [AdKd(steps=2), EgkdPerturbation(4, 2)], ids=lambda method: method.key)
-def test_a_batch_wider_than_any_of_its_examples_is_the_same(method: Objective) -> None:
+def test_extra_padding_does_not_change_the_loss(method: Objective) -> None:
     network, labels, whole = tiny_network(), torch.tensor([1]), random_inputs((5, 9))
     assert whole.token_type_ids is not None
     row = Inputs(whole.input_ids[:1], whole.attention_mask[:1], whole.token_type_ids[:1], whole.special[:1])

@@ -80,7 +80,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
     assert terms["minilm"].item() == 0.0
 
 
-def test_the_student_may_have_a_width_and_attention_heads_of_its_own() -> None:
+def test_student_and_teacher_may_differ_in_width_and_attention_heads() -> None:
     objective = make_objective(RunConfig(method="minilm"), 2, 3, widths=(24, 16))
     assert objective == MiniLm(heads=8)
     teacher = tiny_network(layers=3, seed=1, width=16).double().requires_grad_(True)
@@ -150,7 +150,7 @@ def test_relation_layer(layers: int, layer: int | None, expected: int) -> None:
     assert relation_layer(layers, layer) == expected
 
 
-def test_heads_and_layers_that_there_are_not_are_named() -> None:
+def test_impossible_heads_and_layers_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"Relation heads \(relation_heads\) is 7; a width of 16 cannot be split"):
         relation_heads([16], 7)
     with pytest.raises(ConfigError, match="is 48; a width of 128 cannot be split into so many: use a divisor"):

@@ -80,6 +80,6 @@ def test_layers_are_matched_as_published(student: int, teacher: int, strategy: s
 
 
 @pytest.mark.parametrize(("student", "teacher", "strategy"), [(1, 6, "skip"), (3, 1, "skip"), (6, 3, "last")])
-def test_where_no_layers_match_it_is_said(student: int, teacher: int, strategy: str) -> None:
+def test_depths_without_matching_layers_are_refused(student: int, teacher: int, strategy: str) -> None:
     with pytest.raises(ConfigError, match=f"A student of {student} layers has none that PKD-{strategy} can match"):
         layer_pairs(student, teacher, strategy)

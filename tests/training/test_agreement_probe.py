@@ -1,4 +1,4 @@
-"""Agreement on the probe rows while training."""
+"""Agreement on the probe rows during training."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_a_teacher_agrees_with_itself_exactly(tmp_path: Path) -> None:
     }
 
 
-def test_another_network_agrees_less_and_is_left_as_found(tmp_path: Path) -> None:
+def test_another_network_agrees_less_and_is_not_changed(tmp_path: Path) -> None:
     teacher, student = tiny_model(tmp_path / "teacher", seed=1), tiny_network(seed=2, dropout=0.5)
     student.train()
     probe = Probe(teacher, rows())
@@ -41,7 +41,7 @@ def test_another_network_agrees_less_and_is_left_as_found(tmp_path: Path) -> Non
     assert 0 <= first["agreement/label_loyalty"] <= 1
 
 
-def test_numbers_are_those_of_one_sentence_after_another(tmp_path: Path) -> None:
+def test_numbers_equal_those_of_single_sentences(tmp_path: Path) -> None:
     """Gradient × input at the logit of the teacher's class, over the tokens that are not special."""
     teacher, student = tiny_model(tmp_path / "teacher", seed=1), tiny_network(seed=2)
     found: dict[str, list[float]] = {"cosine": [], "signed_cosine": [], "label_loyalty": []}
@@ -75,7 +75,7 @@ def test_batching_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert Probe(teacher, rows()).measure(student) == pytest.approx(together, abs=1e-5)
 
 
-def test_the_teacher_is_asked_once_for_all_runs(tmp_path: Path) -> None:
+def test_the_teachers_maps_are_computed_once_for_all_runs(tmp_path: Path) -> None:
     teacher, student = tiny_model(tmp_path / "teacher", seed=1), tiny_network(seed=2)
     first = Probe(teacher, rows())
     again, fewer = Probe(teacher, rows()), Probe(teacher, rows()[:3])
@@ -87,7 +87,7 @@ def test_the_teacher_is_asked_once_for_all_runs(tmp_path: Path) -> None:
     assert Probe(teacher, more).calls == 1
 
 
-def test_memory_for_two_sentences_is_enough(tmp_path: Path) -> None:
+def test_the_probe_works_with_memory_for_two_sentences(tmp_path: Path) -> None:
     teacher, student = tiny_model(tmp_path / "teacher", seed=1), tiny_network(seed=2)
     whole = Probe(teacher, rows()).measure(student)
     student.classifier.register_forward_pre_hook(too_many)

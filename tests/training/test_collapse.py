@@ -1,4 +1,4 @@
-"""A run that really collapses: a method that weighs far too much from the start, on the bundled teacher."""
+"""A run that collapses: a method with a far too large weight from the start, on the bundled teacher."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from distill_core.training.session import prepare
 
 @pytest.mark.usefixtures("shared_bundle")
 @pytest.mark.slow
-def test_a_collapse_is_noticed_while_agreement_looks_better() -> None:
+def test_a_collapse_is_detected_while_agreement_rises() -> None:
     config = RunConfig(
         method="ad_kd", method_weight=1000.0, steps=40, batch_size=16, evaluate_every=20, source="bundled",
         device="cpu", max_length=48,

@@ -1,4 +1,4 @@
-"""Time left: evaluations count, the spread is honest on simulated runs, and nothing is told of what is not known."""
+"""The remaining time: evaluations count, the range holds on simulated runs, and nothing unmeasured is estimated."""
 
 import math
 import random
@@ -19,7 +19,7 @@ def seen(steps: list[float], evaluations: list[float]) -> EtaEstimator:
     return remaining
 
 
-def test_steps_and_evaluations_to_come_are_counted() -> None:
+def test_the_forecast_counts_remaining_steps_and_evaluations() -> None:
     found = seen([2.0] * 50, [10.0] * 5).forecast(100, 4)
     assert found is not None
     assert found.likely == pytest.approx(240)
@@ -27,17 +27,17 @@ def test_steps_and_evaluations_to_come_are_counted() -> None:
     assert 250 < found.high < 300
 
 
-def test_at_the_end_nothing_is_left() -> None:
+def test_the_forecast_is_zero_at_the_end() -> None:
     assert seen([2.0] * 50, []).forecast(0, 0) == Forecast(0.0, 0.0, 0.0)
 
 
-def test_what_was_never_seen_is_not_foretold() -> None:
+def test_there_is_no_forecast_before_the_first_measurement() -> None:
     assert seen([], [1.0]).forecast(10, 0) is None
     assert seen([1.0], []).forecast(10, 1) is None
     assert seen([1.0], []).forecast(10, 0) is not None
 
 
-def test_one_step_tells_less_than_many() -> None:
+def test_the_range_is_wider_after_one_step_than_after_many() -> None:
     one, many = seen([1.0], []).forecast(100, 0), seen([1.0] * 200, []).forecast(100, 0)
     assert one is not None
     assert many is not None
@@ -45,13 +45,13 @@ def test_one_step_tells_less_than_many() -> None:
     assert one.high - one.low > 1.3 * (many.high - many.low)
 
 
-def test_slow_first_steps_are_forgotten() -> None:
+def test_slow_first_steps_are_dropped() -> None:
     found = seen([3.0] * 50 + [1.0] * 50, []).forecast(100, 0)
     assert found is not None
     assert found.likely == pytest.approx(100)
 
 
-def test_a_limit_holds_for_all_three() -> None:
+def test_a_time_limit_bounds_all_three_values() -> None:
     assert Forecast(300, 200, 400).within(250) == Forecast(250, 200, 250)
 
 
@@ -91,9 +91,9 @@ def covered(kind: Callable[[random.Random], list[float]], counted: bool = True) 
 
 
 @pytest.mark.parametrize("kind", [independent, now_and_then_slow, on_a_busy_machine])
-def test_the_real_rest_lies_in_between_most_of_the_time(kind: Callable[[random.Random], list[float]]) -> None:
+def test_the_range_contains_the_true_time_in_most_simulated_runs(kind: Callable[[random.Random], list[float]]) -> None:
     assert covered(kind) >= 0.8
 
 
-def test_without_the_evaluations_to_come_it_would_not() -> None:
+def test_the_range_would_miss_the_true_time_without_evaluations() -> None:
     assert covered(independent, counted=False) < 0.2

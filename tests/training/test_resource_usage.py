@@ -1,4 +1,4 @@
-"""What a training takes of the machine: measured, at most once a second, and left out where it cannot be had."""
+"""Resource usage of a training: sampled at most once a second; metrics that cannot be read are left out."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return move
 
 
-def test_the_share_of_the_machines_cores_is_that_since_the_look_before(
+def test_cpu_percent_is_averaged_since_the_previous_sample(
     clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worked = [50.0]
@@ -38,7 +38,7 @@ def test_the_share_of_the_machines_cores_is_that_since_the_look_before(
     assert shares == [50.0, 100.0, 0.0]
 
 
-def test_a_look_is_due_at_first_and_then_once_a_second(clock: Callable[[float], None]) -> None:
+def test_a_sample_is_due_at_first_and_then_once_a_second(clock: Callable[[float], None]) -> None:
     usage = Usage(torch.device("cpu"))
     assert usage.due()
     usage.sample()
@@ -49,7 +49,7 @@ def test_a_look_is_due_at_first_and_then_once_a_second(clock: Callable[[float], 
     assert usage.due()
 
 
-def test_real_work_is_seen() -> None:
+def test_real_work_is_measured() -> None:
     usage = Usage(torch.device("cpu"))
     a = torch.rand(300, 300)
     for _ in range(50):
@@ -60,14 +60,14 @@ def test_real_work_is_seen() -> None:
     assert 0 < found["memory_free_mb"] <= psutil.virtual_memory().total / 1e6
 
 
-def test_the_gpu_tells_how_busy_it_is_and_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_utilization_and_memory_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3_000_000)
     monkeypatch.setattr(torch.cuda, "utilization", lambda _: 73)
     found = Usage(GPU).sample()
     assert (found["gpu_percent"], found["gpu_memory_mb"]) == (73.0, 3.0)
 
 
-def test_a_gpu_that_cannot_tell_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_utilization_is_read_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def refuse(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""A run from its settings, in this process, on a tiny teacher."""
+"""A run built from its settings, in this process, with a tiny teacher."""
 
 import json
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_runs_of_all_seeds_learn_from_the_same_examples() -> None:
 
 
 @pytest.mark.parametrize(("task", "method"), turns(["mnli", "stsb", "cola"], DISTILLATION_METHODS))
-def test_pairs_three_classes_and_scores_are_learned_alike(tmp_path: Path, task: str, method: str) -> None:
+def test_training_works_for_pairs_three_classes_and_scores(tmp_path: Path, task: str, method: str) -> None:
     session = prepare(config(tmp_path, task=task, method=method, student_layers=layers(method)))
     measured = [event for event in session.events() if isinstance(event, Measured)]
     metric = get_task(task).metric
@@ -91,7 +91,7 @@ def test_pairs_three_classes_and_scores_are_learned_alike(tmp_path: Path, task: 
     assert open_model(str(tmp_path / "student"), task=task).labels == get_task(task).labels
 
 
-def test_each_setting_reaches_the_training(tmp_path: Path) -> None:
+def test_every_setting_is_passed_to_the_training(tmp_path: Path) -> None:
     def last_loss(**changes: object) -> tuple[float, ...]:
         events = list(prepare(config(tmp_path, method="ad_kd", **changes)).events())
         trained = [event.values for event in events if isinstance(event, Measured) and "loss" in event.values]
@@ -109,7 +109,7 @@ def test_each_setting_reaches_the_training(tmp_path: Path) -> None:
     assert same == []
 
 
-def test_the_settings_of_matched_layers_reach_the_training(tmp_path: Path) -> None:
+def test_settings_of_matched_layers_are_passed_to_the_training(tmp_path: Path) -> None:
     def last_loss(**changes: object) -> float:
         given = config(tmp_path, method="pkd", **changes)
         teacher = str(tiny_folder(tmp_path / "deeper", layers=4, task="sst2"))
@@ -132,7 +132,9 @@ def test_the_settings_of_matched_layers_reach_the_training(tmp_path: Path) -> No
         ("minilm", "relation_layer", 1),
     ],
 )
-def test_the_settings_of_one_method_reach_the_training(tmp_path: Path, method: str, setting: str, value: float) -> None:
+def test_settings_of_a_method_are_passed_to_the_training(
+    tmp_path: Path, method: str, setting: str, value: float
+) -> None:
     def losses(**changes: object) -> list[float]:
         events = list(prepare(config(tmp_path, method=method, method_weight=10.0, **changes)).events())
         return [event.values["loss"] for event in events if isinstance(event, Measured) and "loss" in event.values]
@@ -146,7 +148,7 @@ def test_a_student_without_inner_layers_is_refused_before_it_trains(tmp_path: Pa
 
 
 @pytest.mark.parametrize("begins", ["first", "even", "last", "random"])
-def test_a_student_begins_as_it_is_said(tmp_path: Path, begins: str) -> None:
+def test_a_student_starts_from_the_configured_weights(tmp_path: Path, begins: str) -> None:
     teacher = tiny_folder(tmp_path / "deep", layers=4, task="sst2")
     given = replace(config(tmp_path, student_init=begins, learning_rate=1e-8), teacher=str(teacher), student_layers=2)
     session = prepare(given)
@@ -166,7 +168,7 @@ def test_a_student_begins_as_it_is_said(tmp_path: Path, begins: str) -> None:
     assert torch.equal(ours[embeddings], theirs[embeddings]) is (begins != "random")
 
 
-def test_a_random_student_depends_on_the_seed_alone(tmp_path: Path) -> None:
+def test_a_random_student_depends_only_on_the_seed(tmp_path: Path) -> None:
     def first_loss(seed: int) -> float:
         events = prepare(config(tmp_path, student_init="random", seed=seed, dropout="off")).events()
         return next(event.values["loss"] for event in events if isinstance(event, Measured) and "loss" in event.values)
@@ -175,7 +177,7 @@ def test_a_random_student_depends_on_the_seed_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", DISTILLATION_METHODS)
-def test_a_narrower_student_learns_where_the_method_allows_it(tmp_path: Path, method: str) -> None:
+def test_a_narrower_student_trains_if_the_method_allows_it(tmp_path: Path, method: str) -> None:
     narrow = tiny_folder(tmp_path / "narrow", layers=2, task="sst2", width=8)
     given = config(tmp_path, method=method, student_init=str(narrow))
     if DISTILLATION_METHODS[method].same_width:
@@ -224,7 +226,7 @@ def test_embeddings_of_other_widths_are_refused_by_name(tmp_path: Path, method: 
         list(prepare(config(tmp_path, method=method, student_init=str(narrow))).events())
 
 
-def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:
+def test_a_user_dataset_can_be_trained_on(tmp_path: Path) -> None:
     content = "text,label\n" + "".join(f"film number {at},{at % 2}\n" for at in range(20))
     table = read_table("reviews.csv", content.encode())
     own = add_user_dataset(table, "sst2", guess_mapping(get_task("sst2"), table))
@@ -235,7 +237,7 @@ def test_own_data_is_trained_on_as_any_other(tmp_path: Path) -> None:
     assert any("validation/accuracy" in event.values for event in events if isinstance(event, Measured))
 
 
-def test_data_of_one_class_is_noted(tmp_path: Path) -> None:
+def test_training_data_of_a_single_class_yields_a_note(tmp_path: Path) -> None:
     content = (
         "text,label,split\n" + "".join(f"film number {at},1,train\n" for at in range(6)) + "one,0,dev\ntwo,1,dev\n"
     )
@@ -250,12 +252,12 @@ def test_data_of_one_class_is_noted(tmp_path: Path) -> None:
     assert "nothing to learn" not in data_words(config(tmp_path))
 
 
-def test_saving_before_there_is_a_student_says_so(tmp_path: Path) -> None:
+def test_saving_without_a_student_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no student to save"):
         prepare(config(tmp_path)).save(tmp_path / "student", {})
 
 
-def test_what_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
+def test_unusable_models_and_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="1 to 2 layers, not 5"):
         list(prepare(config(tmp_path, student_layers=5)).events())
     with pytest.raises(ModelError, match="bundled/sst2-teacher"):

@@ -1,4 +1,4 @@
-"""A training that was interrupted and goes on in another process ends with the very weights of one that was not."""
+"""A training that is interrupted and resumed in another process ends with the weights of an uninterrupted one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -79,7 +79,7 @@ def interrupted(folder: Path, key: str, after: int, **settings: object) -> tuple
 
 @pytest.mark.parametrize("key", DISTILLATION_METHODS)
 @pytest.mark.parametrize("after", [2, 5, 6, 8])  # a step, just before an evaluation, at it, in the second epoch
-def test_every_method_goes_on_as_if_nothing_had_been(tmp_path: Path, key: str, after: int) -> None:
+def test_every_method_resumes_exactly(tmp_path: Path, key: str, after: int) -> None:
     whole = Process(tmp_path, key)
     events = list(whole.training.events())
     weights, told = interrupted(tmp_path, key, after)
@@ -88,7 +88,7 @@ def test_every_method_goes_on_as_if_nothing_had_been(tmp_path: Path, key: str, a
     assert all(torch.equal(weights[name], value) for name, value in whole.weights().items())
 
 
-def test_parts_that_were_halved_stay_so(tmp_path: Path) -> None:
+def test_a_halved_micro_batch_stays_halved_after_resuming(tmp_path: Path) -> None:
     whole = Process(tmp_path, "gkd", memory=2)
     events = list(whole.training.events())
     weights, told = interrupted(tmp_path, "gkd", 3, memory=2)
@@ -98,7 +98,7 @@ def test_parts_that_were_halved_stay_so(tmp_path: Path) -> None:
     assert all(torch.equal(weights[name], value) for name, value in whole.weights().items())
 
 
-def test_a_training_that_has_ended_has_nothing_left_to_do(tmp_path: Path) -> None:
+def test_resuming_a_finished_training_takes_no_step(tmp_path: Path) -> None:
     whole = Process(tmp_path)
     list(whole.training.events())
     again = Process(tmp_path)
@@ -106,7 +106,7 @@ def test_a_training_that_has_ended_has_nothing_left_to_do(tmp_path: Path) -> Non
     assert numbers(list(again.training.events())) == []
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_a_state_of_another_training_is_refused(tmp_path: Path) -> None:
     first = Process(tmp_path)
     going = first.training.events()
     while not isinstance(event := next(going), Measured) or event.step < 2:
@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             Process(tmp_path).training.resume(each)
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_state_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be resumed"):
         TrainingState.read(tmp_path)
     for content in (b"", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "):

@@ -1,4 +1,4 @@
-"""The teacher's stored numbers are found again for the same question, and only for the same."""
+"""Stored teacher outputs are found again for the same teacher, examples and method, and only for these."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ def filled(teacher: LoadedModel, method: Objective | None) -> TeacherCache:
 
 
 @pytest.mark.parametrize("batch", [[0], [0, 1, 2], [2, 3, 0]])
-def test_what_an_example_is_computed_with_has_one_shape(
+def test_the_shape_of_an_examples_batch_depends_only_on_its_length(
     teacher: LoadedModel, batch: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [*ROWS, encode(tiny_tokenizer(), "the plot is dull and the music is awful " * 3)]
@@ -58,7 +58,7 @@ def test_what_an_example_is_computed_with_has_one_shape(
 
 
 @pytest.mark.parametrize("method", [AdKd(), GkdCls(((1, 1),)), MiniLm()], ids=lambda method: method.key)
-def test_the_same_question_is_answered_from_disk(teacher: LoadedModel, method: Objective) -> None:
+def test_stored_outputs_are_read_from_disk(teacher: LoadedModel, method: Objective) -> None:
     first = filled(teacher, method)
     again = TeacherCache(teacher, method, ROWS, LABELS)
     assert (again.known, again.calls) == (3, 0)
@@ -73,7 +73,9 @@ def test_the_same_question_is_answered_from_disk(teacher: LoadedModel, method: O
 
 
 @pytest.mark.parametrize("what", ["method", "top_k", "labels", "segments", "text", "weights"])
-def test_another_question_is_computed_afresh(teacher: LoadedModel, tmp_path: Path, what: str) -> None:
+def test_changed_examples_weights_and_settings_are_computed_anew(
+    teacher: LoadedModel, tmp_path: Path, what: str
+) -> None:
     filled(teacher, AdKd())
     rows: list[Encoded] = list(ROWS)
     labels, method, other = LABELS, AdKd(), teacher
@@ -91,7 +93,7 @@ def test_another_question_is_computed_afresh(teacher: LoadedModel, tmp_path: Pat
     assert TeacherCache(other, None if what == "method" else method, rows, labels).known == shared
 
 
-def test_another_sample_of_the_same_data_finds_what_they_share(teacher: LoadedModel) -> None:
+def test_samples_of_the_same_data_share_stored_outputs(teacher: LoadedModel) -> None:
     filled(teacher, AdKd())
     other = encode(tiny_tokenizer(), "a bad film")
     cache = TeacherCache(teacher, AdKd(), [other, ROWS[2], ROWS[0]], torch.tensor([0, 0, 1]))
@@ -102,7 +104,7 @@ def test_another_sample_of_the_same_data_finds_what_they_share(teacher: LoadedMo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_what_is_saved_is_mapped_and_not_in_memory(teacher: LoadedModel, own_home: Path) -> None:
+def test_saved_outputs_are_mapped_from_the_file(teacher: LoadedModel, own_home: Path) -> None:
     for cache in (filled(teacher, AdKd()), TeacherCache(teacher, AdKd(), ROWS, LABELS)):
         (file,) = (own_home / "teacher").glob("*/*.safetensors")
         lines = [line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if file.name in line]
@@ -111,7 +113,7 @@ def test_what_is_saved_is_mapped_and_not_in_memory(teacher: LoadedModel, own_hom
             assert all(any(low <= one.data_ptr() < high for low, high in mapped) for one in numbers.values())
 
 
-def test_numbers_that_are_not_those_written_are_dropped(teacher: LoadedModel, own_home: Path) -> None:
+def test_a_file_with_changed_numbers_is_dropped(teacher: LoadedModel, own_home: Path) -> None:
     filled(teacher, AdKd())
     (file,) = (own_home / "teacher").glob("*/*.safetensors")
     content = load_file(file)
@@ -121,7 +123,7 @@ def test_numbers_that_are_not_those_written_are_dropped(teacher: LoadedModel, ow
     assert not file.exists()
 
 
-def test_what_a_killed_process_left_is_no_file_and_is_swept(teacher: LoadedModel, own_home: Path) -> None:
+def test_partial_files_of_killed_processes_are_ignored_and_deleted(teacher: LoadedModel, own_home: Path) -> None:
     filled(teacher, AdKd())
     (file,) = (own_home / "teacher").glob("*/*.safetensors")
     left = [file.with_name(f"{name}.part") for name in ("old", "new")]
@@ -133,7 +135,7 @@ def test_what_a_killed_process_left_is_no_file_and_is_swept(teacher: LoadedModel
     assert [part.exists() for part in left] == [False, True]  # the new one may be being written
 
 
-def test_the_least_recently_used_leave_when_there_is_too_much(
+def test_the_least_recently_used_folders_are_deleted_at_the_limit(
     teacher: LoadedModel, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     methods = (AdKd(), AdKd(top_k=2), AdKd(top_k=3))
@@ -149,7 +151,7 @@ def test_the_least_recently_used_leave_when_there_is_too_much(
     assert found == [0, 3, 3]
 
 
-def test_a_teacher_that_alone_would_take_too_much_is_computed_and_not_kept(
+def test_outputs_larger_than_the_limit_are_computed_but_not_stored(
     teacher: LoadedModel, own_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(teacher_store, "LIMIT_BYTES", 100)
@@ -159,7 +161,7 @@ def test_a_teacher_that_alone_would_take_too_much_is_computed_and_not_kept(
     assert not list((own_home / "teacher").glob("*/*"))
 
 
-def test_the_oldest_numbers_of_one_teacher_make_room_for_new_ones(
+def test_the_oldest_files_of_a_teacher_make_room_for_new_ones(
     teacher: LoadedModel, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(teacher, AdKd())
@@ -172,7 +174,7 @@ def test_the_oldest_numbers_of_one_teacher_make_room_for_new_ones(
     assert [TeacherCache(teacher, AdKd(), rows, LABELS).known for rows in (others, ROWS)] == [3, 0]
 
 
-def test_a_full_disk_costs_the_file_and_not_the_run(
+def test_a_full_disk_does_not_end_the_run(
     teacher: LoadedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -186,7 +188,7 @@ def test_a_full_disk_costs_the_file_and_not_the_run(
     assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 0
 
 
-def test_numbers_that_are_not_finite_end_the_run_and_are_not_kept(teacher: LoadedModel, own_home: Path) -> None:
+def test_outputs_that_are_not_finite_end_the_run_and_are_not_stored(teacher: LoadedModel, own_home: Path) -> None:
     with torch.no_grad():
         teacher.network.classifier.bias[0] = float("nan")
     with pytest.raises(RunError, match=r"outputs of the teacher .* on the training examples are not finite"):
@@ -195,9 +197,7 @@ def test_numbers_that_are_not_finite_end_the_run_and_are_not_kept(teacher: Loade
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
-def test_a_file_of_another_making_is_as_if_it_were_not_there(
-    teacher: LoadedModel, own_home: Path, kind: torch.dtype
-) -> None:
+def test_a_file_of_another_format_is_ignored(teacher: LoadedModel, own_home: Path, kind: torch.dtype) -> None:
     """One of another type, and one with the right checksum that lacks what the method wrote."""
     filled(teacher, AdKd())
     (file,) = (own_home / "teacher").rglob("*.safetensors")
@@ -207,7 +207,7 @@ def test_a_file_of_another_making_is_as_if_it_were_not_there(
     assert TeacherCache(teacher, AdKd(), ROWS, LABELS).known == 0
 
 
-def test_kept_numbers_that_are_not_finite_are_dropped(teacher: LoadedModel, own_home: Path) -> None:
+def test_stored_outputs_that_are_not_finite_are_dropped(teacher: LoadedModel, own_home: Path) -> None:
     filled(teacher, None)
     (file,) = (own_home / "teacher").rglob("*.safetensors")
     content = load_file(file)

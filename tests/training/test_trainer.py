@@ -1,4 +1,4 @@
-"""The training loop: it learns, repeats itself, says what it sees, and refuses numbers that are not finite."""
+"""The training loop: it learns, is reproducible, reports its measurements, and refuses numbers that are not finite."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,7 +91,7 @@ def test_the_same_run_twice_gives_the_same_weights(tmp_path: Path, key: str) -> 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_training_is_what_a_plain_loop_does() -> None:
+def test_training_equals_a_simple_loop() -> None:
     """AdamW with decay 0.01, norm clipped at 1, rate up over a tenth and then down to 0, dropout on."""
     train, steps, rate = training_set(), 12, 0.01
     ours, plain = (make_trainable(tiny_network(seed=1, dropout=0.3)) for _ in range(2))
@@ -119,7 +119,7 @@ def test_training_is_what_a_plain_loop_does() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7, msg=name)
 
 
-def test_dropout_is_as_it_is_said_to_be() -> None:
+def test_dropout_follows_the_setting() -> None:
     def trained(dropout: float, method: str, said: str = "published") -> list[float]:
         student = make_trainable(tiny_network(seed=1, dropout=dropout))
         config = RunConfig.from_values({"method": method, "dropout": said})
@@ -162,9 +162,7 @@ def test_the_total_is_the_sum_of_its_weighted_terms(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", [key for key in DISTILLATION_METHODS if key != "kd"])
 @pytest.mark.parametrize("settings", [{"method_weight": 0.0, "pkd_weight": 0.0}, {"method_delay": 100}])
-def test_a_method_that_weighs_nothing_is_plain_kd_bit_for_bit(
-    tmp_path: Path, key: str, settings: dict[str, float]
-) -> None:
+def test_a_method_of_weight_0_is_plain_kd_bit_for_bit(tmp_path: Path, key: str, settings: dict[str, float]) -> None:
     common = {"dropout": "on", "student_layers": 2}
     plain, _, _ = run(tmp_path, "kd", settings=common, dropout=0.3)
     weighed, events, _ = run(tmp_path, key, settings=common | settings, dropout=0.3)
@@ -172,14 +170,14 @@ def test_a_method_that_weighs_nothing_is_plain_kd_bit_for_bit(
     assert all(torch.equal(plain[name], weighed[name]) for name in plain)
 
 
-def test_the_methods_weight_comes_late_and_rises(tmp_path: Path) -> None:
+def test_the_method_weight_is_delayed_and_ramps_up(tmp_path: Path) -> None:
     _, events, _ = run(tmp_path, "ad_kd", settings={"method_weight": 8.0, "method_delay": 2, "method_ramp": 3})
     raw, weighted = values(events, "ad_kd"), values(events, "weighted/ad_kd")
     shares = [one / other for one, other in zip(weighted, raw, strict=True)]
     assert shares == pytest.approx([0, 0, 2, 4, 6, 8, 8, 8])
 
 
-def test_how_much_each_terms_gradient_counts_is_told(tmp_path: Path) -> None:
+def test_the_gradient_share_of_each_term_is_reported(tmp_path: Path) -> None:
     _, events, _ = run(tmp_path, "ad_kd", steps=12, settings={"method_weight": 0.5})
     told = {event.step: event.values for event in events if isinstance(event, Measured) and "share/ce" in event.values}
     assert list(told) == [1, 11]
@@ -197,7 +195,7 @@ def test_evaluations_come_before_during_and_after(tmp_path: Path) -> None:
     assert [event.name for event in events if isinstance(event, Phase)] == ["evaluating", "training"]
 
 
-def test_the_teacher_is_called_once_an_example_even_over_runs(tmp_path: Path) -> None:
+def test_the_teacher_runs_once_per_example_over_several_runs(tmp_path: Path) -> None:
     train = training_set(copies=2)
     _, _, first = run(tmp_path, "ad_kd", steps=9, train=train)
     assert 0 < first.calls <= 3  # one epoch is three batches of four
@@ -206,9 +204,7 @@ def test_the_teacher_is_called_once_an_example_even_over_runs(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("key", ["kd", "ad_kd", "gkd"])
-def test_what_other_runs_left_of_the_teacher_changes_no_bit(
-    tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stored_outputs_of_other_runs_change_no_bit(tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _, _ = run(tmp_path, key)
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "another home"))
     for rows in ([3, 0], [5, 1, 2]):  # in other company
@@ -229,7 +225,7 @@ def test_a_damaged_teacher_file_is_dropped_and_computed_again(tmp_path: Path, ow
     assert again.calls > 0
 
 
-def test_stored_teacher_numbers_equal_fresh_ones(tmp_path: Path) -> None:
+def test_stored_teacher_outputs_equal_fresh_ones(tmp_path: Path) -> None:
     fresh, _, _ = run(tmp_path, "ad_kd", steps=6)
     stored, _, cache = run(tmp_path, "ad_kd", steps=6)
     assert cache.calls == 0
@@ -261,7 +257,7 @@ def test_closing_the_iterator_ends_training_with_the_student_in_eval_mode(tmp_pa
 
 
 @pytest.mark.parametrize("key", DISTILLATION_METHODS)
-def test_a_batch_in_parts_trains_as_a_whole_one_does(tmp_path: Path, key: str) -> None:
+def test_a_batch_in_parts_trains_like_a_whole_one(tmp_path: Path, key: str) -> None:
     whole, known, _ = run(tmp_path, key)
     parted, events, _ = run(tmp_path, key, settings={"micro_batch": 3})  # of 4: two parts, not equally large
     for name in ("loss", "gradient_norm", *(term.name for term in DISTILLATION_METHODS[key].terms)):
@@ -272,7 +268,7 @@ def test_a_batch_in_parts_trains_as_a_whole_one_does(tmp_path: Path, key: str) -
         torch.testing.assert_close(parted[name], weights, rtol=1e-3, atol=2e-4, msg=name)
 
 
-def test_what_memory_is_too_small_for_is_computed_in_halves(tmp_path: Path) -> None:
+def test_a_batch_too_large_for_memory_is_halved(tmp_path: Path) -> None:
     given = {"dropout": 0.3, "settings": {"dropout": "on"}}
     after, events, _ = run(tmp_path, "ad_kd", memory=2, **given)
     notes = [event.text for event in events if isinstance(event, Note)]
@@ -304,7 +300,7 @@ def test_a_run_of_one_step_trains(tmp_path: Path) -> None:
     assert any(not torch.equal(after[name], weights) for name, weights in before.named_parameters())
 
 
-def test_what_it_takes_and_will_take_is_told(tmp_path: Path) -> None:
+def test_resource_usage_and_remaining_time_are_reported(tmp_path: Path) -> None:
     _, events, _ = run(tmp_path, "kd", steps=8)
     first = next(event.values for event in events if isinstance(event, Measured) and event.step == 1)
     assert first["cpu_percent"] >= 0
@@ -312,7 +308,7 @@ def test_what_it_takes_and_will_take_is_told(tmp_path: Path) -> None:
     assert 0 <= first["seconds_left_low"] < first["seconds_left"] < first["seconds_left_high"]
 
 
-def test_every_evaluation_to_come_is_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_forecast_includes_every_remaining_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations after steps 3, 6 and 8 of 8; each look at the time left says how many of them it counts."""
     counted = []
 
@@ -327,7 +323,7 @@ def test_every_evaluation_to_come_is_foreseen(monkeypatch: pytest.MonkeyPatch) -
     assert counted == [(7, 3), (6, 3), (5, 3), (4, 2), (3, 2), (2, 2), (1, 1), (0, 1)]
 
 
-def test_the_longest_time_bounds_what_is_left() -> None:
+def test_the_time_limit_bounds_the_remaining_time() -> None:
     student, minute = make_trainable(tiny_network(seed=1)), 60.0
     training = Training(
         student=student, train=training_set(), teacher=None, loss=None, steps=1_000_000, batch_size=4,
