@@ -156,16 +156,16 @@ def finished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -
     return None
 
 
-def begun(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> Run | None:
+def unfinished(store: Store, config: RunConfig, fingerprints: Mapping[str, str]) -> Run | None:
     """Return the latest run with these settings and data that is queued, running, or interrupted and can be resumed.
 
     It can only be resumed with the models and versions it began with, and from an undamaged checkpoint; see `finished`.
     """
     earlier = _of_these_settings(store, config, ACTIVE + INTERRUPTED)
-    return next((run for run in earlier if run.active or _goes_on(run, fingerprints)), None)
+    return next((run for run in earlier if run.active or _can_continue(run, fingerprints)), None)
 
 
-def _goes_on(run: Run, fingerprints: Mapping[str, str]) -> bool:
+def _can_continue(run: Run, fingerprints: Mapping[str, str]) -> bool:
     if not can_resume(run) or run.model_path is None:
         return can_resume(run)
     try:

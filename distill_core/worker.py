@@ -164,7 +164,7 @@ class _Execution:
     def _open(self) -> RunSession:
         """Return the session, resumed from the last checkpoint if there is one; later measurements are deleted.
 
-        RunError where the checkpoint is missing: starting anew would delete all measurements.
+        RunError where the checkpoint is missing: starting from the beginning would delete all measurements.
         """
         config = replace(self.run.config, device=str(self.run.device))
         repair_checkpoints(self._student.parent)  # what an earlier worker left, which is gone by now
@@ -174,7 +174,7 @@ class _Execution:
         session = _open_session(config, checkpoint)
         self._step = session.begin
         retry_while_busy(partial(self.store.rewind, self.run.id, self.token, session.begin or None))
-        if session.best == session.begin > 0:  # else killed before it could be kept as the best
+        if session.best == session.begin > 0:  # else the worker was killed before it saved the best
             save_last_as_best(self._student.parent)
         return session
 
@@ -286,7 +286,7 @@ class _Heartbeat(threading.Thread):
         execution.store.end(run.id, execution.token, *ending, saved_student(run.id))
         remove_pending_end(run.id, execution.token)
         execution.log_line("the process did not end in time after the request to stop; it kills itself")
-        with contextlib.suppress(StoreError):  # a busy store: the next process that looks does the same
+        with contextlib.suppress(StoreError):  # a busy store: the next `reconcile` does the same
             reconcile(execution.store)
             clean_run_folder(execution.store, run.id)
         if os.getpgrp() == os.getpid():
@@ -309,7 +309,7 @@ def execute_run(store: Store, run: Run, on_event: Callable[[Event], None] | None
     """Train a run that this process has claimed, and return it once it has ended.
 
     `on_event` is called with every event. `may_exit`: see `_Heartbeat`. StoreError where the end cannot be written to
-    the store; it is then in the run's folder, and the next process that looks writes it.
+    the store; it is then in the run's folder, and the next `reconcile` of any process writes it.
     """
     folder = run_folder(run.id)
     try:

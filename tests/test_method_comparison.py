@@ -21,7 +21,7 @@ from distill_core.cli import app, foreground
 from distill_core.cli.compare import _weights
 from distill_core.config.run_config import RunConfig
 from distill_core.errors import ConfigError
-from distill_core.method_comparison import MeasuredRun, _measured, begun, finished, plan, summarise_methods
+from distill_core.method_comparison import MeasuredRun, _measured, finished, plan, summarise_methods, unfinished
 from distill_core.models.bundle import open_model
 from distill_core.models.encoder import save_model
 from distill_core.paths import STATE_FILE, run_folder
@@ -158,13 +158,13 @@ def test_a_run_begun_with_another_teacher_or_from_a_damaged_checkpoint_does_not_
     student = run_folder(run_id) / "student"
     record = {"task": "sst2", "step": 1, "fingerprints": {"teacher": "t"}, "versions": versions()}
     save_model(tiny_network(), tiny_tokenizer(), student, record, TrainingState(1, {}, {}).write)
-    assert begun(store, config, {"teacher": "another"}) is not None  # it works: its worker will see
+    assert unfinished(store, config, {"teacher": "another"}) is not None  # it works: its worker will see
     store.set_model(run_id, FAKE_TOKEN, student)
     store.end(run_id, FAKE_TOKEN, "paused")
-    assert begun(store, config, {"teacher": "t"}) is not None
-    assert begun(store, config, {"teacher": "another"}) is None
+    assert unfinished(store, config, {"teacher": "t"}) is not None
+    assert unfinished(store, config, {"teacher": "another"}) is None
     (student / STATE_FILE).write_bytes(b"none")
-    assert begun(store, config, {"teacher": "t"}) is None
+    assert unfinished(store, config, {"teacher": "t"}) is None
 
 
 def test_an_interruption_that_comes_too_late_for_a_run_ends_the_comparison(

@@ -70,7 +70,7 @@ def compare(
 def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -> Run:
     """Return the finished run of these settings: an earlier one, a resumed one or a new one."""
     from distill_core.cli.foreground import run_in_foreground
-    from distill_core.method_comparison import begun, finished
+    from distill_core.method_comparison import finished, unfinished
     from distill_core.runs.scheduler import reconcile, resume
     from distill_core.submission import submit
 
@@ -78,7 +78,7 @@ def _done(store: Store, config: RunConfig, prints: dict[str, str], place: str) -
     if run is not None:
         error_console.print(f"{words}: already finished, {run.id}")
         return run
-    earlier = begun(store, config, prints)
+    earlier = unfinished(store, config, prints)
     run_id = submit(store, config, read_data=False) if earlier is None else earlier.id
     if earlier is not None and not earlier.active:
         resume(store, run_id)
@@ -114,7 +114,7 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 def _explain(configs: list[RunConfig], outcomes: list[Any], examples: int) -> None:
-    """Print below the table what its numbers are and what makes them less comparable than they look."""
+    """Print below the table what its numbers are and what limits their comparison."""
     error_console.print(
         "mean ± standard deviation over seeds; minus kd: the paired difference with its 95 % confidence interval (t). "
         f"IG: integrated gradients on {examples} validation examples; G×I: gradient × input on a run's probe sentences."

@@ -242,9 +242,17 @@ def free(
     words += " They cannot be explained or resumed any more."
     if not yes:
         typer.confirm(harmless(words), abort=True, err=True)
+    refused = False
     for run_id in named:
-        freed = deletion.free_run(store, run_id)
-        error_console.print(f"{run_id}: {freed / 1e6:,.0f} MB are free again; its curves, settings and log are kept.")
+        try:
+            freed = deletion.free_run(store, run_id)
+        except RunError as error:  # it does not keep the others from being freed
+            refused = True
+            error_console.print(str(error))
+        else:
+            error_console.print(f"{run_id}: {freed / 1e6:,.0f} MB are free again; curves, settings and log are kept.")
+    if refused:
+        raise typer.Exit(2)
 
 
 def _megabytes(size: int) -> float:

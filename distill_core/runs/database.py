@@ -1,8 +1,8 @@
-"""The file the store is kept in: one SQLite database in WAL mode, opened by many processes at once.
+"""The file of the run store: one SQLite database in WAL mode, opened by many processes at once.
 
-Every use opens a connection of its own and closes it, so nothing is shared between threads or held over a pause. What
-can go wrong with the file is said in words; it is never deleted. A damaged one is marked by whoever meets the damage,
-and set aside by whoever opens the store next.
+Every use opens its own connection and closes it, so threads share nothing and no lock outlives a pause. Every fault of
+the file becomes a StoreError that says what to do; the file is never deleted. The process that finds it damaged marks
+it, and the next one to open the store renames it.
 """
 
 import contextlib
@@ -22,36 +22,35 @@ from distill_core.runs.migrations import VERSION, migrate
 
 BUSY_SECONDS = 15.0  # how long a call waits for another process's write to end
 RESERVE_BYTES = 256 * 1024  # held back, so that a run's end can be written on a full disk
-_OUR_BUGS = (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
+_OWN_BUGS = (None, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
 
 
 class DamagedError(StoreError):
-    """The file is damaged; it has been marked, and is set aside when it is opened next."""
+    """The file is damaged and has been marked; whoever opens the store next renames it and creates a new one."""
 
 
 class FullError(StoreError):
-    """The disk that holds the file is full, or takes no more for a reason that SQLite cannot tell, as a quota."""
+    """The disk that holds the file is full, or refuses to write for a reason SQLite does not report, as a quota."""
 
 
 class BusyError(StoreError):
-    """Another process wrote to the file all the while; the same call may work the next time."""
+    """Another process was writing to the file for BUSY_SECONDS; the same call may succeed later."""
 
 
 class Database:
-    """One SQLite file, begun if missing and brought up to date.
+    """One SQLite file, created if missing and migrated to the present format.
 
-    Raises StoreError, from any call, when the file is damaged, another program's, from a newer version
-    of this app, read-only, out of space or locked for too long. A damaged one is set aside, and a new one begun, on
-    opening.
+    Raises StoreError, from any call, when the file is damaged, another program's, from a newer version of this app,
+    read-only, out of space or locked for too long. Opening renames a damaged file and creates a new one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self._in_thread = threading.local()
-        if not os.access(self.path.parent, os.W_OK):  # false on a read-only disk even for the system's own user
+        if not os.access(self.path.parent, os.W_OK):  # False on a read-only disk, even for root
             raise StoreError(
-                f"The folder {self.path.parent} is read-only, or this user may not write there, so no run can be kept. "
-                "Set DISTILL_HOME to a folder that can be written to."
+                f"The folder {self.path.parent} is read-only, or this user may not write there, so no run can be "
+                "stored. Set DISTILL_HOME to a folder that can be written to."
             )
         self._marker = self.path.with_name(f"{self.path.name}.damaged")
         self._reserve = self.path.with_name(f"{self.path.name}.reserve")
@@ -65,17 +64,17 @@ class Database:
         self._keep_reserve()
 
     def free_reserve(self) -> None:
-        """Give back the space that is held back for what has to be written on a full disk, too."""
+        """Free the reserved space for a write that must succeed even on a full disk."""
         self._reserve.unlink(missing_ok=True)
 
     @property
     def usable(self) -> bool:
-        """Whether the file is there and nobody has found it damaged; otherwise open the store anew."""
+        """Whether the file exists and no process has found it damaged; otherwise the store must be opened again."""
         return self.path.exists() and not self._marker.exists()
 
     @property
     def damaged(self) -> list[Path]:
-        """The damaged files that were set aside, latest first; deleting one is the user's choice."""
+        """The damaged files that were renamed, latest first; only the user deletes them."""
         return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*[0-9]"), reverse=True)
 
     def _open(self) -> None:
@@ -89,10 +88,10 @@ class Database:
 
     @contextmanager
     def _lock(self, alone: bool) -> Iterator[None]:
-        """Keep who begins, updates or sets aside the file, alone, apart from all who have it open.
+        """Lock the file's name: shared while the file is open, exclusive (`alone`) to create, migrate or rename it.
 
-        SQLite's own locks are on the file, not on its name: one who had opened a file before it was renamed would
-        undo what is written to the new one of its name.
+        SQLite locks the file, not its name: a process that had opened it before it was renamed could overwrite what is
+        written to the new file of that name.
         """
         deadline = time.monotonic() + BUSY_SECONDS
         handle = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
@@ -110,28 +109,32 @@ class Database:
             os.close(handle)  # and with it the lock, as when the process is killed
 
     def _keep_reserve(self) -> None:
-        """Hold some space back, unless that is done or the disk is nearly full."""
+        """Reserve space for `free_reserve`, unless it is reserved already or the disk is nearly full."""
         if self._reserve.exists():
             return
         part = self._reserve.with_name(f"{self._reserve.name}.{os.getpid()}.part")
-        with contextlib.suppress(OSError):  # full by now: then there is none
+        with contextlib.suppress(OSError):  # the disk has just become full: then there is no reserve
             if shutil.disk_usage(self.path.parent).free < 8 * RESERVE_BYTES:
                 return
-            part.write_bytes(os.urandom(RESERVE_BYTES))  # what no file system makes smaller
+            part.write_bytes(os.urandom(RESERVE_BYTES))  # random, so that no file system compresses it
             part.replace(self._reserve)
         part.unlink(missing_ok=True)
 
     def _set_aside(self) -> None:
-        """Rename the damaged file and what belongs to it; one process does so, others find it done."""
+        """Rename the damaged file and its -wal and -shm files, in one process; the others find it done."""
         with self._lock(alone=True):
             if not self._marker.exists():
                 return
-            if self._is_sound():  # marked by one who still had the file before this one open
+            if self._is_sound():  # marked by a process that still had the former file open
                 self._marker.unlink()
                 return
-            now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # to the microsecond: no other has its name
+            now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # in microseconds, so that no two files get one name
             place = self.path.with_name(f"{self._marker.name}-{now}")
-            for suffix in ("-wal", "-shm", ""):  # the file itself last: what was cut short is done again
+            for suffix in (
+                "-wal",
+                "-shm",
+                "",
+            ):  # the file itself last: an interrupted rename is repeated
                 with contextlib.suppress(FileNotFoundError):
                     self.path.with_name(self.path.name + suffix).rename(place.with_name(place.name + suffix))
             self._marker.unlink()
@@ -145,13 +148,13 @@ class Database:
                     return False
                 if self._has_tables(connection):
                     connection.execute("SELECT 1 FROM runs LIMIT 1")
-                return True  # also an empty one, which a process was about to begin
+                return True  # also an empty file, which a process was about to fill
         except sqlite3.DatabaseError:
             return False
 
     @contextmanager
     def one_connection(self) -> Iterator[None]:
-        """Let all reads of this thread inside the block use one connection: opening one takes longer than a read."""
+        """Use one connection for all reads of this thread in the block: opening one takes longer than a read."""
         with self._new_connection() as connection:
             self._in_thread.connection = connection
             try:
@@ -161,7 +164,7 @@ class Database:
 
     @contextmanager
     def connection(self, create: bool = False, alone: bool = False) -> Iterator[sqlite3.Connection]:
-        """Open the file for as long as the block lasts; every statement is a transaction of its own."""
+        """Open the file for the block; every statement is a transaction of its own."""
         shared: sqlite3.Connection | None = getattr(self._in_thread, "connection", None)
         if shared is None or create or alone:
             with self._new_connection(create, alone) as connection:
@@ -188,11 +191,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Open the file for one transaction that shuts out every other writer; an exception undoes it."""
+        """Open the file for one transaction that excludes all other writers; an exception rolls it back."""
         with self._new_connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
-            connection.execute("COMMIT")  # left by an exception, the transaction ends with the connection: undone
+            connection.execute("COMMIT")  # after an exception, closing the connection rolls back
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -205,7 +208,8 @@ class Database:
             return
         if version == 0 and self._has_tables(connection):
             raise StoreError(
-                f"{self.path} is a database of another program; set DISTILL_HOME to another folder, or move the file."
+                f"{self.path} is a database of another program; move that file away, or set DISTILL_HOME to another "
+                "folder."
             )
         self._use_wal(connection)
         if version > 0:
@@ -213,15 +217,15 @@ class Database:
         migrate(connection)
 
     def _back_up(self, connection: sqlite3.Connection, version: int) -> None:
-        """Keep a copy of the file as an older version of this app wrote it, once."""
-        kept = self.path.with_name(f"{self.path.name}.format-{version}.backup")
-        if kept.exists():
+        """Copy the file as an older version of this app wrote it, once."""
+        backup = self.path.with_name(f"{self.path.name}.format-{version}.backup")
+        if backup.exists():
             return
-        part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+        part = backup.with_name(f"{backup.name}.{os.getpid()}.part")
         part.unlink(missing_ok=True)
         try:
             connection.execute("VACUUM INTO ?", (str(part),))
-            part.rename(kept)
+            part.rename(backup)
         finally:
             part.unlink(missing_ok=True)
 
@@ -237,16 +241,16 @@ class Database:
             )
 
     def _explained(self, error: sqlite3.DatabaseError | OSError) -> Exception:
-        """Return the StoreError that says what to do, or the error itself where it is a bug of ours."""
+        """Return the StoreError that says what to do, or the error itself where it is a bug of this app."""
         code = getattr(error, "sqlite_errorcode", None)
-        primary = None if code is None else code & 0xFF  # the upper bits say where it happened
+        primary = None if code is None else code & 0xFF  # the upper bits are the extended error code
         lacks_table = primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such")
         if lacks_table or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             with contextlib.suppress(OSError):
                 self._marker.touch()
             return DamagedError(
-                f"The run store {self.path} is damaged ({error}). Try again: it is then set aside and a new one begun; "
-                f"nothing is deleted, and the runs' logs and students stay in {self.path.parent / 'runs'}."
+                f"The run store {self.path} is damaged ({error}). Try again: it is then renamed and a new one created; "
+                f"nothing is deleted, and the runs' logs and students remain in {self.path.parent / 'runs'}."
             )
         full = primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and self._no_space()
         if primary == sqlite3.SQLITE_FULL or full:
@@ -258,11 +262,11 @@ class Database:
             )
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
             return self._busy()
-        if isinstance(error, sqlite3.DatabaseError) and primary in _OUR_BUGS:
+        if isinstance(error, sqlite3.DatabaseError) and primary in _OWN_BUGS:
             return error
         return StoreError(
-            f"The run store {self.path} cannot be used ({error}); check its folder's rights and space, "
-            "or set DISTILL_HOME to another folder."
+            f"The run store {self.path} cannot be used ({error}); check the permissions and the free space of its "
+            "folder, or set DISTILL_HOME to another one."
         )
 
     def _busy(self) -> BusyError:
@@ -271,7 +275,7 @@ class Database:
         )
 
     def _no_space(self) -> bool:
-        """Say whether the disk has no room for what SQLite keeps beside its file; not where its folder is gone."""
+        """Return whether the disk has no space for SQLite's -wal and -shm files; False where the folder is gone."""
         try:
             return shutil.disk_usage(self.path.parent).free < 64 * 1024
         except OSError:

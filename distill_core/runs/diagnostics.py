@@ -65,8 +65,8 @@ def idle_terms(config: RunConfig, series: Series) -> list[str]:
     """Return the terms with a weight above 0 that had no effect on the student in the last WINDOW measurements."""
     idle = []
     for name, weight in config.weights.items():
-        begun = 0 if name in ("ce", "kd") else config.method_delay + config.method_ramp
-        late = [share for step, share in series.get(SHARE + name, ())[-WINDOW:] if step > begun]
+        first_step = 0 if name in ("ce", "kd") else config.method_delay + config.method_ramp
+        late = [share for step, share in series.get(SHARE + name, ())[-WINDOW:] if step > first_step]
         if weight > 0 and len(late) == WINDOW and max(late) < IDLE:
             idle.append(name)
     return idle

@@ -5,7 +5,7 @@ Store, scheduler, worker and pages read it from here. Nothing in this module tou
 How a stop is enforced, in seconds since it was requested:
     0            the request is in the store; the worker sees it with its next heartbeat, saves the student and ends
     TERM_AFTER   SIGTERM
-    KILL_AFTER   SIGKILL by any process that looks, and the worker ends itself where nobody looks
+    KILL_AFTER   SIGKILL by any process that calls `reconcile`; without one, the worker ends itself
 """
 
 import re
@@ -37,7 +37,7 @@ HEARTBEAT_LATE_SECONDS = 20.0  # since the last heartbeat, after which pages rep
 START_SECONDS = 30.0  # a claimed run that has no process for longer was never started
 TERM_AFTER = 6.0
 KILL_AFTER = 7.5
-REAP_SECONDS = 1.0  # how long a killed worker is waited for before the next look has to find it gone
+REAP_SECONDS = 1.0  # how long to wait for a killed worker; after that, the next `reconcile` ends the run
 STOP_SECONDS = 10.0  # from the request to the end at most, as the pages promise: KILL_AFTER, REAP_SECONDS and a reserve
 STOP_WAIT_SECONDS = 30.0  # how long a command waits for the end of a run it stopped
 
@@ -97,9 +97,9 @@ def in_one_line(ending: Ending) -> str:
 
 
 def ending_as_requested(ending: Ending, kind: StopKind | None, step: int, phase: str, has_checkpoint: bool) -> Ending:
-    """Return how a run ends on which a stop of this kind was requested, given how it ended before that was known.
+    """Return how a run ends, from how its worker ended it and the kind of stop that was requested last.
 
-    A stop that followed a pause counts, and a run whose worker is gone ended as requested. Any other end remains.
+    A stop replaces the pause that it followed, and a run whose worker is gone ended as requested. Other ends remain.
     """
     if ending.state == "lost" and kind is not None:
         return ending_by_force(kind, step, phase, has_checkpoint)

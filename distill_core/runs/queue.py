@@ -1,4 +1,4 @@
-"""Where a queued run stands: its place, and the runs it waits for."""
+"""The place of a queued run, and the runs that it waits for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class QueuePlace:
 
 
 def queue_place(run: Run, active: Sequence[Run]) -> QueuePlace:
-    """Return where a queued run stands among the active runs that can use one of its devices."""
+    """Return the place of a queued run among the active runs that can use one of its devices."""
     devices = run_devices(run)
     rivals = [other for other in active if devices & run_devices(other)]
     before = sum(other.state == "queued" and other.position < run.position for other in rivals)

@@ -1,8 +1,8 @@
 """The queue: add runs, start them on free devices, stop and resume them.
 
-There is no manager process. Every process that looks at the queue calls `reconcile`, which any number of processes may
-call at once: the page on every tick, a worker when it ends, and the thread beside each started worker that waits for
-its exit. So the queue continues without a page, and a crash is noticed at once or at the next look.
+There is no manager process. Every process that reads the queue calls `reconcile`, which any number of processes may
+call at once: the page on every tick, a worker when it ends, and the thread that waits for the exit of each started
+worker. So the queue continues without a page, and a crash is noticed at once or at the next call.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def reconcile(store: Store, command: Sequence[str] | None = None) -> list[str]:
     for run in store.runs(("running",)):
         enforce_stop(store, run)
     for run_id in store.runs_to_clean():
-        with contextlib.suppress(OSError):  # a disk that cannot delete: the run is whole, it only takes more room
+        with contextlib.suppress(OSError):  # the files cannot be deleted: the run is complete, it only takes more space
             clean_run_folder(store, run_id)
     started: list[str] = []
     while store.has_runs(("queued",)):  # checked first because claiming shuts out all other writers

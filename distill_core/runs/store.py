@@ -1,9 +1,8 @@
 """The run store: runs and their metrics in one SQLite file, written and read by many processes at once.
 
-WAL lets readers continue while one process writes. A run's state changes only by an UPDATE that
-names the states it may come from, and a worker's writes only pass with the token it was started with:
-a worker that was given up cannot write into what came after it. Log lines are in the run's log file,
-not in here.
+WAL lets readers continue while one process writes. A run's state changes only by an UPDATE that names the states it may
+come from, and a worker's writes succeed only with the token it was started with: a worker that was given up cannot
+write to a later attempt. Log lines are in the run's log file, not in the store.
 """
 
 import json
@@ -38,11 +37,11 @@ from distill_core.runs.metric_names import EVALUATED
 from distill_core.runs.run import MetricPoint, Run, readable_run, run_from_row, stored_config
 
 NOTE_LENGTH = 10_000  # characters
-_LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # the place behind all others
+_LAST = "(SELECT COALESCE(MAX(position), 0) + 1 FROM runs)"  # behind all queued runs
 _EVALUATED = [f"name GLOB '{prefix}*'" for prefix in EVALUATED]
-EVALUATIONS = (  # of every run and metric the one with the greatest value of a column
+EVALUATIONS = (  # for every run and metric, the evaluation with the largest value of a column
     "SELECT id, name, metrics.step AS at, value, MAX({}) FROM metrics JOIN runs ON number = run_number"
-    f" WHERE ({' OR '.join(_EVALUATED)})"  # the condition of the index, word for word
+    f" WHERE ({' OR '.join(_EVALUATED)})"  # exactly the index's condition, or SQLite would not use it
     " AND metrics.step >= {} GROUP BY run_number, name"
 )
 LAST_EVALUATIONS, BEST_EVALUATIONS = EVALUATIONS.format("cursor", 0), EVALUATIONS.format("value", 1)
@@ -61,7 +60,7 @@ class Store(Database):
     def get(self, run_id: str) -> Run:
         """Return one run; RunError naming the latest ones where there is none of this id."""
         with self.connection() as connection:
-            whole = run_id.encode(errors="replace").decode()  # SQLite takes no half characters
+            whole = run_id.encode(errors="replace").decode()  # SQLite refuses lone surrogates
             row = connection.execute("SELECT * FROM runs WHERE id = ?", (whole,)).fetchone()
         if row is None:
             known = ", ".join(run.id for run in self.runs(limit=5)) or "there are none yet"
@@ -98,15 +97,15 @@ class Store(Database):
             return {row["name"]: _number(row["value"]) for row in connection.execute(query, (run_id,))}
 
     def evaluations(self, best: bool = False) -> dict[str, dict[str, tuple[int, float]]]:
-        """Return, by run id and metric, step and value of the last evaluation of every run that has one.
+        """Return the step and value of each run's last evaluation, by run id and metric.
 
-        With `best`, of the highest instead, that of the untrained student left out.
+        With `best`, those of the highest value instead, without the evaluation of the untrained student.
         """
-        found: dict[str, dict[str, tuple[int, float]]] = {}
+        evaluations: dict[str, dict[str, tuple[int, float]]] = {}
         with self.connection() as connection:
             for row in connection.execute(BEST_EVALUATIONS if best else LAST_EVALUATIONS):
-                found.setdefault(row["id"], {})[row["name"]] = (row["at"], _number(row["value"]))
-        return found
+                evaluations.setdefault(row["id"], {})[row["name"]] = (row["at"], _number(row["value"]))
+        return evaluations
 
     def data_of(self, run_id: str) -> list[DataUsed]:
         """Return what a run trained and validated on, once it has loaded it; none for runs of older versions."""
@@ -119,7 +118,7 @@ class Store(Database):
         return tail(run_folder(self.get(run_id).id) / LOG_NAME, lines)
 
     def search_log(self, run_id: str, words: str, lines: int) -> list[str]:
-        """Return the last lines of a run's whole log in which words occur, whatever their case; RunError likewise."""
+        """Return the last lines of a run's whole log that contain the words, in any case; RunError likewise."""
         return search(run_folder(self.get(run_id).id) / LOG_NAME, words, lines)
 
     # changing a run's state ------------------------------------------------------------------
@@ -133,9 +132,9 @@ class Store(Database):
     def claim(self, devices_for: Callable[[str], Sequence[str]], token: str, only: str | None = None) -> Run | None:
         """Make the first queued run whose device is free a running one, and return it; None if there is none.
 
-        One transaction that shuts out every other writer, so a device never gets two. `devices_for` names the
-        devices that will do for a configured one; a run it refuses (ConfigError) fails with that reason.
-        With `only`, no other run is taken, nor does that one overtake those before it on its device.
+        One transaction that excludes all other writers, so no device gets two runs. `devices_for` returns the devices
+        that a configured one may mean; a run that it refuses (ConfigError) fails with that reason. With `only`, no
+        other run is claimed, and that run does not overtake those queued before it for its device.
         """
         with self.writing() as connection:
             taken = _devices_taken(connection)
@@ -198,7 +197,7 @@ class Store(Database):
             return connection.execute(query, (run_id, *before)).rowcount == 1
 
     def reorder(self, run_id: str, earlier: bool) -> bool:
-        """Let a run that waits change places with the one before or after it; False where there is none."""
+        """Swap a queued run with the one before or after it; False where there is none."""
         sign, order = ("<", "DESC") if earlier else (">", "ASC")
         with self.writing() as connection:
             query = "SELECT number, position FROM runs WHERE id = ? AND state = 'queued'"
@@ -244,9 +243,9 @@ class Store(Database):
     def annotate(
         self, run_id: str, *, name: str | None = None, note: str | None = None, tags: Sequence[str] | None = None
     ) -> None:
-        """Give a run another name, note or tags; what is None stays. ConfigError for what is too long or no text.
+        """Set a run's name, note or tags; None leaves one unchanged. ConfigError for text that is too long or invalid.
 
-        Tags lose their blanks at the ends, empty ones and those that occur twice.
+        Tags are stripped; empty and repeated ones are dropped.
         """
         columns: dict[str, str] = {}
         if name is not None:
@@ -261,7 +260,7 @@ class Store(Database):
             _annotate(connection, run_id, columns)
 
     def retag(self, run_ids: Sequence[str], more: Sequence[str], less: Sequence[str]) -> None:
-        """Give runs more tags and take others away, all or none; RunError, ConfigError as `get`, `annotate` have it."""
+        """Add and remove tags of several runs, of all or of none; raises as `get` and `annotate` do."""
         with self.writing() as connection:
             for run_id in run_ids:
                 had = [tag for tag in self.get(run_id).tags if tag not in less]
@@ -298,15 +297,15 @@ class Store(Database):
     # what a worker writes --------------------------------------------------------------------
 
     def attach(self, run_id: str, token: str, pid: int, pid_started: float) -> bool:
-        """Note which process works on a run; False where the run is not running with this token."""
+        """Record which process trains a run; False where the run is not running with this token."""
         query = "UPDATE runs SET pid = ?, pid_started = ? WHERE id = ? AND token = ? AND state = 'running'"
         with self.writing() as connection:
             return connection.execute(query, (pid, pid_started, run_id, token)).rowcount == 1
 
     def rewind(self, run_id: str, token: str, step: int | None) -> bool:
-        """Forget what was measured after `step`, all for None, before it is measured anew; False as above.
+        """Delete what was measured after `step` (everything for None) before it is measured again; False as above.
 
-        What was forgotten makes a new attempt, with another `started`: whoever watches reads all points anew.
+        Where something was deleted, `started` changes, which tells readers to read all points again.
         """
         running = "UPDATE runs SET step = ? WHERE id = ? AND token = ? AND state = 'running'"
         with self.writing() as connection:
@@ -315,14 +314,14 @@ class Store(Database):
             after = -1 if step is None else step
             gone = connection.execute(f"DELETE FROM metrics WHERE {_OF_RUN} AND step > ?", (run_id, after)).rowcount
             if gone:
-                begun = (
+                restarted = (
                     "UPDATE runs SET seconds_before = seconds_before + :now - started, started = :now WHERE id = :id"
                 )
-                connection.execute(begun, {"now": time.time(), "id": run_id})
+                connection.execute(restarted, {"now": time.time(), "id": run_id})
         return True
 
     def set_model(self, run_id: str, token: str, path: Path) -> bool:
-        """Note where the last checkpoint of a running run is; False where the run is not this token's."""
+        """Record where the last checkpoint of a running run is; False where the run is not this token's."""
         query = "UPDATE runs SET model_path = ? WHERE id = ? AND token = ? AND state = 'running'"
         with self.writing() as connection:
             return connection.execute(query, (str(path), run_id, token)).rowcount == 1
@@ -337,8 +336,8 @@ class Store(Database):
     ) -> Run | None:
         """Write points (step, name, value), the phase (None: unchanged), data and a heartbeat in one transaction.
 
-        Returns the run as it then is (so a worker sees a requested stop), None where it is not this
-        token's any more; then nothing was written.
+        Returns the run after the write, so that a worker sees a requested stop; None where it is not this token's any
+        more, and nothing was written.
         """
         beat = (
             "UPDATE runs SET heartbeat = ?, step = MAX(step, ?), phase = COALESCE(?, phase),"
@@ -391,7 +390,7 @@ def _move(
 
 
 def _devices_taken(connection: sqlite3.Connection) -> set[str]:
-    """Return the cards of running runs; one whose settings cannot be read any more fails, as nobody can watch it."""
+    """Return the cards of running runs. A run with unreadable settings fails: no process could supervise it."""
     taken = set()
     for row in connection.execute("SELECT id, device, config FROM runs WHERE state = 'running'").fetchall():
         try:

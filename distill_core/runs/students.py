@@ -22,29 +22,29 @@ def find_student(run_id: str, best: bool = False) -> Path | None:
     killed before its last student could be saved as its best as well has an older folder `best`; then the last student
     is returned, because its record names it as the best.
     """
-    last, other = (find_model_folder(str(run_folder(run_id) / kept)) for kept in (LAST, BEST))
+    last, other = (find_model_folder(str(run_folder(run_id) / checkpoint)) for checkpoint in (LAST, BEST))
     if not best or last is None:
         return other if best else last
     record = read_json(last / RECORD)
     return last if record.get("best") == record.get("step", 0) != 0 else other
 
 
-def read_student_record(run_id: str, kept: str = LAST) -> dict[str, Any]:
+def read_student_record(run_id: str, checkpoint: str = LAST) -> dict[str, Any]:
     """Return the record in a student's folder, also after its weights were deleted; empty where it has none.
 
     A damaged record is logged and counts as none: opening the student reports the damage, and the run's numbers do not
     depend on it.
     """
     try:
-        return read_json(run_folder(run_id) / kept / RECORD)
+        return read_json(run_folder(run_id) / checkpoint / RECORD)
     except ModelError as error:
         _LOG.warning("%s", error)
         return {}
 
 
-def read_student_step(run_id: str, kept: str = LAST) -> int | None:
+def read_student_step(run_id: str, checkpoint: str = LAST) -> int | None:
     """Return the step that a student is from; None where its record is gone, damaged or does not say so."""
-    step = read_student_record(run_id, kept).get("step")
+    step = read_student_record(run_id, checkpoint).get("step")
     return step if type(step) is int else None
 
 

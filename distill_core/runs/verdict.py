@@ -1,4 +1,4 @@
-"""What a run achieved, from its first evaluation to that of the student it kept."""
+"""What a run achieved, from its first evaluation to that of its student."""
 
 import math
 from collections.abc import Sequence

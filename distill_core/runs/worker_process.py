@@ -130,7 +130,7 @@ def reap(
 ) -> None:
     """Wait for a worker's exit, so that it leaves no zombie; end its run if it did not, and continue the queue."""
     exit_code = process.wait()
-    with contextlib.suppress(StoreError):  # busy for long, or its folder is gone: the next look does the same
+    with contextlib.suppress(StoreError):  # busy for long, or its folder is gone: the next `reconcile` does the same
         with contextlib.suppress(RunError):  # deleted meanwhile
             run = store.get(run_id)
             if run.state == "running" and run.token == token:

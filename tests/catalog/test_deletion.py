@@ -338,6 +338,16 @@ def test_the_command_line_renames_notes_and_deletes_what_it_is_told_to(store: St
     assert "free again" in call("delete", add_run_with_student(store), "--yes")
 
 
+def test_a_run_whose_student_is_in_use_keeps_no_other_from_being_freed(store: Store) -> None:
+    used, free = add_run_with_student(store, "stopped"), add_run_with_student(store, "stopped")
+    store.add("user", RunConfig(device="cpu", teacher=f"run/{used}"))
+    done = CliRunner().invoke(app, ["runs", "free", used, free, "--yes"])
+    assert done.exit_code == 2
+    assert f"The student of run {used} is used by user" in " ".join(done.output.split())
+    assert freeable_size(used) > 0
+    assert freeable_size(free) == 0
+
+
 def test_the_command_line_frees_space_and_says_how_much_there_is(store: Store) -> None:
     first, second = add_run_with_student(store, "stopped"), add_run_with_student(store, "stopped")
     (run_folder(first) / LAST / STATE_FILE).write_bytes(b"x" * 9_100_000)

@@ -201,7 +201,7 @@ def test_a_store_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     store = Store(tmp_path / "home" / "runs.sqlite")
     shutil.rmtree(tmp_path / "home")
-    with pytest.raises(StoreError, match="check its folder"):
+    with pytest.raises(StoreError, match="check the permissions and the free space of its folder"):
         store.runs()
 
 
