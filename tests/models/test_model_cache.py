@@ -172,7 +172,7 @@ print(json.dumps({"resident": resident, "open": len(models), "held": models.byte
 def test_memory_stays_flat_over_many_explanations_of_many_models(tmp_path: Path) -> None:
     first = tiny_folder(tmp_path / "0", layers=4, width=256)  # 12 MB each: ten of them would show
     folders = [first, *(Path(shutil.copytree(first, tmp_path / str(number))) for number in range(1, 10))]
-    command = [sys.executable, "-c", EXPLAIN_MANY, "60", *map(str, folders)]
+    command = [sys.executable, "-c", EXPLAIN_MANY, "40", *map(str, folders)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
