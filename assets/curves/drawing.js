@@ -199,16 +199,16 @@ export function captions(panel) {
     const free = within.find(({ top }) => taken.every((other) => Math.abs(other - top) >= CAPTION));
     const { above, top } = free ?? within[0] ?? spots[0];
     if (free) taken.push(top);
-    return { title: level.title, value: level.value, y: level.y, above, first: !free };
+    return { caption: level.caption, value: level.value, y: level.y, above, first: !free };
   });
 }
 
-function paintCaption(context, layout, { title, value, y, above, first }, ink) {
+function paintCaption(context, layout, { caption, y, above, first }, ink) {
   context.font = `12px ${ink.font}`;
   context.fillStyle = ink.quiet;
   context.textBaseline = above ? "bottom" : "top";
   context.textAlign = first ? "left" : "right";
-  written(context, `${title} ${words(value)}`, first ? layout.left + 2 : layout.right - 2, y + (above ? -2 : 4), ink);
+  written(context, caption, first ? layout.left + 2 : layout.right - 2, y + (above ? -2 : 4), ink);
 }
 
 function dashed(context, dash, color, ...ends) {

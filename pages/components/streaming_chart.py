@@ -17,6 +17,7 @@ import streamlit as st
 
 from distill_core.paths import ASSETS
 from distill_core.runs.metric_names import STEP_SECONDS
+from pages.components.formatting import format_number
 
 Points = Sequence[tuple[float, float]]
 Texts = Mapping[str, Sequence[tuple[int, str]]]
@@ -66,8 +67,13 @@ class Level:
     """A dotted line at a value of the chart's panel of this number."""
 
     value: float
-    title: str
+    caption: str
     panel: int = 0
+
+
+def score_level(title: str, score: float) -> Level:
+    """Return the line of a score, captioned with its title and the score as the tables show it."""
+    return Level(score, f"{title} {format_number(score)}")
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def test_a_panel_shows_what_is_there_and_losses_from_zero(module: Page) -> None:
 
 def test_the_words_of_levels_stay_in_their_panel_and_cover_nothing(module: Page) -> None:
     def placed(*values: float, low: float = 0.0) -> list[tuple[float, bool, bool]]:
-        levels = [{"value": value, "title": ""} for value in values]
+        levels = [{"value": value, "caption": ""} for value in values]
         found = call(module, "captions", {"top": 0, "bottom": 100, "low": low, "high": 1.0, "levels": levels})
         return [(one["value"], one["above"], one["first"]) for one in found]
 

@@ -122,10 +122,10 @@ def test_curves_stand_beside_the_teacher_that_all_runs_share(store: Store) -> No
 
     def levels(*picked: int, name: str = "validation/accuracy") -> dict[str, float]:
         found = overlay._reference_levels(store, [runs[at] for at in picked], name)
-        return {level.title: level.value for level in found}
+        return {level.caption: level.value for level in found}
 
-    assert levels(0, 1) == {"teacher": 0.9, "majority-class baseline": 0.5}
-    assert levels(0, 2) == {"majority-class baseline": 0.5}
+    assert levels(0, 1) == {"teacher 0.90": 0.9, "majority-class baseline 0.50": 0.5}
+    assert levels(0, 2) == {"majority-class baseline 0.50": 0.5}
     assert levels(0, 3) == levels(0, name="agreement/cosine") == levels(0, name="validation/f1") == {}
 
 

@@ -17,7 +17,7 @@ from distill_core.runs.metric_names import (
 )
 from distill_core.runs.run import Run
 from pages.components.palette import metric_color
-from pages.components.streaming_chart import Level, Line, Mark, Notes, Panel, draw
+from pages.components.streaming_chart import Line, Mark, Notes, Panel, draw, score_level
 
 LOSS_CHART, AGREEMENT_CHART = "loss_curves", "agreement_curves"  # the charts' keys
 HEIGHT = 300
@@ -93,7 +93,7 @@ def chart_notes(run: Run, series: Series) -> dict[str, Notes]:
     best = best_step(series.get(monitor, ()))
     marks = [Mark(best, "best checkpoint")] if best else []
     known = {task.baseline_title: constant_score(series, task.metric), "teacher": teacher_score(series, task.metric)}
-    levels = [Level(value, title) for title, value in known.items() if value is not None and isfinite(value)]
+    levels = [score_level(title, value) for title, value in known.items() if value is not None and isfinite(value)]
     return {LOSS_CHART: Notes(marks), AGREEMENT_CHART: Notes(marks, levels)}
 
 

@@ -23,7 +23,7 @@ from distill_core.runs.run import Run
 from distill_core.runs.store import Store
 from pages.components.run import markup
 from pages.components.run.curves import axis_steps
-from pages.components.streaming_chart import Level, Line, Notes, Panel, Points, draw, send
+from pages.components.streaming_chart import Level, Line, Notes, Panel, Points, draw, score_level, send
 
 FEED = "overlay"
 MAX_RUNS = 24  # that are drawn
@@ -97,7 +97,7 @@ def _reference_levels(store: Store, runs: Sequence[Run], name: str) -> list[Leve
     levels = []
     for kind, title in ((TEACHER, "teacher"), (CONSTANT, get_task(*tasks).baseline_title)):
         known = {points[-1][1] if (points := _points(store, run, kind + metric)) else nan for run in runs}
-        levels += [Level(value, title) for value in known if len(known) == 1 and isfinite(value)]
+        levels += [score_level(title, value) for value in known if len(known) == 1 and isfinite(value)]
     return levels
 
 

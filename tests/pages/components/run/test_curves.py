@@ -52,7 +52,8 @@ def test_a_run_marks_its_best_checkpoint_its_teacher_and_the_metric_of_one_answe
     assert (level.value, level.panel) == (0.51, 0)
     assert not notes[curves.LOSS_CHART].levels
     both = curves.chart_notes(run, series | {"teacher/accuracy": [(0, 0.9)]})[curves.AGREEMENT_CHART].levels
-    assert [(level.value, level.title) for level in both] == [(0.51, "majority-class baseline"), (0.9, "teacher")]
+    assert [level.value for level in both] == [0.51, 0.9]
+    assert [level.caption for level in both] == ["majority-class baseline 0.51", "teacher 0.90"]
     unknown = {"constant/accuracy": [(0, math.nan)], "teacher/accuracy": [(0, math.nan)]}
     assert not curves.chart_notes(run, unknown)[curves.AGREEMENT_CHART].levels
     assert not curves.chart_notes(run, {})[curves.AGREEMENT_CHART].marks
