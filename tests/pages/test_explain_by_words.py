@@ -41,7 +41,7 @@ def test_what_cannot_be_shown_by_pieces_is_shown_by_words(folders: list[str]) ->
     assert "[CLS]" not in html
     assert "<s>" not in html
     assert html.count("<h4>") == len(AGREEMENT_METRICS)
-    assert "undefined" not in html
+    assert 'class="dl-undefined"' not in html
     assert "over the words (1 − √JSD)" in html
     assert "over the tokens" not in html
     assert len(page.get("plotly_chart")) == 1
