@@ -41,6 +41,7 @@ def odd_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set a home folder, relative to the working directory, whose name a shell would take apart."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILL_HOME", "my home; it's $HOME")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     return tmp_path / "my home; it's $HOME"
 
 

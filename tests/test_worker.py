@@ -56,7 +56,7 @@ def test_a_run_leaves_its_numbers_its_log_and_its_student(store: Store, command:
     log = "\n".join(store.log_tail(run_id))
     assert f"5 steps on {run.device}" in log  # the concrete one, not auto
     assert "in step 5" in log
-    assert "finished" in log
+    assert until(lambda: "finished" in store.log_tail(run_id)[-1])  # written after the end in the store
 
 
 def test_a_stop_ends_the_run_and_keeps_the_student_of_that_moment(store: Store, command: Scripts) -> None:

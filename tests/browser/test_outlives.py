@@ -15,7 +15,7 @@ def test_a_run_outlives_a_reload_and_a_killed_server(server: Server, visitor: Vi
     page = visitor.page
     page.goto(f"{server.address}/distill")
     page.get_by_role("button", name="Start", exact=True).wait_for()
-    run_id = start_run(page, steps=2000, evaluate_every=5)
+    run_id = start_run(page, steps=5000, evaluate_every=20)
     wait_for_growing_curves(page)
     seen = page.evaluate(f"({POINTS})('loss_curves')")
 

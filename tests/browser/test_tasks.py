@@ -1,4 +1,7 @@
-"""The tasks that are unlike SST-2, in a browser: explained on bundled models, and a student distilled."""
+"""A task that is unlike SST-2, in a browser: explained on bundled models, and a student distilled.
+
+Scores of pairs are the least like it; three classes of pairs come with EVERY_METHOD=1.
+"""
 
 import re
 import time
@@ -10,11 +13,12 @@ from distill_core.data.tasks import get_task
 from distill_core.runs.store import Store
 from tests.support.browser import Visitor
 from tests.support.browser_steps import start_run, wait_for_maps
+from tests.support.crossing import every_method
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("name", ["stsb", "mnli"])
+@pytest.mark.parametrize("name", ["stsb", "mnli"] if every_method() else ["stsb"])
 def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None:
     page, task = visitor.page, get_task(name)
     page.goto(f"{app}/explain?target=all")
@@ -32,7 +36,7 @@ def test_explained_then_distilled(app: str, visitor: Visitor, name: str) -> None
     expect(page.get_by_role("combobox", name="Task")).to_have_count(1)  # Explain's is gone
     choose(page, "Task", task.short_title)
     expect(page.get_by_role("combobox", name="Teacher")).to_have_value(re.compile("Teacher"))
-    run_id = start_run(page, steps=4, batch_size=4, evaluate_every=2)
+    run_id = start_run(page, steps=4, evaluate_every=2)
     deadline = time.monotonic() + 90
     while Store().get(run_id).active and time.monotonic() < deadline:  # the page lists other finished runs, too
         page.wait_for_timeout(300)

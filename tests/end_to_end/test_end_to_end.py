@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from distill_core.catalog.catalog import find_model, list_models
+from distill_core.cli.foreground import run_in_foreground
 from distill_core.models.encoder import load_model
 from distill_core.runs import scheduler
 from distill_core.runs.store import Store
@@ -47,22 +48,11 @@ def test_a_stopped_worker_keeps_its_student(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_failing_run_says_why(tmp_path: Path) -> None:
-    store = Store()
-    run_id = scheduler.enqueue(store, small_run(tiny_folder(tmp_path / "teacher"), student_layers=9))
-    scheduler.reconcile(store)
-    run = scheduler.wait(store, run_id, 120)
-    assert run.state == "failed"
-    assert "1 to 2 layers, not 9" in run.reason
-
-
-@pytest.mark.slow
 def test_a_runs_command_line_makes_the_very_student_again(tmp_path: Path) -> None:
     store = Store()
     teacher = tiny_folder(tmp_path / "teacher")
     first = scheduler.enqueue(store, small_run(teacher, method="egkd_perturbation", seed=4, train_examples=16))
-    scheduler.reconcile(store)
-    run = scheduler.wait(store, first, 120)
+    run = run_in_foreground(store, first, lambda _: None)
     line = f"{run.local_command} --json"
     done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=200)
     again = store.get(json.loads(done.stdout)["run"])
