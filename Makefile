@@ -21,8 +21,9 @@ lint: install-dev
 check: install-dev
 	$(BIN)/mypy
 
+# Three processes on two cores: the tests of pages and workers wait a third of their time.
 test: install-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # While writing: no browser, no process, no training.
 quick: install-dev

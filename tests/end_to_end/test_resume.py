@@ -363,9 +363,11 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_refused(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_a_run_paused_killed_and_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     store = Store()
-    config = small_run(tiny_folder(tmp_path / "teacher", layers=2), steps=500, evaluate_every=100, method="ad_kd")
+    config = small_run(
+        tiny_folder(tmp_path / "teacher", layers=2), steps=400, evaluate_every=100, method="ad_kd", max_length=16
+    )
     whole, broken = enqueue(store, config), enqueue(store, config)
-    assert wait(store, whole, 200).state == "finished"
+    assert run_in_foreground(store, whole, lambda _: None).state == "finished"
     step = 0
     for end in (lambda: stop(store, broken, "pause"), lambda: kill(store, broken), lambda: stop(store, broken)):
         assert until(lambda: store.get(broken).step > step + 25, 120)  # noqa: B023 (called at once)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-DURATIONS = Path(__file__).with_name("durations.json")  # processor seconds by file; see `record`
+DURATIONS = Path(__file__).with_name("durations.json")  # seconds by file, measured on two cores
 UNKNOWN_SECONDS = 5.0  # of a file without a record
 # A test whose code, helpers or fixtures reach one of these starts or waits for a process, or trains a model.
 REACHED = {
