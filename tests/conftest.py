@@ -1,7 +1,6 @@
 """Shared by all tests: everything written goes to a throw-away folder, one thread, no network."""
 
 import os
-import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from distill_core.catalog.catalog import UNPACKED, bundled_models
 from distill_core.data import datasets
 from distill_core.data.tasks import Task
 from distill_core.runs.store import Store
 from distill_core.runs.worker_process import find_worker
 from tests.support.marks import reached_marks, slow_files_first
 from tests.support.stored_runs import FAKE_TOKEN
+from tests.support.unpacked_bundle import link_unpacked, share_unpacked
 from tests.support.waiting import PROMISE, until
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -40,24 +39,20 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a folder for unpacked bundled models that lives as long as the session."""
-    folder = tmp_path_factory.mktemp("bundle")
-    yield folder
-    shutil.rmtree(folder)
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the session's folder of unpacked bundled models, one for all its processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bundle"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture
 def shared_bundle(own_home: Path, bundle_folder: Path) -> Iterator[None]:
     """Unpack each bundled model once a session, not once a test; for tests that only read them."""
-    folder = own_home / UNPACKED
-    folder.mkdir(parents=True)
-    for model in bundle_folder.iterdir():
-        (folder / model.name).symlink_to(model)
+    link_unpacked(bundle_folder, own_home)
     yield
-    for name in (f"{entry.name}-{entry.sha256[:12]}" for entry in bundled_models().values()):
-        if (folder / name).is_dir() and not (folder / name).is_symlink():
-            shutil.move(folder / name, bundle_folder / name)
+    share_unpacked(bundle_folder, own_home)
 
 
 @pytest.fixture

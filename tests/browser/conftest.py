@@ -11,6 +11,7 @@ from benchmarks.live_tick import Worker
 from distill_core.runs import worker_process
 from distill_core.runs.store import Store
 from tests.support.browser import Server, Visitor
+from tests.support.unpacked_bundle import link_unpacked
 
 EXPECT_SECONDS = 30  # a busy machine is not a fault of the page
 QUIET = ("disable-background-networking", "disable-component-update", "disable-sync", "no-first-run")
@@ -29,9 +30,11 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def home_of_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home_of_file(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> Path:
     """Return the application folder that all tests of a file share, as they share its server."""
-    return tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("home")
+    link_unpacked(bundle_folder, home)
+    return home
 
 
 @pytest.fixture(autouse=True)
